@@ -1,0 +1,2 @@
+//! The `aop` binary.
+fn main() {}

@@ -1,0 +1,184 @@
+//! Which agents and tools exist here. `registry` implements it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::interface::Refusal;
+use crate::{AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, State, TenantName, Tool, ToolName};
+
+/// Where an agent's component comes from, and so who may change it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Origin {
+    /// A file in a watched agents directory: only the file changes it.
+    File {
+        /// The component.
+        path: PathBuf,
+    },
+    /// Loaded through the API; lives in the data directory.
+    Api,
+}
+
+/// What `aop agent list` shows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// The name.
+    pub name: AgentName,
+    /// The identity; none until its first successful load.
+    pub id: Option<AgentId>,
+    /// Where the newest attempt to load it stands, or what serves now.
+    pub state: State,
+    /// The revision that serves; none when none does.
+    pub revision: Option<RevisionNumber>,
+    /// Its component.
+    pub digest: Option<Digest>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Whether a rollback holds it at its digest until the file changes.
+    pub pinned: bool,
+    /// What it is for.
+    pub description: String,
+    /// The names of its tools.
+    pub tools: Vec<ToolName>,
+    /// Functions that could not become tools.
+    pub refused: Vec<Refusal>,
+    /// Why the newest load failed, in words that say what to do.
+    pub error: Option<String>,
+    /// Warnings of the newest load, such as uncomfortable names.
+    pub warnings: Vec<String>,
+    /// Calls that run now.
+    pub in_flight: u32,
+    /// The most calls that may run at once.
+    pub concurrency: u32,
+}
+
+/// One revision that a rollback can go to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevisionStatus {
+    /// Which.
+    pub number: RevisionNumber,
+    /// Its component.
+    pub digest: Digest,
+    /// When it was first loaded, in milliseconds since the Unix epoch.
+    pub created_unix_ms: u64,
+    /// Whether it serves now.
+    pub serving: bool,
+}
+
+/// A component to load through the API.
+pub struct LoadRequest {
+    /// The agent's name.
+    pub name: AgentName,
+    /// The component.
+    pub component: Vec<u8>,
+    /// Its settings.
+    pub settings: Settings,
+}
+
+/// Why a change of the catalogue was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CatalogError {
+    /// No such agent.
+    #[error("no agent `{0}` is loaded: see `aop agent list`")]
+    NoSuchAgent(String),
+    /// A file owns the name.
+    #[error("agent `{name}` is owned by the file {path}: change or remove that file instead")]
+    OwnedByFile {
+        /// The agent.
+        name: AgentName,
+        /// Its component.
+        path: String,
+    },
+    /// There is no earlier revision.
+    #[error("agent `{0}` has no earlier revision to roll back to")]
+    NoEarlierRevision(AgentName),
+    /// The component or its settings cannot be loaded. What served before still does.
+    #[error("{0}")]
+    Rejected(String),
+    /// The host is shutting down.
+    #[error("the host is draining: try another node, or again later")]
+    Draining,
+    /// The host failed.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The agents of a tenant, and how to change them.
+pub trait Catalog: Send + Sync {
+    /// Every agent in name order, those that failed to load included.
+    fn list(&self, tenant: &TenantName) -> Vec<AgentStatus>;
+
+    /// One agent.
+    fn show(&self, tenant: &TenantName, name: &str) -> Option<AgentStatus>;
+
+    /// The revisions of an agent, newest first.
+    ///
+    /// # Errors
+    /// [`CatalogError::NoSuchAgent`].
+    fn revisions<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<RevisionStatus>, CatalogError>>;
+
+    /// Loads a component, as a new agent or as a new revision.
+    ///
+    /// # Errors
+    /// [`CatalogError`]; what served before still does.
+    fn load<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        request: LoadRequest,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>>;
+
+    /// Removes an agent that was loaded through the API, with its revisions.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    fn unload<'a>(&'a self, tenant: &'a TenantName, name: &'a str) -> BoxFuture<'a, Result<(), CatalogError>>;
+
+    /// Goes back to the revision before the one that serves.
+    ///
+    /// # Errors
+    /// [`CatalogError`].
+    fn rollback<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>>;
+
+    /// The tools of a tenant. Cheap: the same `Arc` until the set changes.
+    fn tools(&self, tenant: &TenantName) -> Arc<ToolList>;
+}
+
+/// The tools of a tenant at one moment.
+#[derive(Debug, Default)]
+pub struct ToolList {
+    /// Grows with every change of the set.
+    pub generation: u64,
+    /// In name order.
+    pub tools: Vec<Arc<Tool>>,
+}
+
+/// Finds what a tool name means now. On the path of every call.
+pub trait Resolve: Send + Sync {
+    /// The serving revision that owns `tool`, by its name or an alias.
+    fn resolve(&self, tenant: &TenantName, tool: &str) -> Option<Route>;
+}
+
+/// Where a call goes.
+#[derive(Clone)]
+pub struct Route {
+    /// The revision; holding it keeps it alive.
+    pub revision: Arc<Revision>,
+    /// The tool, one of the revision's.
+    pub tool: Arc<Tool>,
+}
+
+/// Is told when the tools of a tenant changed. Must not block.
+pub trait Listen: Send + Sync {
+    /// The set of tools changed (names, schemas or descriptions).
+    fn tools_changed(&self, tenant: &TenantName);
+}

@@ -1,0 +1,170 @@
+//! What a component exports, in the host's own words: the schema model.
+//!
+//! The worker that compiles a component also derives this once and stores it beside the compiled
+//! code, so a warm start parses no wasm at all. Types sit in one table and refer to each other by
+//! index: a component whose types fan out exponentially when inlined stays as small here as it is
+//! in the binary. WIT value types cannot recurse, so every index points at an earlier entry.
+
+use serde::{Deserialize, Serialize};
+
+/// Index into [`Interface::types`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TypeId(pub u32);
+
+/// Everything the host knows about a component without running it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    /// The type table. An entry refers only to entries before it.
+    pub types: Vec<TypeDef>,
+    /// The exported functions that can be tools, in the component's order.
+    pub functions: Vec<Function>,
+    /// The exported functions that cannot, and why.
+    pub refused: Vec<Refusal>,
+    /// The interfaces the component imports, such as `wasi:cli/stdout@0.2.6`, sorted.
+    pub imports: Vec<String>,
+    /// What the component says of itself.
+    pub metadata: Metadata,
+}
+
+impl Interface {
+    /// Looks a type up.
+    ///
+    /// # Panics
+    /// When `id` is not of this interface.
+    #[must_use]
+    pub fn get(&self, id: TypeId) -> &TypeDef {
+        &self.types[id.0 as usize]
+    }
+}
+
+/// One entry of the type table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TypeDef {
+    /// The WIT name, for a named type.
+    pub name: Option<String>,
+    /// The doc comment, when the component carries its WIT.
+    pub docs: Option<String>,
+    /// The structure.
+    pub kind: TypeKind,
+}
+
+/// The structure of a WIT value type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the variants are WIT's own types")]
+pub enum TypeKind {
+    Bool,
+    U8,
+    U16,
+    U32,
+    U64,
+    S8,
+    S16,
+    S32,
+    S64,
+    F32,
+    F64,
+    Char,
+    String,
+    List(TypeId),
+    FixedList(TypeId, u32),
+    Map(TypeId, TypeId),
+    Tuple(Vec<TypeId>),
+    Option(TypeId),
+    Result { ok: Option<TypeId>, err: Option<TypeId> },
+    Record(Vec<Field>),
+    Variant(Vec<Case>),
+    Enum(Vec<Label>),
+    Flags(Vec<Label>),
+    /// Only as a function's result.
+    Future(Option<TypeId>),
+    /// Only as a function's result, of strings or primitives.
+    Stream(TypeId),
+}
+
+/// A field of a record, or a parameter of a function.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Field {
+    /// The WIT name, in kebab-case as the component has it.
+    pub name: String,
+    /// The doc comment.
+    pub docs: Option<String>,
+    /// The type.
+    pub ty: TypeId,
+}
+
+/// A case of a variant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Case {
+    /// The WIT name.
+    pub name: String,
+    /// The doc comment.
+    pub docs: Option<String>,
+    /// The payload.
+    pub ty: Option<TypeId>,
+}
+
+/// A case of an enum, or a flag.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Label {
+    /// The WIT name.
+    pub name: String,
+    /// The doc comment.
+    pub docs: Option<String>,
+}
+
+/// An exported function that can be a tool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Function {
+    /// The exported instance it lives in, such as `acme:text/kit@1.0.0`; none for a root function.
+    pub interface: Option<String>,
+    /// The WIT name.
+    pub name: String,
+    /// The parameters, in order.
+    pub parameters: Vec<Field>,
+    /// The result type; none when the function returns nothing.
+    pub result: Option<TypeId>,
+    /// Whether it is lifted as `async`.
+    pub is_async: bool,
+    /// The doc comment, when the component carries its WIT.
+    pub docs: Option<String>,
+    /// The function as WIT text: `summarize: func(text: string) -> result<string, string>`.
+    pub signature: String,
+}
+
+impl Function {
+    /// Identifies the function within its component: `interface#name`, or `name` at the root.
+    #[must_use]
+    pub fn path(&self) -> String {
+        match &self.interface {
+            Some(interface) => format!("{interface}#{}", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// An exported function that cannot be a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// [`Function::path`] of the function.
+    pub function: String,
+    /// Which type or name is the obstacle, and what to do.
+    pub reason: String,
+}
+
+/// What a component says of itself in its custom sections (untrusted text, bounded).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// Its name.
+    pub name: Option<String>,
+    /// One or more sentences.
+    pub description: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Its authors.
+    pub authors: Option<String>,
+    /// SPDX expression.
+    pub licenses: Option<String>,
+    /// The documentation of its world, when it carries its WIT.
+    pub world_docs: Option<String>,
+}

@@ -1,0 +1,57 @@
+//! The nouns of AOP and the traits its crates meet through.
+//!
+//! Everything here is pure: no I/O, no clock, no async runtime. Time and randomness are passed in,
+//! so lifecycles, names, schemas and envelopes are tested without waiting for anything. The middle
+//! crates (`runtime`, `registry`, `dispatch`, `mcp`, …) know only this crate and never each other;
+//! the binary wires them together through the object-safe traits below.
+//!
+//! The paper's terms map onto these types: an agent ⟨id, n, d, M, φ, θ⟩ is an [`AgentId`], an
+//! [`AgentName`] and [`Settings`]; a tool ⟨n, d, I, O, f⟩ is a [`Tool`] and its [`Executable`].
+
+mod authenticate;
+mod call;
+mod catalog;
+mod digest;
+mod envelope;
+mod error;
+pub mod interface;
+pub mod lifecycle;
+mod name;
+mod observe;
+mod policy;
+mod prepare;
+mod revision;
+pub mod schema;
+mod search;
+pub mod settings;
+mod store;
+mod tool;
+mod trace;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use authenticate::{Authenticate, AuthenticateError, Caller};
+pub use call::{Call, CallContext, CallId, Invoke, Meter, Output, Progress, Reply};
+pub use catalog::{
+    AgentStatus, Catalog, CatalogError, Listen, LoadRequest, Origin, Resolve, RevisionStatus,
+    Route, ToolList,
+};
+pub use digest::{Digest, ParseDigestError};
+pub use envelope::Envelope;
+pub use error::{ErrorCode, Failure, FailureClass};
+pub use interface::Interface;
+pub use lifecycle::{Event, State};
+pub use name::{AgentName, NameError, TenantName, ToolName};
+pub use observe::{CallRecord, Measure, Observe, Sample, SampleKind};
+pub use policy::{Limits, Policy};
+pub use prepare::{Arguments, Artifact, Executable, Prepare, PrepareError, Prepared, Violation};
+pub use revision::{AgentId, InFlight, Revision, RevisionNumber};
+pub use search::{Hit, Query, Search, SearchError};
+pub use settings::Settings;
+pub use store::{AgentRecord, NewRevision, RevisionRecord, Store, StoreError};
+pub use tool::{Hints, Tool};
+pub use trace::TraceContext;
+
+/// A boxed future, so that the traits stay object-safe. Dropping it cancels the work.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

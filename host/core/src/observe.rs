@@ -1,0 +1,68 @@
+//! What the host tells about itself. `web` implements [`Observe`] and reads every [`Measure`].
+
+use std::time::Duration;
+
+use crate::{AgentName, CallId, ErrorCode, TenantName, ToolName};
+
+/// One finished call.
+#[derive(Debug)]
+pub struct CallRecord<'a> {
+    /// The call.
+    pub id: CallId,
+    /// Whose.
+    pub tenant: &'a TenantName,
+    /// The agent, once it was resolved.
+    pub agent: Option<&'a AgentName>,
+    /// The tool, once it was resolved.
+    pub tool: Option<&'a ToolName>,
+    /// From arrival to answer.
+    pub duration: Duration,
+    /// How it failed; none when it succeeded.
+    pub code: Option<ErrorCode>,
+    /// Executions, 0 when it was refused before one.
+    pub attempts: u32,
+    /// Size of the arguments.
+    pub input_bytes: u64,
+    /// Size of the result.
+    pub output_bytes: u64,
+    /// Time during which a core worked for it.
+    pub cpu: Duration,
+    /// The most linear memory it had.
+    pub memory_peak_bytes: u64,
+}
+
+/// Is told of every call. Called on the call's path: must be quick and never block.
+pub trait Observe: Send + Sync {
+    /// A call passed admission and runs now.
+    fn started(&self, tenant: &TenantName, agent: &AgentName);
+    /// A call ended. `started` was called before it exactly when `ran` is true.
+    fn finished(&self, record: &CallRecord<'_>, ran: bool);
+}
+
+/// Whether a sample only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SampleKind {
+    /// Only grows (restarts at 0 with the process).
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// A number a crate keeps about itself, with its unit in the name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Prometheus name without the `aop_` prefix and without `_total`: `instances_live`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: SampleKind,
+    /// Now.
+    pub value: f64,
+}
+
+/// Something that keeps numbers about itself; read when metrics are scraped.
+pub trait Measure: Send + Sync {
+    /// Every number, always in the same order.
+    fn measure(&self) -> Vec<Sample>;
+}

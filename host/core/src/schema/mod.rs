@@ -1,0 +1,1 @@
+//! From the schema model to JSON Schema, tool names and tools.

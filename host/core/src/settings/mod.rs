@@ -1,0 +1,92 @@
+//! The settings of an agent: what `NAME.toml` beside a component says (paper §7.2,
+//! `AgentToolConfig`), validated. [`Settings::from_toml`] reads them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::milliseconds;
+use crate::{Limits, Policy, ToolName};
+
+/// How an agent is described, limited and allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What the agent is for; the component's own description otherwise.
+    pub description: Option<String>,
+    /// How much one call may use.
+    pub limits: Limits,
+    /// Executions per call in total, the first included; at least 1.
+    pub max_retries: u32,
+    /// How long an instance lives.
+    pub lifetime: Lifetime,
+    /// Log the duration of successes.
+    pub verbose: bool,
+    /// Log the backtrace of a trap.
+    pub traceback: bool,
+    /// What the guest reads through `wasi:config`.
+    pub config: BTreeMap<String, String>,
+    /// What the agent may touch.
+    pub policy: Policy,
+    /// Per function, by its WIT name or its full path `interface#name`.
+    pub tools: BTreeMap<String, ToolSettings>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            description: None,
+            limits: Limits::default(),
+            max_retries: 3,
+            lifetime: Lifetime::Call,
+            verbose: false,
+            traceback: true,
+            config: BTreeMap::new(),
+            policy: Policy::deny_all(),
+            tools: BTreeMap::new(),
+        }
+    }
+}
+
+/// How long an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Lifetime {
+    /// A fresh instance for every call.
+    Call,
+    /// An instance serves calls one after another, until it traps, passes a deadline, idles or has
+    /// served enough.
+    Warm {
+        /// Calls before it is replaced.
+        calls_max: u32,
+        /// How long it may wait for the next call.
+        #[serde(rename = "idle_max_ms", with = "milliseconds")]
+        idle_max: Duration,
+    },
+}
+
+impl Lifetime {
+    /// `lifetime = "warm"` without further settings.
+    pub const WARM: Self = Self::Warm { calls_max: 1000, idle_max: Duration::from_secs(60) };
+}
+
+/// What an operator says of one tool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToolSettings {
+    /// Instead of the derived name.
+    pub name: Option<ToolName>,
+    /// A short name for people.
+    pub title: Option<String>,
+    /// Instead of the doc comment.
+    pub description: Option<String>,
+    /// Repeating a call does no harm. Retries follow this, never what an author claims.
+    pub idempotent: bool,
+    /// The tool changes nothing.
+    pub read_only: Option<bool>,
+    /// The tool may destroy something.
+    pub destructive: Option<bool>,
+    /// The tool reaches the world outside.
+    pub open_world: Option<bool>,
+}
