@@ -81,7 +81,7 @@ pub struct CallContext {
     /// Where progress goes.
     pub progress: Option<Arc<dyn Progress>>,
     /// What the call has used so far, over all attempts.
-    pub meter: Meter,
+    pub meter: Arc<Meter>,
 }
 
 /// What a call used. Kept even when it fails.

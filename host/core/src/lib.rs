@@ -13,6 +13,7 @@ mod call;
 mod catalog;
 mod digest;
 mod envelope;
+mod guest_log;
 mod error;
 pub mod interface;
 pub mod lifecycle;
@@ -40,6 +41,7 @@ pub use catalog::{
 pub use digest::{Digest, ParseDigestError};
 pub use envelope::Envelope;
 pub use error::{ErrorCode, Failure, FailureClass};
+pub use guest_log::{GuestLevel, GuestLine, GuestLog};
 pub use interface::Interface;
 pub use lifecycle::{Event, State};
 pub use name::{AgentName, NameError, TenantName, ToolName};

@@ -1,1 +1,227 @@
-//! aop-runtime
+//! Components, run: the only crate that knows wasmtime.
+//!
+//! [`Runtime`] turns component bytes and settings into tools that can be called (`Prepare`). A
+//! component is compiled once, in a bounded child process ([`worker`]), kept sealed on disk and
+//! mapped from there. Every call gets an instance of its own in microseconds, from a pool of mapped
+//! slots, and is stopped at its deadline whatever it does:
+//!
+//! - a ticker on a thread of its own interrupts running guests every millisecond ([`ticker`]),
+//! - guests that compute for longer queue for cores − 1 permits ([`lane`]),
+//! - a deadline-first future drops the whole instance when its time is up ([`deadline`]).
+//!
+//! What a guest can import is in [`capability`], one file each. How values cross is in `codec`, what
+//! a component exports is found by `derive` (inside the worker).
+
+mod capability;
+mod codec;
+mod compile;
+mod component;
+mod deadline;
+mod derive;
+mod engine;
+mod executable;
+mod failure;
+mod lane;
+mod limiter;
+mod state;
+mod stream;
+mod ticker;
+mod warm;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use aop_core::{
+    Artifact, BoxFuture, Digest, GuestLog, Measure, Prepare, PrepareError, Prepared, Sample,
+    SampleKind, Settings,
+};
+
+use compile::{Cache, Compiler};
+use component::{Linked, Linkers};
+use engine::Engines;
+use executable::{Agent, Shared};
+use lane::Lane;
+use ticker::Ticker;
+
+pub use compile::worker;
+pub use compile::{CompileLimits, WorkerProgram};
+
+/// How a runtime is set up.
+#[derive(Debug, Clone)]
+pub struct RuntimeConfig {
+    /// Where compiled components are kept; made if it does not exist.
+    pub cache_directory: PathBuf,
+    /// The program that compiles.
+    pub worker: WorkerProgram,
+    /// What compiling one component may cost.
+    pub compile_limits: CompileLimits,
+    /// Instances that may live at once. Address space is reserved for all of them (about 8 GiB
+    /// each), memory only for those that live.
+    pub instances_max: u32,
+}
+
+impl RuntimeConfig {
+    /// Instances that may live at once by default: a thousand waiting agents and as many again, well
+    /// below the kernel's 65,530 memory maps.
+    pub const INSTANCES_MAX: u32 = 2048;
+
+    /// The defaults for a cache directory and a worker.
+    #[must_use]
+    pub fn new(cache_directory: PathBuf, worker: WorkerProgram) -> Self {
+        Self {
+            cache_directory,
+            worker,
+            compile_limits: CompileLimits::default(),
+            instances_max: Self::INSTANCES_MAX,
+        }
+    }
+}
+
+/// The runtime cannot work on this machine or with this configuration.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RuntimeError {
+    /// wasmtime refused its configuration.
+    #[error("cannot start the wasm engine: {0}")]
+    Engine(String),
+    /// The cache directory or a thread could not be made.
+    #[error("{0}")]
+    Io(String),
+    /// The compile worker was used wrongly.
+    #[error("compile worker: {0}")]
+    Worker(String),
+}
+
+impl RuntimeError {
+    fn engine(error: wasmtime::Error) -> Self {
+        Self::Engine(format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for RuntimeError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// Prepares and runs components.
+pub struct Runtime {
+    engines: Engines,
+    linkers: Linkers,
+    compiler: Compiler,
+    shared: Arc<Shared>,
+    /// Components that some agent uses, by digest: agents that share bytes share code.
+    linked: Mutex<HashMap<Digest, Weak<Linked>>>,
+}
+
+impl Runtime {
+    /// Maps the pool, links the capabilities and starts the ticker.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when the machine cannot give what the configuration asks for.
+    pub fn new(config: RuntimeConfig, log: Arc<dyn GuestLog>) -> Result<Self, RuntimeError> {
+        let engines = Engines::new(config.instances_max)?;
+        let linkers = Linkers {
+            pooled: capability::linker(&engines.pooled)?,
+            on_demand: capability::linker(&engines.on_demand)?,
+        };
+        let cache = Cache::open(&config.cache_directory, &engine::compiling()?)
+            .map_err(|error| RuntimeError::Io(format!(
+                "cannot use the cache directory {}: {error}",
+                config.cache_directory.display()
+            )))?;
+        let ticker = Ticker::start(engines.clone())?;
+        Ok(Self {
+            engines,
+            linkers,
+            compiler: Compiler::new(cache, config.worker, config.compile_limits),
+            shared: Arc::new(Shared {
+                lane: Lane::for_this_machine(),
+                ticker,
+                log,
+                live: Arc::new(AtomicUsize::new(0)),
+            }),
+            linked: Mutex::default(),
+        })
+    }
+
+    async fn link(&self, artifact: Artifact<'_>) -> Result<Arc<Linked>, PrepareError> {
+        if let Some(linked) = self.find(artifact.digest) {
+            return Ok(linked);
+        }
+        let entry = self.compiler.compile(artifact).await?;
+        let linked = Arc::new(Linked::load(&self.engines, &self.linkers, entry)?);
+        let mut table = self.table();
+        if table.len() == table.capacity() {
+            // Before it grows, so that the sweep is paid for by the insertions since the last one.
+            table.retain(|_, linked| linked.strong_count() > 0);
+        }
+        table.insert(artifact.digest, Arc::downgrade(&linked));
+        Ok(linked)
+    }
+
+    fn find(&self, digest: Digest) -> Option<Arc<Linked>> {
+        self.table().get(&digest).and_then(Weak::upgrade)
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Weak<Linked>>> {
+        self.linked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Prepare for Runtime {
+    fn prepare<'a>(
+        &'a self,
+        artifact: Artifact<'a>,
+        settings: Arc<Settings>,
+    ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
+        Box::pin(async move {
+            let linked = self.link(artifact).await?;
+            let interface = Arc::clone(&linked.interface);
+            let agent = Agent::new(linked, settings, Arc::clone(&self.shared));
+            Ok(Prepared { interface, executable: Arc::new(agent) })
+        })
+    }
+}
+
+impl Measure for Runtime {
+    fn measure(&self) -> Vec<Sample> {
+        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+        let sample = |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
+        let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let (hits, misses) = (&self.compiler.hits, &self.compiler.misses);
+        vec![
+            sample(
+                "instances_live",
+                "Wasm instances that live now, warm ones included",
+                SampleKind::Gauge,
+                count(self.shared.live.load(Ordering::Relaxed)),
+            ),
+            sample(
+                "executions_running",
+                "Executions that run now",
+                SampleKind::Gauge,
+                count(self.shared.ticker.count()),
+            ),
+            sample(
+                "components_mapped",
+                "Compiled components in memory",
+                SampleKind::Gauge,
+                count(self.table().values().filter(|linked| linked.strong_count() > 0).count()),
+            ),
+            sample(
+                "compile_cache_hits",
+                "Components found compiled",
+                SampleKind::Counter,
+                hits.load(Ordering::Relaxed),
+            ),
+            sample(
+                "compile_cache_misses",
+                "Components that were compiled",
+                SampleKind::Counter,
+                misses.load(Ordering::Relaxed),
+            ),
+        ]
+    }
+}

@@ -1,1 +1,213 @@
 //! From the schema model to JSON Schema, tool names and tools.
+//!
+//! [`ToolSet::new`] turns what a component exports and what its settings say into the tools of a
+//! revision. Everything that a model API could refuse is found here, when an agent is loaded, and
+//! named together with its fix; nothing is truncated. Bounds: [`SCHEMAS_MAX_BYTES`] for all schemas
+//! of an agent, and per schema those of the renderer.
+
+pub mod lint;
+mod names;
+mod render;
+mod shape;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::interface::{Function, Interface, Refusal};
+use crate::settings::ToolSettings;
+use crate::{AgentName, Hints, Settings, Tool, ToolName};
+
+pub use render::{input_schema, output_schema};
+pub use shape::{ResultError, ResultShape, ResultValue};
+
+/// Bytes of all schemas of one agent: a thousand tools of ordinary size, and a bound on what a
+/// hostile component can make the host keep.
+pub const SCHEMAS_MAX_BYTES: usize = 8 << 20;
+
+/// The most characters of a parameter name that model APIs accept as a property key.
+const PARAMETER_NAME_LENGTH_MAX: usize = 64;
+
+/// Why there are no tools.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// Every mistake in the settings, each with its fix.
+    #[error("{}", .0.join("\n"))]
+    Settings(Vec<String>),
+    /// A schema that no client would read.
+    #[error("its schema has more than {} KiB: give it simpler types", render::SCHEMA_MAX_BYTES >> 10)]
+    TooLarge,
+    /// A schema is not JSON. This is a defect of the host.
+    #[error("its schema is not JSON: {0}")]
+    Malformed(serde_json::Error),
+}
+
+/// A WIT identifier as it is spelt in JSON and in tool names: `-` becomes `_`, case is kept. Two
+/// identifiers never become one, since WIT has no `_`.
+#[must_use]
+pub fn identifier(wit: &str) -> String {
+    wit.replace('-', "_")
+}
+
+/// What a revision publishes.
+#[derive(Debug, Clone, Default)]
+pub struct ToolSet {
+    /// The tools, in name order.
+    pub tools: Vec<Arc<Tool>>,
+    /// The exported functions that are not tools, and why.
+    pub refused: Vec<Refusal>,
+    /// Every name each function was ever published under, this revision's included: the first is
+    /// the one it is listed as unless settings rename it, the others stay callable.
+    pub published: BTreeMap<String, Vec<ToolName>>,
+    /// What works here but may not with every client or model.
+    pub warnings: Vec<String>,
+}
+
+impl ToolSet {
+    /// Names and describes the tools of an agent. `published` is what its earlier revisions
+    /// published: a function keeps the first name it had.
+    ///
+    /// # Errors
+    /// [`SchemaError::Settings`] with every mistake in the settings at once.
+    pub fn new(
+        interface: &Interface,
+        agent: &AgentName,
+        settings: &Settings,
+        published: &BTreeMap<String, Vec<ToolName>>,
+    ) -> Result<Self, SchemaError> {
+        let mut set = Self { refused: interface.refused.clone(), ..Self::default() };
+        let per_function = names::assign_settings(interface, settings, &mut set.warnings);
+        let (per_function, mut mistakes) = per_function;
+        let mut bodies = set.render_all(interface, settings, &per_function);
+        let candidates: Vec<_> = bodies.iter().map(|body| body.function).collect();
+        let named = names::assign_names(interface, agent, &per_function, &candidates, published);
+        mistakes.extend(named.mistakes);
+        if !mistakes.is_empty() {
+            return Err(SchemaError::Settings(mistakes));
+        }
+        set.refused.extend(named.refused);
+        set.published = named.published;
+        for (function, name) in named.listed {
+            if let Some(at) = bodies.iter().position(|body| body.function == function) {
+                set.tools.push(Arc::new(bodies.swap_remove(at).named(name)));
+            }
+        }
+        set.tools.sort_by(|a, b| a.name.cmp(&b.name));
+        set.warn();
+        Ok(set)
+    }
+
+    /// Everything of a tool but its name. A function whose schema cannot be is refused alone.
+    fn render_all<'a>(
+        &mut self,
+        interface: &'a Interface,
+        settings: &'a Settings,
+        per_function: &[Option<&'a ToolSettings>],
+    ) -> Vec<Body<'a>> {
+        let mut bodies = Vec::new();
+        let mut bytes = 0;
+        for (index, function) in interface.functions.iter().enumerate() {
+            let said = per_function.get(index).copied().flatten();
+            let body = Body::new(interface, index, function, settings, said).and_then(|body| {
+                bytes += body.input.get().len() + body.output.get().len();
+                if bytes > SCHEMAS_MAX_BYTES {
+                    let limit = SCHEMAS_MAX_BYTES >> 20;
+                    return Err(format!(
+                        "the schemas of this agent have more than {limit} MiB together: split it into several agents"
+                    ));
+                }
+                Ok(body)
+            });
+            match body {
+                Ok(body) => bodies.push(body),
+                Err(reason) => self.refused.push(Refusal { function: function.path(), reason }),
+            }
+        }
+        bodies
+    }
+
+    fn warn(&mut self) {
+        if self.tools.is_empty() {
+            self.warnings.push("the component exports no function that can be a tool".to_owned());
+        }
+        for tool in &self.tools {
+            if tool.name.len() > ToolName::LENGTH_COMFORTABLE {
+                self.warnings.push(format!(
+                    "tool `{}`: its name has more than {} characters, which clients that add a prefix may not accept; set a shorter one with `[tools.<function>] name = \"…\"`",
+                    tool.name,
+                    ToolName::LENGTH_COMFORTABLE,
+                ));
+            }
+            for finding in lint::tool(tool) {
+                self.warnings.push(format!("tool `{}`: {finding}", tool.name));
+            }
+        }
+    }
+}
+
+/// A tool without its name.
+struct Body<'a> {
+    function: usize,
+    wit: &'a Function,
+    said: Option<&'a ToolSettings>,
+    description: &'a str,
+    input: Box<RawValue>,
+    output: Box<RawValue>,
+}
+
+impl<'a> Body<'a> {
+    fn new(
+        interface: &Interface,
+        index: usize,
+        function: &'a Function,
+        settings: &'a Settings,
+        said: Option<&'a ToolSettings>,
+    ) -> Result<Self, String> {
+        let too_long =
+            function.parameters.iter().find(|p| p.name.len() > PARAMETER_NAME_LENGTH_MAX);
+        if let Some(parameter) = too_long {
+            return Err(format!(
+                "parameter `{}` has more than {PARAMETER_NAME_LENGTH_MAX} characters, which model APIs do not accept: rename it in the WIT",
+                parameter.name
+            ));
+        }
+        // An agent that is one tool is described by its own description (the paper's d).
+        let is_the_agent = interface.functions.len() == 1 && function.name == "run";
+        let description = said
+            .and_then(|said| said.description.as_deref())
+            .or(settings.description.as_deref().filter(|_| is_the_agent))
+            .or(function.docs.as_deref())
+            .unwrap_or(&function.signature);
+        Ok(Self {
+            function: index,
+            wit: function,
+            said,
+            description,
+            input: input_schema(interface, function).map_err(|error| error.to_string())?,
+            output: output_schema(interface, function).map_err(|error| error.to_string())?,
+        })
+    }
+
+    fn named(self, name: ToolName) -> Tool {
+        let said = self.said.cloned().unwrap_or_default();
+        Tool {
+            name,
+            title: said.title,
+            description: self.description.to_owned(),
+            input_schema: self.input,
+            output_schema: self.output,
+            signature: self.wit.signature.clone(),
+            hints: Hints {
+                idempotent: said.idempotent,
+                read_only: said.read_only,
+                destructive: said.destructive,
+                open_world: said.open_world,
+            },
+            function: self.function,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

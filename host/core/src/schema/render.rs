@@ -1,0 +1,500 @@
+//! From the type table to JSON Schema 2020-12, in the subset that model APIs accept.
+//!
+//! The text is written directly, so that properties keep the order of the WIT. Types are inlined;
+//! a component can fan out exponentially that way (458 bytes made 11 MB), so inlining stops at
+//! [`NODES_MAX`] schema nodes and the schema is written again with `$defs`, where every type
+//! appears once and the size is linear in the type table.
+
+use std::fmt::Write as _;
+
+use serde_json::value::RawValue;
+
+use super::{SchemaError, identifier};
+use super::shape::{ResultError, ResultShape, ResultValue};
+use crate::ErrorCode;
+use crate::interface::{Case, Field, Function, Interface, Label, TypeId, TypeKind};
+
+/// Schema nodes that may be inlined. Model APIs count properties in the low thousands, and a model
+/// reads all of them.
+pub(super) const NODES_MAX: usize = 1_000;
+
+/// Elements of a fixed-length list that are spelt out in `prefixItems`. The rest are of the same
+/// type, which `items` says as exactly.
+const PREFIX_ITEMS_MAX: u32 = 16;
+
+/// Bytes that may be inlined: doc comments repeat with the type they describe.
+const INLINE_MAX_BYTES: usize = 64 << 10;
+
+/// Bytes of one schema: far more than a model would read, so only an attack gets there.
+pub(super) const SCHEMA_MAX_BYTES: usize = 256 << 10;
+
+/// The largest finite f32. A number beyond it would silently become infinite.
+const F32_MAX: &str = "3.4028234663852886e38";
+
+/// The paper's descriptions of the standard agent interface (§4.3).
+const STANDARD_PARAMETERS: [(&str, &str); 4] = [
+    ("task", "Primary task"),
+    ("img", "Single image path"),
+    ("imgs", "Multiple images"),
+    ("correct-answer", "The answer that is known to be correct, to compare with"),
+];
+
+/// The input schema of a function: a plain object with a property per parameter.
+///
+/// # Errors
+/// [`SchemaError::TooLarge`].
+pub fn input_schema(
+    interface: &Interface,
+    function: &Function,
+) -> Result<Box<RawValue>, SchemaError> {
+    let standard = is_standard_run(interface, function);
+    render(interface, |renderer| {
+        renderer.object(&function.parameters, |field| {
+            let paper = STANDARD_PARAMETERS.iter().find(|(name, _)| *name == field.name);
+            field.docs.as_deref().or(paper.filter(|_| standard).map(|(_, text)| *text))
+        });
+    })
+}
+
+/// The output schema of a function: the envelope as a plain object, which both of its forms fit.
+///
+/// # Errors
+/// [`SchemaError::TooLarge`].
+pub fn output_schema(
+    interface: &Interface,
+    function: &Function,
+) -> Result<Box<RawValue>, SchemaError> {
+    let shape = ResultShape::of(interface, function);
+    let response = is_standard_run(interface, function).then_some("Agent response");
+    render(interface, |renderer| renderer.envelope(shape, response))
+}
+
+/// Whether a function is the standard `run` of `aop:agent`, or has its parameters.
+pub(super) fn is_standard_run(interface: &Interface, function: &Function) -> bool {
+    let is_string = |id| matches!(interface.get(id).kind, TypeKind::String);
+    let is_option = |id, inner: &dyn Fn(TypeId) -> bool| matches!(interface.get(id).kind, TypeKind::Option(of) if inner(of));
+    let is_strings = |id| matches!(interface.get(id).kind, TypeKind::List(of) if is_string(of));
+    let matches = |field: &Field| match field.name.as_str() {
+        "task" => is_string(field.ty),
+        "img" | "correct-answer" => is_option(field.ty, &is_string),
+        "imgs" => is_option(field.ty, &is_strings),
+        _ => false,
+    };
+    function.name == "run"
+        && function.parameters.len() == STANDARD_PARAMETERS.len()
+        && function.parameters.iter().all(matches)
+}
+
+fn render(
+    interface: &Interface,
+    write: impl Fn(&mut Renderer<'_>),
+) -> Result<Box<RawValue>, SchemaError> {
+    let mut renderer = Renderer::new(interface, None);
+    write(&mut renderer);
+    if renderer.is_over() {
+        renderer = Renderer::new(interface, Some(Vec::new()));
+        write(&mut renderer);
+        renderer.definitions();
+    }
+    renderer.text.push('}');
+    if renderer.is_over() {
+        return Err(SchemaError::TooLarge);
+    }
+    RawValue::from_string(renderer.text).map_err(SchemaError::Malformed)
+}
+
+struct Renderer<'a> {
+    interface: &'a Interface,
+    text: String,
+    nodes: usize,
+    /// With `$defs`: every type that was referred to, in the order of the first reference.
+    defined: Option<Vec<TypeId>>,
+}
+
+impl<'a> Renderer<'a> {
+    fn new(interface: &'a Interface, defined: Option<Vec<TypeId>>) -> Self {
+        Self { interface, text: String::new(), nodes: 0, defined }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.defined {
+            None => self.nodes > NODES_MAX || self.text.len() > INLINE_MAX_BYTES,
+            Some(_) => self.text.len() > SCHEMA_MAX_BYTES,
+        }
+    }
+
+    fn kind(&self, id: TypeId) -> &'a TypeKind {
+        &self.interface.get(id).kind
+    }
+
+    /// Writes `{"type":"object",…` without the closing brace.
+    fn object<'f>(&mut self, fields: &'f [Field], docs: impl Fn(&'f Field) -> Option<&'f str>) {
+        self.text.push_str(r#"{"type":"object","properties":{"#);
+        for (index, field) in fields.iter().enumerate() {
+            self.comma(index);
+            self.quoted(&identifier(&field.name));
+            self.text.push(':');
+            self.schema(field.ty, docs(field));
+        }
+        self.text.push('}');
+        let required = fields.iter().filter(|f| !matches!(self.kind(f.ty), TypeKind::Option(_)));
+        let required: Vec<_> = required.map(|field| identifier(&field.name)).collect();
+        if !required.is_empty() {
+            self.text.push_str(r#","required":"#);
+            self.strings(required.iter().map(String::as_str));
+        }
+        self.text.push_str(r#","additionalProperties":false"#);
+    }
+
+    fn envelope(&mut self, shape: ResultShape, response: Option<&str>) {
+        self.text.push_str(r#"{"type":"object","properties":{"success":{"type":"boolean","description":"Whether the call succeeded"},"result":"#);
+        match shape.value {
+            ResultValue::Nothing => self.text.push_str(r#"{"type":"null"}"#),
+            ResultValue::One(id) => self.schema(id, response),
+            ResultValue::Stream(item) => {
+                self.text.push_str(r#"{"type":"array","items":"#);
+                self.schema(item, None);
+                self.text.push('}');
+            }
+        }
+        self.text.push_str(
+            r#","error":{"type":"string","description":"What went wrong"},"code":{"type":"string","enum":"#,
+        );
+        self.strings(ErrorCode::ALL.iter().map(|code| code.as_str()));
+        self.text.push_str(r#"},"details":"#);
+        let violations = r#"{"type":"array","items":{"type":"object","properties":{"pointer":{"type":"string"},"message":{"type":"string"}},"required":["pointer","message"],"additionalProperties":false},"description":"Every way in which the arguments do not fit the input schema"}"#;
+        match shape.error {
+            ResultError::Typed(id) if !matches!(self.kind(id), TypeKind::String) => {
+                self.text.push_str(r#"{"anyOf":["#);
+                self.alternative(id);
+                self.text.push(',');
+                self.text.push_str(violations);
+                self.text.push_str("]}");
+            }
+            _ => self.text.push_str(violations),
+        }
+        self.text.push_str(r#","retry_after_ms":{"type":"integer","minimum":0,"description":"When to try again"}},"required":["success"]"#);
+    }
+
+    /// Writes the `$defs` of every type referred to; writing one may refer to more.
+    fn definitions(&mut self) {
+        self.text.push_str(r#","$defs":{"#);
+        let mut index = 0;
+        while let Some(id) = self.defined.as_ref().and_then(|all| all.get(index).copied()) {
+            self.comma(index);
+            let name = self.definition_name(id);
+            self.quoted(&name);
+            self.text.push(':');
+            self.body(id, None);
+            index += 1;
+        }
+        self.text.push('}');
+    }
+
+    /// Unique, since the index is.
+    fn definition_name(&self, id: TypeId) -> String {
+        match &self.interface.get(id).name {
+            Some(name) => format!("{}_{}", identifier(name), id.0),
+            None => format!("type_{}", id.0),
+        }
+    }
+
+    /// The schema of a type as one node. `docs` are those of the place that has the type.
+    fn schema(&mut self, id: TypeId, docs: Option<&str>) {
+        self.nodes += 1;
+        if self.is_over() {
+            return;
+        }
+        if !self.refers(id) {
+            return self.body(id, docs);
+        }
+        // Nothing may stand beside a `$ref`: several readers drop it.
+        match docs {
+            None => self.reference(id),
+            Some(docs) => {
+                self.text.push_str(r#"{"anyOf":["#);
+                self.reference(id);
+                self.text.push_str(r#"],"description":"#);
+                self.quoted(docs);
+                self.text.push('}');
+            }
+        }
+    }
+
+    /// Whether a type stands in `$defs` instead of where it is used.
+    fn refers(&self, id: TypeId) -> bool {
+        let leaf = |id| {
+            use TypeKind::{Bool, Char, F32, F64, S8, S16, S32, S64, String, U8, U16, U32, U64};
+            matches!(
+                self.kind(id),
+                Bool | U8 | U16 | U32 | U64 | S8 | S16 | S32 | S64 | F32 | F64 | Char | String
+            )
+        };
+        // An option stays where it is, so that its property can be seen to be optional.
+        self.defined.is_some() && !leaf(id) && !matches!(self.kind(id), TypeKind::Option(_))
+    }
+
+    fn reference(&mut self, id: TypeId) {
+        let name = self.definition_name(id);
+        let _ = write!(self.text, r##"{{"$ref":"#/$defs/{name}"}}"##);
+        if let Some(defined) = &mut self.defined
+            && !defined.contains(&id)
+        {
+            defined.push(id);
+        }
+    }
+
+    /// A type that is one of several alternatives beside others.
+    fn alternative(&mut self, id: TypeId) {
+        if is_union(self.kind(id)) && !self.refers(id) {
+            self.nodes += 1;
+            if !self.is_over() {
+                self.alternatives(id);
+            }
+        } else {
+            self.schema(id, None);
+        }
+    }
+
+    fn body(&mut self, id: TypeId, docs: Option<&str>) {
+        use TypeKind as K;
+        let kind = self.kind(id);
+        match kind {
+            K::Bool => self.text.push_str(r#"{"type":"boolean""#),
+            K::U8 => self.integer(0, u8::MAX.into()),
+            K::U16 => self.integer(0, u16::MAX.into()),
+            K::U32 => self.integer(0, u32::MAX.into()),
+            K::S8 => self.integer(i8::MIN.into(), i8::MAX.into()),
+            K::S16 => self.integer(i16::MIN.into(), i16::MAX.into()),
+            K::S32 => self.integer(i32::MIN.into(), i32::MAX.into()),
+            K::Char => self.text.push_str(r#"{"type":"string","minLength":1,"maxLength":1"#),
+            K::String => self.text.push_str(r#"{"type":"string""#),
+            K::List(of) if matches!(self.kind(*of), K::U8) => {
+                self.text.push_str(r#"{"type":"string","contentEncoding":"base64""#);
+            }
+            K::List(of) | K::Stream(of) => {
+                self.text.push_str(r#"{"type":"array","items":"#);
+                self.schema(*of, None);
+            }
+            K::FixedList(of, length) => self.fixed_list(*of, *length),
+            K::Tuple(types) => self.tuple(types),
+            K::Map(key, value) => self.map(*key, *value),
+            K::Record(fields) => self.object(fields, |field| field.docs.as_deref()),
+            K::Enum(labels) => {
+                self.text.push_str(r#"{"type":"string","enum":"#);
+                self.labels(labels);
+            }
+            K::Flags(labels) => {
+                self.text.push_str(r#"{"type":"array","items":{"type":"string","enum":"#);
+                self.labels(labels);
+                self.text.push_str(r#"},"uniqueItems":true"#);
+            }
+            // Only at the top of a function's result, where the envelope has taken it off.
+            K::Future(_) => self.text.push_str(r#"{"type":"null""#),
+            K::U64 | K::S64 | K::F32 | K::F64 | K::Option(_) | K::Variant(_) | K::Result { .. } => {
+                self.text.push_str(r#"{"anyOf":["#);
+                self.alternatives(id);
+                self.text.push(']');
+            }
+        }
+        if let Some(description) = self.description(id, docs) {
+            self.text.push_str(r#","description":"#);
+            self.quoted(&description);
+        }
+        self.text.push('}');
+    }
+
+    /// The members of a union, without the brackets, so that unions inside unions are one.
+    fn alternatives(&mut self, id: TypeId) {
+        use TypeKind as K;
+        match self.kind(id) {
+            K::U64 => self.text.push_str(
+                r#"{"type":"integer","minimum":0},{"type":"string","pattern":"^(0|[1-9][0-9]{0,19})$"}"#,
+            ),
+            K::S64 => self.text.push_str(
+                r#"{"type":"integer"},{"type":"string","pattern":"^(0|-?[1-9][0-9]{0,18})$"}"#,
+            ),
+            K::F32 => {
+                let _ = write!(
+                    self.text,
+                    r#"{{"type":"number","minimum":-{F32_MAX},"maximum":{F32_MAX}}},"#
+                );
+                self.not_finite();
+            }
+            K::F64 => {
+                self.text.push_str(r#"{"type":"number"},"#);
+                self.not_finite();
+            }
+            K::Option(inner) => {
+                if matches!(self.kind(*inner), K::Option(_)) {
+                    self.text.push_str(r#"{"type":"object","properties":{"some":"#);
+                    self.schema(*inner, None);
+                    self.text.push_str(r#"},"required":["some"],"additionalProperties":false}"#);
+                } else {
+                    self.alternative(*inner);
+                }
+                self.text.push_str(r#",{"type":"null"}"#);
+            }
+            K::Variant(cases) => {
+                for (index, Case { name, docs, ty }) in cases.iter().enumerate() {
+                    self.comma(index);
+                    self.case(name, *ty, docs.as_deref());
+                }
+            }
+            K::Result { ok, err } => {
+                self.case("ok", *ok, None);
+                self.text.push(',');
+                self.case("err", *err, None);
+            }
+            _ => self.schema(id, None),
+        }
+    }
+
+    fn not_finite(&mut self) {
+        self.text.push_str(r#"{"type":"string","enum":["NaN","Infinity","-Infinity"]}"#);
+    }
+
+    fn case(&mut self, name: &str, payload: Option<TypeId>, docs: Option<&str>) {
+        self.nodes += 2;
+        if self.is_over() {
+            return;
+        }
+        self.text.push_str(r#"{"type":"object","properties":{"tag":{"type":"string","enum":["#);
+        self.quoted(&identifier(name));
+        self.text.push_str("]}");
+        if let Some(payload) = payload {
+            self.text.push_str(r#","val":"#);
+            self.schema(payload, None);
+            self.text.push_str(r#"},"required":["tag","val"]"#);
+        } else {
+            self.text.push_str(r#"},"required":["tag"]"#);
+        }
+        self.text.push_str(r#","additionalProperties":false"#);
+        if let Some(docs) = docs {
+            self.text.push_str(r#","description":"#);
+            self.quoted(docs);
+        }
+        self.text.push('}');
+    }
+
+    fn integer(&mut self, minimum: i64, maximum: i64) {
+        let _ = write!(self.text, r#"{{"type":"integer","minimum":{minimum},"maximum":{maximum}"#);
+    }
+
+    fn fixed_list(&mut self, of: TypeId, length: u32) {
+        self.text.push_str(r#"{"type":"array","prefixItems":["#);
+        for index in 0..length.min(PREFIX_ITEMS_MAX) {
+            self.comma(index as usize);
+            self.schema(of, None);
+        }
+        let _ = write!(
+            self.text,
+            r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#
+        );
+        self.alternative(of);
+        self.text.push_str("]}");
+    }
+
+    fn tuple(&mut self, types: &[TypeId]) {
+        self.text.push_str(r#"{"type":"array","prefixItems":["#);
+        for (index, ty) in types.iter().enumerate() {
+            self.comma(index);
+            self.schema(*ty, None);
+        }
+        let length = types.len();
+        let _ = write!(
+            self.text,
+            r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#
+        );
+        let mut distinct = types.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        for (index, ty) in distinct.into_iter().enumerate() {
+            self.comma(index);
+            self.alternative(ty);
+        }
+        self.text.push_str("]}");
+    }
+
+    fn map(&mut self, key: TypeId, value: TypeId) {
+        if matches!(self.kind(key), TypeKind::String) {
+            self.text.push_str(r#"{"type":"object","additionalProperties":"#);
+            self.schema(value, None);
+        } else {
+            self.text.push_str(r#"{"type":"array","items":"#);
+            self.tuple(&[key, value]);
+            self.text.push('}');
+        }
+    }
+
+    /// The text for a node: the docs of the place, or of its type, and what the schema cannot say.
+    fn description(&self, id: TypeId, docs: Option<&str>) -> Option<String> {
+        let mut id = id;
+        let mut docs = docs.or(self.interface.get(id).docs.as_deref());
+        while let TypeKind::Option(inner) = self.kind(id)
+            && !self.refers(*inner)
+        {
+            id = *inner;
+            docs = docs.or(self.interface.get(id).docs.as_deref());
+        }
+        let note = match self.kind(id) {
+            TypeKind::U64 => Some(
+                "Integer from 0 to 18446744073709551615, as a number or a decimal string".to_owned(),
+            ),
+            TypeKind::S64 => Some(
+                "Integer from -9223372036854775808 to 9223372036854775807, as a number or a decimal string"
+                    .to_owned(),
+            ),
+            TypeKind::List(of) if matches!(self.kind(*of), TypeKind::U8) => Some("Base64".to_owned()),
+            TypeKind::Enum(labels) | TypeKind::Flags(labels) => label_docs(labels),
+            _ => None,
+        };
+        match (docs, note) {
+            (Some(docs), Some(note)) => Some(format!("{docs}\n{note}")),
+            (Some(docs), None) => Some(docs.to_owned()),
+            (None, note) => note,
+        }
+    }
+
+    fn labels(&mut self, labels: &[Label]) {
+        let labels: Vec<_> = labels.iter().map(|label| identifier(&label.name)).collect();
+        self.strings(labels.iter().map(String::as_str));
+    }
+
+    fn strings<'s>(&mut self, strings: impl Iterator<Item = &'s str>) {
+        self.text.push('[');
+        for (index, text) in strings.enumerate() {
+            self.comma(index);
+            self.quoted(text);
+        }
+        self.text.push(']');
+    }
+
+    fn comma(&mut self, index: usize) {
+        if index > 0 {
+            self.text.push(',');
+        }
+    }
+
+    fn quoted(&mut self, text: &str) {
+        let _ = write!(self.text, "{}", serde_json::Value::from(text));
+    }
+}
+
+fn is_union(kind: &TypeKind) -> bool {
+    use TypeKind as K;
+    matches!(
+        kind,
+        K::U64 | K::S64 | K::F32 | K::F64 | K::Option(_) | K::Variant(_) | K::Result { .. }
+    )
+}
+
+/// Labels have no schema node of their own to be described at.
+fn label_docs(labels: &[Label]) -> Option<String> {
+    let described = labels.iter().filter_map(|label| {
+        let docs = label.docs.as_deref()?;
+        Some(format!("- {}: {docs}", identifier(&label.name)))
+    });
+    let lines: Vec<_> = described.collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}

@@ -1,0 +1,218 @@
+//! Every call is recorded exactly once: in metrics, in its span and in the log.
+//!
+//! A call whose caller goes away is simply dropped, so recording hangs on a guard: dropped before
+//! its end, it records `cancelled`. Names follow the paper's section 9: span `agent-invocation` with
+//! `agent.name`, `task.length`, `result.success`; log fields `correlation_id`, `agent_name`,
+//! `task_hash`. Arguments are hashed, never logged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use aop_core::{
+    Call, CallContext, CallId, CallRecord, Digest, ErrorCode, Failure, FailureClass, InFlight, Meter, Observe,
+    Output, Revision, Route,
+};
+use tokio::sync::Notify;
+use tracing::Span;
+use tracing::field::Empty;
+
+/// Hex digits of the arguments' hash in logs: enough to tell calls apart.
+const TASK_HASH_LENGTH: usize = 16;
+
+/// Counts open calls, so that a drain knows when none is left.
+#[derive(Default)]
+pub(crate) struct Running {
+    count: AtomicUsize,
+    none_left: Notify,
+}
+
+impl Running {
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// Resolves when no call is open.
+    pub(crate) async fn none(&self) {
+        loop {
+            let notified = self.none_left.notified();
+            if self.count() == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+/// The span of a call. The caller's trace is named in it, so that logs join the caller's.
+pub(crate) fn span(id: CallId, call: &Call<'_>) -> Span {
+    let span = tracing::info_span!(
+        "agent-invocation",
+        correlation_id = %id,
+        agent.name = Empty,
+        task.length = call.arguments.len(),
+        result.success = Empty,
+        trace_id = Empty,
+    );
+    if let Some(trace) = call.trace {
+        span.record("trace_id", format_args!("{:032x}", trace.trace_id));
+    }
+    span
+}
+
+/// This host's span in the caller's trace: the random half of the call's id.
+pub(crate) fn span_id(id: CallId) -> u64 {
+    id.0.as_u64_pair().1
+}
+
+/// A call on its way.
+pub(crate) struct Record<'a> {
+    id: CallId,
+    call: &'a Call<'a>,
+    observe: &'a dyn Observe,
+    running: &'a Running,
+    span: Span,
+    route: Option<Route>,
+    in_flight: Option<InFlight>,
+    attempts: u32,
+    meter: Arc<Meter>,
+    ended: bool,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn begin(
+        id: CallId,
+        call: &'a Call<'a>,
+        observe: &'a dyn Observe,
+        running: &'a Running,
+        span: Span,
+    ) -> Self {
+        running.count.fetch_add(1, Ordering::SeqCst);
+        Self {
+            id,
+            call,
+            observe,
+            running,
+            span,
+            route: None,
+            in_flight: None,
+            attempts: 0,
+            meter: Arc::default(),
+            ended: false,
+        }
+    }
+
+    /// What travels into the guest.
+    pub(crate) fn context(&self, route: &Route, deadline: Instant) -> CallContext {
+        CallContext {
+            id: self.id,
+            caller: self.call.caller.clone(),
+            agent: route.revision.agent.clone(),
+            tool: route.tool.name.clone(),
+            deadline,
+            progress: self.call.progress.clone(),
+            meter: Arc::clone(&self.meter),
+        }
+    }
+
+    pub(crate) fn resolved(&mut self, route: &Route) {
+        self.span.record("agent.name", route.revision.agent.as_str());
+        self.route = Some(route.clone());
+    }
+
+    pub(crate) fn admitted(&mut self, revision: &Arc<Revision>) {
+        self.in_flight = Some(revision.begin());
+        self.observe.started(&revision.tenant, &revision.agent);
+        tracing::debug!(
+            correlation_id = %self.id,
+            agent_name = %revision.agent,
+            task_hash = %TaskHash(self.call.arguments),
+            "Agent execution started"
+        );
+    }
+
+    pub(crate) const fn attempt(&mut self) {
+        self.attempts += 1;
+    }
+
+    pub(crate) fn end(mut self, result: &Result<Output, Failure>) {
+        let output_bytes = result.as_ref().map_or(0, |output| output.json.get().len());
+        self.finish(result.as_ref().err().map(|failure| failure.code), output_bytes);
+        if let Err(failure) = result {
+            self.log_failure(failure);
+        }
+    }
+
+    fn finish(&mut self, code: Option<ErrorCode>, output_bytes: usize) {
+        self.ended = true;
+        let duration = self.call.received.elapsed();
+        self.span.record("result.success", code.is_none());
+        let revision = self.route.as_ref().map(|route| &route.revision);
+        let record = CallRecord {
+            id: self.id,
+            tenant: &self.call.caller.tenant,
+            agent: revision.map(|revision| &revision.agent),
+            tool: self.route.as_ref().map(|route| &route.tool.name),
+            duration,
+            code,
+            attempts: self.attempts,
+            input_bytes: self.call.arguments.len() as u64,
+            output_bytes: output_bytes as u64,
+            cpu: self.meter.cpu(),
+            memory_peak_bytes: self.meter.memory_peak_bytes(),
+        };
+        self.observe.finished(&record, self.in_flight.is_some());
+        if let Some(revision) = revision.filter(|revision| revision.settings.verbose && code.is_none()) {
+            tracing::info!(
+                correlation_id = %self.id,
+                agent_name = %revision.agent,
+                "Success in {:.6}s",
+                duration.as_secs_f64()
+            );
+        }
+    }
+
+    /// What broke is worth an operator's attention; what was refused or answered is the caller's.
+    fn log_failure(&self, failure: &Failure) {
+        let agent = self.route.as_ref().map_or("", |route| route.revision.agent.as_str());
+        macro_rules! emit {
+            ($level:ident) => {
+                tracing::$level!(
+                    correlation_id = %self.id,
+                    agent_name = agent,
+                    task_hash = %TaskHash(self.call.arguments),
+                    code = %failure.code,
+                    attempts = self.attempts,
+                    "{}",
+                    failure.message
+                )
+            };
+        }
+        match failure.code.class() {
+            FailureClass::HostFailed => emit!(error),
+            FailureClass::GuestBroke => emit!(warn),
+            FailureClass::GuestReturned | FailureClass::HostRefused => emit!(debug),
+        }
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.finish(Some(ErrorCode::Cancelled), 0);
+            tracing::debug!(correlation_id = %self.id, "the caller went away; the call was stopped");
+        }
+        if self.running.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.running.none_left.notify_waiters();
+        }
+    }
+}
+
+/// Hashes the arguments only if a log line is really written.
+struct TaskHash<'a>(&'a str);
+
+impl std::fmt::Display for TaskHash<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&Digest::of(self.0.as_bytes()).hex()[..TASK_HASH_LENGTH])
+    }
+}

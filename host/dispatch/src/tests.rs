@@ -1,0 +1,285 @@
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+
+use aop_core::{
+    AgentId, AgentName, Arguments, CallContext, CallRecord, Caller, Digest, Executable, Hints,
+    Revision, RevisionNumber, Settings, TenantName, Tool, ToolName,
+};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+
+use super::*;
+
+fn raw(json: &str) -> Box<RawValue> {
+    RawValue::from_string(json.to_owned()).unwrap()
+}
+
+fn answer() -> Output {
+    Output { json: raw("\"done\""), is_text: true }
+}
+
+/// Fails as scripted, then answers; each execution first takes a permit of `gate`.
+struct Script {
+    failures: Mutex<VecDeque<Failure>>,
+    executions: AtomicU32,
+    gate: Semaphore,
+}
+
+impl Executable for Script {
+    fn validate(&self, _: usize, arguments: &str) -> Result<Arguments, Vec<Violation>> {
+        if arguments == "{}" {
+            return Ok(Arguments(Box::new(())));
+        }
+        Err(vec![Violation { pointer: "/x".to_owned(), message: "unknown".to_owned() }])
+    }
+
+    fn execute<'a>(
+        &'a self,
+        _: usize,
+        _: &'a Arguments,
+        _: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Output, Failure>> {
+        self.executions.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            self.gate.acquire().await.unwrap().forget();
+            self.failures.lock().unwrap().pop_front().map_or_else(|| Ok(answer()), Err)
+        })
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    started: AtomicU32,
+    finished: Mutex<Vec<(Option<ErrorCode>, u32, bool)>>,
+}
+
+impl Observe for Log {
+    fn started(&self, _: &TenantName, _: &AgentName) {
+        self.started.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn finished(&self, record: &CallRecord<'_>, ran: bool) {
+        self.finished.lock().unwrap().push((record.code, record.attempts, ran));
+    }
+}
+
+struct One(Route);
+
+impl Resolve for One {
+    fn resolve(&self, _: &TenantName, tool: &str) -> Option<Route> {
+        (tool == "agent").then(|| self.0.clone())
+    }
+}
+
+struct Fixture {
+    dispatcher: Arc<Dispatcher>,
+    script: Arc<Script>,
+    log: Arc<Log>,
+    revision: Arc<Revision>,
+}
+
+fn fixture(settings: Settings, idempotent: bool, failures: Vec<Failure>, permits: usize) -> Fixture {
+    let script = Arc::new(Script {
+        failures: Mutex::new(failures.into()),
+        executions: AtomicU32::new(0),
+        gate: Semaphore::new(permits),
+    });
+    let tool = Arc::new(Tool {
+        name: ToolName::new("agent").unwrap(),
+        title: None,
+        description: String::new(),
+        input_schema: raw("{}"),
+        output_schema: raw("{}"),
+        signature: String::new(),
+        hints: Hints { idempotent, ..Hints::default() },
+        function: 0,
+    });
+    let revision = Arc::new(Revision {
+        tenant: TenantName::default_tenant(),
+        agent: AgentName::new("agent").unwrap(),
+        id: AgentId(uuid::Uuid::now_v7()),
+        number: RevisionNumber(1),
+        digest: Digest::of(b""),
+        settings: Arc::new(settings),
+        tools: vec![Arc::clone(&tool)],
+        executable: Arc::clone(&script) as Arc<dyn Executable>,
+        in_flight: AtomicU32::new(0),
+    });
+    let log = Arc::new(Log::default());
+    let route = Route { revision: Arc::clone(&revision), tool };
+    let dispatcher =
+        Arc::new(Dispatcher::new(Arc::new(One(route)), Arc::clone(&log) as Arc<dyn Observe>));
+    Fixture { dispatcher, script, log, revision }
+}
+
+fn call<'a>(tool: &'a str, arguments: &'a str) -> Call<'a> {
+    Call {
+        caller: Caller { tenant: TenantName::default_tenant() },
+        tool,
+        arguments,
+        received: tokio::time::Instant::now().into_std(),
+        timeout: None,
+        trace: None,
+        progress: None,
+    }
+}
+
+fn trap() -> Failure {
+    Failure::executed(ErrorCode::GuestTrapped, "trap")
+}
+
+fn code(reply: &Reply) -> Option<ErrorCode> {
+    reply.result.as_ref().err().map(|failure| failure.code)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idempotent_tool_is_executed_three_times_in_total() {
+    let fixture = fixture(Settings::default(), true, vec![trap(); 5], 100);
+    let reply = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(code(&reply), Some(ErrorCode::GuestTrapped));
+    assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 3);
+    assert_eq!(*fixture.log.finished.lock().unwrap(), [(Some(ErrorCode::GuestTrapped), 3, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_failure_of_an_idempotent_tool_is_repaired() {
+    let fixture = fixture(Settings::default(), true, vec![trap(); 2], 100);
+    let reply = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(code(&reply), None);
+    assert_eq!(*fixture.log.finished.lock().unwrap(), [(None, 3, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_run_is_not_repeated_unless_it_is_idempotent() {
+    let fixture = fixture(Settings::default(), false, vec![trap()], 100);
+    fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_before_execution_is_repeated_for_every_tool() {
+    let full = Failure::before_execution(ErrorCode::ResourceExhausted, "full");
+    let fixture = fixture(Settings::default(), false, vec![full], 100);
+    let reply = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(code(&reply), None);
+    assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_the_guest_answers_is_never_repeated() {
+    for code in ErrorCode::ALL {
+        let failure = Failure::executed(code, "");
+        assert!(!attempt::may_repeat(&failure, false), "{code} executed, not idempotent");
+        let expected = matches!(
+            code,
+            ErrorCode::GuestTrapped
+                | ErrorCode::Internal
+                | ErrorCode::Unavailable
+                | ErrorCode::ResourceExhausted
+        );
+        assert_eq!(attempt::may_repeat(&failure, true), expected, "{code} executed, idempotent");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_tools_and_bad_arguments_are_refused_before_anything_runs() {
+    let fixture = fixture(Settings::default(), true, vec![], 100);
+    let unknown = fixture.dispatcher.invoke(call("nobody", "{}")).await;
+    assert_eq!(code(&unknown), Some(ErrorCode::NotFound));
+    let invalid = fixture.dispatcher.invoke(call("agent", "{\"x\":1}")).await;
+    let failure = invalid.result.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::InvalidArguments);
+    assert!(failure.message.contains("/x: unknown"), "{}", failure.message);
+    assert_eq!(
+        failure.details.unwrap().get(),
+        r#"[{"pointer":"/x","message":"unknown"}]"#
+    );
+    assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 0);
+    assert_eq!(fixture.log.started.load(Ordering::SeqCst), 0);
+    let finished = fixture.log.finished.lock().unwrap();
+    assert_eq!(
+        *finished,
+        [(Some(ErrorCode::NotFound), 0, false), (Some(ErrorCode::InvalidArguments), 0, false)]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_a_waiting_call_gets_the_next_place() {
+    let mut settings = Settings::default();
+    settings.limits.concurrency = 1;
+    settings.limits.queue = 1;
+    let fixture = fixture(settings, false, vec![], 0);
+    let spawn = || {
+        let dispatcher = Arc::clone(&fixture.dispatcher);
+        tokio::spawn(async move { dispatcher.invoke(call("agent", "{}")).await })
+    };
+    let first = spawn();
+    while fixture.script.executions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = spawn();
+    while fixture.dispatcher.gates.queued() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let third = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    let refused = third.result.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    assert_eq!(refused.retry_after, Some(Duration::from_secs(1)));
+    assert_eq!(fixture.revision.in_flight.load(Ordering::SeqCst), 1);
+    fixture.script.gate.add_permits(2);
+    assert_eq!(code(&first.await.unwrap()), None);
+    assert_eq!(code(&second.await.unwrap()), None);
+    assert_eq!(fixture.revision.in_flight.load(Ordering::SeqCst), 0);
+    assert_eq!(fixture.dispatcher.gates.queued(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_place_ends_at_the_deadline() {
+    let mut settings = Settings::default();
+    settings.limits.concurrency = 1;
+    let fixture = fixture(settings, false, vec![], 0);
+    let dispatcher = Arc::clone(&fixture.dispatcher);
+    let first = tokio::spawn(async move { dispatcher.invoke(call("agent", "{}")).await });
+    while fixture.script.executions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    let failure = second.result.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
+    assert!(!failure.executed);
+    first.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_is_recorded_as_cancelled_and_leaves_nothing() {
+    let fixture = fixture(Settings::default(), false, vec![], 0);
+    let dispatcher = Arc::clone(&fixture.dispatcher);
+    let task = tokio::spawn(async move { dispatcher.invoke(call("agent", "{}")).await });
+    while fixture.script.executions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert_eq!(*fixture.log.finished.lock().unwrap(), [(Some(ErrorCode::Cancelled), 1, true)]);
+    assert_eq!(fixture.revision.in_flight.load(Ordering::SeqCst), 0);
+    assert_eq!(fixture.dispatcher.running.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_refuses_new_calls_and_waits_for_running_ones() {
+    let fixture = fixture(Settings::default(), false, vec![], 0);
+    let dispatcher = Arc::clone(&fixture.dispatcher);
+    let running = tokio::spawn(async move { dispatcher.invoke(call("agent", "{}")).await });
+    while fixture.script.executions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!fixture.dispatcher.drain(Duration::from_secs(1)).await);
+    let refused = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(code(&refused), Some(ErrorCode::Unavailable));
+    fixture.script.gate.add_permits(1);
+    assert!(fixture.dispatcher.drain(Duration::from_secs(1)).await);
+    assert_eq!(code(&running.await.unwrap()), None);
+}

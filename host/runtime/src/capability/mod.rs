@@ -1,0 +1,32 @@
+//! What a guest can import. Each capability is a file; this one links them.
+//!
+//! Everything is linked for every component, so that one that merely *mentions* a capability loads;
+//! using it is refused at run time by [`Policy`](aop_core::Policy), which denies by default. WASI 0.2
+//! and 0.3 are linked side by side.
+
+use wasmtime::Engine;
+use wasmtime::component::Linker;
+use wasmtime_wasi_config::WasiConfig;
+
+use crate::RuntimeError;
+use crate::state::State;
+
+pub(crate) mod http;
+mod logging;
+pub(crate) mod stdio;
+
+/// A linker with every capability.
+pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>, RuntimeError> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(RuntimeError::engine)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)
+        .map_err(RuntimeError::engine)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
+    wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
+        WasiConfig::new(&state.config)
+    })
+    .map_err(RuntimeError::engine)?;
+    logging::add_to_linker(&mut linker)?;
+    Ok(linker)
+}

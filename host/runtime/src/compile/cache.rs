@@ -1,0 +1,160 @@
+//! Compiled components on disk, by digest and engine version.
+//!
+//! Mapping compiled code is mapping machine code, so the cache must not take any from elsewhere: every
+//! entry is sealed with a keyed BLAKE3 hash over its digest, its interface and its code, under a key
+//! that only this data directory has (mode 0600). A file that somebody else put there, that was
+//! copied from another host, or that a disk damaged has no valid seal, is ignored and compiled again.
+//! Someone who can read the key can already act as the host's user; that is outside what it guards.
+
+use std::hash::{Hash, Hasher};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aop_core::{Digest, Interface};
+use tempfile::{NamedTempFile, TempPath};
+use wasmtime::Engine;
+
+/// A valid interface file is smaller; see the worker's answer.
+const INTERFACE_MAX_BYTES: u64 = 64 << 20;
+/// Hex digits of a seal.
+const SEAL_LENGTH: usize = 64;
+
+/// The cache of one data directory.
+#[derive(Clone)]
+pub(crate) struct Cache {
+    directory: PathBuf,
+    key: Arc<[u8; 32]>,
+}
+
+/// A compiled component: sealed, found and read.
+pub(crate) struct Entry {
+    /// The code, for wasmtime to map.
+    pub(crate) code: PathBuf,
+    /// What it exports.
+    pub(crate) interface: Interface,
+}
+
+impl Cache {
+    /// Opens `directory/<engine version>`, making the key if there is none.
+    pub(crate) fn open(directory: &Path, engine: &Engine) -> std::io::Result<Self> {
+        make_private_directory(directory)?;
+        let key = read_or_make_key(&directory.join("seal.key"))?;
+        let directory = directory.join(version_of(engine));
+        make_private_directory(&directory)?;
+        Ok(Self { directory, key: Arc::new(key) })
+    }
+
+    /// A file for the worker to write code into, in the same file system as the cache.
+    pub(crate) fn reserve(&self) -> std::io::Result<TempPath> {
+        Ok(NamedTempFile::with_prefix_in("compiling-", &self.directory)?.into_temp_path())
+    }
+
+    /// The entry, if there is one with a valid seal.
+    pub(crate) async fn get(&self, digest: Digest) -> Option<Entry> {
+        let cache = self.clone();
+        blocking(move || Ok(cache.read(digest))).await.ok().flatten()
+    }
+
+    /// Seals and keeps what the worker wrote.
+    pub(crate) async fn put(
+        &self,
+        digest: Digest,
+        interface: &Interface,
+        code: TempPath,
+    ) -> std::io::Result<Entry> {
+        let json = serde_json::to_vec(interface)?;
+        let cache = self.clone();
+        blocking(move || {
+            let seal = cache.seal(digest, &json, &code)?;
+            let mut file = NamedTempFile::with_prefix_in("sealing-", &cache.directory)?;
+            file.write_all(seal.to_hex().as_bytes())?;
+            file.write_all(b"\n")?;
+            file.write_all(&json)?;
+            // The code first: an interface file without its code would be a broken entry.
+            code.persist(cache.code(digest)).map_err(|error| error.error)?;
+            file.persist(cache.interface(digest)).map_err(|error| error.error)?;
+            cache.read(digest).ok_or_else(|| {
+                std::io::Error::other("the compiled code changed while it was stored")
+            })
+        })
+        .await
+    }
+
+    fn read(&self, digest: Digest) -> Option<Entry> {
+        let file = std::fs::File::open(self.interface(digest)).ok()?;
+        let mut text = Vec::new();
+        file.take(INTERFACE_MAX_BYTES).read_to_end(&mut text).ok()?;
+        let (seal, json) = text.split_at_checked(SEAL_LENGTH)?;
+        let json = json.strip_prefix(b"\n")?;
+        let code = self.code(digest);
+        let expected = self.seal(digest, json, &code).ok()?;
+        // `blake3::Hash` compares in constant time.
+        if blake3::Hash::from_hex(seal).ok()? != expected {
+            tracing::warn!(%digest, "a cached component has no valid seal and is compiled again");
+            return None;
+        }
+        Some(Entry { code, interface: serde_json::from_slice(json).ok()? })
+    }
+
+    fn seal(&self, digest: Digest, json: &[u8], code: &Path) -> std::io::Result<blake3::Hash> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(digest.as_bytes());
+        hasher.update(&(json.len() as u64).to_le_bytes());
+        hasher.update(json);
+        hasher.update_mmap(code)?;
+        Ok(hasher.finalize())
+    }
+
+    fn code(&self, digest: Digest) -> PathBuf {
+        self.directory.join(format!("{}.cwasm", digest.hex()))
+    }
+
+    fn interface(&self, digest: Digest) -> PathBuf {
+        self.directory.join(format!("{}.interface", digest.hex()))
+    }
+}
+
+/// What the compiled code depends on: wasmtime's version and settings, and our own format.
+fn version_of(engine: &Engine) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn make_private_directory(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn read_or_make_key(path: &Path) -> std::io::Result<[u8; 32]> {
+    match std::fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| {
+            std::io::Error::other(format!("{} is damaged: remove it", path.display()))
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            std::fs::File::open("/dev/urandom")?.read_exact(&mut key)?;
+            // Written aside (mode 0600) and renamed: a crash leaves no half a key.
+            let parent = path.parent().unwrap_or(Path::new("."));
+            let mut file = NamedTempFile::with_prefix_in("key-", parent)?;
+            file.write_all(&key)?;
+            file.persist_noclobber(path).map(|_| key).or_else(|error| {
+                // Another process was faster: its key counts.
+                if error.error.kind() == std::io::ErrorKind::AlreadyExists {
+                    read_or_make_key(path)
+                } else {
+                    Err(error.error)
+                }
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}

@@ -1,0 +1,64 @@
+//! The deadline-first future: looks at the clock before it lets the guest run.
+//!
+//! `tokio::time::timeout` polls the guest first; with a thousand spinning guests each would run one
+//! more slice before its timer is even looked at, and the last would be stopped seconds late. This one
+//! checks the clock, then polls. The timer is only registered once the guest has been suspended, so
+//! a short call pays two clock readings.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use aop_core::Meter;
+use tokio::time::Sleep;
+
+use crate::lane::Turn;
+
+/// Runs `guest` until `deadline`, charging the time it computes to `meter`. `None`: the deadline
+/// passed first; the guest is already gone.
+pub(crate) struct Deadline<'a, F> {
+    guest: Option<Pin<Box<F>>>,
+    deadline: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+    turn: Arc<Turn>,
+    meter: &'a Meter,
+}
+
+impl<'a, F: Future> Deadline<'a, F> {
+    pub(crate) fn new(guest: F, deadline: Instant, turn: Arc<Turn>, meter: &'a Meter) -> Self {
+        Self { guest: Some(Box::pin(guest)), deadline, timer: None, turn, meter }
+    }
+}
+
+impl<F: Future> Future for Deadline<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let before = Instant::now();
+        if before >= this.deadline {
+            this.guest = None;
+            return Poll::Ready(None);
+        }
+        let Some(guest) = this.guest.as_mut() else { return Poll::Ready(None) };
+        let polled = guest.as_mut().poll(cx);
+        this.meter.add_cpu(before.elapsed());
+        if let Poll::Ready(output) = polled {
+            // The store goes before the answer does: nobody sees a reply of a guest that still lives.
+            this.guest = None;
+            return Poll::Ready(Some(output));
+        }
+        this.turn.suspended();
+        let deadline = this.deadline;
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        if timer.as_mut().poll(cx).is_ready() {
+            this.guest = None;
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,92 @@
+//! The two wasmtime engines and the clock that interrupts guests.
+//!
+//! Code is compiled once and runs on either engine: the *pooled* one takes instances from slots that
+//! were mapped up front (a fresh instance costs microseconds, and cores do not serialise on the
+//! kernel's memory map), the *on-demand* one maps memory per instance and serves what does not fit a
+//! slot (huge tables, hundreds of core instances).
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::RuntimeError;
+
+/// Stack of guest code. wasmtime's default: deep enough for real recursion, far from the fiber's end.
+const GUEST_STACK_MAX_BYTES: usize = 512 << 10;
+/// The fiber a guest runs on; host functions run on it too.
+const FIBER_STACK_BYTES: usize = 2 << 20;
+/// Linear memory of a pool slot that is wiped by hand instead of given back to the kernel: without
+/// it two cores are slower than one, because both take the memory-map lock for every call.
+const SLOT_KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// Fiber stack kept likewise.
+const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
+/// Core instances per component instance to plan for: Python components have 14, Rust ones 3 or 4.
+const CORE_INSTANCES_PER_INSTANCE: u32 = 6;
+/// Linear memories per component instance to plan for.
+const MEMORIES_PER_INSTANCE: u32 = 2;
+/// Tables per component instance to plan for.
+const TABLES_PER_INSTANCE: u32 = 4;
+/// What one component may take of the pool, so that a single one cannot drain it.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
+/// Likewise for linear memories.
+const MEMORIES_PER_COMPONENT_MAX: u32 = 16;
+/// Likewise for tables.
+const TABLES_PER_COMPONENT_MAX: u32 = 64;
+/// Slots whose last module may come back: enough for a busy host's working set of agents.
+const WARM_SLOTS_MAX: u32 = 256;
+
+/// What host and worker must agree on, or the compiled code would not load.
+fn base_config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .max_wasm_stack(GUEST_STACK_MAX_BYTES)
+        .async_stack_size(FIBER_STACK_BYTES)
+        .wasm_component_model_async(true)
+        .wasm_component_model_map(true)
+        .wasm_component_model_fixed_length_lists(true)
+        .memory_init_cow(true);
+    config
+}
+
+/// The engine that only compiles, in the worker process.
+pub(crate) fn compiling() -> Result<Engine, RuntimeError> {
+    Engine::new(&base_config()).map_err(RuntimeError::engine)
+}
+
+/// Both engines that run code.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    pub(crate) pooled: Engine,
+    pub(crate) on_demand: Engine,
+}
+
+impl Engines {
+    /// Maps the pool for `instances_max` instances at once. Address space only; memory is used when
+    /// instances are.
+    pub(crate) fn new(instances_max: u32) -> Result<Self, RuntimeError> {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(instances_max)
+            .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
+            .total_memories(instances_max.saturating_mul(MEMORIES_PER_INSTANCE))
+            .total_tables(instances_max.saturating_mul(TABLES_PER_INSTANCE))
+            .total_stacks(instances_max.saturating_mul(2))
+            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+            .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+            .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+            .max_unused_warm_slots(WARM_SLOTS_MAX.min(instances_max))
+            .linear_memory_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
+            .table_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
+            .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
+            .pagemap_scan(Enabled::Auto);
+        let mut config = base_config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        Ok(Self {
+            pooled: Engine::new(&config).map_err(RuntimeError::engine)?,
+            on_demand: Engine::new(&base_config()).map_err(RuntimeError::engine)?,
+        })
+    }
+
+    pub(crate) fn increment_epoch(&self) {
+        self.pooled.increment_epoch();
+        self.on_demand.increment_epoch();
+    }
+}

@@ -1,0 +1,240 @@
+//! The functions of one linked component under one agent's settings: validate, then run.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use aop_core::interface::TypeKind;
+use aop_core::settings::Lifetime;
+use aop_core::{
+    Arguments, BoxFuture, CallContext, ErrorCode, Executable, Failure, GuestLog, Output, Settings,
+    Violation,
+};
+use wasmtime::Store;
+use wasmtime::component::Val;
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use crate::codec::FunctionCodec;
+use crate::component::Linked;
+use crate::deadline::Deadline;
+use crate::failure;
+use crate::lane::{Lane, Turn};
+use crate::state::State;
+use crate::stream::{self, CollectError};
+use crate::ticker::Ticker;
+use crate::warm::{Live, WarmPool};
+
+/// Data handed from guest to host in one go, as a multiple of the output limit: a list costs the
+/// host 40 bytes per element while it is lifted, a base64 text 1.3 bytes per byte.
+const TRANSFER_PER_OUTPUT_BYTE: u64 = 8;
+/// Component-model handles that one instance may hold.
+const HANDLES_MAX: usize = 4096;
+
+/// What every executable of a host shares.
+pub(crate) struct Shared {
+    pub(crate) lane: Lane,
+    pub(crate) ticker: Ticker,
+    pub(crate) log: Arc<dyn GuestLog>,
+    /// Instances that live now.
+    pub(crate) live: Arc<AtomicUsize>,
+}
+
+/// An agent's revision, ready to be called.
+pub(crate) struct Agent {
+    linked: Arc<Linked>,
+    codecs: Vec<FunctionCodec>,
+    settings: Arc<Settings>,
+    config: Arc<WasiConfigVariables>,
+    shared: Arc<Shared>,
+    warm: Option<Arc<WarmPool>>,
+}
+
+/// Arguments that a codec decoded.
+struct Decoded {
+    function: usize,
+    values: Vec<Val>,
+}
+
+impl Agent {
+    pub(crate) fn new(linked: Arc<Linked>, settings: Arc<Settings>, shared: Arc<Shared>) -> Self {
+        let codecs = (0..linked.interface.functions.len())
+            .map(|index| FunctionCodec::new(&linked.interface, index))
+            .collect();
+        let config = settings.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let warm = match settings.lifetime {
+            Lifetime::Call => None,
+            Lifetime::Warm { calls_max, idle_max } => Some(WarmPool::new(calls_max, idle_max)),
+        };
+        Self { linked, codecs, settings, config: Arc::new(config), shared, warm }
+    }
+
+    async fn run(&self, call: &Decoded, context: &CallContext) -> Result<Output, Failure> {
+        let _ticking = self.shared.ticker.running();
+        let turn = self.shared.lane.turn();
+        let guest = self.run_guest(call, context, &turn);
+        Deadline::new(guest, context.deadline, Arc::clone(&turn), &context.meter)
+            .await
+            .unwrap_or_else(|| Err(failure::deadline(&self.settings.limits)))
+    }
+
+    async fn run_guest(
+        &self,
+        call: &Decoded,
+        context: &CallContext,
+        turn: &Arc<Turn>,
+    ) -> Result<Output, Failure> {
+        let mut live = match self.warm.as_ref().and_then(|pool| pool.take()) {
+            Some(live) => {
+                live.store.data().begin(context.id);
+                live
+            }
+            None => self.instantiate(context, turn).await?,
+        };
+        arm(&mut live.store, turn);
+        let called = self.call(&mut live, call, context).await;
+        context.meter.note_memory(live.store.data().limiter.memory_bytes());
+        let values = match called {
+            Ok(values) => values,
+            Err(error) => return Err(self.explain(error, &live.store, context)),
+        };
+        if let Some(pool) = &self.warm {
+            pool.keep(live);
+        }
+        self.codecs[call.function].encode(&values, self.settings.limits.output_max_bytes)
+    }
+
+    async fn instantiate(&self, context: &CallContext, turn: &Arc<Turn>) -> Result<Live, Failure> {
+        let state = State::new(
+            &self.settings,
+            Arc::clone(&self.config),
+            Arc::clone(&self.shared.log),
+            Arc::clone(&self.shared.live),
+            context,
+        );
+        let mut store = Store::new(self.linked.pre.engine(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_max_component_handles(HANDLES_MAX);
+        let transfer_max = self.settings.limits.output_max_bytes.saturating_mul(TRANSFER_PER_OUTPUT_BYTE);
+        store.set_hostcall_fuel(usize::try_from(transfer_max).unwrap_or(usize::MAX));
+        arm(&mut store, turn);
+        match self.linked.pre.instantiate_async(&mut store).await {
+            Ok(instance) => Ok(Live { store, instance, calls: 0 }),
+            Err(error) => {
+                // A start function may have run before the failure.
+                Err(self.explain(CallError::Wasmtime(error), &store, context))
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        live: &mut Live,
+        call: &Decoded,
+        context: &CallContext,
+    ) -> Result<Vec<Val>, CallError> {
+        let export = &self.linked.exports[call.function];
+        let Some(function) = live.instance.get_func(&mut live.store, export) else {
+            return Err(CallError::Wasmtime(wasmtime::format_err!("the function is gone")));
+        };
+        let interface = &self.linked.interface;
+        let result = interface.functions[call.function].result;
+        let mut values = vec![Val::Bool(false); usize::from(result.is_some())];
+        let payload = match result.map(|id| &interface.get(id).kind) {
+            Some(TypeKind::Stream(item)) => Some(&interface.get(*item).kind),
+            Some(TypeKind::Future(Some(item))) => Some(&interface.get(*item).kind),
+            _ => None,
+        };
+        let Some(payload) = payload else {
+            function.call_async(&mut live.store, &call.values, &mut values).await?;
+            return Ok(values);
+        };
+        let limit = self.settings.limits.output_max_bytes;
+        let value = live
+            .store
+            .run_concurrent(async |accessor| -> Result<Val, CallError> {
+                function.call_concurrent(accessor, &call.values, &mut values).await?;
+                let collected = match values.pop() {
+                    Some(Val::Stream(stream)) => {
+                        let progress = context.progress.as_ref();
+                        stream::collect_stream(accessor, stream, payload, limit, progress).await
+                    }
+                    Some(Val::Future(future)) => {
+                        stream::await_future(accessor, future, payload).await
+                    }
+                    other => Ok(other.unwrap_or(Val::Bool(false))),
+                };
+                Ok(collected?)
+            })
+            .await??;
+        Ok(vec![value])
+    }
+
+    fn explain(&self, error: CallError, store: &Store<State>, context: &CallContext) -> Failure {
+        let limiter = &store.data().limiter;
+        context.meter.note_memory(limiter.memory_bytes());
+        match error {
+            CallError::TooLarge => Failure::executed(
+                ErrorCode::GuestLimit,
+                format!(
+                    "the agent's stream grew over {} bytes: return less, or raise `output` in its settings",
+                    self.settings.limits.output_max_bytes
+                ),
+            ),
+            CallError::Wasmtime(error) => {
+                failure::from_wasmtime(&error, limiter.refused(), &self.settings, context)
+            }
+        }
+    }
+}
+
+enum CallError {
+    TooLarge,
+    Wasmtime(wasmtime::Error),
+}
+
+impl From<wasmtime::Error> for CallError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Wasmtime(error)
+    }
+}
+
+impl From<CollectError> for CallError {
+    fn from(error: CollectError) -> Self {
+        match error {
+            CollectError::TooLarge => Self::TooLarge,
+            CollectError::Wasmtime(error) => Self::Wasmtime(error),
+        }
+    }
+}
+
+/// Makes the guest queue for its turn after every slice (one epoch tick).
+fn arm(store: &mut Store<State>, turn: &Arc<Turn>) {
+    let turn = Arc::clone(turn);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(move |_| {
+        Ok(wasmtime::UpdateDeadline::YieldCustom(1, Arc::clone(&turn).next_slice()))
+    });
+}
+
+impl Executable for Agent {
+    fn validate(&self, function: usize, arguments: &str) -> Result<Arguments, Vec<Violation>> {
+        let values = self.codecs[function].decode(arguments)?;
+        Ok(Arguments(Box::new(Decoded { function, values })))
+    }
+
+    fn execute<'a>(
+        &'a self,
+        function: usize,
+        arguments: &'a Arguments,
+        context: &'a CallContext,
+    ) -> BoxFuture<'a, Result<Output, Failure>> {
+        Box::pin(async move {
+            match arguments.0.downcast_ref::<Decoded>() {
+                Some(call) if call.function == function => self.run(call, context).await,
+                _ => Err(Failure::before_execution(
+                    ErrorCode::Internal,
+                    "the arguments were validated for another function",
+                )),
+            }
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! How an execution that went wrong is told to its caller: the four kinds of failure stay apart.
+
+use aop_core::{CallContext, ErrorCode, Failure, Limits, Settings};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use crate::limiter::Refused;
+
+/// How long a caller should wait when every instance slot is taken: calls are short.
+const POOL_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// The deadline passed.
+pub(crate) fn deadline(limits: &Limits) -> Failure {
+    Failure::executed(
+        ErrorCode::DeadlineExceeded,
+        format!(
+            "the call did not finish before its deadline and was stopped (the agent's `timeout` is {:?})",
+            limits.timeout
+        ),
+    )
+}
+
+/// An error that wasmtime reported. `refused` is what the limiter said no to before. Instantiation
+/// runs start functions, so everything but a full pool counts as executed.
+pub(crate) fn from_wasmtime(
+    error: &wasmtime::Error,
+    refused: Option<Refused>,
+    settings: &Settings,
+    context: &CallContext,
+) -> Failure {
+    if error.is::<PoolConcurrencyLimitError>() {
+        return Failure::before_execution(
+            ErrorCode::ResourceExhausted,
+            "every instance slot of this host is taken: try again shortly",
+        )
+        .with_retry_after(POOL_RETRY_AFTER);
+    }
+    if settings.traceback {
+        log_traceback(error, context);
+    }
+    if let Some(refused) = refused {
+        return limit(refused);
+    }
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        Failure::executed(
+            ErrorCode::GuestTrapped,
+            format!("the agent ended itself with exit code {} instead of answering", exit.0),
+        )
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        from_trap(*trap)
+    } else if is_transfer_limit(error) {
+        Failure::executed(
+            ErrorCode::GuestLimit,
+            "the agent handed over more data at once than the host takes: return less, or raise `output` in its settings",
+        )
+    } else {
+        Failure::executed(ErrorCode::GuestTrapped, format!("the agent failed: {}", error.root_cause()))
+    }
+}
+
+/// Only the message tells this error of wasmtime's component model apart.
+fn is_transfer_limit(error: &wasmtime::Error) -> bool {
+    error.root_cause().to_string().contains("fuel allocated for hostcalls has been exhausted")
+}
+
+fn from_trap(trap: Trap) -> Failure {
+    match trap {
+        Trap::StackOverflow => Failure::executed(
+            ErrorCode::GuestLimit,
+            "the agent overflowed its stack (512 KiB): it recurses too deeply",
+        ),
+        Trap::UnreachableCodeReached => Failure::executed(
+            ErrorCode::GuestTrapped,
+            "the agent crashed (it reached `unreachable`, as a panic or an abort does)",
+        ),
+        other => Failure::executed(ErrorCode::GuestTrapped, format!("the agent crashed: {other}")),
+    }
+}
+
+fn limit(refused: Refused) -> Failure {
+    let message = match refused {
+        Refused::Memory { max_bytes } => format!(
+            "the agent needed more than its {} MiB of memory: raise `memory` in its settings",
+            max_bytes >> 20
+        ),
+        Refused::Table { max_elements } => {
+            format!("the agent needed tables of more than {max_elements} elements")
+        }
+    };
+    Failure::executed(ErrorCode::GuestLimit, message)
+}
+
+fn log_traceback(error: &wasmtime::Error, context: &CallContext) {
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
+    tracing::warn!(
+        agent_name = %context.agent,
+        correlation_id = %context.id,
+        error = %error.root_cause(),
+        backtrace = backtrace.as_deref().unwrap_or("none"),
+        "the agent failed"
+    );
+}

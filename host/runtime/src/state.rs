@@ -1,0 +1,122 @@
+//! What a store holds for one instance: its WASI view, its limits, and the call it serves.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aop_core::{AgentName, CallContext, CallId, GuestLevel, GuestLine, GuestLog, Settings};
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::WasiHttpCtx;
+
+use crate::capability::http::Egress;
+use crate::capability::stdio::{GuestOutput, Stream};
+use crate::limiter::InstanceLimiter;
+
+/// Random bytes that a guest may ask for at once. More is an attack on the host's memory.
+const RANDOM_MAX_BYTES: u64 = 1 << 20;
+/// WASI resources (streams, pollables, …) that one instance may hold.
+const RESOURCES_MAX: usize = 4096;
+
+/// The data of a store.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    pub(crate) table: ResourceTable,
+    pub(crate) http: WasiHttpCtx,
+    pub(crate) egress: Egress,
+    pub(crate) config: Arc<WasiConfigVariables>,
+    pub(crate) limiter: InstanceLimiter,
+    pub(crate) voice: Arc<Voice>,
+    _counted: Counted,
+}
+
+/// Where an instance's lines go, and under whose name.
+pub(crate) struct Voice {
+    log: Arc<dyn GuestLog>,
+    agent: AgentName,
+    /// The call that is served now; a warm instance serves many, one after another.
+    call: Mutex<CallId>,
+    lines_per_second: u32,
+}
+
+impl Voice {
+    fn new(log: Arc<dyn GuestLog>, settings: &Settings, context: &CallContext) -> Arc<Self> {
+        Arc::new(Self {
+            log,
+            agent: context.agent.clone(),
+            call: Mutex::new(context.id),
+            lines_per_second: settings.limits.log_lines_per_second,
+        })
+    }
+
+    pub(crate) fn say(&self, context: &str, level: GuestLevel, text: &str) {
+        let call = *self.call.lock().unwrap_or_else(PoisonError::into_inner);
+        self.log.line(GuestLine {
+            agent: &self.agent,
+            call,
+            context,
+            level,
+            text,
+            lines_per_second: self.lines_per_second,
+        });
+    }
+}
+
+impl State {
+    pub(crate) fn new(
+        settings: &Settings,
+        config: Arc<WasiConfigVariables>,
+        log: Arc<dyn GuestLog>,
+        live: Arc<AtomicUsize>,
+        context: &CallContext,
+    ) -> Self {
+        let voice = Voice::new(log, settings, context);
+        let wasi = WasiCtxBuilder::new()
+            .stdout(GuestOutput::new(Arc::clone(&voice), Stream::Stdout))
+            .stderr(GuestOutput::new(Arc::clone(&voice), Stream::Stderr))
+            .max_random_size(RANDOM_MAX_BYTES)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            wasi,
+            table,
+            http: WasiHttpCtx::new(),
+            egress: Egress::new(settings.policy.clone(), Arc::clone(&voice)),
+            config,
+            limiter: InstanceLimiter::new(&settings.limits),
+            voice,
+            _counted: Counted::new(live),
+        }
+    }
+
+    /// Makes a warm instance serve another call.
+    pub(crate) fn begin(&self, call: CallId) {
+        *self.voice.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// Counts a live instance for as long as its store lives.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,220 @@
+//! Results that arrive over time: `stream<T>` is collected into a list under the output limit (and
+//! told as progress while it grows), `future<T>` into its value.
+//!
+//! wasmtime types payloads statically, so only strings and primitives can be collected; others were
+//! refused when the component was derived.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aop_core::Progress;
+use aop_core::interface::TypeKind;
+use futures::channel::mpsc;
+use futures::StreamExt as _;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{
+    Accessor, FutureAny, FutureConsumer, Lift, Source, StreamAny, StreamConsumer, StreamResult, Val,
+};
+
+use crate::state::State;
+
+/// Items on their way from the guest to the collector. The guest waits while it is full.
+const ITEMS_IN_FLIGHT_MAX: usize = 64;
+
+/// Why a stream could not be collected.
+#[derive(Debug)]
+pub(crate) enum CollectError {
+    /// It grew over the output limit.
+    TooLarge,
+    /// wasmtime failed.
+    Wasmtime(wasmtime::Error),
+}
+
+/// A payload that can be collected.
+trait Item: Lift + Send + Sync + Unpin + 'static {
+    fn into_val(self) -> Val;
+    /// About how much it adds to the result's JSON.
+    fn json_bytes(&self) -> u64;
+    fn text(&self) -> String;
+}
+
+macro_rules! items {
+    ($($type:ty => $val:ident, $bytes:expr;)*) => {$(
+        impl Item for $type {
+            fn into_val(self) -> Val { Val::$val(self) }
+            fn json_bytes(&self) -> u64 { let size: fn(&$type) -> u64 = $bytes; size(self) }
+            fn text(&self) -> String { self.to_string() }
+        }
+    )*};
+}
+
+items! {
+    bool => Bool, |_| 5;
+    u8 => U8, |_| 2;
+    u16 => U16, |_| 3;
+    u32 => U32, |_| 5;
+    u64 => U64, |_| 8;
+    i8 => S8, |_| 3;
+    i16 => S16, |_| 4;
+    i32 => S32, |_| 6;
+    i64 => S64, |_| 8;
+    f32 => Float32, |_| 6;
+    f64 => Float64, |_| 8;
+    char => Char, |_| 4;
+    String => String, |text| text.len() as u64 + 3;
+}
+
+/// Calls `$function::<T>($arguments)` for the payload type of `$kind`.
+macro_rules! for_payload {
+    ($kind:expr, $function:ident($($argument:expr),*)) => {
+        match $kind {
+            TypeKind::Bool => $function::<bool>($($argument),*).await,
+            TypeKind::U8 => $function::<u8>($($argument),*).await,
+            TypeKind::U16 => $function::<u16>($($argument),*).await,
+            TypeKind::U32 => $function::<u32>($($argument),*).await,
+            TypeKind::U64 => $function::<u64>($($argument),*).await,
+            TypeKind::S8 => $function::<i8>($($argument),*).await,
+            TypeKind::S16 => $function::<i16>($($argument),*).await,
+            TypeKind::S32 => $function::<i32>($($argument),*).await,
+            TypeKind::S64 => $function::<i64>($($argument),*).await,
+            TypeKind::F32 => $function::<f32>($($argument),*).await,
+            TypeKind::F64 => $function::<f64>($($argument),*).await,
+            TypeKind::Char => $function::<char>($($argument),*).await,
+            TypeKind::String => $function::<String>($($argument),*).await,
+            other => Err(CollectError::Wasmtime(wasmtime::format_err!(
+                "a stream or future of {other:?} cannot be collected"
+            ))),
+        }
+    };
+}
+
+/// Collects a stream of `payload` to a list.
+pub(crate) async fn collect_stream(
+    accessor: &Accessor<State>,
+    stream: StreamAny,
+    payload: &TypeKind,
+    limit_bytes: u64,
+    progress: Option<&Arc<dyn Progress>>,
+) -> Result<Val, CollectError> {
+    for_payload!(payload, stream_of(accessor, stream, limit_bytes, progress))
+}
+
+/// Waits for a future of `payload`.
+pub(crate) async fn await_future(
+    accessor: &Accessor<State>,
+    future: FutureAny,
+    payload: &TypeKind,
+) -> Result<Val, CollectError> {
+    for_payload!(payload, future_of(accessor, future))
+}
+
+async fn stream_of<T: Item>(
+    accessor: &Accessor<State>,
+    stream: StreamAny,
+    limit_bytes: u64,
+    progress: Option<&Arc<dyn Progress>>,
+) -> Result<Val, CollectError> {
+    let (sender, mut receiver) = mpsc::channel(ITEMS_IN_FLIGHT_MAX);
+    accessor
+        .with(|access| {
+            stream.try_into_stream_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
+        })
+        .map_err(CollectError::Wasmtime)?;
+    let mut items = Vec::new();
+    let mut bytes: u64 = 0;
+    while let Some(item) = receiver.next().await {
+        bytes = bytes.saturating_add(item.json_bytes());
+        if bytes > limit_bytes {
+            return Err(CollectError::TooLarge);
+        }
+        if let Some(progress) = progress {
+            #[expect(clippy::cast_precision_loss, reason = "bounded by the output limit")]
+            progress.report(items.len() as f64 + 1.0, None, Some(&item.text()));
+        }
+        items.push(T::into_val(item));
+    }
+    Ok(Val::List(items))
+}
+
+async fn future_of<T: Item>(
+    accessor: &Accessor<State>,
+    future: FutureAny,
+) -> Result<Val, CollectError> {
+    let (sender, mut receiver) = mpsc::channel(1);
+    accessor
+        .with(|access| {
+            future.try_into_future_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
+        })
+        .map_err(CollectError::Wasmtime)?;
+    receiver.next().await.map(T::into_val).ok_or_else(|| {
+        CollectError::Wasmtime(wasmtime::format_err!("the agent dropped its future without a value"))
+    })
+}
+
+/// The host's end: takes items as long as the collector keeps up.
+struct Collector<T> {
+    sender: mpsc::Sender<T>,
+    waiting: Vec<T>,
+}
+
+impl<T> Collector<T> {
+    /// Passes on what waits. Ready when nothing does.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<wasmtime::Result<()>> {
+        while let Some(item) = self.waiting.pop() {
+            match self.sender.poll_ready(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.sender.start_send(item).map_err(|_| wasmtime::format_err!("not collected"))?;
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(wasmtime::format_err!("not collected"))),
+                Poll::Pending => {
+                    self.waiting.push(item);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Item> StreamConsumer<State> for Collector<T> {
+    type Item = T;
+
+    fn poll_consume(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<State>,
+        mut source: Source<'_, T>,
+        _finish: bool,
+    ) -> Poll<wasmtime::Result<StreamResult>> {
+        let this = self.get_mut();
+        if this.waiting.is_empty() {
+            let count = source.remaining(&mut store).min(ITEMS_IN_FLIGHT_MAX);
+            let mut items = Vec::with_capacity(count);
+            source.read(&mut store, &mut items)?;
+            items.reverse();
+            this.waiting = items;
+        }
+        this.poll_drain(cx).map_ok(|()| StreamResult::Completed)
+    }
+}
+
+impl<T: Item> FutureConsumer<State> for Collector<T> {
+    type Item = T;
+
+    fn poll_consume(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut store: StoreContextMut<State>,
+        mut source: Source<'_, T>,
+        _finish: bool,
+    ) -> Poll<wasmtime::Result<()>> {
+        let this = self.get_mut();
+        if this.waiting.is_empty() {
+            let mut value: Option<T> = None;
+            source.read(&mut store, &mut value)?;
+            this.waiting.extend(value);
+        }
+        this.poll_drain(cx)
+    }
+}
