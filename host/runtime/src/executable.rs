@@ -19,7 +19,7 @@ use crate::deadline::Deadline;
 use crate::failure;
 use crate::lane::{Lane, Turn};
 use crate::state::State;
-use crate::stream::{self, CollectError};
+use crate::stream::{self, CallError};
 use crate::ticker::Ticker;
 use crate::warm::{Live, WarmPool};
 
@@ -56,9 +56,7 @@ struct Decoded {
 
 impl Agent {
     pub(crate) fn new(linked: Arc<Linked>, settings: Arc<Settings>, shared: Arc<Shared>) -> Self {
-        let codecs = (0..linked.interface.functions.len())
-            .map(|index| FunctionCodec::new(&linked.interface, index))
-            .collect();
+        let codecs = FunctionCodec::all(&linked.interface);
         let config = settings.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         let warm = match settings.lifetime {
             Lifetime::Call => None,
@@ -92,14 +90,19 @@ impl Agent {
         arm(&mut live.store, turn);
         let called = self.call(&mut live, call, context).await;
         context.meter.note_memory(live.store.data().limiter.memory_bytes());
-        let values = match called {
-            Ok(values) => values,
-            Err(error) => return Err(self.explain(error, &live.store, context)),
+        let result = match called {
+            Err(CallError::Wasmtime(error)) => {
+                return Err(self.explain(&error, &live.store, context));
+            }
+            Err(CallError::Failure(failure)) => Err(failure),
+            Ok(output) => Ok(output),
         };
-        if let Some(pool) = &self.warm {
+        // A guest that answered an error is as good as one that answered a value.
+        let answered = result.as_ref().err().is_none_or(|f| f.code == ErrorCode::GuestError);
+        if let Some(pool) = self.warm.as_ref().filter(|_| answered) {
             pool.keep(live);
         }
-        self.codecs[call.function].encode(&values, self.settings.limits.output_max_bytes)
+        result
     }
 
     async fn instantiate(&self, context: &CallContext, turn: &Arc<Turn>) -> Result<Live, Failure> {
@@ -119,8 +122,8 @@ impl Agent {
         match self.linked.pre.instantiate_async(&mut store).await {
             Ok(instance) => Ok(Live { store, instance, calls: 0 }),
             Err(error) => {
-                // A start function may have run before the failure.
-                Err(self.explain(CallError::Wasmtime(error), &store, context))
+                context.meter.note_memory(store.data().limiter.memory_bytes());
+                Err(self.explain(&error, &store, context))
             }
         }
     }
@@ -130,79 +133,50 @@ impl Agent {
         live: &mut Live,
         call: &Decoded,
         context: &CallContext,
-    ) -> Result<Vec<Val>, CallError> {
+    ) -> Result<Output, CallError> {
         let export = &self.linked.exports[call.function];
         let Some(function) = live.instance.get_func(&mut live.store, export) else {
             return Err(CallError::Wasmtime(wasmtime::format_err!("the function is gone")));
         };
         let interface = &self.linked.interface;
+        let codec = &self.codecs[call.function];
         let result = interface.functions[call.function].result;
         let mut values = vec![Val::Bool(false); usize::from(result.is_some())];
         let payload = match result.map(|id| &interface.get(id).kind) {
-            Some(TypeKind::Stream(item)) => Some(&interface.get(*item).kind),
-            Some(TypeKind::Future(Some(item))) => Some(&interface.get(*item).kind),
-            _ => None,
-        };
-        let Some(payload) = payload else {
-            function.call_async(&mut live.store, &call.values, &mut values).await?;
-            return Ok(values);
-        };
-        let limit = self.settings.limits.output_max_bytes;
-        let value = live
-            .store
-            .run_concurrent(async |accessor| -> Result<Val, CallError> {
-                function.call_concurrent(accessor, &call.values, &mut values).await?;
-                let collected = match values.pop() {
-                    Some(Val::Stream(stream)) => {
-                        let progress = context.progress.as_ref();
-                        stream::collect_stream(accessor, stream, payload, limit, progress).await
-                    }
-                    Some(Val::Future(future)) => {
-                        stream::await_future(accessor, future, payload).await
-                    }
-                    other => Ok(other.unwrap_or(Val::Bool(false))),
-                };
-                Ok(collected?)
-            })
-            .await??;
-        Ok(vec![value])
-    }
-
-    fn explain(&self, error: CallError, store: &Store<State>, context: &CallContext) -> Failure {
-        let limiter = &store.data().limiter;
-        context.meter.note_memory(limiter.memory_bytes());
-        match error {
-            CallError::TooLarge => Failure::executed(
-                ErrorCode::GuestLimit,
-                format!(
-                    "the agent's stream grew over {} bytes: return less, or raise `output` in its settings",
-                    self.settings.limits.output_max_bytes
-                ),
-            ),
-            CallError::Wasmtime(error) => {
-                failure::from_wasmtime(&error, limiter.refused(), &self.settings, context)
+            Some(TypeKind::Stream(item) | TypeKind::Future(Some(item))) => &interface.get(*item).kind,
+            _ => {
+                function.call_async(&mut live.store, &call.values, &mut values).await?;
+                return Ok(codec.encode(&values, self.output_max_bytes())?);
             }
-        }
+        };
+        live.store
+            .run_concurrent(async |accessor| -> Result<Output, CallError> {
+                function.call_concurrent(accessor, &call.values, &mut values).await?;
+                match (values.pop(), codec.stream(self.output_max_bytes())) {
+                    (Some(Val::Stream(stream)), Some(mut encoder)) => {
+                        let progress = context.progress.as_ref();
+                        stream::collect_stream(accessor, stream, payload, &mut encoder, progress)
+                            .await?;
+                        Ok(encoder.finish()?)
+                    }
+                    (Some(Val::Future(future)), None) => {
+                        let value = stream::await_future(accessor, future, payload).await?;
+                        Ok(codec.encode(&[value], self.output_max_bytes())?)
+                    }
+                    _ => Err(CallError::Wasmtime(wasmtime::format_err!(
+                        "the function's result is not of the type it declares"
+                    ))),
+                }
+            })
+            .await?
     }
-}
 
-enum CallError {
-    TooLarge,
-    Wasmtime(wasmtime::Error),
-}
-
-impl From<wasmtime::Error> for CallError {
-    fn from(error: wasmtime::Error) -> Self {
-        Self::Wasmtime(error)
+    fn output_max_bytes(&self) -> usize {
+        usize::try_from(self.settings.limits.output_max_bytes).unwrap_or(usize::MAX)
     }
-}
 
-impl From<CollectError> for CallError {
-    fn from(error: CollectError) -> Self {
-        match error {
-            CollectError::TooLarge => Self::TooLarge,
-            CollectError::Wasmtime(error) => Self::Wasmtime(error),
-        }
+    fn explain(&self, error: &wasmtime::Error, store: &Store<State>, context: &CallContext) -> Failure {
+        failure::from_wasmtime(error, store.data().limiter.refused(), &self.settings, context)
     }
 }
 

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aop_core::Progress;
 use aop_core::interface::TypeKind;
+use aop_core::{Failure, Progress};
 use futures::channel::mpsc;
 use futures::StreamExt as _;
 use wasmtime::StoreContextMut;
@@ -17,52 +17,59 @@ use wasmtime::component::{
     Accessor, FutureAny, FutureConsumer, Lift, Source, StreamAny, StreamConsumer, StreamResult, Val,
 };
 
+use crate::codec::StreamEncoder;
 use crate::state::State;
 
 /// Items on their way from the guest to the collector. The guest waits while it is full.
 const ITEMS_IN_FLIGHT_MAX: usize = 64;
 
-/// Why a stream could not be collected.
-#[derive(Debug)]
-pub(crate) enum CollectError {
-    /// It grew over the output limit.
-    TooLarge,
-    /// wasmtime failed.
+/// Why a call did not come to a result.
+pub(crate) enum CallError {
+    /// It ended in a failure of its own.
+    Failure(Failure),
+    /// wasmtime stopped it.
     Wasmtime(wasmtime::Error),
+}
+
+impl From<Failure> for CallError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<wasmtime::Error> for CallError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Wasmtime(error)
+    }
 }
 
 /// A payload that can be collected.
 trait Item: Lift + Send + Sync + Unpin + 'static {
     fn into_val(self) -> Val;
-    /// About how much it adds to the result's JSON.
-    fn json_bytes(&self) -> u64;
-    fn text(&self) -> String;
 }
 
 macro_rules! items {
-    ($($type:ty => $val:ident, $bytes:expr;)*) => {$(
+    ($($type:ty => $val:ident,)*) => {$(
         impl Item for $type {
             fn into_val(self) -> Val { Val::$val(self) }
-            fn json_bytes(&self) -> u64 { let size: fn(&$type) -> u64 = $bytes; size(self) }
-            fn text(&self) -> String { self.to_string() }
         }
     )*};
 }
 
 items! {
-    bool => Bool, |_| 5;
-    u8 => U8, |_| 2;
-    u16 => U16, |_| 3;
-    u32 => U32, |_| 5;
-    u64 => U64, |_| 8;
-    i8 => S8, |_| 3;
-    i16 => S16, |_| 4;
-    i32 => S32, |_| 6;
-    i64 => S64, |_| 8;
-    f32 => Float32, |_| 6;
-    f64 => Float64, |_| 8;
-    char => Char, |_| 4;
-    String => String, |text| text.len() as u64 + 3;
+    bool => Bool,
+    u8 => U8,
+    u16 => U16,
+    u32 => U32,
+    u64 => U64,
+    i8 => S8,
+    i16 => S16,
+    i32 => S32,
+    i64 => S64,
+    f32 => Float32,
+    f64 => Float64,
+    char => Char,
+    String => String,
 }
 
 /// Calls `$function::<T>($arguments)` for the payload type of `$kind`.
@@ -82,22 +89,22 @@ macro_rules! for_payload {
             TypeKind::F64 => $function::<f64>($($argument),*).await,
             TypeKind::Char => $function::<char>($($argument),*).await,
             TypeKind::String => $function::<String>($($argument),*).await,
-            other => Err(CollectError::Wasmtime(wasmtime::format_err!(
+            other => Err(CallError::Wasmtime(wasmtime::format_err!(
                 "a stream or future of {other:?} cannot be collected"
             ))),
         }
     };
 }
 
-/// Collects a stream of `payload` to a list.
+/// Collects a stream of `payload` into `encoder`, under the output limit.
 pub(crate) async fn collect_stream(
     accessor: &Accessor<State>,
     stream: StreamAny,
     payload: &TypeKind,
-    limit_bytes: u64,
+    encoder: &mut StreamEncoder,
     progress: Option<&Arc<dyn Progress>>,
-) -> Result<Val, CollectError> {
-    for_payload!(payload, stream_of(accessor, stream, limit_bytes, progress))
+) -> Result<(), CallError> {
+    for_payload!(payload, stream_of(accessor, stream, encoder, progress))
 }
 
 /// Waits for a future of `payload`.
@@ -105,50 +112,43 @@ pub(crate) async fn await_future(
     accessor: &Accessor<State>,
     future: FutureAny,
     payload: &TypeKind,
-) -> Result<Val, CollectError> {
+) -> Result<Val, CallError> {
     for_payload!(payload, future_of(accessor, future))
 }
 
 async fn stream_of<T: Item>(
     accessor: &Accessor<State>,
     stream: StreamAny,
-    limit_bytes: u64,
+    encoder: &mut StreamEncoder,
     progress: Option<&Arc<dyn Progress>>,
-) -> Result<Val, CollectError> {
+) -> Result<(), CallError> {
     let (sender, mut receiver) = mpsc::channel(ITEMS_IN_FLIGHT_MAX);
-    accessor
-        .with(|access| {
-            stream.try_into_stream_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
-        })
-        .map_err(CollectError::Wasmtime)?;
-    let mut items = Vec::new();
-    let mut bytes: u64 = 0;
+    accessor.with(|access| {
+        stream.try_into_stream_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
+    })?;
+    let mut count: u32 = 0;
     while let Some(item) = receiver.next().await {
-        bytes = bytes.saturating_add(item.json_bytes());
-        if bytes > limit_bytes {
-            return Err(CollectError::TooLarge);
-        }
+        let item = item.into_val();
+        let json = encoder.push(&item)?;
+        count = count.saturating_add(1);
         if let Some(progress) = progress {
-            #[expect(clippy::cast_precision_loss, reason = "bounded by the output limit")]
-            progress.report(items.len() as f64 + 1.0, None, Some(&item.text()));
+            let text = if let Val::String(text) = &item { text } else { json };
+            progress.report(f64::from(count), None, Some(text));
         }
-        items.push(T::into_val(item));
     }
-    Ok(Val::List(items))
+    Ok(())
 }
 
 async fn future_of<T: Item>(
     accessor: &Accessor<State>,
     future: FutureAny,
-) -> Result<Val, CollectError> {
+) -> Result<Val, CallError> {
     let (sender, mut receiver) = mpsc::channel(1);
-    accessor
-        .with(|access| {
-            future.try_into_future_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
-        })
-        .map_err(CollectError::Wasmtime)?;
+    accessor.with(|access| {
+        future.try_into_future_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
+    })?;
     receiver.next().await.map(T::into_val).ok_or_else(|| {
-        CollectError::Wasmtime(wasmtime::format_err!("the agent dropped its future without a value"))
+        CallError::Wasmtime(wasmtime::format_err!("the agent dropped its future without a value"))
     })
 }
 

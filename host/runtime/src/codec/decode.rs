@@ -1,0 +1,945 @@
+//! Arguments: from JSON text to values in one pass.
+//!
+//! The visitor never stops at a value that does not fit: it notes the violation with its pointer,
+//! skips the value and goes on, so one answer tells a caller everything that is wrong. Only broken
+//! JSON and a passed bound end it early. Depth is bounded by the types (`derive` bounds those) and,
+//! for what is skipped, by `serde_json`, which skips without recursion.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fmt::{self, Write as _};
+
+use aop_core::Violation;
+use aop_core::interface::{Field, Function, Interface, TypeId, TypeKind};
+use aop_core::schema::identifier;
+use base64::Engine as _;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use wasmtime::component::Val;
+
+use super::VAL_BYTES;
+
+/// Violations that are reported. More would not help anybody.
+pub(super) const VIOLATIONS_MAX: usize = 32;
+
+/// What the values of one call may take in memory. A request of the 4 MiB that the edges let in
+/// holds at most 3 MiB of base64, which is 120 MiB of values.
+pub(super) const VALUES_MAX_BYTES: usize = 128 << 20;
+
+/// Characters of a caller's text that a message repeats.
+const EXCERPT_LENGTH_MAX: usize = 40;
+
+/// Names that a message lists.
+const LISTED_MAX: usize = 8;
+
+/// Integers up to here are exact as floating point numbers: `5.0` is taken as 5, but not a number
+/// that may have been rounded on its way.
+const EXACT_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// Padding may be left out, as many encoders do.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+pub(super) fn arguments(
+    interface: &Interface,
+    function: &Function,
+    text: &str,
+) -> Result<Vec<Val>, Vec<Violation>> {
+    let context = Context {
+        interface,
+        violations: RefCell::new(Vec::new()),
+        bytes_left: Cell::new(VALUES_MAX_BYTES),
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let seed = ArgumentsSeed { context: &context, function };
+    let outcome = seed
+        .deserialize(&mut deserializer)
+        .and_then(|values| deserializer.end().map(|()| values));
+    let violations = context.violations.into_inner();
+    match outcome {
+        Ok(values) if violations.is_empty() => Ok(values),
+        Err(error) if !error.is_data() || violations.is_empty() => Err(vec![Violation {
+            pointer: String::new(),
+            message: format!("the arguments are not valid JSON: {error}"),
+        }]),
+        _ => Err(violations),
+    }
+}
+
+/// What one decoding shares.
+struct Context<'a> {
+    interface: &'a Interface,
+    violations: RefCell<Vec<Violation>>,
+    bytes_left: Cell<usize>,
+}
+
+impl<'a> Context<'a> {
+    fn kind(&self, id: TypeId) -> &'a TypeKind {
+        &self.interface.get(id).kind
+    }
+
+    fn violation(&self, path: &Path<'_>, message: impl FnOnce() -> String) {
+        let mut violations = self.violations.borrow_mut();
+        if violations.len() < VIOLATIONS_MAX {
+            violations.push(Violation { pointer: path.to_string(), message: message() });
+        }
+    }
+
+    /// Counts memory that values are about to take.
+    fn charge<E: de::Error>(&self, path: &Path<'_>, bytes: usize) -> Result<(), E> {
+        match self.bytes_left.get().checked_sub(bytes) {
+            Some(left) => {
+                self.bytes_left.set(left);
+                Ok(())
+            }
+            None => {
+                let limit = VALUES_MAX_BYTES >> 20;
+                self.violation(path, || {
+                    format!("the arguments take more than {limit} MiB of memory up to here: send less")
+                });
+                Err(E::custom("the arguments take too much memory"))
+            }
+        }
+    }
+}
+
+/// Where a value is: a chain on the stack, so that a valid call allocates nothing for it.
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    /// A WIT identifier, in its JSON spelling.
+    Field(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+/// RFC 6901.
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Index(parent, index) => write!(f, "{parent}/{index}"),
+            Self::Field(parent, name) => write!(f, "{parent}/{}", identifier(name)),
+            Self::Key(parent, key) => {
+                write!(f, "{parent}/")?;
+                key.chars().try_for_each(|c| match c {
+                    '~' => f.write_str("~0"),
+                    '/' => f.write_str("~1"),
+                    c => f.write_char(c),
+                })
+            }
+        }
+    }
+}
+
+/// Whether JSON text spells a WIT identifier.
+fn spells(text: &str, wit: &str) -> bool {
+    text.len() == wit.len()
+        && text
+            .bytes()
+            .zip(wit.bytes())
+            .all(|(t, w)| t == if w == b'-' { b'_' } else { w })
+}
+
+struct ArgumentsSeed<'a> {
+    context: &'a Context<'a>,
+    function: &'a Function,
+}
+
+impl<'de> DeserializeSeed<'de> for ArgumentsSeed<'_> {
+    type Value = Vec<Val>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<Val>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ArgumentsSeed<'_> {
+    type Value = Vec<Val>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with the parameters as properties")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Val>, A::Error> {
+        fields(self.context, &Path::Root, &self.function.parameters, map)
+    }
+}
+
+/// Decodes the properties of an object into one value per field, in the order of the fields.
+fn fields<'de, A: MapAccess<'de>>(
+    context: &Context<'_>,
+    path: &Path<'_>,
+    fields: &[Field],
+    mut map: A,
+) -> Result<Vec<Val>, A::Error> {
+    context.charge(path, fields.len() * (VAL_BYTES + size_of::<String>()))?;
+    let mut slots: Vec<Option<Val>> = Vec::new();
+    slots.resize_with(fields.len(), || None);
+    let name_of = |index: usize| fields.get(index).map(|field| field.name.as_str());
+    let mut next = 0;
+    while let Some(key) = map.next_key_seed(KeySeed { name_of: &name_of, next })? {
+        let Some(index) = key.expect_new(context, path, &name_of, |i| slots[i].is_some()) else {
+            map.next_value::<IgnoredAny>()?;
+            continue;
+        };
+        let field = &fields[index];
+        let at = Path::Field(path, &field.name);
+        slots[index] = Some(map.next_value_seed(Seed { context, ty: field.ty, path: &at })?);
+        next = index + 1;
+    }
+    let complete = slots.into_iter().zip(fields).map(|(slot, field)| match slot {
+        Some(value) => value,
+        None if matches!(context.kind(field.ty), TypeKind::Option(_)) => Val::Option(None),
+        None => {
+            context.violation(&Path::Field(path, &field.name), || {
+                format!("required, and missing: expected {}", expected(context, field.ty))
+            });
+            UNFIT
+        }
+    });
+    Ok(complete.collect())
+}
+
+/// Stands for a value that did not fit. It never leaves this module.
+const UNFIT: Val = Val::Bool(false);
+
+/// Finds a property among known names without allocating; the next one in order is tried first.
+struct KeySeed<'f, F> {
+    name_of: &'f F,
+    next: usize,
+}
+
+/// A property that was read.
+enum Key {
+    Known(usize),
+    Unknown(String),
+}
+
+impl Key {
+    /// Its index, unless it is unknown or was there before.
+    fn expect_new<'n>(
+        self,
+        context: &Context<'_>,
+        path: &Path<'_>,
+        name_of: &impl Fn(usize) -> Option<&'n str>,
+        is_there: impl FnOnce(usize) -> bool,
+    ) -> Option<usize> {
+        match self {
+            Self::Known(index) if is_there(index) => {
+                let name = name_of(index).unwrap_or_default();
+                context.violation(&Path::Field(path, name), || "given twice".to_owned());
+                None
+            }
+            Self::Known(index) => Some(index),
+            Self::Unknown(key) => {
+                context.violation(&Path::Key(path, &key), || {
+                    let names = (0..).map_while(name_of).map(identifier).collect::<Vec<_>>();
+                    format!("unknown property `{}`{}", excerpt(&key), hint(&key, &names))
+                });
+                None
+            }
+        }
+    }
+}
+
+impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> DeserializeSeed<'de> for KeySeed<'_, F> {
+    type Value = Key;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> Visitor<'de> for KeySeed<'_, F> {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a property name")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
+        let fits = |index: &usize| (self.name_of)(*index).is_some_and(|name| spells(text, name));
+        if fits(&self.next) {
+            return Ok(Key::Known(self.next));
+        }
+        let mut known = (0..).take_while(|index| (self.name_of)(*index).is_some());
+        Ok(known.find(fits).map_or_else(|| Key::Unknown(text.to_owned()), Key::Known))
+    }
+}
+
+/// Decodes one value of a type.
+struct Seed<'a> {
+    context: &'a Context<'a>,
+    ty: TypeId,
+    path: &'a Path<'a>,
+}
+
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
+    type Value = Val;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Val, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'a> Seed<'a> {
+    fn kind(&self) -> &'a TypeKind {
+        self.context.kind(self.ty)
+    }
+
+    /// The seed of an option's payload, when that is written without a wrapper.
+    fn inner(&self) -> Option<Self> {
+        match self.kind() {
+            TypeKind::Option(of) if !matches!(self.context.kind(*of), TypeKind::Option(_)) => {
+                Some(Self { context: self.context, ty: *of, path: self.path })
+            }
+            _ => None,
+        }
+    }
+
+    fn unfit(&self, found: impl FnOnce() -> String) -> Val {
+        self.context.violation(self.path, || {
+            format!("expected {}, found {}", expected(self.context, self.ty), found())
+        });
+        UNFIT
+    }
+
+    fn integer(&self, value: i128) -> Val {
+        use TypeKind as K;
+        let fitting = match self.kind() {
+            K::U8 => u8::try_from(value).ok().map(Val::U8),
+            K::U16 => u16::try_from(value).ok().map(Val::U16),
+            K::U32 => u32::try_from(value).ok().map(Val::U32),
+            K::U64 => u64::try_from(value).ok().map(Val::U64),
+            K::S8 => i8::try_from(value).ok().map(Val::S8),
+            K::S16 => i16::try_from(value).ok().map(Val::S16),
+            K::S32 => i32::try_from(value).ok().map(Val::S32),
+            K::S64 => i64::try_from(value).ok().map(Val::S64),
+            _ => None,
+        };
+        fitting.unwrap_or_else(|| self.unfit(|| format!("the number {value}")))
+    }
+
+    fn float(&self, value: f64) -> Val {
+        match self.kind() {
+            TypeKind::F64 => Val::Float64(value),
+            #[expect(clippy::cast_possible_truncation, reason = "rounding is what f32 means")]
+            TypeKind::F32 if value.abs() <= f64::from(f32::MAX) => Val::Float32(value as f32),
+            TypeKind::U64 | TypeKind::S64 if value.abs() > EXACT_FLOAT_MAX => {
+                self.unfit(|| format!("the number {value:e}, which is not exact: send a string"))
+            }
+            _ if value.fract() == 0.0 && value.abs() <= EXACT_FLOAT_MAX => {
+                #[expect(clippy::cast_possible_truncation, reason = "a whole number in range")]
+                self.integer(value as i128)
+            }
+            _ => self.unfit(|| format!("the number {value}")),
+        }
+    }
+
+    fn string<E: de::Error>(&self, text: &str) -> Result<Val, E> {
+        use TypeKind as K;
+        let found = || format!("the string \"{}\"", excerpt(text));
+        let fitting = match self.kind() {
+            K::String => {
+                self.context.charge(self.path, text.len())?;
+                Some(Val::String(text.to_owned()))
+            }
+            K::Char => {
+                let mut chars = text.chars();
+                chars.next().filter(|_| chars.next().is_none()).map(Val::Char)
+            }
+            K::Enum(labels) => {
+                let label = labels.iter().find(|label| spells(text, &label.name));
+                label.map(|label| Val::Enum(label.name.clone()))
+            }
+            K::U64 => canonical::<u64>(text).map(Val::U64),
+            K::S64 => canonical::<i64>(text).map(Val::S64),
+            K::F32 => not_finite(text).map(|value| match value {
+                Special::NotANumber => Val::Float32(f32::NAN),
+                Special::Infinity => Val::Float32(f32::INFINITY),
+                Special::NegativeInfinity => Val::Float32(f32::NEG_INFINITY),
+            }),
+            K::F64 => not_finite(text).map(|value| match value {
+                Special::NotANumber => Val::Float64(f64::NAN),
+                Special::Infinity => Val::Float64(f64::INFINITY),
+                Special::NegativeInfinity => Val::Float64(f64::NEG_INFINITY),
+            }),
+            K::List(of) if matches!(self.context.kind(*of), K::U8) => {
+                // What is charged covers the decoded bytes as well: they are fewer than the values.
+                self.context.charge(self.path, text.len() / 4 * 3 * VAL_BYTES)?;
+                let bytes = BASE64.decode(text).ok();
+                bytes.map(|bytes| Val::List(bytes.into_iter().map(Val::U8).collect()))
+            }
+            _ => None,
+        };
+        Ok(fitting.unwrap_or_else(|| self.unfit(found)))
+    }
+
+    fn items<'de, A: SeqAccess<'de>>(&self, of: TypeId, seq: &mut A) -> Result<Vec<Val>, A::Error> {
+        let mut values = Vec::new();
+        loop {
+            let path = Path::Index(self.path, values.len());
+            let seed = Seed { context: self.context, ty: of, path: &path };
+            let Some(value) = seq.next_element_seed(seed)? else { return Ok(values) };
+            self.context.charge(self.path, VAL_BYTES)?;
+            values.push(value);
+        }
+    }
+
+    /// Exactly `length` items, the type of each from `type_of`.
+    fn exactly<'de, A: SeqAccess<'de>>(
+        &self,
+        length: usize,
+        type_of: impl Fn(usize) -> TypeId,
+        seq: &mut A,
+    ) -> Result<Option<Vec<Val>>, A::Error> {
+        let mut values = Vec::new();
+        while values.len() < length {
+            let path = Path::Index(self.path, values.len());
+            let seed = Seed { context: self.context, ty: type_of(values.len()), path: &path };
+            let Some(value) = seq.next_element_seed(seed)? else { break };
+            self.context.charge(self.path, VAL_BYTES)?;
+            values.push(value);
+        }
+        let mut count = values.len();
+        while seq.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        if count == length {
+            return Ok(Some(values));
+        }
+        self.context.violation(self.path, || format!("expected {length} items, found {count}"));
+        Ok(None)
+    }
+
+    fn pairs<'de, A: SeqAccess<'de>>(
+        &self,
+        key: TypeId,
+        value: TypeId,
+        seq: &mut A,
+    ) -> Result<Val, A::Error> {
+        let mut pairs = Vec::new();
+        loop {
+            let path = Path::Index(self.path, pairs.len());
+            let seed = PairSeed { context: self.context, key, value, path: &path };
+            let Some(pair) = seq.next_element_seed(seed)? else { return Ok(Val::Map(pairs)) };
+            pairs.push(pair);
+        }
+    }
+
+    fn flags<'de, A: SeqAccess<'de>>(
+        &self,
+        labels: &[aop_core::interface::Label],
+        seq: &mut A,
+    ) -> Result<Val, A::Error> {
+        let name_of = |index: usize| labels.get(index).map(|label| label.name.as_str());
+        let mut is_set = vec![false; labels.len()];
+        for position in 0.. {
+            let path = Path::Index(self.path, position);
+            let seed = NameSeed { context: self.context, path: &path, name_of: &name_of };
+            let Some(index) = seq.next_element_seed(seed)? else { break };
+            let Some(index) = index else { continue };
+            if std::mem::replace(&mut is_set[index], true) {
+                self.context.violation(&path, || "given twice".to_owned());
+            }
+        }
+        let set = labels.iter().zip(is_set).filter(|(_, set)| *set);
+        let names: Vec<_> = set.map(|(label, _)| label.name.clone()).collect();
+        let bytes = names.iter().map(|name| size_of::<String>() + name.len()).sum();
+        self.context.charge(self.path, bytes)?;
+        Ok(Val::Flags(names))
+    }
+
+    fn string_map<'de, A: MapAccess<'de>>(&self, value: TypeId, mut map: A) -> Result<Val, A::Error> {
+        let mut pairs = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let path = Path::Key(self.path, &key);
+            self.context.charge(&path, 2 * (VAL_BYTES + key.len()))?;
+            let seed = Seed { context: self.context, ty: value, path: &path };
+            let value = map.next_value_seed(seed)?;
+            if !seen.insert(key.clone()) {
+                self.context.violation(&Path::Key(self.path, &key), || "given twice".to_owned());
+            }
+            pairs.push((Val::String(key), value));
+        }
+        Ok(Val::Map(pairs))
+    }
+
+    /// `{"some": …}`, the payload of an option that is an option itself.
+    fn wrapped<'de, A: MapAccess<'de>>(&self, of: TypeId, mut map: A) -> Result<Val, A::Error> {
+        let name_of = |index: usize| (index == 0).then_some("some");
+        let mut some = None;
+        while let Some(key) = map.next_key_seed(KeySeed { name_of: &name_of, next: 0 })? {
+            match key.expect_new(self.context, self.path, &name_of, |_| some.is_some()) {
+                Some(_) => {
+                    let path = Path::Key(self.path, "some");
+                    let seed = Seed { context: self.context, ty: of, path: &path };
+                    some = Some(map.next_value_seed(seed)?);
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if some.is_none() {
+            self.context.violation(&Path::Key(self.path, "some"), || {
+                format!("required, and missing: expected {}", expected(self.context, of))
+            });
+        }
+        self.context.charge(self.path, VAL_BYTES)?;
+        Ok(Val::Option(some.map(Box::new)))
+    }
+
+    /// `{"tag": …, "val": …}`: the index of the case and its payload.
+    fn case<'de, 'n, A: MapAccess<'de>>(
+        &self,
+        name_of: &impl Fn(usize) -> Option<&'n str>,
+        payload_of: impl Fn(usize) -> Option<TypeId>,
+        mut map: A,
+    ) -> Result<Option<(usize, Option<Box<Val>>)>, A::Error> {
+        let keys = |index: usize| ["tag", "val"].get(index).copied();
+        let [tag_path, val_path] = ["tag", "val"].map(|key| Path::Key(self.path, key));
+        let mut tag: Option<Option<usize>> = None;
+        let mut payload = Payload::Absent;
+        while let Some(key) =
+            map.next_key_seed(KeySeed { name_of: &keys, next: usize::from(tag.is_some()) })?
+        {
+            let is_there =
+                |i| if i == 0 { tag.is_some() } else { !matches!(payload, Payload::Absent) };
+            match (key.expect_new(self.context, self.path, &keys, is_there), tag) {
+                (None, _) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                (Some(0), _) => {
+                    let seed = NameSeed { context: self.context, path: &tag_path, name_of };
+                    tag = Some(map.next_value_seed(seed)?);
+                }
+                (Some(_), Some(Some(case))) => {
+                    payload = match payload_of(case) {
+                        Some(ty) => {
+                            let seed = Seed { context: self.context, ty, path: &val_path };
+                            Payload::Decoded(map.next_value_seed(seed)?)
+                        }
+                        None => Payload::Raw(map.next_value()?),
+                    };
+                }
+                // Its type is not known yet: it is read again once the tag has come.
+                (Some(_), _) => payload = Payload::Raw(map.next_value()?),
+            }
+        }
+        let Some(tag) = tag else {
+            self.context.violation(&tag_path, || {
+                format!("required, and missing: expected one of {}", listed(name_of))
+            });
+            return Ok(None);
+        };
+        let Some(case) = tag else { return Ok(None) };
+        let name = || identifier(name_of(case).unwrap_or_default());
+        let value = match (payload_of(case), payload) {
+            (None, Payload::Absent) => None,
+            (None, _) => {
+                self.context.violation(&val_path, || format!("case `{}` has no `val`", name()));
+                None
+            }
+            (Some(ty), Payload::Absent) => {
+                self.context.violation(&val_path, || {
+                    let expected = expected(self.context, ty);
+                    format!("required by case `{}`, and missing: expected {expected}", name())
+                });
+                None
+            }
+            (Some(_), Payload::Decoded(value)) => Some(value),
+            (Some(ty), Payload::Raw(raw)) => {
+                let seed = Seed { context: self.context, ty, path: &val_path };
+                let mut deserializer = serde_json::Deserializer::from_str(raw.get());
+                Some(seed.deserialize(&mut deserializer).map_err(de::Error::custom)?)
+            }
+        };
+        self.context.charge(self.path, VAL_BYTES)?;
+        Ok(Some((case, value.map(Box::new))))
+    }
+}
+
+/// The `val` of a variant.
+enum Payload<'de> {
+    Absent,
+    Decoded(Val),
+    Raw(&'de RawValue),
+}
+
+impl<'de> Visitor<'de> for Seed<'_> {
+    type Value = Val;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&expected(self.context, self.ty))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Val, E> {
+        match self.kind() {
+            TypeKind::Option(_) => Ok(Val::Option(None)),
+            _ => Ok(self.unfit(|| "null".to_owned())),
+        }
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Val, E> {
+        if let Some(inner) = self.inner() {
+            return inner.visit_bool(value).and_then(|value| self.some(value));
+        }
+        match self.kind() {
+            TypeKind::Bool => Ok(Val::Bool(value)),
+            _ => Ok(self.unfit(|| value.to_string())),
+        }
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Val, E> {
+        if let Some(inner) = self.inner() {
+            return inner.visit_u64(value).and_then(|value| self.some(value));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a JSON number is the nearest f64")]
+        match self.kind() {
+            TypeKind::F32 | TypeKind::F64 => Ok(self.float(value as f64)),
+            _ => Ok(self.integer(value.into())),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Val, E> {
+        if let Some(inner) = self.inner() {
+            return inner.visit_i64(value).and_then(|value| self.some(value));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a JSON number is the nearest f64")]
+        match self.kind() {
+            TypeKind::F32 | TypeKind::F64 => Ok(self.float(value as f64)),
+            _ => Ok(self.integer(value.into())),
+        }
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Val, E> {
+        match self.inner() {
+            Some(inner) => self.some(inner.float(value)),
+            None => Ok(self.float(value)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Val, E> {
+        match self.inner() {
+            Some(inner) => inner.string(text).and_then(|value| self.some(value)),
+            None => self.string(text),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Val, A::Error> {
+        use TypeKind as K;
+        if let Some(inner) = self.inner() {
+            return inner.visit_seq(seq).and_then(|value| self.some(value));
+        }
+        match self.kind() {
+            K::List(of) if !matches!(self.context.kind(*of), K::U8) => {
+                self.items(*of, &mut seq).map(Val::List)
+            }
+            K::FixedList(of, length) => {
+                let values = self.exactly(*length as usize, |_| *of, &mut seq)?;
+                Ok(values.map_or(UNFIT, Val::FixedLengthList))
+            }
+            K::Tuple(types) => {
+                let values = self.exactly(types.len(), |index| types[index], &mut seq)?;
+                Ok(values.map_or(UNFIT, Val::Tuple))
+            }
+            K::Flags(labels) => self.flags(labels, &mut seq),
+            K::Map(key, value) if !matches!(self.context.kind(*key), K::String) => {
+                self.pairs(*key, *value, &mut seq)
+            }
+            _ => {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(self.unfit(|| "an array".to_owned()))
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Val, A::Error> {
+        use TypeKind as K;
+        if let Some(inner) = self.inner() {
+            return inner.visit_map(map).and_then(|value| self.some(value));
+        }
+        match self.kind() {
+            K::Record(of) => {
+                let values = fields(self.context, self.path, of, map)?;
+                self.context.charge(self.path, of.iter().map(|field| field.name.len()).sum())?;
+                let named = of.iter().map(|field| field.name.clone()).zip(values);
+                Ok(Val::Record(named.collect()))
+            }
+            K::Map(key, value) if matches!(self.context.kind(*key), K::String) => {
+                self.string_map(*value, map)
+            }
+            K::Option(of) => self.wrapped(*of, map),
+            K::Variant(cases) => {
+                let name_of = |index: usize| cases.get(index).map(|case| case.name.as_str());
+                let found = self.case(&name_of, |index| cases[index].ty, map)?;
+                let variant = |(index, value): (usize, _)| Val::Variant(cases[index].name.clone(), value);
+                Ok(found.map_or(UNFIT, variant))
+            }
+            K::Result { ok, err } => {
+                let name_of = |index: usize| ["ok", "err"].get(index).copied();
+                let found = self.case(&name_of, |index| if index == 0 { *ok } else { *err }, map)?;
+                let result = |(index, value)| Val::Result(if index == 0 { Ok(value) } else { Err(value) });
+                Ok(found.map_or(UNFIT, result))
+            }
+            _ => {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(self.unfit(|| "an object".to_owned()))
+            }
+        }
+    }
+}
+
+impl Seed<'_> {
+    fn some<E: de::Error>(&self, value: Val) -> Result<Val, E> {
+        self.context.charge(self.path, VAL_BYTES)?;
+        Ok(Val::Option(Some(Box::new(value))))
+    }
+}
+
+/// One entry of a map whose keys are not strings.
+struct PairSeed<'a> {
+    context: &'a Context<'a>,
+    key: TypeId,
+    value: TypeId,
+    path: &'a Path<'a>,
+}
+
+impl<'de> DeserializeSeed<'de> for PairSeed<'_> {
+    type Value = (Val, Val);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(Val, Val), D::Error> {
+        // Everything but an array goes to the same message as a tuple's.
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl PairSeed<'_> {
+    fn unfit<E>(&self, found: &str) -> Result<(Val, Val), E> {
+        self.context.violation(self.path, || {
+            format!("expected a pair of a key and a value as an array, found {found}")
+        });
+        Ok((UNFIT, UNFIT))
+    }
+}
+
+impl<'de> Visitor<'de> for PairSeed<'_> {
+    type Value = (Val, Val);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pair")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(Val, Val), E> {
+        self.unfit("null")
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(Val, Val), E> {
+        self.unfit(&value.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(Val, Val), E> {
+        self.unfit(&format!("the number {value}"))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(Val, Val), E> {
+        self.unfit(&format!("the number {value}"))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<(Val, Val), E> {
+        self.unfit(&format!("the number {value}"))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(Val, Val), E> {
+        self.unfit(&format!("the string \"{}\"", excerpt(text)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(Val, Val), A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        self.unfit("an object")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(Val, Val), A::Error> {
+        let Self { context, key, value, path } = self;
+        let tuple = Seed { context, ty: key, path };
+        let type_of = |index| if index == 0 { key } else { value };
+        let mut values = tuple.exactly(2, type_of, &mut seq)?.unwrap_or_default().into_iter();
+        Ok((values.next().unwrap_or(UNFIT), values.next().unwrap_or(UNFIT)))
+    }
+}
+
+/// A string that is one of known names: its index.
+struct NameSeed<'a, F> {
+    context: &'a Context<'a>,
+    path: &'a Path<'a>,
+    name_of: &'a F,
+}
+
+impl<'n, F: Fn(usize) -> Option<&'n str>> NameSeed<'_, F> {
+    fn unfit<E>(&self, found: impl FnOnce() -> String) -> Result<Option<usize>, E> {
+        self.context.violation(self.path, || {
+            format!("expected one of {}, found {}", listed(self.name_of), found())
+        });
+        Ok(None)
+    }
+}
+
+impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> DeserializeSeed<'de> for NameSeed<'_, F> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> Visitor<'de> for NameSeed<'_, F> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Option<usize>, E> {
+        self.unfit(|| "null".to_owned())
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Option<usize>, E> {
+        self.unfit(|| value.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Option<usize>, E> {
+        self.unfit(|| format!("the number {value}"))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Option<usize>, E> {
+        self.unfit(|| format!("the number {value}"))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Option<usize>, E> {
+        self.unfit(|| format!("the number {value}"))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<usize>, E> {
+        let mut names = (0..).map_while(self.name_of);
+        match names.position(|name| spells(text, name)) {
+            Some(index) => Ok(Some(index)),
+            None => self.unfit(|| format!("the string \"{}\"", excerpt(text))),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Option<usize>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        self.unfit(|| "an array".to_owned())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Option<usize>, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        self.unfit(|| "an object".to_owned())
+    }
+}
+
+enum Special {
+    NotANumber,
+    Infinity,
+    NegativeInfinity,
+}
+
+fn not_finite(text: &str) -> Option<Special> {
+    match text {
+        "NaN" => Some(Special::NotANumber),
+        "Infinity" => Some(Special::Infinity),
+        "-Infinity" => Some(Special::NegativeInfinity),
+        _ => None,
+    }
+}
+
+/// A decimal integer in its one spelling, as the schema's pattern has it.
+fn canonical<T: std::str::FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse::<T>().ok().filter(|value| value.to_string() == text)
+}
+
+/// What a type takes, in words.
+fn expected(context: &Context<'_>, id: TypeId) -> String {
+    use TypeKind as K;
+    let range = |low: i128, high: i128| format!("an integer from {low} to {high}");
+    match context.kind(id) {
+        K::Bool => "true or false".to_owned(),
+        K::U8 => range(0, u8::MAX.into()),
+        K::U16 => range(0, u16::MAX.into()),
+        K::U32 => range(0, u32::MAX.into()),
+        K::U64 => range(0, u64::MAX.into()) + ", as a number or a decimal string",
+        K::S8 => range(i8::MIN.into(), i8::MAX.into()),
+        K::S16 => range(i16::MIN.into(), i16::MAX.into()),
+        K::S32 => range(i32::MIN.into(), i32::MAX.into()),
+        K::S64 => range(i64::MIN.into(), i64::MAX.into()) + ", as a number or a decimal string",
+        K::F32 => "a number in the range of f32, \"NaN\", \"Infinity\" or \"-Infinity\"".to_owned(),
+        K::F64 => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"".to_owned(),
+        K::Char => "a string of exactly one character".to_owned(),
+        K::String => "a string".to_owned(),
+        K::List(of) if matches!(context.kind(*of), K::U8) => "a base64 string".to_owned(),
+        K::List(_) | K::Stream(_) => "an array".to_owned(),
+        K::FixedList(_, length) => format!("an array of {length} items"),
+        K::Tuple(types) => format!("an array of {} items", types.len()),
+        K::Map(key, _) if matches!(context.kind(*key), K::String) => "an object".to_owned(),
+        K::Map(..) => "an array of [key, value] pairs".to_owned(),
+        K::Record(_) => "an object".to_owned(),
+        K::Option(of) if matches!(context.kind(*of), K::Option(_)) => {
+            "null or {\"some\": …}".to_owned()
+        }
+        K::Option(of) => format!("null or {}", expected(context, *of)),
+        K::Variant(cases) => {
+            let name_of = |index: usize| cases.get(index).map(|case| case.name.as_str());
+            format!("{{\"tag\": …}} with one of {}", listed(&name_of))
+        }
+        K::Result { .. } => "{\"tag\": …} with one of \"ok\", \"err\"".to_owned(),
+        K::Enum(labels) => {
+            let name_of = |index: usize| labels.get(index).map(|label| label.name.as_str());
+            format!("one of {}", listed(&name_of))
+        }
+        K::Flags(labels) => {
+            let name_of = |index: usize| labels.get(index).map(|label| label.name.as_str());
+            format!("an array with some of {}", listed(&name_of))
+        }
+        K::Future(_) => "nothing".to_owned(),
+    }
+}
+
+fn listed<'n>(name_of: &impl Fn(usize) -> Option<&'n str>) -> String {
+    let names = (0..LISTED_MAX).map_while(name_of);
+    let mut text = names.map(|name| format!("\"{}\"", identifier(name))).collect::<Vec<_>>().join(", ");
+    if name_of(LISTED_MAX).is_some() {
+        text.push_str(", …");
+    }
+    text
+}
+
+/// Names the nearest known property, or what there is.
+fn hint(key: &str, names: &[String]) -> String {
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::damerau_levenshtein(name, &excerpt(key)), name))
+        .min()
+        .filter(|(distance, name)| *distance * 2 <= name.len());
+    match (nearest, names) {
+        (Some((_, name)), _) => format!("; did you mean `{name}`?"),
+        (None, []) => ": there are none".to_owned(),
+        (None, names) => {
+            let name_of = |index: usize| names.get(index).map(String::as_str);
+            format!("; expected {}", listed(&name_of))
+        }
+    }
+}
+
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(EXCERPT_LENGTH_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

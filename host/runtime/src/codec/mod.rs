@@ -1,0 +1,83 @@
+//! JSON ⇄ component values, driven by the host's own type table.
+//!
+//! This is on the path of every call: arguments go from text to values in one pass, with nothing
+//! in between, and results are written straight into the text that is sent. Both directions are
+//! bounded ([`decode::VALUES_MAX_BYTES`], and the caller's output limit), so neither a client nor a
+//! guest decides how much the host allocates. What is accepted and emitted is exactly what the
+//! schemas of `aop_core::schema` say: the tests compare the two for generated types and values.
+//!
+//! `wasmtime` has no compact form for dynamic `list<u8>` (each byte is a [`Val`] of
+//! [`VAL_BYTES`]), which is why the bounds count values and not only bytes of text.
+
+mod decode;
+mod encode;
+
+use std::sync::Arc;
+
+use aop_core::interface::Function;
+use aop_core::schema::ResultShape;
+use aop_core::{Failure, Interface, Output, Violation};
+use wasmtime::component::Val;
+
+pub(crate) use encode::StreamEncoder;
+
+/// What one dynamic value takes, without what it points to.
+const VAL_BYTES: usize = size_of::<Val>();
+
+/// Translates the arguments and the result of one function.
+#[derive(Clone)]
+pub(crate) struct FunctionCodec {
+    interface: Arc<Interface>,
+    function: usize,
+    shape: ResultShape,
+}
+
+impl FunctionCodec {
+    /// A codec for every function of an interface, in its order.
+    pub(crate) fn all(interface: &Arc<Interface>) -> Vec<Self> {
+        let functions = interface.functions.iter().enumerate();
+        functions
+            .map(|(index, function)| Self {
+                interface: Arc::clone(interface),
+                function: index,
+                shape: ResultShape::of(interface, function),
+            })
+            .collect()
+    }
+
+    /// The function.
+    pub(crate) fn function(&self) -> &Function {
+        &self.interface.functions[self.function]
+    }
+
+    /// What its result is made of.
+    pub(crate) fn shape(&self) -> ResultShape {
+        self.shape
+    }
+
+    /// Decodes a JSON object into the parameters, in order.
+    ///
+    /// # Errors
+    /// Every violation with its JSON pointer, at most [`decode::VIOLATIONS_MAX`], at least one.
+    pub(crate) fn decode(&self, arguments: &str) -> Result<Vec<Val>, Vec<Violation>> {
+        decode::arguments(&self.interface, self.function(), arguments)
+    }
+
+    /// Encodes what the function returned: no value or one. The engine has already read a future
+    /// (`results` is its payload, or empty) and collected a stream to a `Val::List`.
+    ///
+    /// # Errors
+    /// `guest_error` when the function returned an error, `guest_limit` when the JSON would have
+    /// more than `limit_bytes`, `bad_output` when the values are not of the function's type.
+    pub(crate) fn encode(&self, results: &[Val], limit_bytes: usize) -> Result<Output, Failure> {
+        encode::result(&self.interface, self.shape, results, limit_bytes)
+    }
+
+    /// Starts an array for a function that returns a stream; none for another function.
+    pub(crate) fn stream(&self, limit_bytes: usize) -> Option<StreamEncoder> {
+        StreamEncoder::new(&self.interface, self.shape, limit_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests;
