@@ -50,11 +50,6 @@ impl FunctionCodec {
         &self.interface.functions[self.function]
     }
 
-    /// What its result is made of.
-    pub(crate) fn shape(&self) -> ResultShape {
-        self.shape
-    }
-
     /// Decodes a JSON object into the parameters, in order.
     ///
     /// # Errors

@@ -128,9 +128,10 @@ impl<'a> Sections<'a> {
         match section.as_known() {
             KnownCustom::Producers(_) => self.producers(data, section.data_offset()),
             KnownCustom::ComponentName(_) if is_root => {
-                let names = ComponentNames::from_bytes(data, section.data_offset()).ok();
-                let name = names.as_ref().and_then(|names| names.get_name().as_deref());
-                self.metadata.name = name.map(|name| cut(name, METADATA_MAX_BYTES));
+                if let Ok(names) = ComponentNames::from_bytes(data, section.data_offset()) {
+                    let name = names.get_name();
+                    self.metadata.name = name.as_ref().map(|name| cut(name, METADATA_MAX_BYTES));
+                }
             }
             _ => match section.name() {
                 "agent.wit" if self.has_room(data) => {

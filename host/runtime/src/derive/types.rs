@@ -34,7 +34,7 @@ pub(super) struct Types<'a> {
     table: Vec<TypeDef>,
     /// Types within types, for each entry.
     nesting: Vec<usize>,
-    primitives: HashMap<PrimitiveValType, TypeId>,
+    primitives: Vec<(PrimitiveValType, TypeId)>,
     defined: HashMap<ComponentDefinedTypeId, Result<TypeId, Obstacle>>,
     members: usize,
 }
@@ -47,7 +47,7 @@ impl<'a> Types<'a> {
             docs,
             table: Vec::new(),
             nesting: Vec::new(),
-            primitives: HashMap::new(),
+            primitives: Vec::new(),
             defined: HashMap::new(),
             members: 0,
         }
@@ -66,9 +66,14 @@ impl<'a> Types<'a> {
         let ComponentValType::Type(id) = ty else { return self.value(ty) };
         let scan = self.scan;
         match &scan.types[id] {
-            ComponentDefinedType::Future { ty, .. } => {
-                let payload = ty.map(|ty| self.value(ty)).transpose()?;
-                self.push(id, TypeKind::Future(payload))
+            ComponentDefinedType::Future { ty: Some(ty), .. } => {
+                let payload = self.value(*ty)?;
+                if !is_plain(&self.table[payload.0 as usize].kind) {
+                    return Err(Obstacle::Unsupported(
+                        "a future of something else than a string or a primitive value: make it an `async func` that returns the value".to_owned(),
+                    ));
+                }
+                self.push(id, TypeKind::Future(Some(payload)))
             }
             ComponentDefinedType::Stream { ty: Some(ty), .. } => {
                 let item = self.value(*ty)?;
@@ -99,12 +104,12 @@ impl<'a> Types<'a> {
     }
 
     fn primitive(&mut self, primitive: PrimitiveValType) -> Result<TypeId, Obstacle> {
-        if let Some(id) = self.primitives.get(&primitive) {
+        if let Some((_, id)) = self.primitives.iter().find(|(known, _)| *known == primitive) {
             return Ok(*id);
         }
         let kind = primitive_kind(primitive)?;
         let id = self.append(TypeDef { name: None, docs: None, kind })?;
-        self.primitives.insert(primitive, id);
+        self.primitives.push((primitive, id));
         Ok(id)
     }
 
@@ -157,7 +162,7 @@ impl<'a> Types<'a> {
             D::Borrow(resource) => return Err(self.handle("borrow", *resource)),
             D::Future { .. } => {
                 return Err(Obstacle::Unsupported(
-                    "a future that is not the whole result: return its value instead".to_owned(),
+                    "a future that is not the whole result, or one without a value: return the value itself from an `async func`".to_owned(),
                 ));
             }
             D::Stream { .. } => {
@@ -275,7 +280,8 @@ fn label_list<'l>(
         .collect()
 }
 
-/// Strings and primitives, the items that a stream can have.
+/// Strings and primitives. The engine reads streams and futures by static types, so these are what
+/// they can carry.
 fn is_plain(kind: &TypeKind) -> bool {
     use TypeKind as K;
     matches!(
