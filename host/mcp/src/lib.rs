@@ -1,1 +1,39 @@
-//! aop-mcp
+//! The MCP edge: what an MCP client connects to.
+//!
+//! This is the only crate that knows `rmcp`. It turns bytes into an [`aop_core::Call`] and a
+//! [`aop_core::Reply`] back into bytes, for the stateless revision 2026-07-28 and for the sessions
+//! of 2025-11-25 and 2025-06-18, over HTTP on one endpoint and over standard input and output.
+//! What it serves comes from the traits in [`McpParts`]; it keeps no state of its own but sessions,
+//! rendered list pages and counters.
+//!
+//! A request takes one of two paths through the same [`edge`]. The fast path accepts plain
+//! `tools/call` and `tools/list` requests, parses them borrowed and writes the answer into one
+//! buffer. Everything else, every malformed request included, goes through `rmcp`'s own service,
+//! which is the reference: the tests send the same requests down both paths and compare.
+//!
+//! Every bound is a field of [`McpConfig`].
+
+mod arrival;
+mod builtin;
+mod changes;
+mod config;
+mod edge;
+mod error;
+mod fast;
+mod handler;
+mod http;
+mod list;
+mod measure;
+mod message;
+mod progress;
+mod result;
+mod server;
+mod session;
+mod stdio;
+#[cfg(test)]
+mod tests;
+
+pub use changes::Changes;
+pub use config::{Expose, McpConfig};
+pub use error::McpError;
+pub use server::{McpParts, McpServer};

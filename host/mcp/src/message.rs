@@ -1,0 +1,289 @@
+//! JSON-RPC messages, borrowed from the bytes they arrived in.
+//!
+//! One scan decides whether the bytes may be parsed at all (UTF-8, nesting), one strict parse reads
+//! the two hot requests without copying, and one lenient parse tells what anything else is. None of
+//! them builds a value tree.
+
+use std::borrow::Cow;
+
+use rmcp::model::{ClientCapabilities, RequestId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+/// The revision that needs no session.
+pub(crate) const STATELESS_REVISION: &str = "2026-07-28";
+
+/// Bytes that are UTF-8 and not nested too deeply.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scanned<'a> {
+    /// The message.
+    pub(crate) text: &'a str,
+    /// Whether a string escapes a UTF-16 surrogate. Raw values are not decoded while parsing, so a
+    /// lone surrogate would pass unnoticed: such messages take the path that decodes everything.
+    pub(crate) surrogates: bool,
+}
+
+/// Why bytes are not worth parsing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ScanError {
+    #[error("Parse error: the message is not UTF-8")]
+    Encoding,
+    #[error("Parse error: the message is nested deeper than {0} levels")]
+    Depth(usize),
+}
+
+/// Checks encoding and nesting in one pass, without recursion.
+pub(crate) fn scan(bytes: &[u8], depth_max: usize) -> Result<Scanned<'_>, ScanError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| ScanError::Encoding)?;
+    let (mut depth, mut in_string, mut surrogates) = (0_usize, false, false);
+    let mut index = 0;
+    while let Some(byte) = bytes.get(index) {
+        match (in_string, byte) {
+            (true, b'\\') => {
+                index += 1;
+                surrogates |= matches!(bytes.get(index..index + 2), Some([b'u', b'd' | b'D']));
+            }
+            (_, b'"') => in_string = !in_string,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > depth_max {
+                    return Err(ScanError::Depth(depth_max));
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        index += 1;
+    }
+    Ok(Scanned { text, surrogates })
+}
+
+/// What a message is, as far as anyone has to know before `rmcp` reads it.
+#[derive(Debug, Default)]
+pub(crate) struct Outline<'a> {
+    /// The request's id, when it has a usable one.
+    pub(crate) id: Option<RequestId>,
+    /// The method of a request or notification.
+    pub(crate) method: Option<Cow<'a, str>>,
+    /// The id that a `notifications/cancelled` names.
+    pub(crate) cancels: Option<RequestId>,
+    /// Whether it declares the stateless revision with all that belongs to it.
+    pub(crate) stateless: bool,
+}
+
+/// Why a message is not a JSON-RPC message.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutlineError {
+    #[error("Parse error: the message is not valid JSON: {0}")]
+    Json(serde_json::Error),
+    #[error("Invalid Request: batches were removed from MCP; send one message at a time")]
+    Batch,
+    #[error("Invalid Request: a message must be a JSON object")]
+    NotAnObject,
+}
+
+/// Reads the outline of any message.
+pub(crate) fn outline(text: &str) -> Result<Outline<'_>, OutlineError> {
+    match text.trim_start().as_bytes().first() {
+        Some(b'{') => {}
+        _ => {
+            // Broken JSON is a parse error whatever it starts with.
+            serde_json::from_str::<IgnoredAny>(text).map_err(OutlineError::Json)?;
+            let batch = text.trim_start().starts_with('[');
+            return Err(if batch { OutlineError::Batch } else { OutlineError::NotAnObject });
+        }
+    }
+    #[derive(Deserialize)]
+    struct Members<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        method: Option<&'a RawValue>,
+        #[serde(borrow)]
+        params: Option<&'a RawValue>,
+    }
+    serde_json::from_str::<IgnoredAny>(text).map_err(OutlineError::Json)?;
+    // Valid JSON that this does not fit (a member twice) is left for rmcp to judge.
+    let Ok(members) = serde_json::from_str::<Members<'_>>(text) else {
+        return Ok(Outline::default());
+    };
+    let method = members.method.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok());
+    let params = members.params.and_then(|raw| serde_json::from_str::<OutlineParams<'_>>(raw.get()).ok());
+    let params = params.unwrap_or_default();
+    Ok(Outline {
+        id: members.id.and_then(request_id),
+        method: method.map(|text| text.0),
+        cancels: params.request_id.and_then(request_id),
+        stateless: params.meta.is_some_and(|meta| meta.is_stateless()),
+    })
+}
+
+#[derive(Deserialize, Default)]
+struct OutlineParams<'a> {
+    #[serde(borrow, rename = "requestId")]
+    request_id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<Meta<'a>>,
+}
+
+fn request_id(raw: &RawValue) -> Option<RequestId> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// `Cow` alone never borrows when it is deserialized on its own.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A `tools/call` or `tools/list` request of the plain kind: nothing but the members below, none
+/// of them twice.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    /// The id as it was sent: a string or an integer.
+    pub(crate) id: &'a RawValue,
+    /// The same, for looking it up.
+    pub(crate) key: RequestId,
+    /// What is asked.
+    pub(crate) method: Method<'a>,
+    /// The `_meta` of the params; empty when there is none.
+    pub(crate) meta: Meta<'a>,
+}
+
+/// What a plain request asks.
+#[derive(Debug)]
+pub(crate) enum Method<'a> {
+    /// `tools/call`
+    Call {
+        /// The tool.
+        name: Cow<'a, str>,
+        /// A JSON object as text.
+        arguments: &'a str,
+    },
+    /// `tools/list`
+    List {
+        /// Where to go on.
+        cursor: Option<Cow<'a, str>>,
+    },
+}
+
+impl Method<'_> {
+    /// The method's name.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Call { .. } => "tools/call",
+            Self::List { .. } => "tools/list",
+        }
+    }
+}
+
+/// The members of a request's `_meta` that matter here. Others are the client's own.
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct Meta<'a> {
+    #[serde(borrow, rename = "io.modelcontextprotocol/protocolVersion")]
+    pub(crate) protocol_version: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "io.modelcontextprotocol/clientCapabilities")]
+    capabilities: Option<&'a RawValue>,
+    #[serde(rename = "progressToken")]
+    progress_token: Option<IgnoredAny>,
+    #[serde(borrow)]
+    pub(crate) traceparent: Option<Cow<'a, str>>,
+}
+
+impl Meta<'_> {
+    /// Whether it carries everything that the stateless revision asks of a request.
+    pub(crate) fn is_stateless(&self) -> bool {
+        self.protocol_version.as_deref() == Some(STATELESS_REVISION)
+            && self.capabilities.is_some_and(|raw| {
+                raw.get() == "{}" || serde_json::from_str::<ClientCapabilities>(raw.get()).is_ok()
+            })
+    }
+
+    /// Whether it says nothing of a revision, as before the stateless one.
+    pub(crate) const fn is_sessional(&self) -> bool {
+        self.protocol_version.is_none() && self.capabilities.is_none()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainRequest<'a> {
+    #[serde(borrow)]
+    jsonrpc: Cow<'a, str>,
+    #[serde(borrow)]
+    id: &'a RawValue,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Option<PlainParams<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainParams<'a> {
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cursor: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<Meta<'a>>,
+}
+
+/// Reads a plain request; none when the message is anything else, right or wrong.
+pub(crate) fn plain<'a>(scanned: Scanned<'a>) -> Option<Request<'a>> {
+    if scanned.surrogates {
+        return None;
+    }
+    let request = serde_json::from_str::<PlainRequest<'a>>(scanned.text).ok()?;
+    if request.jsonrpc != "2.0" {
+        return None;
+    }
+    let key = plain_id(request.id)?;
+    let params = request.params.unwrap_or_default();
+    let meta = params.meta.unwrap_or_default();
+    if meta.progress_token.is_some() {
+        return None;
+    }
+    let method = match (&*request.method, params.name, params.arguments, params.cursor) {
+        ("tools/call", Some(name), arguments, None) => {
+            let arguments = arguments.map_or("{}", RawValue::get);
+            if !arguments.starts_with('{') {
+                return None;
+            }
+            Method::Call { name, arguments }
+        }
+        ("tools/list", None, None, cursor) => Method::List { cursor },
+        _ => return None,
+    };
+    Some(Request { id: request.id, key, method, meta })
+}
+
+/// An id whose text can be sent back as it is: rmcp would spell `1.0` as `1`.
+fn plain_id(raw: &RawValue) -> Option<RequestId> {
+    let text = raw.get();
+    if text.starts_with('"') {
+        return serde_json::from_str(text).ok();
+    }
+    let number = text.parse::<i64>().ok()?;
+    (number != 0 || text == "0").then_some(RequestId::Number(number))
+}
+
+/// The arguments of a `tools/call` as they were sent; `{}` when there are none.
+pub(crate) fn arguments(message: &[u8]) -> Option<&str> {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        arguments: Option<&'a RawValue>,
+    }
+    let whole = serde_json::from_slice::<Whole<'_>>(message).ok()?;
+    Some(whole.params.arguments.map_or("{}", RawValue::get))
+}
+
+#[cfg(test)]
+mod tests;

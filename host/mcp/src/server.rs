@@ -1,0 +1,136 @@
+//! The server as the binary sees it.
+
+use std::sync::Arc;
+
+use aop_core::{Authenticate, Catalog, Invoke, Resolve, Search};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::routing::any;
+use http::{Request, Response};
+use tokio_util::sync::CancellationToken;
+
+use crate::changes::Changes;
+use crate::config::McpConfig;
+use crate::edge::Edge;
+use crate::error::McpError;
+use crate::http::Http;
+use crate::measure::Counters;
+use crate::session::{SessionLimits, Sessions};
+use crate::stdio;
+
+/// What the edge serves.
+#[derive(Clone)]
+pub struct McpParts {
+    /// Whose tools exist.
+    pub catalog: Arc<dyn Catalog>,
+    /// What a tool's name means.
+    pub resolve: Arc<dyn Resolve>,
+    /// Runs calls. It answers an unknown tool with `not_found`, not executed.
+    pub invoke: Arc<dyn Invoke>,
+    /// Finds tools.
+    pub search: Arc<dyn Search>,
+    /// Who a request comes from.
+    pub authenticate: Arc<dyn Authenticate>,
+    /// The hub that the registry tells of changes.
+    pub changes: Arc<Changes>,
+}
+
+/// The MCP server. Clones are the same server.
+#[derive(Clone)]
+pub struct McpServer {
+    edge: Arc<Edge>,
+    sessions: Arc<Sessions>,
+    http: Arc<Http>,
+    draining: CancellationToken,
+}
+
+impl McpServer {
+    /// A server that listens nowhere yet.
+    #[must_use]
+    pub fn new(config: McpConfig, parts: McpParts) -> Self {
+        Self::with_fast_path(config, parts, true)
+    }
+
+    pub(crate) fn with_fast_path(config: McpConfig, parts: McpParts, fast_path: bool) -> Self {
+        let limits = SessionLimits {
+            sessions_max: config.sessions_max,
+            pending_max: config.pending_max,
+            idle_timeout: config.session_idle_timeout,
+            list_changed_window: config.list_changed_window,
+        };
+        let draining = CancellationToken::new();
+        let changes = parts.changes.clone();
+        let edge = Arc::new(Edge::new(config, parts));
+        let sessions = Sessions::new(limits, changes, draining.clone(), edge.counters.clone());
+        let http = Arc::new(Http::new(edge.clone(), sessions.clone(), draining.clone(), fast_path));
+        Self { edge, sessions, http, draining }
+    }
+
+    /// `/mcp` for the tenant of the credential, and `/t/{tenant}/mcp`.
+    ///
+    /// The routes trust the `Host` and `Origin` of a request: whoever mounts them puts a guard
+    /// against DNS rebinding in front, as `web` does for the whole application.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/mcp", any(serve))
+            .route("/t/{tenant}/mcp", any(serve_tenant))
+            .with_state(self.http.clone())
+    }
+
+    /// Serves one client on standard input and output until it closes them or `shutdown` resolves.
+    /// Running calls may then still answer: for `stdio_grace` after the client left, to their own
+    /// deadlines after `shutdown`. Dropping the future stops everything at once.
+    ///
+    /// # Errors
+    /// [`McpError`] when the standard streams fail.
+    pub async fn serve_stdio(&self, shutdown: impl Future<Output = ()> + Send) -> Result<(), McpError> {
+        let (input, output) = rmcp::transport::stdio_pipes();
+        self.serve_pipe(input, output, shutdown).await
+    }
+
+    /// [`Self::serve_stdio`] on any pair of streams.
+    pub(crate) async fn serve_pipe<R, W>(
+        &self,
+        input: R,
+        output: W,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), McpError>
+    where
+        R: tokio::io::AsyncRead + Send + Unpin + 'static,
+        W: tokio::io::AsyncWrite + Send + Unpin + 'static,
+    {
+        stdio::serve(self.edge.clone(), self.draining.clone(), input, output, shutdown).await
+    }
+
+    /// Refuses new requests, ends event streams and every session without a running request. What
+    /// runs is answered. For a graceful shutdown; there is no way back.
+    pub fn drain(&self) {
+        self.draining.cancel();
+        self.sessions.drain();
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.edge.counters
+    }
+
+    pub(crate) fn sessions_open(&self) -> u64 {
+        self.sessions.count() as u64
+    }
+
+    pub(crate) fn streams_open(&self) -> u64 {
+        self.http.streams_open() as u64
+    }
+}
+
+async fn serve(State(http): State<Arc<Http>>, request: Request<Body>) -> Response<Body> {
+    http.handle(None, request).await
+}
+
+async fn serve_tenant(
+    State(http): State<Arc<Http>>,
+    Path(tenant): Path<String>,
+    request: Request<Body>,
+) -> Response<Body> {
+    http.handle(Some(&tenant), request).await
+}

@@ -1,0 +1,163 @@
+//! What `rmcp`'s HTTP service asks of a session manager.
+//!
+//! That service turns every error from here into a 500, so whatever a client can cause is answered
+//! in its stream or ignored instead.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures::Stream;
+use rmcp::ErrorData;
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientNotification, GetExtensions as _, GetMeta as _, JsonRpcNotification,
+    ServerJsonRpcMessage,
+};
+use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::transport::{Messages, SessionTransport};
+use super::{Busy, QUEUE_LENGTH, Session, SessionError, Sessions, Slot, State, Waiting};
+use crate::arrival::Arrival;
+
+impl SessionManager for Sessions {
+    type Error = SessionError;
+    type Transport = SessionTransport;
+
+    async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionError> {
+        let id: SessionId = Uuid::new_v4().to_string().into();
+        let (inbox, from_client) = mpsc::channel(QUEUE_LENGTH);
+        let state = State { last_used: Some(Instant::now()), ..State::default() };
+        let session = Arc::new(Session {
+            tenant: OnceLock::new(),
+            inbox,
+            state: Mutex::new(state),
+            pending_max: self.limits.pending_max,
+            closed: CancellationToken::new(),
+            draining: self.draining.clone(),
+        });
+        let mut open = self.open();
+        open.sessions.insert(id.clone(), session.clone());
+        if !std::mem::replace(&mut open.reaped, true) {
+            tokio::spawn(Self::reap(self.me.clone(), self.limits.idle_timeout));
+        }
+        drop(open);
+        Ok((id, SessionTransport::new(session, from_client)))
+    }
+
+    async fn initialize_session(
+        &self,
+        id: &SessionId,
+        mut message: ClientJsonRpcMessage,
+    ) -> Result<ServerJsonRpcMessage, SessionError> {
+        let session = self.get(id).ok_or(SessionError::Ended)?;
+        let (opening, answer) = oneshot::channel();
+        {
+            let ClientJsonRpcMessage::Request(request) = &mut message else { return Err(SessionError::Foreign) };
+            let extensions = request.request.extensions_mut();
+            let arrival = Arrival::of(extensions).ok_or(SessionError::Foreign)?;
+            let tenant = arrival.caller.tenant.clone();
+            let slot = extensions
+                .get::<http::request::Parts>()
+                .and_then(|parts| parts.extensions.get::<Slot>())
+                .ok_or(SessionError::Foreign)?;
+            let mut state = session.state();
+            state.slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            state.announced = self.changes.subscribe(&tenant).version();
+            state.opening = Some(opening);
+            let _ = session.tenant.set(tenant);
+        }
+        // A client that leaves now will never know the session's id.
+        let abandoned = session.closed.clone().drop_guard();
+        session.inbox.send(message).await.map_err(|_| SessionError::Ended)?;
+        let answer = answer.await.map_err(|_| SessionError::Ended)?;
+        abandoned.disarm();
+        Ok(answer)
+    }
+
+    async fn has_session(&self, id: &SessionId) -> Result<bool, SessionError> {
+        let session = self.get(id);
+        if let Some(session) = &session {
+            session.touch();
+        }
+        Ok(session.is_some_and(|session| !session.closed.is_cancelled()))
+    }
+
+    async fn close_session(&self, id: &SessionId) -> Result<(), SessionError> {
+        let session = self.open().sessions.remove(id);
+        if let Some(session) = session {
+            session.closed.cancel();
+            // What still waits in streams ends with the session.
+            let mut state = session.state();
+            state.pending.clear();
+            state.progress.clear();
+            state.opening = None;
+            state.slot = None;
+        }
+        Ok(())
+    }
+
+    async fn create_stream(&self, id: &SessionId, mut message: ClientJsonRpcMessage) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
+        let (messages, stream) = mpsc::channel(QUEUE_LENGTH);
+        let ClientJsonRpcMessage::Request(request) = &mut message else { return Err(SessionError::Foreign) };
+        let request_id = request.id.clone();
+        let progress = request.request.get_meta().get_progress_token();
+        let registered = match self.get(id) {
+            None => Err(Busy::Ended),
+            Some(session) => {
+                let waiting = Waiting::Stream { messages: messages.clone(), progress };
+                session.register(request_id.clone(), waiting).map(|()| session)
+            }
+        };
+        let refused = match registered {
+            Ok(session) => match session.inbox.send(message).await {
+                Ok(()) => None,
+                Err(_) => {
+                    session.unregister(&request_id);
+                    Some(Busy::Ended)
+                }
+            },
+            Err(busy) => Some(busy),
+        };
+        if let Some(busy) = refused {
+            let error = ErrorData::invalid_request(busy.to_string(), None);
+            let error = ServerJsonRpcMessage::error(error, Some(request_id));
+            // The queue is empty, so there is room.
+            let _ = messages.try_send(ServerSseMessage::from_message(error));
+        }
+        Ok(Messages::new(stream))
+    }
+
+    async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), SessionError> {
+        let Some(session) = self.get(id) else { return Ok(()) };
+        if let ClientJsonRpcMessage::Notification(JsonRpcNotification {
+            notification: ClientNotification::CancelledNotification(cancelled),
+            ..
+        }) = &message
+            && let Some(request_id) = &cancelled.params.request_id
+            && let Some(Waiting::Direct(token)) = session.unregister(request_id)
+        {
+            token.cancel();
+        }
+        // A session that ended meanwhile has nothing to tell its client.
+        let _ = session.inbox.send(message).await;
+        Ok(())
+    }
+
+    async fn create_standalone_stream(&self, id: &SessionId) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
+        let (messages, stream) = mpsc::channel(1);
+        if let Some(session) = self.get(id)
+            && let Some(tenant) = session.tenant.get()
+        {
+            let changes = self.changes.subscribe(tenant);
+            tokio::spawn(session.announce(changes, self.limits.list_changed_window, messages));
+        }
+        Ok(Messages::new(stream))
+    }
+
+    async fn resume(&self, id: &SessionId, _last_event_id: String) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
+        // Events carry no ids, so there is nothing to resume but the stream itself.
+        self.create_standalone_stream(id).await
+    }
+}

@@ -1,0 +1,11 @@
+//! The whole edge against fakes of the traits it serves, driven as HTTP requests without a socket.
+
+mod differential;
+mod fakes;
+mod hostile;
+mod requests;
+mod sessions;
+mod stateless;
+
+pub(crate) use self::fakes::{CALL_ID, World, tool};
+pub(crate) use self::requests::{Answer, post, send};

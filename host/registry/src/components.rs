@@ -1,0 +1,134 @@
+//! Component bytes on disk, named by what they hash to.
+//!
+//! An agent's file may change or go at any time; a rollback and an agent of the API need the bytes
+//! all the same. A component is written beside its place, flushed and renamed into it, so a file
+//! with a digest for a name is always whole. What no stored revision refers to is collected.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aop_core::{Digest, Store};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use uuid::Uuid;
+
+use crate::RegistryError;
+
+const SUFFIX: &str = ".wasm";
+const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// The directory of components.
+pub(crate) struct Components {
+    directory: PathBuf,
+    // Read by every load from before its bytes are written until the store refers to them, written
+    // by collection: what a load is about to refer to cannot be collected under it.
+    loading: Arc<RwLock<()>>,
+}
+
+/// Keeps collection away while a load is under way.
+pub(crate) struct Kept {
+    _loading: OwnedRwLockReadGuard<()>,
+}
+
+impl Components {
+    /// Opens `components/` in the data directory and clears what a crash left unfinished there.
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, RegistryError> {
+        let directory = data_dir.join("components");
+        let clear = || {
+            fs::create_dir_all(&directory)?;
+            for entry in fs::read_dir(&directory)? {
+                let path = entry?.path();
+                if path.to_string_lossy().ends_with(UNFINISHED_SUFFIX) {
+                    fs::remove_file(&path)?;
+                }
+            }
+            Ok(())
+        };
+        clear().map_err(|error: io::Error| RegistryError::io(&directory, &error))?;
+        Ok(Self { directory, loading: Arc::default() })
+    }
+
+    /// Where a component is, if it is there.
+    pub(crate) fn path(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(format!("{}{SUFFIX}", digest.hex()))
+    }
+
+    /// Held by a load for as long as the store does not refer to its component.
+    pub(crate) async fn keep(&self) -> Kept {
+        Kept { _loading: Arc::clone(&self.loading).read_owned().await }
+    }
+
+    /// Stores a component, durably. Blocks on the disk.
+    pub(crate) fn put(&self, bytes: &[u8], digest: &Digest) -> Result<(), RegistryError> {
+        let path = self.path(digest);
+        // Contents are checked when a stored component is used again, not at every start.
+        if fs::metadata(&path).is_ok_and(|known| known.len() == bytes.len() as u64) {
+            return Ok(());
+        }
+        let unfinished = self.directory.join(format!("{}{UNFINISHED_SUFFIX}", Uuid::now_v7()));
+        let write = || {
+            let mut file = File::create_new(&unfinished)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&unfinished, &path)?;
+            // The rename itself is durable only once the directory is.
+            File::open(&self.directory)?.sync_all()
+        };
+        write().map_err(|error| {
+            // It may not even exist; the next start clears what stays.
+            let _ = fs::remove_file(&unfinished);
+            RegistryError::io(&path, &error)
+        })
+    }
+
+    /// Checks that a stored component is what its name says. Blocks on the disk.
+    pub(crate) fn verify(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let path = self.path(digest);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::Host(format!(
+                    "component {digest} is no longer in the data directory: load it again"
+                )));
+            }
+            Err(error) => return Err(RegistryError::io(&path, &error)),
+        };
+        if Digest::of(&bytes) == *digest {
+            return Ok(());
+        }
+        Err(RegistryError::Host(format!(
+            "{} is damaged: remove it and load the component again",
+            path.display()
+        )))
+    }
+
+    /// Removes what no revision in the store refers to, and says how many that were; none when a
+    /// load is under way, since what it will refer to is not known yet.
+    pub(crate) async fn collect(
+        self: &Arc<Self>,
+        store: &dyn Store,
+    ) -> Result<Option<usize>, RegistryError> {
+        let Ok(guard) = Arc::clone(&self.loading).try_write_owned() else { return Ok(None) };
+        let referred: HashSet<PathBuf> =
+            store.digests().await?.iter().map(|digest| self.path(digest)).collect();
+        let components = Arc::clone(self);
+        let sweep = move || {
+            let _guard = guard;
+            let mut removed = 0;
+            for entry in fs::read_dir(&components.directory)? {
+                let path = entry?.path();
+                let ours = path.to_string_lossy().ends_with(SUFFIX);
+                if ours && !referred.contains(&path) {
+                    fs::remove_file(&path)?;
+                    removed += 1;
+                }
+            }
+            Ok(removed)
+        };
+        let swept = tokio::task::spawn_blocking(sweep).await;
+        let swept = swept.map_err(|error| RegistryError::Host(error.to_string()))?;
+        swept.map(Some).map_err(|error: io::Error| RegistryError::io(&self.directory, &error))
+    }
+}

@@ -1,0 +1,311 @@
+//! Brings one agent from bytes to a tool set that could serve: read, keep the bytes, compile,
+//! derive. Nothing of it is visible yet but the attempt itself; dropping it undoes that.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aop_core::schema::ToolSet;
+use aop_core::{
+    AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared, RevisionNumber,
+    Settings,
+};
+
+use crate::RegistryError;
+use crate::agents::{About, Begun, report};
+use crate::components::Kept;
+use crate::registry::Shared;
+use crate::source::{self, Found, Source};
+use crate::turn::Turn;
+
+/// An agent that is ready to serve, once its names are claimed and the store has it.
+pub(crate) struct Ready {
+    pub(crate) begun: Begun,
+    pub(crate) draft: Draft,
+    /// Why this is an older revision than the one that was asked for.
+    pub(crate) despite: Option<RegistryError>,
+    pub(crate) turn: Turn,
+}
+
+/// A revision that does not exist yet.
+pub(crate) struct Draft {
+    pub(crate) origin: Origin,
+    pub(crate) digest: Digest,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) prepared: Prepared,
+    pub(crate) set: ToolSet,
+    pub(crate) write: Write,
+    /// Held until the store refers to the component.
+    pub(crate) _kept: Kept,
+}
+
+/// What the store has to do before the revision serves.
+pub(crate) enum Write {
+    /// Append it.
+    Append,
+    /// Nothing: it is the stored active one.
+    Nothing(Box<AgentRecord>),
+    /// Make it the active one.
+    Activate { number: RevisionNumber, pinned_against: Option<Digest> },
+}
+
+impl Shared {
+    /// Loads an agent from its file. None when there is nothing to publish: the file is what serves,
+    /// a newer look supersedes this one, or it failed, which its status says.
+    pub(crate) async fn load_file(&self, name: &AgentName, found: &Found) -> Option<Ready> {
+        let turn = self.turns.take(name).await;
+        if !self.reconciler().is_current(name, found) {
+            return None;
+        }
+        if self.agents.origin(name) == Some(Origin::Api) {
+            // It was loaded through the API since the look; the next one reports the file.
+            self.look_again_at(name);
+            return None;
+        }
+        let begun = self.agents.begin(name, Origin::File { path: found.path.clone() });
+        match self.draft_of_file(&begun, found).await {
+            Ok(Some(draft)) => Some(Ready { begun, draft, despite: None, turn }),
+            Ok(None) => {
+                begun.unchanged();
+                None
+            }
+            Err(RegistryError::Changed(_)) => {
+                drop(begun);
+                self.look_again_at(name);
+                None
+            }
+            Err(error) => self.fall_back(turn, begun, error).await,
+        }
+    }
+
+    /// Loads the active revision of an agent from the data directory.
+    pub(crate) async fn load_stored(&self, name: &AgentName) -> Option<Ready> {
+        let turn = self.turns.take(name).await;
+        let record = self.agents.record(name)?;
+        let begun = self.agents.begin(name, record.origin.clone());
+        match self.draft_of_active(&begun, record).await {
+            Ok(draft) => Some(Ready { begun, draft, despite: None, turn }),
+            Err(error) => {
+                self.refuse(begun, &error, None);
+                None
+            }
+        }
+    }
+
+    /// The newest revision of a file cannot serve. What serves goes on; when nothing does, because
+    /// the host has just started, what served before comes back.
+    pub(crate) async fn fall_back(
+        &self,
+        turn: Turn,
+        begun: Begun,
+        error: RegistryError,
+    ) -> Option<Ready> {
+        let serves = self.agents.serving(begun.name()).is_some();
+        let record = self.agents.record(begun.name()).filter(|_| !serves);
+        let Some(mut record) = record else {
+            self.refuse(begun, &error, None);
+            return None;
+        };
+        // Shown as the file that was tried.
+        record.origin = self.agents.origin(begun.name()).unwrap_or(record.origin);
+        match self.draft_of_active(&begun, record).await {
+            Ok(draft) => {
+                self.load_failures.fetch_add(1, Ordering::Relaxed);
+                report(About { name: begun.name(), digest: None }, &error);
+                Some(Ready { begun, draft, despite: Some(error), turn })
+            }
+            Err(also) => {
+                let agent_name = begun.name();
+                tracing::warn!(%agent_name, error = %also, "the stored revision could not be loaded either");
+                self.refuse(begun, &error, None);
+                None
+            }
+        }
+    }
+
+    /// Ends an attempt that failed. An agent of the API that never served leaves nothing: whoever
+    /// sent it has the answer.
+    pub(crate) fn refuse(&self, begun: Begun, error: &RegistryError, digest: Option<&Digest>) {
+        self.load_failures.fetch_add(1, Ordering::Relaxed);
+        let name = begun.name();
+        if self.agents.origin(name) == Some(Origin::Api) && self.agents.record(name).is_none() {
+            report(About { name, digest }, error);
+            drop(begun);
+        } else {
+            begun.fail(error, digest);
+        }
+    }
+
+    /// Ends a rollback that failed. It says nothing about what serves, which is shown as before.
+    pub(crate) fn refuse_rollback(&self, begun: Begun, error: &RegistryError) {
+        self.load_failures.fetch_add(1, Ordering::Relaxed);
+        report(About { name: begun.name(), digest: None }, error);
+        drop(begun);
+    }
+
+    fn look_again_at(&self, name: &AgentName) {
+        self.reconciler().again(name);
+        self.look_again.notify_one();
+    }
+
+    /// None when what serves is what the file asks for.
+    async fn draft_of_file(
+        &self,
+        begun: &Begun,
+        found: &Found,
+    ) -> Result<Option<Draft>, RegistryError> {
+        let kept = self.components.keep().await;
+        let source = self.read(found).await?;
+        let name = begun.name();
+        let digest = source.digest;
+        self.agents.set_file_digest(name, digest);
+        let settings = source.settings.map_err(RegistryError::Rejected)?;
+        let origin = Origin::File { path: found.path.clone() };
+        let Some(record) = self.agents.record(name) else {
+            let component = Component { digest, settings, kept };
+            return self.draft(begun, component, origin, Write::Append).await.map(Some);
+        };
+        let serving = self.agents.serving(name);
+        let serves_active = serving.as_ref().is_some_and(|serving| serving.number == record.active);
+        if self.is_pinned_against(&record, &digest, &settings).await? {
+            if serves_active {
+                return Ok(None);
+            }
+            return self.draft_of_active(begun, AgentRecord { origin, ..record }).await.map(Some);
+        }
+        let is_the_same = serving
+            .is_some_and(|serving| serving.digest == digest && *serving.settings == settings);
+        if serves_active
+            && is_the_same
+            && record.pinned_against.is_none()
+            && record.origin == origin
+        {
+            return Ok(None);
+        }
+        self.draft(begun, Component { digest, settings, kept }, origin, Write::Append)
+            .await
+            .map(Some)
+    }
+
+    /// Whether a rollback holds the agent while its file is as it was then, its settings included.
+    async fn is_pinned_against(
+        &self,
+        record: &AgentRecord,
+        digest: &Digest,
+        settings: &Settings,
+    ) -> Result<bool, RegistryError> {
+        if record.pinned_against.as_ref() != Some(digest) {
+            return Ok(false);
+        }
+        let revisions = self.parts.store.revisions(&self.config.tenant, &record.name).await?;
+        // A file that never could be loaded has no revision; its digest is all there is.
+        let of_file = revisions.iter().find(|revision| revision.digest == *digest);
+        Ok(of_file.is_none_or(|revision| revision.settings == *settings))
+    }
+
+    /// Of a component that came through the API.
+    pub(crate) async fn draft_of_upload(
+        &self,
+        begun: &Begun,
+        request: LoadRequest,
+    ) -> Result<Draft, RegistryError> {
+        let kept = self.components.keep().await;
+        let _permit = self.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+        let components = Arc::clone(&self.components);
+        let bytes = request.component;
+        // Until it commits, nothing refers to it.
+        self.garbage.store(true, Ordering::Relaxed);
+        let digest = blocking(move || {
+            let digest = Digest::of(&bytes);
+            components.put(&bytes, &digest).map(|()| digest)
+        })
+        .await?;
+        let component = Component { digest, settings: request.settings, kept };
+        self.draft(begun, component, Origin::Api, Write::Append).await
+    }
+
+    async fn draft_of_active(
+        &self,
+        begun: &Begun,
+        record: AgentRecord,
+    ) -> Result<Draft, RegistryError> {
+        let (number, origin) = (record.active, record.origin.clone());
+        self.draft_of_revision(begun, number, origin, Write::Nothing(Box::new(record))).await
+    }
+
+    /// Of a revision that the store has.
+    pub(crate) async fn draft_of_revision(
+        &self,
+        begun: &Begun,
+        number: RevisionNumber,
+        origin: Origin,
+        write: Write,
+    ) -> Result<Draft, RegistryError> {
+        let kept = self.components.keep().await;
+        let revisions = self.parts.store.revisions(&self.config.tenant, begun.name()).await?;
+        let Some(revision) = revisions.into_iter().find(|revision| revision.number == number)
+        else {
+            return Err(RegistryError::Host(format!("revision {number} is not in the store")));
+        };
+        let digest = revision.digest;
+        {
+            let _permit = self.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+            let components = Arc::clone(&self.components);
+            blocking(move || components.verify(&digest)).await?;
+        }
+        let component = Component { digest, settings: revision.settings, kept };
+        self.draft(begun, component, origin, write).await
+    }
+
+    async fn draft(
+        &self,
+        begun: &Begun,
+        component: Component,
+        origin: Origin,
+        write: Write,
+    ) -> Result<Draft, RegistryError> {
+        let Component { digest, settings, kept } = component;
+        let settings = Arc::new(settings);
+        let path = self.components.path(&digest);
+        let prepared = {
+            let _permit = self.prepares.acquire().await.map_err(|_| RegistryError::Draining)?;
+            let artifact = Artifact { path: &path, digest };
+            self.parts.prepare.prepare(artifact, Arc::clone(&settings)).await?
+        };
+        let published =
+            self.agents.record(begun.name()).map(|record| record.published).unwrap_or_default();
+        let set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
+            .map_err(|error| RegistryError::Rejected(error.to_string()))?;
+        begun.prepared(&digest);
+        Ok(Draft { origin, digest, settings, prepared, set, write, _kept: kept })
+    }
+
+    /// Reads a file and keeps its component.
+    async fn read(&self, found: &Found) -> Result<Source, RegistryError> {
+        let _permit = self.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+        let components = Arc::clone(&self.components);
+        let (component_max_bytes, settings_max_bytes) =
+            (self.config.component_max_bytes, self.config.settings_max_bytes);
+        let found = found.clone();
+        self.garbage.store(true, Ordering::Relaxed);
+        blocking(move || {
+            let source = source::read(&found, component_max_bytes, settings_max_bytes)?;
+            components.put(&source.bytes, &source.digest)?;
+            Ok(source)
+        })
+        .await
+    }
+}
+
+/// A kept component and what it shall run under.
+struct Component {
+    digest: Digest,
+    settings: Settings,
+    kept: Kept,
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
+) -> Result<T, RegistryError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| RegistryError::Host(format!("reading ended early: {error}")))?
+}

@@ -1,0 +1,251 @@
+//! What is in the agents directories, and reading an agent from there.
+//!
+//! Only regular files named `NAME.wasm` count, symbolic links to such included; hidden ones are left
+//! to those who write them before they rename them. Everything here blocks on the file system.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use aop_core::{AgentName, Digest, Settings};
+
+use crate::RegistryError;
+
+/// What tells a changed file from an unchanged one without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FileStamp {
+    bytes: u64,
+    pub(crate) modified: Option<SystemTime>,
+    // Device, inode and change time: a file that was swapped for one of the same size and age.
+    identity: Option<(u64, u64, i64, i64)>,
+}
+
+impl FileStamp {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().ok(),
+            identity: identity(metadata),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn for_test(bytes: u64, modified: SystemTime) -> Self {
+        Self { bytes, modified: Some(modified), identity: None }
+    }
+}
+
+#[cfg(unix)]
+fn identity(metadata: &Metadata) -> Option<(u64, u64, i64, i64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    Some((metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec()))
+}
+
+#[cfg(not(unix))]
+fn identity(_metadata: &Metadata) -> Option<(u64, u64, i64, i64)> {
+    None
+}
+
+/// An agent in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The component.
+    pub(crate) path: PathBuf,
+    /// Its file.
+    pub(crate) component: FileStamp,
+    /// The settings beside it.
+    pub(crate) settings: Option<FileStamp>,
+}
+
+impl Found {
+    /// The younger of the two files.
+    pub(crate) fn modified(&self) -> Option<SystemTime> {
+        self.component.modified.max(self.settings.and_then(|settings| settings.modified))
+    }
+
+    fn at(path: PathBuf) -> io::Result<Self> {
+        let component = regular_file(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        let settings = regular_file(&settings_path(&path))?;
+        Ok(Self { path, component, settings })
+    }
+}
+
+/// The settings that belong to a component.
+pub(crate) fn settings_path(component: &Path) -> PathBuf {
+    component.with_extension("toml")
+}
+
+fn regular_file(path: &Path) -> io::Result<Option<FileStamp>> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => Ok(Some(FileStamp::of(&metadata))),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file that cannot become an agent, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    /// The name it would have, if it has one.
+    pub(crate) name: Option<AgentName>,
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+}
+
+/// How reading a directory went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Directory {
+    Read,
+    Missing,
+    Unreadable(String),
+}
+
+/// All directories at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) agents: BTreeMap<AgentName, Found>,
+    pub(crate) unusable: Vec<Unusable>,
+    pub(crate) directories: BTreeMap<PathBuf, Directory>,
+}
+
+/// Lists the directories, in order of precedence.
+pub(crate) fn list(directories: &[PathBuf], agents_max: usize) -> Listing {
+    let mut listing = Listing::default();
+    for directory in directories {
+        let outcome = match components_in(directory) {
+            Ok(paths) => {
+                for path in paths {
+                    listing.add(path, agents_max);
+                }
+                Directory::Read
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::Missing,
+            Err(error) => Directory::Unreadable(error.to_string()),
+        };
+        listing.directories.insert(directory.clone(), outcome);
+    }
+    listing
+}
+
+fn components_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && path.extension().is_some_and(|extension| extension == "wasm") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+impl Listing {
+    fn add(&mut self, path: PathBuf, agents_max: usize) {
+        // A file that went meanwhile, or cannot be looked at, is not there.
+        let Ok(found) = Found::at(path) else { return };
+        let Some(stem) = found.path.file_stem().and_then(|stem| stem.to_str()) else {
+            return self.refuse(
+                None,
+                found.path,
+                "its name is not valid UTF-8: rename it".to_owned(),
+            );
+        };
+        let name = match AgentName::from_file_stem(stem) {
+            Ok(name) => name,
+            Err(error) => return self.refuse(None, found.path, error.to_string()),
+        };
+        if let Some(first) = self.agents.get(&name) {
+            let reason = format!(
+                "agent `{name}` already comes from {}: rename or remove one of the two files",
+                first.path.display()
+            );
+            return self.refuse(Some(name), found.path, reason);
+        }
+        if self.agents.len() >= agents_max {
+            let reason = format!(
+                "the host holds at most {agents_max} agents: remove some, or raise the limit"
+            );
+            return self.refuse(Some(name), found.path, reason);
+        }
+        self.agents.insert(name, found);
+    }
+
+    fn refuse(&mut self, name: Option<AgentName>, path: PathBuf, reason: String) {
+        self.unusable.push(Unusable { name, path, reason });
+    }
+
+    /// Whether the directory of a file could be read, so that its absence means something.
+    pub(crate) fn directory_of(&self, path: &Path) -> Option<&Directory> {
+        self.directories.get(path.parent()?)
+    }
+}
+
+/// A component and its settings, as they were at one moment.
+pub(crate) struct Source {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) digest: Digest,
+    pub(crate) settings: Result<Settings, String>,
+}
+
+/// Reads an agent. The files must still be those that were found once they are read.
+///
+/// # Errors
+/// [`RegistryError::Changed`] when they are not.
+pub(crate) fn read(
+    found: &Found,
+    component_max_bytes: u64,
+    settings_max_bytes: u64,
+) -> Result<Source, RegistryError> {
+    let bytes = read_bounded(&found.path, component_max_bytes, "component")?;
+    let settings = if found.settings.is_some() {
+        let path = settings_path(&found.path);
+        parse_settings(&path, &read_bounded(&path, settings_max_bytes, "settings file")?)
+    } else {
+        Ok(Settings::default())
+    };
+    if Found::at(found.path.clone()).ok().as_ref() != Some(found) {
+        return Err(RegistryError::Changed(found.path.clone()));
+    }
+    let digest = Digest::of(&bytes);
+    Ok(Source { bytes, digest, settings })
+}
+
+fn read_bounded(path: &Path, max_bytes: u64, what: &str) -> Result<Vec<u8>, RegistryError> {
+    let read = || {
+        let file = File::open(path)?;
+        let expected = file.metadata()?.len().min(max_bytes);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + 1);
+        // One byte more tells a file that grew beyond the limit.
+        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => RegistryError::Changed(path.to_owned()),
+        _ => RegistryError::Io { path: path.to_owned(), reason: error.to_string() },
+    })?;
+    if bytes.len() as u64 > max_bytes {
+        return Err(too_large(what, max_bytes));
+    }
+    Ok(bytes)
+}
+
+/// What a component or settings file over its limit is told.
+pub(crate) fn too_large(what: &str, max_bytes: u64) -> RegistryError {
+    RegistryError::Rejected(format!(
+        "the {what} is larger than the {max_bytes} bytes that this host accepts: make it smaller (`wasm-tools strip` removes debug information), or raise the host's limit"
+    ))
+}
+
+fn parse_settings(path: &Path, bytes: &[u8]) -> Result<Settings, String> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| format!("{file} is not UTF-8: {error}"))?;
+    Settings::from_toml(text).map_err(|mistakes| {
+        let lines: Vec<_> = mistakes.iter().map(|mistake| format!("{file}: {mistake}")).collect();
+        lines.join("\n")
+    })
+}

@@ -1,0 +1,267 @@
+//! Agents that are loaded through the API.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use aop_core::{
+    Catalog, CatalogError, LoadRequest, Origin, Resolve, RevisionNumber, Settings, State,
+};
+
+use super::{Host, agent, tenant};
+
+#[tokio::test]
+async fn it_is_loaded_replaced_rolled_back_and_unloaded() {
+    let host = Host::scanned().await;
+    let first = host.load("a", "fn run One.").await.unwrap();
+    assert_eq!(
+        (first.state, first.revision, &first.origin),
+        (State::Active, Some(RevisionNumber(1)), &Origin::Api)
+    );
+    assert_eq!(host.resolved("a").as_deref(), Some("One."));
+    let second = host.load("a", "fn run Two.").await.unwrap();
+    assert_eq!((second.id, second.revision), (first.id, Some(RevisionNumber(2))));
+    let host = host.restarted().await;
+    assert_eq!(host.resolved("a").as_deref(), Some("Two."), "it lives in the data directory");
+    assert_eq!(host.status("a").id, first.id);
+    let back = host.registry.rollback(&tenant(), "a").await.unwrap();
+    assert_eq!((back.revision, back.pinned), (Some(RevisionNumber(1)), false));
+    let host = host.restarted().await;
+    assert_eq!(host.resolved("a").as_deref(), Some("One."));
+    host.registry.unload(&tenant(), "a").await.unwrap();
+    assert!(host.registry.show(&tenant(), "a").is_none());
+    assert!(host.resolved("a").is_none() && host.tools().is_empty() && host.found("").is_empty());
+    assert_eq!(host.components(), 0, "nothing refers to them any more");
+    let host = host.restarted().await;
+    assert!(host.registry.list(&tenant()).is_empty());
+    let again = host.load("a", "fn run One.").await.unwrap();
+    assert_ne!(again.id, first.id);
+}
+
+#[tokio::test]
+async fn unknown_agents_and_tenants_are_told_apart_from_failures() {
+    let host = Host::scanned().await;
+    for name in ["nobody", "Not A Name"] {
+        assert!(matches!(
+            host.registry.unload(&tenant(), name).await,
+            Err(CatalogError::NoSuchAgent(_))
+        ));
+        assert!(matches!(
+            host.registry.rollback(&tenant(), name).await,
+            Err(CatalogError::NoSuchAgent(_))
+        ));
+        assert!(matches!(
+            host.registry.revisions(&tenant(), name).await,
+            Err(CatalogError::NoSuchAgent(_))
+        ));
+    }
+    let other = aop_core::TenantName::new("other").unwrap();
+    let request = LoadRequest {
+        name: agent("a"),
+        component: b"fn run".to_vec(),
+        settings: Settings::default(),
+    };
+    let refused = host.registry.load(&other, request).await.unwrap_err();
+    assert!(refused.to_string().contains("no tenant `other`"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_name_owned_by_a_file_is_refused() {
+    let host = Host::new();
+    host.write("agents/a.wasm", "fn run File.");
+    host.write("agents/bad.wasm", "broken");
+    host.registry.scan().await.unwrap();
+    for name in ["a", "bad"] {
+        let loaded = host.load(name, "fn run Api.").await.unwrap_err();
+        assert!(
+            matches!(&loaded, CatalogError::OwnedByFile { path, .. } if path.ends_with(".wasm")),
+            "{loaded}"
+        );
+        let unloaded = host.registry.unload(&tenant(), name).await.unwrap_err();
+        assert!(matches!(unloaded, CatalogError::OwnedByFile { .. }), "{unloaded}");
+    }
+    assert_eq!(host.resolved("a").as_deref(), Some("File."));
+}
+
+#[tokio::test]
+async fn a_file_waits_for_a_name_that_the_api_has() {
+    let host = Host::watched().await;
+    host.load("a", "fn run Api.").await.unwrap();
+    host.write("agents/a.wasm", "fn run File.");
+    host.until("the file is refused", |host| host.registry.list(&tenant()).len() == 2).await;
+    let refused = host
+        .registry
+        .list(&tenant())
+        .into_iter()
+        .find(|status| status.state == State::Error)
+        .unwrap();
+    assert!(refused.error.unwrap().contains("aop agent unload a"));
+    assert_eq!(host.status("a").origin, Origin::Api);
+    let host = host.restarted().await;
+    assert_eq!(host.resolved("a").as_deref(), Some("Api."), "over a restart, too");
+    host.registry.watch();
+    host.registry.unload(&tenant(), "a").await.unwrap();
+    host.until("the file has the name", |host| host.resolved("a").as_deref() == Some("File."))
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_refused_leaves_nothing_or_what_served() {
+    let host = Host::with(|config| config.component_max_bytes = 20);
+    host.registry.scan().await.unwrap();
+    let refused = host.load("a", "broken").await.unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::Rejected(reason) if reason.contains("not a component")),
+        "{refused}"
+    );
+    assert!(host.registry.list(&tenant()).is_empty());
+    let refused = host.load("a", &"x".repeat(21)).await.unwrap_err();
+    assert!(refused.to_string().contains("larger than the 20 bytes"), "{refused}");
+    host.load("a", "fn run One.").await.unwrap();
+    host.load("a", "broken").await.unwrap_err();
+    let status = host.status("a");
+    assert_eq!((status.state, status.revision), (State::Error, Some(RevisionNumber(1))));
+    assert!(status.error.unwrap().contains("not a component"));
+    assert_eq!(host.resolved("a").as_deref(), Some("One."));
+    host.load("a", "fn run Two.").await.unwrap();
+    assert_eq!((host.status("a").state, host.status("a").error), (State::Active, None));
+    host.prepare.host_failures.store(1, Ordering::SeqCst);
+    let failed = host.load("b", "fn run").await.unwrap_err();
+    assert!(matches!(failed, CatalogError::Internal(_)), "{failed}");
+}
+
+#[tokio::test]
+async fn a_load_that_is_given_up_leaves_nothing() {
+    let host = Host::scanned().await;
+    let registry = Arc::clone(&host.registry);
+    let request = LoadRequest {
+        name: agent("a"),
+        component: b"wait\nfn run".to_vec(),
+        settings: Settings::default(),
+    };
+    let task = tokio::spawn(async move { registry.load(&tenant(), request).await });
+    host.prepare.until_waiting(1).await;
+    assert_eq!(host.status("a").state, State::Init);
+    task.abort();
+    assert!(task.await.unwrap_err().is_cancelled());
+    assert!(host.registry.list(&tenant()).is_empty());
+    assert_eq!(host.store().agents(&tenant()).await.unwrap(), []);
+    host.registry.shared.collect_garbage().await;
+    assert_eq!(host.components(), 0);
+    host.load("a", "fn run").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_is_not_given_up_halfway() {
+    let host = Host::scanned().await;
+    // Dropped at every point that it waits at: the agent is whole or absent afterwards.
+    for polls in 1..40 {
+        let name = format!("a{polls}");
+        let request = LoadRequest {
+            name: agent(&name),
+            component: b"fn run".to_vec(),
+            settings: Settings::default(),
+        };
+        let tenant = tenant();
+        let mut load = host.registry.load(&tenant, request);
+        let mut left = polls;
+        let finished = std::future::poll_fn(|context| {
+            left -= 1;
+            match load.as_mut().poll(context) {
+                std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done.is_ok())),
+                std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
+                std::task::Poll::Pending => std::task::Poll::Pending,
+            }
+        });
+        let finished = finished.await;
+        drop(load);
+        // Has the turn after it.
+        let _ = host.registry.revisions(&tenant, &name).await;
+        drop(host.registry.shared.turns.take(&agent(&name)).await);
+        let serves = host.registry.resolve(&tenant, &name).is_some();
+        let stored =
+            host.store().agents(&tenant).await.unwrap().iter().any(|record| *record.name == *name);
+        assert_eq!(serves, stored, "after {polls} polls");
+        assert!(finished != Some(true) || serves);
+        if finished == Some(true) {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loads_of_one_agent_follow_each_other_and_others_do_not_wait() {
+    let host = Arc::new(Host::scanned().await);
+    let load = |name: &'static str, component: &'static str| {
+        let host = Arc::clone(&host);
+        tokio::spawn(async move { host.load(name, component).await.unwrap() })
+    };
+    let slow = load("a", "wait\nfn run First.");
+    host.prepare.until_waiting(1).await;
+    let next = load("a", "fn run Second.");
+    load("b", "fn run Other.").await.unwrap();
+    assert!(!next.is_finished());
+    assert_eq!(host.status("a").state, State::Init);
+    host.prepare.gate.add_permits(1);
+    assert_eq!(slow.await.unwrap().revision, Some(RevisionNumber(1)));
+    assert_eq!(next.await.unwrap().revision, Some(RevisionNumber(2)));
+    assert_eq!(host.resolved("a").as_deref(), Some("Second."));
+}
+
+#[tokio::test]
+async fn garbage_is_not_collected_under_a_load() {
+    let host = Arc::new(Host::scanned().await);
+    let loading = Arc::clone(&host);
+    let task = tokio::spawn(async move { loading.load("a", "wait\nfn run").await });
+    host.prepare.until_waiting(1).await;
+    host.registry.shared.collect_garbage().await;
+    assert_eq!(host.components(), 1);
+    host.prepare.gate.add_permits(1);
+    task.await.unwrap().unwrap();
+    host.registry.shared.collect_garbage().await;
+    assert_eq!(host.components(), 1);
+}
+
+#[tokio::test]
+async fn the_old_revision_lives_while_a_call_holds_it() {
+    let host = Host::scanned().await;
+    host.load("a", "fn run One.").await.unwrap();
+    let route = host.registry.resolve(&tenant(), "a").unwrap();
+    let call = route.revision.begin();
+    assert_eq!((host.status("a").state, host.status("a").in_flight), (State::Busy, 1));
+    host.load("a", "fn run Two.").await.unwrap();
+    assert_eq!((host.status("a").state, host.status("a").in_flight), (State::Active, 0));
+    assert_eq!(route.tool.description, "One.");
+    let draining = |host: &Host| host.registry.shared.agents.counts().by_state[4];
+    assert_eq!(draining(&host), 1);
+    drop(call);
+    drop(route);
+    assert_eq!(draining(&host), 0);
+}
+
+#[tokio::test]
+async fn draining_refuses_changes_and_gives_up_loads() {
+    let host = Arc::new(Host::watched().await);
+    host.load("a", "fn run One.").await.unwrap();
+    let loading = Arc::clone(&host);
+    let task = tokio::spawn(async move { loading.load("b", "wait\nfn run").await });
+    host.prepare.until_waiting(1).await;
+    host.registry.drain().await;
+    assert!(matches!(task.await.unwrap(), Err(CatalogError::Draining)));
+    assert!(matches!(host.load("c", "fn run").await, Err(CatalogError::Draining)));
+    assert!(matches!(host.registry.unload(&tenant(), "a").await, Err(CatalogError::Draining)));
+    assert!(matches!(host.registry.rollback(&tenant(), "a").await, Err(CatalogError::Draining)));
+    assert_eq!(host.resolved("a").as_deref(), Some("One."), "and goes on serving");
+}
+
+#[tokio::test]
+async fn an_agent_whose_component_is_lost_says_so() {
+    let host = Host::scanned().await;
+    let digest = host.load("a", "fn run One.").await.unwrap().digest.unwrap();
+    std::fs::remove_file(host.path(&format!("data/components/{}.wasm", digest.hex()))).unwrap();
+    let host = host.restarted().await;
+    let status = host.status("a");
+    assert_eq!((status.state, status.revision), (State::Error, None));
+    assert!(status.error.unwrap().contains("load it again"));
+    host.load("a", "fn run One.").await.unwrap();
+    assert_eq!(host.status("a").state, State::Active);
+}

@@ -1,0 +1,54 @@
+//! The schema, as the steps that lead to it. A released step never changes; a new one is added.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::refused;
+use crate::OpenError;
+
+/// Step `n` leads from `user_version` n to n + 1.
+const STEPS: [&str; 1] = [
+    // Settings, origin and published names are JSON, because nothing ever asks for a part of them.
+    "CREATE TABLE agents (
+        tenant TEXT NOT NULL,
+        name TEXT NOT NULL,
+        id BLOB NOT NULL UNIQUE,
+        origin TEXT NOT NULL,
+        active INTEGER NOT NULL,
+        pinned_against BLOB,
+        published TEXT NOT NULL,
+        PRIMARY KEY (tenant, name)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE revisions (
+        tenant TEXT NOT NULL,
+        name TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        settings TEXT NOT NULL,
+        created_unix_ms INTEGER NOT NULL,
+        PRIMARY KEY (tenant, name, number),
+        FOREIGN KEY (tenant, name) REFERENCES agents (tenant, name) ON DELETE CASCADE
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX revisions_by_digest ON revisions (digest);",
+];
+
+/// Brings the schema up to date.
+pub(super) fn run(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |error: rusqlite::Error| refused(path, &error);
+    let found: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let done = found as usize;
+    let Some(missing) = STEPS.get(done..) else {
+        let supported = u32::try_from(STEPS.len()).unwrap_or(u32::MAX);
+        return Err(OpenError::Newer { path: path.to_owned(), found, supported });
+    };
+    for (step, version) in missing.iter().zip(found + 1..) {
+        connection
+            .execute_batch(&format!(
+                "BEGIN IMMEDIATE; {step} PRAGMA user_version = {version}; COMMIT;"
+            ))
+            .map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The durable store of one host, in one SQLite file.
+//!
+//! **Writes** go to one thread that owns the only writing connection. It applies whatever is queued
+//! as one group in one transaction, each write in a savepoint of its own, and answers after the
+//! commit: a thousand agents that load at once cost a few disk flushes instead of a thousand.
+//! `synchronous = FULL` because a write is promised to be durable once its future resolves; `NORMAL`
+//! may lose the last commits of a write-ahead log when the power fails. Grouping pays for it.
+//!
+//! **Reads** run on blocking threads over a few read-only connections; the write-ahead log lets them
+//! go on while something is written.
+
+mod decode;
+mod migration;
+mod readers;
+mod write;
+mod writer;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aop_core::{
+    AgentName, AgentRecord, BoxFuture, Digest, NewRevision, RevisionNumber, RevisionRecord, Store,
+    StoreError, TenantName,
+};
+use rusqlite::{Connection, OpenFlags};
+
+use self::readers::Readers;
+use self::writer::Writer;
+use crate::OpenError;
+use crate::error::{describe, is_damage};
+use crate::lock::DataDirectoryLock;
+
+const DATABASE_FILE: &str = "aop.sqlite";
+
+/// After a checkpoint the write-ahead log is cut back to this size, so that one large import does
+/// not hold the space for ever.
+const LOG_KEPT_MAX_BYTES: u32 = 16 << 20;
+
+/// Where the store is and how large it may grow.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// The host's data directory; created when it does not exist.
+    pub data_dir: PathBuf,
+    /// The most the database may take on disk, without its write-ahead log. A revision takes about
+    /// 2 kB, so the default of 1 GiB holds ten revisions of 50,000 agents; more means that something
+    /// runs away, and it must not take the disk with it.
+    pub size_max_bytes: u64,
+}
+
+impl StoreConfig {
+    /// The defaults for a data directory.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), size_max_bytes: 1 << 30 }
+    }
+}
+
+/// See the module's documentation. Dropping it finishes the queued writes and frees the directory.
+pub struct SqliteStore {
+    readers: Readers,
+    // The writer goes before the lock: the directory is ours until the last write is on disk.
+    writer: Writer,
+    _lock: DataDirectoryLock,
+}
+
+impl SqliteStore {
+    /// Opens the store of a data directory, creating both when they do not exist, and brings its
+    /// schema up to date. Blocks on the disk; call it before serving.
+    ///
+    /// # Errors
+    /// [`OpenError`], in words that say what to do.
+    pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: config.data_dir.clone(), source };
+        fs::create_dir_all(&config.data_dir).map_err(io)?;
+        let lock = DataDirectoryLock::take(&config.data_dir)?;
+        let path = config.data_dir.join(DATABASE_FILE);
+        let connection =
+            connect(&path, config.size_max_bytes).map_err(|error| refused(&path, &error))?;
+        check(&connection, &path)?;
+        migration::run(&connection, &path)?;
+        let writer = Writer::start(connection).map_err(io)?;
+        Ok(Self { readers: Readers::new(path), writer, _lock: lock })
+    }
+}
+
+fn connect(path: &Path, size_max_bytes: u64) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT_MAX_BYTES)?;
+    let page_bytes: u64 =
+        connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
+    let pages_max = u32::try_from(size_max_bytes / page_bytes).unwrap_or(u32::MAX);
+    connection.pragma_update(None, "max_page_count", pages_max)?;
+    Ok(connection)
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let verdict: String = connection
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .map_err(|error| refused(path, &error))?;
+    if verdict == "ok" {
+        Ok(())
+    } else {
+        Err(OpenError::Damaged { path: path.to_owned(), reason: verdict })
+    }
+}
+
+fn refused(path: &Path, error: &rusqlite::Error) -> OpenError {
+    if is_damage(error) {
+        OpenError::Damaged { path: path.to_owned(), reason: error.to_string() }
+    } else {
+        OpenError::Refused { path: path.to_owned(), reason: describe(error) }
+    }
+}
+
+impl Store for SqliteStore {
+    fn agents<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+    ) -> BoxFuture<'a, Result<Vec<AgentRecord>, StoreError>> {
+        let tenant = tenant.clone();
+        Box::pin(self.readers.read(move |connection| decode::agents(connection, &tenant)))
+    }
+
+    fn revisions<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a AgentName,
+    ) -> BoxFuture<'a, Result<Vec<RevisionRecord>, StoreError>> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        Box::pin(self.readers.read(move |connection| decode::revisions(connection, &tenant, &name)))
+    }
+
+    fn append<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        revisions: Vec<NewRevision>,
+    ) -> BoxFuture<'a, Result<Vec<AgentRecord>, StoreError>> {
+        let tenant = tenant.clone();
+        Box::pin(
+            self.writer.write(move |connection| write::append(connection, &tenant, &revisions)),
+        )
+    }
+
+    fn activate<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a AgentName,
+        number: RevisionNumber,
+        pinned_against: Option<Digest>,
+    ) -> BoxFuture<'a, Result<AgentRecord, StoreError>> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        Box::pin(self.writer.write(move |connection| {
+            write::activate(connection, &tenant, &name, number, pinned_against)
+        }))
+    }
+
+    fn remove<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a AgentName,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (tenant, name) = (tenant.clone(), name.clone());
+        Box::pin(self.writer.write(move |connection| write::remove(connection, &tenant, &name)))
+    }
+
+    fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, StoreError>> {
+        Box::pin(self.readers.read(decode::digests))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+use std::fs;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+
+use aop_core::{AgentId, AgentName, RevisionNumber, Store, StoreError, TenantName};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::{SqliteStore, StoreConfig};
+use crate::OpenError;
+use crate::conformance::{self, revision};
+
+fn tenant() -> TenantName {
+    TenantName::default_tenant()
+}
+
+fn open(directory: &TempDir) -> Result<SqliteStore, OpenError> {
+    SqliteStore::open(&StoreConfig::new(directory.path()))
+}
+
+fn refusal(directory: &TempDir) -> String {
+    open(directory).err().unwrap().to_string()
+}
+
+fn new_id() -> AgentId {
+    AgentId(Uuid::now_v7())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conforms() {
+    let directory = TempDir::new().unwrap();
+    conformance::store(|| open(&directory).unwrap()).await;
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_crash() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory).unwrap();
+    store.append(&tenant(), vec![revision("alpha", new_id(), "alpha")]).await.unwrap();
+    // What a machine that stops now would find: the files as they are, nothing closed.
+    let crashed = TempDir::new().unwrap();
+    for file in fs::read_dir(directory.path()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), crashed.path().join(file.file_name())).unwrap();
+    }
+    let after = open(&crashed).unwrap();
+    assert_eq!(after.agents(&tenant()).await.unwrap(), store.agents(&tenant()).await.unwrap());
+    assert_eq!(after.agents(&tenant()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_is_whole_or_absent() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory).unwrap();
+    let (tenant, alpha) = (tenant(), AgentName::new("alpha").unwrap());
+    let mut abandoned = store.append(&tenant, vec![revision("alpha", new_id(), "alpha")]);
+    // One look puts it into the queue.
+    let _ = abandoned.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    drop(abandoned);
+    // A later write is behind it in the queue, so its fate is settled now.
+    store.append(&tenant, vec![revision("beta", new_id(), "beta")]).await.unwrap();
+    let known = store.agents(&tenant).await.unwrap().iter().any(|agent| agent.name == alpha);
+    assert_eq!(store.revisions(&tenant, &alpha).await.unwrap().len(), usize::from(known));
+}
+
+#[test]
+fn a_second_host_is_told_who_holds_the_directory() {
+    let directory = TempDir::new().unwrap();
+    let first = open(&directory).unwrap();
+    let message = refusal(&directory);
+    assert!(message.contains(&format!("process {}", std::process::id())), "{message}");
+    assert!(message.contains("--data"), "{message}");
+    drop(first);
+    open(&directory).unwrap();
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let directory = TempDir::new().unwrap();
+    drop(open(&directory).unwrap());
+    let raw = Connection::open(directory.path().join("aop.sqlite")).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    let message = refusal(&directory);
+    assert!(
+        message.contains("schema version 99") && message.contains("newer release"),
+        "{message}"
+    );
+    let version: u32 = raw.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 99);
+}
+
+#[test]
+fn a_damaged_store_is_refused_with_advice() {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("aop.sqlite"), vec![0x5a; 8192]).unwrap();
+    let message = refusal(&directory);
+    assert!(message.contains("is damaged") && message.contains("backup"), "{message}");
+}
+
+#[tokio::test]
+async fn damage_inside_the_file_is_found_when_it_is_opened() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory).unwrap();
+    let many = (0..200).map(|index| revision(&format!("agent-{index}"), new_id(), "x")).collect();
+    store.append(&tenant(), many).await.unwrap();
+    drop(store);
+    let path = directory.path().join("aop.sqlite");
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 4096].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let message = refusal(&directory);
+    assert!(message.contains("is damaged"), "{message}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "").unwrap();
+    let message =
+        SqliteStore::open(&StoreConfig::new(file.join("data"))).err().unwrap().to_string();
+    assert!(message.contains("file/data"), "{message}");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_reported_and_what_was_stored_stays() {
+    let directory = TempDir::new().unwrap();
+    let config = StoreConfig { size_max_bytes: 128 << 10, ..StoreConfig::new(directory.path()) };
+    let store = SqliteStore::open(&config).unwrap();
+    let mut stored = 0;
+    let error = loop {
+        let mut large =
+            revision(&format!("agent-{stored}"), new_id(), &format!("component {stored}"));
+        large.settings.description = Some("x".repeat(8 << 10));
+        match store.append(&tenant(), vec![large]).await {
+            Ok(_) => stored += 1,
+            Err(error) => break error,
+        }
+        assert!(stored < 100, "the limit was never hit");
+    };
+    let message = error.to_string();
+    assert!(message.contains("disk is full") && message.contains("size limit"), "{message}");
+    assert_eq!(store.agents(&tenant()).await.unwrap().len(), stored);
+    store.remove(&tenant(), &AgentName::new("agent-0").unwrap()).await.unwrap();
+    store.append(&tenant(), vec![revision("small", new_id(), "small")]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refused_write_does_not_take_its_group_along() {
+    let directory = TempDir::new().unwrap();
+    let store = Arc::new(open(&directory).unwrap());
+    store.append(&tenant(), vec![revision("alpha", new_id(), "alpha")]).await.unwrap();
+    let mut tasks = Vec::new();
+    for index in 0..40 {
+        let store = Arc::clone(&store);
+        tasks.push(tokio::spawn(async move {
+            let name = if index % 2 == 0 { "alpha".to_owned() } else { format!("agent-{index}") };
+            store.append(&tenant(), vec![revision(&name, new_id(), "new")]).await
+        }));
+    }
+    for (index, task) in tasks.into_iter().enumerate() {
+        let answer = task.await.unwrap();
+        if index % 2 == 0 {
+            assert!(matches!(answer, Err(StoreError::Conflict)), "{index}");
+        } else {
+            assert_eq!(answer.unwrap()[0].active, RevisionNumber(1), "{index}");
+        }
+    }
+    assert_eq!(store.agents(&tenant()).await.unwrap().len(), 21);
+}

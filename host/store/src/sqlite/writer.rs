@@ -1,0 +1,135 @@
+//! The thread that owns the writing connection, and its group commit.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+
+use aop_core::StoreError;
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::failed;
+
+/// Writes that wait for the thread before further callers wait for room. It bounds memory; a caller
+/// that waits is the backpressure.
+const QUEUED_MAX: usize = 1024;
+
+/// Writes of one transaction. Large enough that a flush is shared by everything that loads at once,
+/// small enough that the first of a group does not wait long for the last.
+const GROUP_MAX: usize = 256;
+
+pub(super) struct Writer {
+    // Dropped first, which ends the thread once the queue is empty.
+    queue: Option<mpsc::Sender<Box<dyn Write>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection) -> io::Result<Self> {
+        let (queue, writes) = mpsc::channel(QUEUED_MAX);
+        let thread = thread::Builder::new()
+            .name("aop-store-writer".to_owned())
+            .spawn(move || run(&connection, writes))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Applies `work` in a transaction; it is durable once this answers. A caller that gives up
+    /// before its turn leaves nothing behind.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let closed = || StoreError::Failed("the store is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { work: Some(work), outcome: None, reply };
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.send(Box::new(pending)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic there was already reported by the panic hook, and every waiter was told.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A write whose type of answer is erased, so that one queue carries all of them.
+trait Write: Send {
+    /// Whether nobody waits for it any more.
+    fn abandoned(&self) -> bool;
+    /// Does it inside the group's transaction; false when it failed.
+    fn apply(&mut self, connection: &Connection) -> bool;
+    /// Answers, given how the group's transaction ended.
+    fn finish(self: Box<Self>, group: &Result<(), StoreError>);
+}
+
+struct Pending<F, T> {
+    work: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Write for Pending<F, T> {
+    fn abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn apply(&mut self, connection: &Connection) -> bool {
+        self.outcome = self.work.take().map(|work| work(connection));
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn finish(self: Box<Self>, group: &Result<(), StoreError>) {
+        let answer = match (self.outcome, group) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.clone()),
+            (Some(answer), Ok(())) => answer,
+            (None, Ok(())) => return,
+        };
+        // The caller may have given up meanwhile.
+        let _ = self.reply.send(answer);
+    }
+}
+
+fn run(connection: &Connection, mut writes: mpsc::Receiver<Box<dyn Write>>) {
+    while let Some(first) = writes.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP_MAX
+            && let Ok(next) = writes.try_recv()
+        {
+            group.push(next);
+        }
+        let outcome = commit(connection, &mut group);
+        if outcome.is_err() && !connection.is_autocommit() {
+            // What failed is reported already; if rolling back fails too, the next group says so.
+            let _ = connection.execute_batch("ROLLBACK");
+        }
+        for write in group {
+            write.finish(&outcome);
+        }
+    }
+}
+
+/// Applies a group in one transaction. A write that fails is undone by itself.
+fn commit(connection: &Connection, group: &mut [Box<dyn Write>]) -> Result<(), StoreError> {
+    let batch = |sql: &str| connection.execute_batch(sql).map_err(|error| failed(&error));
+    batch("BEGIN IMMEDIATE")?;
+    for write in group.iter_mut().filter(|write| !write.abandoned()) {
+        batch("SAVEPOINT one")?;
+        if write.apply(connection) {
+            batch("RELEASE one")?;
+        } else if connection.is_autocommit() {
+            // SQLite gives up a whole transaction on some failures, a full disk among them.
+            return Err(StoreError::Failed(
+                "the transaction was rolled back: try again".to_owned(),
+            ));
+        } else {
+            batch("ROLLBACK TO one; RELEASE one")?;
+        }
+    }
+    batch("COMMIT")
+}

@@ -1,0 +1,133 @@
+//! The admin API, `/api/v1`: agents, their revisions and figures, and the tools of a tenant.
+//!
+//! Handlers only translate. What is served is described by `openapi.json` beside this file, and a test
+//! holds the two together: paths, methods, status codes and the shape of every answer.
+
+mod problems;
+mod upload;
+
+use std::sync::Arc;
+
+use aop_core::{AgentName, AgentStatus, LoadRequest, RevisionStatus, TenantName, Tool};
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use crate::AgentStats;
+use crate::app::{App, off_the_reactor};
+use crate::problem::Problem;
+
+type AppRef = State<Arc<App>>;
+type Name = Result<Path<String>, PathRejection>;
+
+/// Every path of the API with what it answers to.
+pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 5] {
+    let upload_limit = DefaultBodyLimit::max(upload_max_bytes);
+    [
+        ("/api/v1/agents", get(list_agents)),
+        (
+            "/api/v1/agents/{name}",
+            get(show_agent).put(load_agent).delete(unload_agent).layer(upload_limit),
+        ),
+        ("/api/v1/agents/{name}/rollback", post(roll_back_agent)),
+        ("/api/v1/tools", get(list_tools)),
+        ("/api/v1/openapi.json", get(openapi)),
+    ]
+}
+
+#[derive(Serialize)]
+struct Agents {
+    agents: Vec<AgentStatus>,
+}
+
+#[derive(Serialize)]
+struct AgentDetails {
+    agent: AgentStatus,
+    revisions: Vec<RevisionStatus>,
+    stats: AgentStats,
+}
+
+#[derive(Serialize)]
+struct Tools<'a> {
+    tools: &'a [Arc<Tool>],
+}
+
+fn tenant(app: &App) -> Result<TenantName, Problem> {
+    let caller = app.state.authenticate.authenticate(None).map_err(|error| {
+        Problem::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
+    })?;
+    Ok(caller.tenant)
+}
+
+fn name(path: Name) -> Result<String, Problem> {
+    let Path(name) =
+        path.map_err(|error| Problem::new(error.status(), "bad_request", error.body_text()))?;
+    Ok(name)
+}
+
+async fn list_agents(State(app): AppRef) -> Result<Response, Problem> {
+    let tenant = tenant(&app)?;
+    off_the_reactor(move || {
+        Json(Agents { agents: app.state.catalog.list(&tenant) }).into_response()
+    })
+    .await
+}
+
+async fn show_agent(State(app): AppRef, path: Name) -> Result<Json<AgentDetails>, Problem> {
+    let (tenant, name) = (tenant(&app)?, name(path)?);
+    let agent =
+        app.state.catalog.show(&tenant, &name).ok_or_else(|| problems::no_such_agent(&name))?;
+    let revisions = app.state.catalog.revisions(&tenant, &name).await?;
+    let stats = app.state.metrics.stats(&tenant, &name);
+    Ok(Json(AgentDetails { agent, revisions, stats }))
+}
+
+async fn load_agent(
+    State(app): AppRef,
+    path: Name,
+    request: upload::Request,
+) -> Result<Response, Problem> {
+    let (tenant, name) = (tenant(&app)?, name(path)?);
+    let name = AgentName::new(&name).map_err(|error| problems::invalid(error.to_string()))?;
+    // Held until the component is loaded. A host that is busy with others leaves this one unread, so
+    // that the sender's own network holds it.
+    let _permit =
+        app.uploads.acquire().await.map_err(|error| Problem::internal(error.to_string()))?;
+    let upload::Upload { component, settings } =
+        upload::read(request, app.state.upload_max_bytes).await?;
+    let is_new = app.state.catalog.show(&tenant, &name).is_none();
+    let agent = app.state.catalog.load(&tenant, LoadRequest { name, component, settings }).await?;
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(agent)).into_response())
+}
+
+async fn unload_agent(State(app): AppRef, path: Name) -> Result<StatusCode, Problem> {
+    let (tenant, name) = (tenant(&app)?, name(path)?);
+    app.state.catalog.unload(&tenant, &name).await?;
+    app.state.metrics.unloaded(&tenant, &name);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn roll_back_agent(State(app): AppRef, path: Name) -> Result<Json<AgentStatus>, Problem> {
+    let (tenant, name) = (tenant(&app)?, name(path)?);
+    Ok(Json(app.state.catalog.rollback(&tenant, &name).await?))
+}
+
+async fn list_tools(State(app): AppRef) -> Result<Response, Problem> {
+    let tenant = tenant(&app)?;
+    let tools = app.state.catalog.tools(&tenant);
+    off_the_reactor(move || Json(Tools { tools: &tools.tools }).into_response()).await
+}
+
+async fn openapi() -> Response {
+    const DOCUMENT: &str = include_str!("openapi.json");
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], DOCUMENT)
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! The one mapping of failures to status codes.
+
+use aop_core::CatalogError;
+use axum::extract::multipart::{MultipartError, MultipartRejection};
+use http::StatusCode;
+
+use crate::problem::{Problem, quoted};
+
+impl From<CatalogError> for Problem {
+    fn from(error: CatalogError) -> Self {
+        let (status, code) = match &error {
+            CatalogError::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "not_found"),
+            CatalogError::OwnedByFile { .. } => (StatusCode::CONFLICT, "owned_by_file"),
+            CatalogError::NoEarlierRevision(_) => (StatusCode::CONFLICT, "no_earlier_revision"),
+            CatalogError::Rejected(_) => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
+            CatalogError::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            CatalogError::Internal(reason) => {
+                tracing::error!(reason, "the catalogue failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+pub(super) fn no_such_agent(name: &str) -> Problem {
+    CatalogError::NoSuchAgent(quoted(name)).into()
+}
+
+/// A request whose parts are well-formed, but wrong.
+pub(super) fn invalid(message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_arguments", message)
+}
+
+pub(super) fn too_large(max_bytes: usize) -> Problem {
+    let message = format!(
+        "the upload has more than {max_bytes} bytes: strip the component, or raise `upload_max` under `[web]` in aop.toml"
+    );
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+pub(super) fn not_multipart(_: MultipartRejection) -> Problem {
+    let message = "send multipart/form-data with the field `component` (the .wasm file) and, if wanted, \
+                   `settings` (TOML text)";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+}
+
+/// A body that ended early or is not what its header says.
+pub(super) fn unreadable(error: &MultipartError, max_bytes: usize) -> Problem {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large(max_bytes);
+    }
+    let message = format!("the upload cannot be read: {}", error.body_text());
+    Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
+}
+
+pub(super) fn too_slow(seconds: u64) -> Problem {
+    let message = format!("the upload took longer than {seconds} s");
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline_exceeded", message)
+}

@@ -1,0 +1,389 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use aop_core::{AuthenticateError, Caller, Observe as _, TenantName};
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Frame;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tower::ServiceExt as _;
+
+use super::routes;
+use crate::app::UPLOADS_MAX;
+use crate::testing::{FakeCatalog, agent, from_api, from_file, record, state};
+use crate::{AppState, router};
+
+const BOUNDARY: &str = "b0undary";
+
+fn document() -> Value {
+    serde_json::from_str(include_str!("openapi.json")).unwrap()
+}
+
+/// Checks an answer against the document: the status must be listed and the body must fit its schema.
+async fn check(operation: &str, response: Response<Body>) -> (StatusCode, Value) {
+    let document = document();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let operations = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values());
+    let operation =
+        operations.into_iter().find(|candidate| candidate["operationId"] == operation).unwrap();
+    let mut answer = operation["responses"]
+        .get(status.as_str())
+        .unwrap_or_else(|| &operation["responses"]["default"]);
+    if let Some(reference) = answer.get("$ref") {
+        answer = document.pointer(reference.as_str().unwrap().strip_prefix('#').unwrap()).unwrap();
+    }
+    let Some(schema) = answer.pointer("/content/application~1json/schema") else {
+        assert!(
+            answer.is_object() && body.is_empty(),
+            "{status} is not in the document, or has a body"
+        );
+        return (status, Value::Null);
+    };
+    let mut schema = schema.clone();
+    schema["components"] = document["components"].clone();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let mistake = jsonschema::draft202012::new(&schema).unwrap().validate(&body).err();
+    assert!(mistake.is_none(), "{mistake:?}\n{body}");
+    (status, body)
+}
+
+async fn ask(app: &Router, request: Request<Body>) -> Response<Body> {
+    app.clone().oneshot(request).await.unwrap()
+}
+
+fn plain(method: Method, path: &str) -> Request<Body> {
+    Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+}
+
+fn multipart(fields: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for (name, value) in fields {
+        let head =
+            format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n");
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(value);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+    body
+}
+
+fn put(name: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::put(format!("/api/v1/agents/{name}"))
+        .header(header::CONTENT_TYPE, format!("multipart/form-data; boundary={BOUNDARY}"))
+        .body(body.into())
+        .unwrap()
+}
+
+fn some_catalog() -> Arc<FakeCatalog> {
+    Arc::new(FakeCatalog::with([from_api("echo", 3), from_file("owned")]))
+}
+
+#[tokio::test]
+async fn agents_are_listed_and_shown_with_revisions_and_figures() {
+    let state = state(some_catalog());
+    let (tenant, echo) = (TenantName::default_tenant(), agent("echo"));
+    state.metrics.started(&tenant, &echo);
+    state.metrics.finished(&record(&tenant, Some(&echo), 5, None), true);
+    let app = router(state);
+
+    let (status, body) =
+        check("listAgents", ask(&app, plain(Method::GET, "/api/v1/agents")).await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["agents"][1]["name"], "owned");
+
+    let (status, body) =
+        check("showAgent", ask(&app, plain(Method::GET, "/api/v1/agents/echo")).await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["agent"]["name"], "echo");
+    assert_eq!(body["revisions"].as_array().unwrap().len(), 3);
+    assert_eq!(body["revisions"][0]["serving"], true);
+    assert_eq!(body["stats"]["calls"], 1);
+    assert!(body["stats"]["p99_ms"].as_f64().unwrap() > 4.9, "{body}");
+
+    let (status, body) =
+        check("showAgent", ask(&app, plain(Method::GET, "/api/v1/agents/owned")).await).await;
+    assert_eq!((status, &body["stats"]["p50_ms"]), (StatusCode::OK, &Value::Null));
+}
+
+#[tokio::test]
+async fn tools_are_listed() {
+    let app = router(state(some_catalog()));
+    let (status, body) =
+        check("listTools", ask(&app, plain(Method::GET, "/api/v1/tools")).await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["tools"][0]["name"], "echo_run");
+    assert_eq!(body["tools"][0]["inputSchema"], json!({"type": "object"}));
+}
+
+#[tokio::test]
+async fn an_upload_creates_an_agent_and_then_revisions_of_it() {
+    let catalog = some_catalog();
+    let app = router(state(Arc::clone(&catalog)));
+    let first =
+        multipart(&[("component", b"\0asm\r\n--b0undar"), ("settings", b"timeout = \"5s\"\n")]);
+    let (status, body) = check("loadAgent", ask(&app, put("new", first)).await).await;
+    assert_eq!((status, &body["revision"]), (StatusCode::CREATED, &json!(1)));
+    let second = multipart(&[("component", b"other")]);
+    let (status, body) = check("loadAgent", ask(&app, put("new", second)).await).await;
+    assert_eq!((status, &body["revision"]), (StatusCode::OK, &json!(2)));
+
+    let loaded = catalog.loaded.lock().unwrap();
+    assert_eq!(loaded[0].component, b"\0asm\r\n--b0undar");
+    assert_eq!(loaded[0].settings.limits.timeout.as_secs(), 5);
+    assert_eq!(loaded[1].settings, aop_core::Settings::default());
+}
+
+#[tokio::test]
+async fn uploads_that_cannot_be_loaded_say_why() {
+    let catalog = some_catalog();
+    let app = router(state(Arc::clone(&catalog)));
+    let good: &[u8] = b"component";
+    let large = vec![b'#'; (256 << 10) + 1];
+    for (request, status, code, part) in [
+        (put("aop", multipart(&[("component", good)])), 422, "invalid_arguments", "reserved"),
+        (
+            put("Echo", multipart(&[("component", good)])),
+            422,
+            "invalid_arguments",
+            "not a valid agent name",
+        ),
+        (put("x", multipart(&[])), 422, "invalid_arguments", "`component` is missing"),
+        (
+            put("x", multipart(&[("component", good), ("component", good)])),
+            422,
+            "invalid_arguments",
+            "twice",
+        ),
+        (put("x", multipart(&[("file", good)])), 422, "invalid_arguments", "unknown field `file`"),
+        (
+            put("x", multipart(&[("component", good), ("settings", b"timeot = 1\nmemory = 3\n")])),
+            422,
+            "invalid_arguments",
+            "line 2",
+        ),
+        (
+            put("x", multipart(&[("component", good), ("settings", b"\xff")])),
+            422,
+            "invalid_arguments",
+            "UTF-8",
+        ),
+        (
+            put("x", multipart(&[("component", good), ("settings", &large)])),
+            413,
+            "too_large",
+            "settings",
+        ),
+        (put("x", multipart(&[("component", b"broken")])), 422, "rejected", "not a component"),
+        (put("owned", multipart(&[("component", good)])), 409, "owned_by_file", "owned.wasm"),
+        (put("x", "no multipart at all"), 400, "bad_request", "cannot be read"),
+        (
+            put("x", multipart(&[("component", good)])[..60].to_vec()),
+            400,
+            "bad_request",
+            "cannot be read",
+        ),
+        (
+            plain(Method::PUT, "/api/v1/agents/x"),
+            415,
+            "unsupported_media_type",
+            "multipart/form-data",
+        ),
+    ] {
+        let (actual, body) = check("loadAgent", ask(&app, request).await).await;
+        assert_eq!((actual.as_u16(), body["code"].as_str().unwrap()), (status, code), "{body}");
+        assert!(body["message"].as_str().unwrap().contains(part), "{part}: {body}");
+    }
+    assert!(catalog.loaded.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn uploads_have_a_size_limit_whether_or_not_they_announce_it() {
+    let catalog = some_catalog();
+    let app = router(AppState { upload_max_bytes: 1000, ..state(Arc::clone(&catalog)) });
+    let body = multipart(&[("component", &[0; 1000])]);
+    let mut announced = put("x", body.clone());
+    announced.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+    for request in [announced, put("x", body)] {
+        let (status, body) = check("loadAgent", ask(&app, request).await).await;
+        assert_eq!((status, &body["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("too_large")));
+        assert!(body["message"].as_str().unwrap().contains("1000 bytes"), "{body}");
+    }
+    let (status, _) =
+        check("loadAgent", ask(&app, put("x", multipart(&[("component", &[0; 800])]))).await).await;
+    assert_eq!(status, StatusCode::CREATED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_never_ends_is_given_up() {
+    let app = router(state(some_catalog()));
+    let (status, body) = check("loadAgent", ask(&app, put("x", Body::new(Endless))).await).await;
+    assert_eq!((status, &body["code"]), (StatusCode::REQUEST_TIMEOUT, &json!("deadline_exceeded")));
+}
+
+#[tokio::test]
+async fn only_so_many_uploads_are_worked_on_at_once() {
+    let catalog =
+        Arc::new(FakeCatalog { loads_allowed: Semaphore::new(0), ..FakeCatalog::default() });
+    let app = router(state(Arc::clone(&catalog)));
+    let names: Vec<_> = (0..UPLOADS_MAX + 1).map(|i| format!("agent{i}")).collect();
+    let uploads: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (app, request) = (app.clone(), put(name, multipart(&[("component", b"c")])));
+            tokio::spawn(async move { app.oneshot(request).await.unwrap().status() })
+        })
+        .collect();
+    while catalog.loading.load(Ordering::SeqCst) < UPLOADS_MAX {
+        tokio::task::yield_now().await;
+    }
+    // Every task runs until it waits: the one too many waits for its turn.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(catalog.loading.load(Ordering::SeqCst), UPLOADS_MAX);
+    catalog.loads_allowed.add_permits(names.len());
+    for upload in uploads {
+        assert_eq!(upload.await.unwrap(), StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn agents_are_unloaded_with_their_figures() {
+    let state = state(some_catalog());
+    let (tenant, echo) = (TenantName::default_tenant(), agent("echo"));
+    state.metrics.finished(&record(&tenant, Some(&echo), 5, None), false);
+    let app = router(state.clone());
+    let (status, _) =
+        check("unloadAgent", ask(&app, plain(Method::DELETE, "/api/v1/agents/echo")).await).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(state.metrics.stats(&tenant, "echo").calls, 0);
+    let (status, body) =
+        check("unloadAgent", ask(&app, plain(Method::DELETE, "/api/v1/agents/echo")).await).await;
+    assert_eq!((status, &body["code"]), (StatusCode::NOT_FOUND, &json!("not_found")));
+    let (status, body) =
+        check("unloadAgent", ask(&app, plain(Method::DELETE, "/api/v1/agents/owned")).await).await;
+    assert_eq!((status, &body["code"]), (StatusCode::CONFLICT, &json!("owned_by_file")));
+}
+
+#[tokio::test]
+async fn agents_are_rolled_back() {
+    let app = router(state(some_catalog()));
+    for (name, status, code) in [
+        ("echo", 200, None),
+        ("owned", 409, Some("no_earlier_revision")),
+        ("x", 404, Some("not_found")),
+    ] {
+        let request = plain(Method::POST, &format!("/api/v1/agents/{name}/rollback"));
+        let (actual, body) = check("rollBackAgent", ask(&app, request).await).await;
+        assert_eq!((actual.as_u16(), body["code"].as_str()), (status, code), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_draining_host_says_when_to_come_back() {
+    let catalog = FakeCatalog { draining: true, ..FakeCatalog::with([from_api("echo", 1)]) };
+    let app = router(state(Arc::new(catalog)));
+    let response = ask(&app, plain(Method::DELETE, "/api/v1/agents/echo")).await;
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    let (status, body) = check("unloadAgent", response).await;
+    assert_eq!((status, &body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
+}
+
+#[tokio::test]
+async fn hostile_names_are_not_found() {
+    let app = router(state(some_catalog()));
+    for name in ["..%2f..%2fetc", "%00", "a%20b", &"x".repeat(5000)] {
+        let response = ask(&app, plain(Method::GET, &format!("/api/v1/agents/{name}"))).await;
+        let (status, body) = check("showAgent", response).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{name}");
+        assert!(body["message"].as_str().unwrap().len() < 300);
+    }
+    let response = ask(&app, plain(Method::GET, "/api/v1/agents/%ff")).await;
+    assert_eq!(check("showAgent", response).await.0, StatusCode::BAD_REQUEST);
+}
+
+struct Nobody;
+
+impl aop_core::Authenticate for Nobody {
+    fn authenticate(&self, _: Option<&str>) -> Result<Caller, AuthenticateError> {
+        Err(AuthenticateError::UnknownTenant)
+    }
+}
+
+#[tokio::test]
+async fn callers_that_are_not_authenticated_see_nothing() {
+    let app = router(AppState { authenticate: Arc::new(Nobody), ..state(some_catalog()) });
+    for (operation, request) in [
+        ("listAgents", plain(Method::GET, "/api/v1/agents")),
+        ("showAgent", plain(Method::GET, "/api/v1/agents/echo")),
+        ("loadAgent", put("x", multipart(&[("component", b"c")]))),
+        ("unloadAgent", plain(Method::DELETE, "/api/v1/agents/echo")),
+        ("rollBackAgent", plain(Method::POST, "/api/v1/agents/echo/rollback")),
+        ("listTools", plain(Method::GET, "/api/v1/tools")),
+    ] {
+        let (status, body) = check(operation, ask(&app, request).await).await;
+        assert_eq!(
+            (status, &body["code"]),
+            (StatusCode::FORBIDDEN, &json!("permission_denied")),
+            "{operation}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_document_has_exactly_the_paths_and_methods_that_are_served() {
+    let app = router(state(some_catalog()));
+    let response = ask(&app, plain(Method::GET, "/api/v1/openapi.json")).await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    let served: Value =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(served, document());
+
+    let documented: BTreeMap<_, BTreeSet<_>> = served["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(path, operations)| {
+            let methods = operations.as_object().unwrap().keys().filter(|key| *key != "parameters");
+            (path.clone(), methods.map(|method| method.to_uppercase()).collect())
+        })
+        .collect();
+    let mut routed = BTreeMap::new();
+    for (path, _) in routes(0) {
+        let response = ask(&app, plain(Method::TRACE, &path.replace("{name}", "echo"))).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let allow = response.headers()[header::ALLOW].to_str().unwrap().to_owned();
+        let methods =
+            allow.split(',').filter(|method| *method != "HEAD").map(str::to_owned).collect();
+        routed.insert(path.to_owned(), methods);
+    }
+    assert_eq!(documented, routed);
+}
+
+/// A body that sends nothing and never ends.
+struct Endless;
+
+impl hyper::body::Body for Endless {
+    type Data = bytes::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        Poll::Pending
+    }
+}

@@ -1,0 +1,118 @@
+//! Reading an uploaded agent: `multipart/form-data` with `component` and, if wanted, `settings`.
+
+use std::time::Duration;
+
+use aop_core::Settings;
+use axum::extract::Multipart;
+use axum::extract::multipart::{Field, MultipartRejection};
+use http::StatusCode;
+use http::header::CONTENT_LENGTH;
+use tokio::time::timeout;
+
+use super::problems;
+use crate::problem::{Problem, quoted};
+
+/// Settings are a page of text; this is a hundred pages, and refuses a component in the wrong field.
+const SETTINGS_MAX_BYTES: usize = 256 << 10;
+/// How long an upload may take in total: 72 MiB at 2 Mbit/s. The server itself only notices senders
+/// that stop.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// An upload that has not been read yet.
+pub(super) struct Request {
+    multipart: Result<Multipart, MultipartRejection>,
+    content_length: Option<u64>,
+}
+
+impl<S: Send + Sync> axum::extract::FromRequest<S> for Request {
+    type Rejection = Problem;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
+        let content_length = request.headers().get(CONTENT_LENGTH);
+        let content_length = content_length.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self { multipart: Multipart::from_request(request, state).await, content_length })
+    }
+}
+
+/// An agent to load.
+pub(super) struct Upload {
+    pub(super) component: Vec<u8>,
+    pub(super) settings: Settings,
+}
+
+/// Reads an upload to its end. The size is bounded by the route's body limit, `max_bytes`.
+pub(super) async fn read(request: Request, max_bytes: usize) -> Result<Upload, Problem> {
+    let multipart = request.multipart.map_err(problems::not_multipart)?;
+    if request.content_length.is_some_and(|length| length > max_bytes as u64) {
+        return Err(problems::too_large(max_bytes));
+    }
+    let fields = timeout(UPLOAD_TIMEOUT, fields(multipart, max_bytes))
+        .await
+        .map_err(|_| problems::too_slow(UPLOAD_TIMEOUT.as_secs()))??;
+    let component = fields.component.ok_or_else(|| {
+        problems::invalid("the field `component` is missing: send the .wasm file in it")
+    })?;
+    let settings = match fields.settings {
+        Some(text) => parse(&text)?,
+        None => Settings::default(),
+    };
+    Ok(Upload { component, settings })
+}
+
+#[derive(Default)]
+struct Fields {
+    component: Option<Vec<u8>>,
+    settings: Option<String>,
+}
+
+async fn fields(mut multipart: Multipart, max_bytes: usize) -> Result<Fields, Problem> {
+    let mut fields = Fields::default();
+    while let Some(field) =
+        multipart.next_field().await.map_err(|error| problems::unreadable(&error, max_bytes))?
+    {
+        let name = field.name().unwrap_or_default().to_owned();
+        let is_repeated = match name.as_str() {
+            "component" => fields.component.replace(component(field, max_bytes).await?).is_some(),
+            "settings" => fields.settings.replace(settings(field, max_bytes).await?).is_some(),
+            other => {
+                let message = format!(
+                    "unknown field `{}`: only `component` and `settings` are known",
+                    quoted(other)
+                );
+                return Err(problems::invalid(message));
+            }
+        };
+        if is_repeated {
+            return Err(problems::invalid(format!("the field `{name}` comes twice")));
+        }
+    }
+    Ok(fields)
+}
+
+async fn component(field: Field<'_>, max_bytes: usize) -> Result<Vec<u8>, Problem> {
+    let bytes = field.bytes().await.map_err(|error| problems::unreadable(&error, max_bytes))?;
+    Ok(bytes.into())
+}
+
+async fn settings(mut field: Field<'_>, max_bytes: usize) -> Result<String, Problem> {
+    let mut text = Vec::new();
+    while let Some(chunk) =
+        field.chunk().await.map_err(|error| problems::unreadable(&error, max_bytes))?
+    {
+        if text.len() + chunk.len() > SETTINGS_MAX_BYTES {
+            let message =
+                format!("the field `settings` has more than {SETTINGS_MAX_BYTES} bytes of TOML");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+        }
+        text.extend_from_slice(&chunk);
+    }
+    String::from_utf8(text).map_err(|_| problems::invalid("the field `settings` is not UTF-8 text"))
+}
+
+/// Every mistake at once, a line each.
+fn parse(text: &str) -> Result<Settings, Problem> {
+    Settings::from_toml(text).map_err(|mistakes| {
+        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        problems::invalid(format!("the settings have mistakes:\n{}", lines.join("\n")))
+    })
+}

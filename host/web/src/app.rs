@@ -1,0 +1,177 @@
+//! The routes that are not MCP's: health, metrics, the admin API, and an index of them all.
+
+use std::sync::Arc;
+
+use aop_core::{Authenticate, Catalog};
+use axum::Router;
+use axum::extract::State;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+
+use crate::problem::{Problem, quoted};
+use crate::{Metrics, Phase, Readiness, api};
+
+/// The default of [`AppState::upload_max_bytes`]: 72 MiB holds a 64 MiB component, more than three
+/// times the largest language runtime (Python, 18 MB), with its settings.
+pub const UPLOAD_MAX_BYTES: usize = 72 << 20;
+
+/// Uploads that are read or loaded at one time; more wait unread. Components are compiled one after
+/// another anyway, and each upload holds its bytes: at most 288 MiB with the default size.
+pub(crate) const UPLOADS_MAX: usize = 4;
+
+/// What the routes stand on.
+#[derive(Clone)]
+pub struct AppState {
+    /// The agents.
+    pub catalog: Arc<dyn Catalog>,
+    /// Who asks.
+    pub authenticate: Arc<dyn Authenticate>,
+    /// The numbers.
+    pub metrics: Arc<Metrics>,
+    /// Whether the host wants traffic.
+    pub readiness: Readiness,
+    /// The name in the index.
+    pub server_name: String,
+    /// The most that one upload may have: the component, its settings and the framing of both.
+    pub upload_max_bytes: usize,
+}
+
+/// The state of every handler.
+pub(crate) struct App {
+    pub(crate) state: AppState,
+    pub(crate) uploads: Semaphore,
+}
+
+/// Builds the routes. The result has a fallback of its own (a 404 in JSON): merge routers without one
+/// into it, then wrap everything with a [`Guard`](crate::Guard).
+pub fn router(state: AppState) -> Router {
+    let upload_max_bytes = state.upload_max_bytes;
+    let app = Arc::new(App { state, uploads: Semaphore::new(UPLOADS_MAX) });
+    let mut router = Router::new()
+        .route("/", get(index))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics));
+    for (path, methods) in api::routes(upload_max_bytes) {
+        router = router.route(path, methods);
+    }
+    router.method_not_allowed_fallback(method_not_allowed).fallback(not_found).with_state(app)
+}
+
+async fn not_found(uri: Uri) -> Problem {
+    let message = format!("there is nothing at `{}`: see / for what there is", quoted(uri.path()));
+    Problem::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+/// The router adds the `Allow` header.
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    let message = format!(
+        "{} does not work on `{}`: see the `Allow` header",
+        quoted(method.as_str()),
+        quoted(uri.path())
+    );
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Touches nothing that could be busy: it answers as long as the process can.
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Result<axum::Json<Ready>, Problem> {
+    match app.state.readiness.obstacle() {
+        None => Ok(axum::Json(Ready { ready: true })),
+        Some(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", reason)),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let text = off_the_reactor(move || app.state.metrics.render(&*app.state.catalog)).await?;
+    let kind =
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// Runs work that takes milliseconds with thousands of agents where it delays no timer and no call.
+pub(crate) async fn off_the_reactor<T, F>(work: F) -> Result<T, Problem>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        Problem::internal(format!("the answer could not be put together: {error}"))
+    })
+}
+
+/// What there is to see, and in one sentence what it is.
+const LINKS: [(&str, &str); 7] = [
+    ("/mcp", "MCP endpoint (streamable HTTP): point an MCP client here"),
+    ("/healthz", "whether the process is up"),
+    ("/readyz", "whether the host wants traffic"),
+    ("/metrics", "metrics in the OpenMetrics format"),
+    ("/api/v1/agents", "the loaded agents"),
+    ("/api/v1/tools", "their tools"),
+    ("/api/v1/openapi.json", "the admin API"),
+];
+
+#[derive(Serialize)]
+struct Index<'a> {
+    name: &'a str,
+    version: &'a str,
+    ready: bool,
+    links: [Link; LINKS.len()],
+}
+
+#[derive(Serialize)]
+struct Link {
+    href: &'static str,
+    description: &'static str,
+}
+
+async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let name = app.state.server_name.as_str();
+    let wants_html = headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"));
+    if wants_html {
+        return index_page(name);
+    }
+    let links = LINKS.map(|(href, description)| Link { href, description });
+    let ready = app.state.readiness.phase() == Phase::Ready;
+    axum::Json(Index { name, version: env!("CARGO_PKG_VERSION"), ready, links }).into_response()
+}
+
+fn index_page(name: &str) -> Response {
+    use std::fmt::Write as _;
+    let name = name.replace('&', "&amp;").replace('<', "&lt;");
+    let mut page = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title><h1>{name}</h1>\
+         <p>AOP host {}</p><ul>",
+        env!("CARGO_PKG_VERSION")
+    );
+    for (href, description) in LINKS {
+        // Writing into a String cannot fail.
+        let _ = write!(page, "<li><a href=\"{href}\">{href}</a>: {description}</li>");
+    }
+    page.push_str("</ul></html>\n");
+    let headers = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+        ),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    (headers, Html(page)).into_response()
+}
+
+#[cfg(test)]
+mod tests;

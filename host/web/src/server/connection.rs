@@ -1,0 +1,134 @@
+//! One connection, from its acceptance to its close.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::BoxError;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tower::ServiceExt as _;
+use tower::util::Oneshot;
+
+use super::TICK;
+use super::clock::{Clock, Stall};
+use super::wire::Wire;
+
+/// What a connection needs besides its socket.
+pub(super) struct Connection<S> {
+    pub(super) http: http1::Builder,
+    pub(super) app: S,
+    pub(super) clock: Arc<Clock>,
+    pub(super) stall_timeout: Duration,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+impl<S> Connection<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    /// Serves requests until the client leaves, breaks a bound, or the server drains.
+    pub(super) async fn drive<Io>(self, io: Io)
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { http, app, clock, stall_timeout, mut draining } = self;
+        let wire = Wire::new(
+            io,
+            Stall::new(Arc::clone(&clock), stall_timeout),
+            Arc::clone(&clock),
+            draining.clone(),
+        );
+        let service = PerRequest { app, clock: Arc::clone(&clock), stall_timeout };
+        let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
+        let mut tick = interval_at(Instant::now() + TICK, TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+                    }
+                    return;
+                }
+                _ = draining.changed(), if !told => {
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                now = tick.tick() => clock.advance_to(now),
+            }
+        }
+    }
+}
+
+struct PerRequest<S> {
+    app: S,
+    clock: Arc<Clock>,
+    stall_timeout: Duration,
+}
+
+impl<S> hyper::service::Service<Request<Incoming>> for PerRequest<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Oneshot<S, Request<Body>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let request = request.map(|body| {
+            if body.is_end_stream() {
+                return Body::empty();
+            }
+            let stall = Stall::new(Arc::clone(&self.clock), self.stall_timeout);
+            Body::new(WatchedBody { body, stall })
+        });
+        self.app.clone().oneshot(request)
+    }
+}
+
+/// A request body whose sender must not stop in the middle.
+struct WatchedBody {
+    body: Incoming,
+    stall: Stall,
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let poll = Pin::new(&mut self.body).poll_frame(cx);
+        match self.stall.check(poll) {
+            Poll::Ready(Ok(frame)) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            Poll::Ready(Err(stalled)) => Poll::Ready(Some(Err(stalled.into()))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,249 @@
+//! Fakes of the traits that the web side stands on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aop_core::{
+    AgentId, AgentName, AgentStatus, Authenticate, AuthenticateError, BoxFuture, CallId,
+    CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Hints, LoadRequest, Origin,
+    RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
+};
+use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use crate::{AppState, Metrics, Readiness, UPLOAD_MAX_BYTES};
+
+pub(crate) fn agent(name: &str) -> AgentName {
+    AgentName::new(name).unwrap()
+}
+
+pub(crate) fn status(name: &str, number: u64, component: &[u8], origin: Origin) -> AgentStatus {
+    AgentStatus {
+        name: agent(name),
+        id: Some(AgentId(Uuid::from_u128(7))),
+        state: State::Active,
+        revision: Some(RevisionNumber(number)),
+        digest: Some(Digest::of(component)),
+        origin,
+        pinned: false,
+        description: String::new(),
+        tools: vec![ToolName::new(&format!("{name}_run")).unwrap()],
+        refused: Vec::new(),
+        error: None,
+        warnings: Vec::new(),
+        in_flight: 0,
+        concurrency: 4,
+    }
+}
+
+/// Agents in memory. A component that is the word `broken` cannot be loaded.
+pub(crate) struct FakeCatalog {
+    pub(crate) agents: Mutex<BTreeMap<String, AgentStatus>>,
+    pub(crate) loaded: Mutex<Vec<LoadRequest>>,
+    pub(crate) loading: AtomicUsize,
+    /// Loads take a permit each.
+    pub(crate) loads_allowed: Semaphore,
+    pub(crate) draining: bool,
+}
+
+impl Default for FakeCatalog {
+    fn default() -> Self {
+        Self {
+            agents: Mutex::default(),
+            loaded: Mutex::default(),
+            loading: AtomicUsize::new(0),
+            loads_allowed: Semaphore::new(1000),
+            draining: false,
+        }
+    }
+}
+
+impl FakeCatalog {
+    pub(crate) fn with(agents: impl IntoIterator<Item = AgentStatus>) -> Self {
+        let catalog = Self::default();
+        catalog
+            .agents
+            .lock()
+            .unwrap()
+            .extend(agents.into_iter().map(|agent| (agent.name.to_string(), agent)));
+        catalog
+    }
+
+    fn find(&self, name: &str) -> Result<AgentStatus, CatalogError> {
+        let found = self.agents.lock().unwrap().get(name).cloned();
+        found.ok_or_else(|| CatalogError::NoSuchAgent(name.to_owned()))
+    }
+
+    fn changeable(&self, name: &str) -> Result<AgentStatus, CatalogError> {
+        if self.draining {
+            return Err(CatalogError::Draining);
+        }
+        let agent = self.find(name)?;
+        match &agent.origin {
+            Origin::File { path } => Err(CatalogError::OwnedByFile {
+                name: agent.name,
+                path: path.display().to_string(),
+            }),
+            Origin::Api => Ok(agent),
+        }
+    }
+}
+
+impl Catalog for FakeCatalog {
+    fn list(&self, _: &TenantName) -> Vec<AgentStatus> {
+        self.agents.lock().unwrap().values().cloned().collect()
+    }
+
+    fn show(&self, _: &TenantName, name: &str) -> Option<AgentStatus> {
+        self.find(name).ok()
+    }
+
+    fn revisions<'a>(
+        &'a self,
+        _: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<RevisionStatus>, CatalogError>> {
+        Box::pin(async move {
+            let agent = self.find(name)?;
+            let newest = agent.revision.map_or(0, |revision| revision.0);
+            let revision = |number| RevisionStatus {
+                number: RevisionNumber(number),
+                digest: agent.digest.unwrap(),
+                created_unix_ms: 1_700_000_000_000 + number,
+                serving: number == newest,
+            };
+            Ok((1..=newest).rev().map(revision).collect())
+        })
+    }
+
+    fn load<'a>(
+        &'a self,
+        _: &'a TenantName,
+        request: LoadRequest,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
+        Box::pin(async move {
+            self.loading.fetch_add(1, Ordering::SeqCst);
+            self.loads_allowed.acquire().await.unwrap().forget();
+            let previous = match self.changeable(&request.name) {
+                Ok(agent) => agent.revision.map_or(0, |revision| revision.0),
+                Err(CatalogError::NoSuchAgent(_)) => 0,
+                Err(other) => return Err(other),
+            };
+            if request.component == b"broken" {
+                return Err(CatalogError::Rejected("this is not a component".to_owned()));
+            }
+            let agent = status(&request.name, previous + 1, &request.component, Origin::Api);
+            self.agents.lock().unwrap().insert(request.name.to_string(), agent.clone());
+            self.loaded.lock().unwrap().push(request);
+            Ok(agent)
+        })
+    }
+
+    fn unload<'a>(
+        &'a self,
+        _: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async move {
+            self.changeable(name)?;
+            self.agents.lock().unwrap().remove(name);
+            Ok(())
+        })
+    }
+
+    fn rollback<'a>(
+        &'a self,
+        _: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
+        Box::pin(async move {
+            let mut agent = self.find(name)?;
+            match &mut agent.revision {
+                Some(RevisionNumber(number)) if *number > 1 => *number -= 1,
+                _ => return Err(CatalogError::NoEarlierRevision(agent.name)),
+            }
+            self.agents.lock().unwrap().insert(name.to_owned(), agent.clone());
+            Ok(agent)
+        })
+    }
+
+    fn tools(&self, _: &TenantName) -> Arc<ToolList> {
+        let schema = || RawValue::from_string(r#"{"type":"object"}"#.to_owned()).unwrap();
+        let tool = |name: &ToolName| {
+            Arc::new(Tool {
+                name: name.clone(),
+                title: Some("Run".to_owned()),
+                description: "Runs.".to_owned(),
+                input_schema: schema(),
+                output_schema: schema(),
+                signature: "run: func()".to_owned(),
+                hints: Hints::default(),
+                function: 0,
+            })
+        };
+        let agents = self.agents.lock().unwrap();
+        Arc::new(ToolList {
+            generation: 1,
+            tools: agents.values().flat_map(|agent| &agent.tools).map(tool).collect(),
+        })
+    }
+}
+
+pub(crate) fn from_file(name: &str) -> AgentStatus {
+    status(
+        name,
+        1,
+        b"file",
+        Origin::File { path: PathBuf::from("agents").join(format!("{name}.wasm")) },
+    )
+}
+
+pub(crate) fn from_api(name: &str, number: u64) -> AgentStatus {
+    status(name, number, b"api", Origin::Api)
+}
+
+/// Everybody is the default tenant.
+pub(crate) struct Everybody;
+
+impl Authenticate for Everybody {
+    fn authenticate(&self, _: Option<&str>) -> Result<Caller, AuthenticateError> {
+        Ok(Caller { tenant: TenantName::default_tenant() })
+    }
+}
+
+pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
+    AppState {
+        catalog,
+        authenticate: Arc::new(Everybody),
+        metrics: Arc::new(Metrics::new()),
+        readiness: Readiness::new(),
+        server_name: "test <host>".to_owned(),
+        upload_max_bytes: UPLOAD_MAX_BYTES,
+    }
+}
+
+/// A call that took `duration_ms`.
+pub(crate) fn record<'a>(
+    tenant: &'a TenantName,
+    agent: Option<&'a AgentName>,
+    duration_ms: u64,
+    code: Option<ErrorCode>,
+) -> CallRecord<'a> {
+    CallRecord {
+        id: CallId(Uuid::from_u128(1)),
+        tenant,
+        agent,
+        tool: None,
+        duration: Duration::from_millis(duration_ms),
+        code,
+        attempts: 1,
+        input_bytes: 10,
+        output_bytes: 20,
+        cpu: Duration::from_millis(2),
+        memory_peak_bytes: 65_536,
+    }
+}
