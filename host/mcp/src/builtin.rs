@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 
 use aop_core::{
-    AgentName, CallId, Caller, ErrorCode, Failure, Output, Query, Reply, Resolve, Search, TraceContext, Violation,
+    AgentName, CallId, Caller, ErrorCode, Failure, Output, Query, Reply, Resolve, Search,
+    TraceContext, Violation,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
@@ -88,13 +89,20 @@ impl Library<'_> {
             .search
             .search(tenant, &query)
             .map_err(|error| Failure::before_execution(ErrorCode::Internal, error.to_string()))?;
-        let describe = |name: &str| self.resolve.resolve(tenant, name).map(|route| route.tool.description.clone());
+        let describe = |name: &str| {
+            self.resolve.resolve(tenant, name).map(|route| route.tool.description.clone())
+        };
         let tools = hits
             .iter()
             .filter_map(|hit| {
                 // A tool that left after the index was read is no hit any more.
                 let description = describe(&hit.tool)?;
-                Some(FoundTool { name: &hit.tool, agent: &hit.agent, description, score: hit.score })
+                Some(FoundTool {
+                    name: &hit.tool,
+                    agent: &hit.agent,
+                    description,
+                    score: hit.score,
+                })
             })
             .collect();
         output(&Found { tools })
@@ -136,10 +144,16 @@ impl Forwarded<'_> {
 pub(crate) fn forwarded(arguments: &str) -> Result<Forwarded<'_>, Failure> {
     let forwarded: Forwarded<'_> = parse(arguments)?;
     if is_reserved(&forwarded.tool) {
-        return Err(invalid("/tool", "built-in tools cannot be called through aop_call".to_owned()));
+        return Err(invalid(
+            "/tool",
+            "built-in tools cannot be called through aop_call".to_owned(),
+        ));
     }
     if !forwarded.arguments().starts_with('{') {
-        return Err(invalid("/arguments", "must be an object with the tool's arguments".to_owned()));
+        return Err(invalid(
+            "/arguments",
+            "must be an object with the tool's arguments".to_owned(),
+        ));
     }
     Ok(forwarded)
 }
@@ -147,7 +161,10 @@ pub(crate) fn forwarded(arguments: &str) -> Result<Forwarded<'_>, Failure> {
 /// The failure for a tool that does not exist, where it is an argument.
 pub(crate) fn unknown(name: &str) -> Failure {
     let shown: String = name.chars().take(aop_core::ToolName::LENGTH_MAX).collect();
-    Failure::before_execution(ErrorCode::NotFound, format!("no tool `{shown}`: search with aop_discover"))
+    Failure::before_execution(
+        ErrorCode::NotFound,
+        format!("no tool `{shown}`: search with aop_discover"),
+    )
 }
 
 /// Wraps what a built-in tool answered.
@@ -178,7 +195,10 @@ fn parse<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, Failure> {
 
 fn invalid(pointer: &str, message: String) -> Failure {
     let violation = [Violation { pointer: pointer.to_owned(), message }];
-    let failure = Failure::before_execution(ErrorCode::InvalidArguments, "the arguments do not fit the input schema");
+    let failure = Failure::before_execution(
+        ErrorCode::InvalidArguments,
+        "the arguments do not fit the input schema",
+    );
     match to_raw_value(&violation) {
         Ok(details) => failure.with_details(details),
         Err(_) => failure,
@@ -194,8 +214,9 @@ fn output(value: &impl Serialize) -> Result<Output, Failure> {
 
 /// The definitions of the three tools as JSON objects, in the order `tools/list` shows them.
 pub(crate) fn definitions() -> &'static [String; 3] {
-    static DEFINITIONS: LazyLock<[String; 3]> =
-        LazyLock::new(|| [call_definition(), describe_definition(), discover_definition()].map(|v| v.to_string()));
+    static DEFINITIONS: LazyLock<[String; 3]> = LazyLock::new(|| {
+        [call_definition(), describe_definition(), discover_definition()].map(|v| v.to_string())
+    });
     &DEFINITIONS
 }
 

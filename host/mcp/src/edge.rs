@@ -45,7 +45,11 @@ impl Edge {
     ///
     /// # Errors
     /// [`BadCursor`].
-    pub(crate) fn page(&self, caller: &Caller, cursor: Option<&str>) -> Result<Arc<Page>, BadCursor> {
+    pub(crate) fn page(
+        &self,
+        caller: &Caller,
+        cursor: Option<&str>,
+    ) -> Result<Arc<Page>, BadCursor> {
         let list = self.parts.catalog.tools(&caller.tenant);
         self.pages.page(&caller.tenant, &list, cursor)
     }
@@ -55,8 +59,11 @@ impl Edge {
     /// # Errors
     /// [`UnknownTool`].
     pub(crate) async fn call(&self, call: ToolCall<'_>) -> Result<Reply, UnknownTool> {
-        let library =
-            Library { resolve: &self.parts.resolve, search: &self.parts.search, caller: call.caller };
+        let library = Library {
+            resolve: &self.parts.resolve,
+            search: &self.parts.search,
+            caller: call.caller,
+        };
         match Builtin::named(call.name) {
             None => {
                 let name = call.name;
@@ -64,12 +71,20 @@ impl Edge {
                 // The dispatcher resolves names; asking twice would cost every good call.
                 if is_unknown(&reply) { Err(UnknownTool(shown(name))) } else { Ok(reply) }
             }
-            Some(Builtin::Discover) => Ok(builtin::reply(library.discover(call.arguments), call.trace)),
-            Some(Builtin::Describe) => Ok(builtin::reply(library.describe(call.arguments), call.trace)),
+            Some(Builtin::Discover) => {
+                Ok(builtin::reply(library.discover(call.arguments), call.trace))
+            }
+            Some(Builtin::Describe) => {
+                Ok(builtin::reply(library.describe(call.arguments), call.trace))
+            }
             Some(Builtin::Call) => match builtin::forwarded(call.arguments) {
                 Err(failure) => Ok(builtin::reply(Err(failure), call.trace)),
                 Ok(forwarded) => {
-                    let inner = ToolCall { name: &forwarded.tool, arguments: forwarded.arguments(), ..call };
+                    let inner = ToolCall {
+                        name: &forwarded.tool,
+                        arguments: forwarded.arguments(),
+                        ..call
+                    };
                     let mut reply = self.invoke(inner).await;
                     if is_unknown(&reply) {
                         reply.result = Err(builtin::unknown(&forwarded.tool));

@@ -53,7 +53,8 @@ fn common(headers: &HeaderMap) -> bool {
         .is_some_and(|value| http::uri::Authority::try_from(value.as_bytes()).is_ok());
     let accept = only(headers, header::ACCEPT.as_str()).and_then(|value| value.to_str().ok());
     let accept = accept.is_some_and(|value| {
-        let offers = |kind: &str| value.split(',').any(|entry| entry.trim().eq_ignore_ascii_case(kind));
+        let offers =
+            |kind: &str| value.split(',').any(|entry| entry.trim().eq_ignore_ascii_case(kind));
         offers("application/json") && offers("text/event-stream") && !value.contains(['"', ';'])
     });
     host && accept
@@ -67,7 +68,12 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
 }
 
 /// Answers a plain request with a complete JSON-RPC message.
-pub(crate) async fn answer(edge: &Edge, request: &Request<'_>, arrival: &Arrival, stateless: bool) -> Vec<u8> {
+pub(crate) async fn answer(
+    edge: &Edge,
+    request: &Request<'_>,
+    arrival: &Arrival,
+    stateless: bool,
+) -> Vec<u8> {
     match &request.method {
         Method::Call { name, arguments } => {
             let call = ToolCall {

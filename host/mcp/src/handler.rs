@@ -9,10 +9,11 @@ use std::sync::Arc;
 use aop_core::{Progress, Reply, TraceContext};
 use rmcp::ErrorData;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestMethod, CompleteRequestParams, CompleteResult,
-    CustomRequest, CustomResult, ErrorCode, Implementation, ListPromptsRequestMethod, ListPromptsResult,
-    ListResourceTemplatesRequestMethod, ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult,
-    ListToolsResult, PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter,
+    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestMethod,
+    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, Implementation,
+    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
+    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter,
     Tool,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
@@ -99,13 +100,15 @@ fn not_found<M: rmcp::model::ConstString>() -> ErrorData {
 }
 
 fn arrival(extensions: &rmcp::model::Extensions) -> Result<&Arrival, ErrorData> {
-    Arrival::of(extensions).ok_or_else(|| ErrorData::internal_error("the request lost its caller", None))
+    Arrival::of(extensions)
+        .ok_or_else(|| ErrorData::internal_error("the request lost its caller", None))
 }
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let config = &self.edge.config;
-        let capabilities = ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let capabilities =
+            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
         let server = Implementation::new(config.server_name.clone(), env!("CARGO_PKG_VERSION"))
             .with_title("Agent Orchestration Protocol host");
         let info = ServerConfig::new(capabilities)
@@ -162,7 +165,9 @@ impl ServerHandler for Handler {
             ),
         };
         let (progress, reports) = match context.meta.get_progress_token().map(Reporter::new) {
-            Some((reporter, reports)) => (Some(Arc::new(reporter) as Arc<dyn Progress>), Some(reports)),
+            Some((reporter, reports)) => {
+                (Some(Arc::new(reporter) as Arc<dyn Progress>), Some(reports))
+            }
             None => (None, None),
         };
         let call = ToolCall {
@@ -184,7 +189,10 @@ impl ServerHandler for Handler {
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))
     }
 
-    fn accepted_subscription_filter(&self, _requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
+    fn accepted_subscription_filter(
+        &self,
+        _requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
         Some(SubscriptionFilter::builder().tools_list_changed().build())
     }
 
@@ -250,7 +258,12 @@ impl ServerHandler for Handler {
         // rmcp files a request whose params do not fit its method as a custom one.
         if matches!(
             &*request.method,
-            "tools/call" | "tools/list" | "subscriptions/listen" | "server/discover" | "initialize" | "ping"
+            "tools/call"
+                | "tools/list"
+                | "subscriptions/listen"
+                | "server/discover"
+                | "initialize"
+                | "ping"
         ) {
             let reason = format!("Invalid params for {}", request.method);
             return Err(ErrorData::invalid_params(reason, None));
@@ -265,7 +278,10 @@ const METHOD_SHOWN_MAX: usize = 128;
 
 /// The trace a request continues: the message's own before the transport's, and a malformed one is
 /// as good as none (W3C Trace Context, section 3.2).
-pub(crate) fn trace(message: Option<&str>, transport: Option<TraceContext>) -> Option<TraceContext> {
+pub(crate) fn trace(
+    message: Option<&str>,
+    transport: Option<TraceContext>,
+) -> Option<TraceContext> {
     message.and_then(|text| text.parse().ok()).or(transport)
 }
 

@@ -69,7 +69,11 @@ impl Refusal {
     }
 
     fn no_session() -> Self {
-        Self::new(StatusCode::NOT_FOUND, ErrorCode::INVALID_REQUEST, "Session not found: open a new one")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            ErrorCode::INVALID_REQUEST,
+            "Session not found: open a new one",
+        )
     }
 
     fn with_id(mut self, id: Option<RequestId>) -> Self {
@@ -130,7 +134,8 @@ impl Http {
             .with_sse_retry(None)
             .with_max_request_body_bytes(edge.config.body_max_bytes);
         let handler = Handler::new(edge.clone(), draining.clone());
-        let service = StreamableHttpService::new(move || Ok(handler.clone()), sessions.clone(), config);
+        let service =
+            StreamableHttpService::new(move || Ok(handler.clone()), sessions.clone(), config);
         let streams = Arc::new(Semaphore::new(edge.config.streams_max));
         Self { edge, sessions, streams, draining, service, fast_path }
     }
@@ -141,7 +146,11 @@ impl Http {
     }
 
     /// Answers one request; `tenant` is the one in its path.
-    pub(crate) async fn handle(&self, tenant: Option<&str>, request: Request<Body>) -> Response<Body> {
+    pub(crate) async fn handle(
+        &self,
+        tenant: Option<&str>,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let received = Instant::now();
         match self.admit(tenant, request, received).await {
             Ok(response) => response,
@@ -153,7 +162,8 @@ impl Http {
         self.edge.counters.refused.add();
         let body = fast::complaint(refusal.id.as_ref(), &refusal.error);
         let mut response = json(refusal.status, body);
-        if matches!(refusal.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        if matches!(refusal.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+        {
             let seconds = self.edge.config.retry_after.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
                 response.headers_mut().insert(header::RETRY_AFTER, value);
@@ -169,13 +179,19 @@ impl Http {
         received: Instant,
     ) -> Result<Response<Body>, Refusal> {
         if self.draining.is_cancelled() {
-            return Err(Refusal::full(StatusCode::SERVICE_UNAVAILABLE, "The server is shutting down"));
+            return Err(Refusal::full(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The server is shutting down",
+            ));
         }
-        let caller = self.edge.parts.authenticate.authenticate(tenant).map_err(|error| match error {
-            AuthenticateError::UnknownTenant => {
-                Refusal::new(StatusCode::NOT_FOUND, ErrorCode::INVALID_REQUEST, error.to_string())
-            }
-        })?;
+        let caller =
+            self.edge.parts.authenticate.authenticate(tenant).map_err(|error| match error {
+                AuthenticateError::UnknownTenant => Refusal::new(
+                    StatusCode::NOT_FOUND,
+                    ErrorCode::INVALID_REQUEST,
+                    error.to_string(),
+                ),
+            })?;
         let (parts, body) = request.into_parts();
         if parts.method == Method::POST {
             self.post(caller, parts, body, received).await
@@ -185,9 +201,16 @@ impl Http {
     }
 
     /// GET opens a session's stream, DELETE ends a session, and `rmcp` knows what else to say.
-    async fn other(&self, caller: Caller, parts: Parts, received: Instant) -> Result<Response<Body>, Refusal> {
+    async fn other(
+        &self,
+        caller: Caller,
+        parts: Parts,
+        received: Instant,
+    ) -> Result<Response<Body>, Refusal> {
         let session = match session_id(&parts.headers) {
-            Some(id) => Some(self.sessions.find(id, &caller.tenant).ok_or_else(Refusal::no_session)?),
+            Some(id) => {
+                Some(self.sessions.find(id, &caller.tenant).ok_or_else(Refusal::no_session)?)
+            }
             None => None,
         };
         let stream = if parts.method == Method::GET { Some(self.open_stream()?) } else { None };
@@ -204,7 +227,11 @@ impl Http {
     ) -> Result<Response<Body>, Refusal> {
         if !is_json(&parts.headers) {
             let reason = "Unsupported Media Type: Content-Type must be application/json";
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::INVALID_REQUEST, reason));
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                ErrorCode::INVALID_REQUEST,
+                reason,
+            ));
         }
         let body = self.read(&parts.headers, body).await?;
         let scanned = message::scan(&body, self.edge.config.json_depth_max)
@@ -220,7 +247,9 @@ impl Http {
             _ => Refusal::invalid(error.to_string()),
         })?;
         let id = outline.id.clone();
-        self.dispatch(caller, parts, body.clone(), outline, received).await.map_err(|refusal| refusal.with_id(id))
+        self.dispatch(caller, parts, body.clone(), outline, received)
+            .await
+            .map_err(|refusal| refusal.with_id(id))
     }
 
     /// Takes a plain request that keeps every rule; none for any other.
@@ -278,14 +307,18 @@ impl Http {
         };
         let is_request = outline.method.is_some() && outline.id.is_some();
         if is_request && session.as_ref().is_some_and(|session| !session.has_room()) {
-            let reason = "Too many requests of this session wait for answers: let some finish first";
+            let reason =
+                "Too many requests of this session wait for answers: let some finish first";
             return Err(Refusal::full(StatusCode::TOO_MANY_REQUESTS, reason));
         }
         let mut stream = None;
         match outline.method.as_deref() {
             Some("initialize") if session.is_none() => {
                 let slot = self.sessions.take_slot().ok_or_else(|| {
-                    Refusal::full(StatusCode::SERVICE_UNAVAILABLE, "Too many sessions are open: try again later")
+                    Refusal::full(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "Too many sessions are open: try again later",
+                    )
                 })?;
                 parts.extensions.insert(slot);
             }
@@ -298,7 +331,10 @@ impl Http {
 
     fn open_stream(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         self.streams.clone().try_acquire_owned().map_err(|_| {
-            Refusal::full(StatusCode::SERVICE_UNAVAILABLE, "Too many event streams are open: try again later")
+            Refusal::full(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many event streams are open: try again later",
+            )
         })
     }
 
@@ -331,7 +367,9 @@ impl Http {
             let reason = format!("Payload Too Large: a message may have {max} bytes");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::INVALID_REQUEST, reason)
         };
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > max as u64) {
             return Err(too_large());
         }
@@ -339,15 +377,19 @@ impl Http {
         // Most bodies arrive with their head: no timer for those.
         let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
-            None => tokio::time::timeout(self.edge.config.body_timeout, reading).await.map_err(|_| {
-                let reason = "Request Timeout: the body did not arrive in time";
-                Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::INVALID_REQUEST, reason)
-            })?,
+            None => tokio::time::timeout(self.edge.config.body_timeout, reading).await.map_err(
+                |_| {
+                    let reason = "Request Timeout: the body did not arrive in time";
+                    Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::INVALID_REQUEST, reason)
+                },
+            )?,
         };
         match read {
             Ok(collected) => Ok(collected.to_bytes()),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-            Err(error) => Err(Refusal::invalid(format!("Bad Request: the body could not be read: {error}"))),
+            Err(error) => {
+                Err(Refusal::invalid(format!("Bad Request: the body could not be read: {error}")))
+            }
         }
     }
 }
@@ -379,7 +421,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 

@@ -36,17 +36,41 @@ impl Counter {
 impl Measure for McpServer {
     fn measure(&self) -> Vec<Sample> {
         let counters = self.counters();
-        #[expect(clippy::cast_precision_loss, reason = "a sample is a float; 2^53 requests are out of reach")]
-        let sample = |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a sample is a float; 2^53 requests are out of reach"
+        )]
+        let sample =
+            |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
         let gauge = SampleKind::Gauge;
         let counter = SampleKind::Counter;
         vec![
             sample("mcp_sessions", "MCP sessions open now", gauge, self.sessions_open()),
             sample("mcp_streams", "MCP event streams open now", gauge, self.streams_open()),
-            sample("mcp_requests_fast", "MCP requests answered on the fast path", counter, counters.fast.get()),
-            sample("mcp_requests_full", "MCP requests handed to the full service", counter, counters.full.get()),
-            sample("mcp_requests_refused", "MCP messages refused before any service", counter, counters.refused.get()),
-            sample("mcp_sessions_expired", "MCP sessions ended for idling", counter, counters.sessions_expired.get()),
+            sample(
+                "mcp_requests_fast",
+                "MCP requests answered on the fast path",
+                counter,
+                counters.fast.get(),
+            ),
+            sample(
+                "mcp_requests_full",
+                "MCP requests handed to the full service",
+                counter,
+                counters.full.get(),
+            ),
+            sample(
+                "mcp_requests_refused",
+                "MCP messages refused before any service",
+                counter,
+                counters.refused.get(),
+            ),
+            sample(
+                "mcp_sessions_expired",
+                "MCP sessions ended for idling",
+                counter,
+                counters.sessions_expired.get(),
+            ),
         ]
     }
 }

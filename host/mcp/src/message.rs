@@ -109,7 +109,8 @@ pub(crate) fn outline(text: &str) -> Result<Outline<'_>, OutlineError> {
         return Ok(Outline::default());
     };
     let method = members.method.and_then(|raw| serde_json::from_str::<Text<'_>>(raw.get()).ok());
-    let params = members.params.and_then(|raw| serde_json::from_str::<OutlineParams<'_>>(raw.get()).ok());
+    let params =
+        members.params.and_then(|raw| serde_json::from_str::<OutlineParams<'_>>(raw.get()).ok());
     let params = params.unwrap_or_default();
     Ok(Outline {
         id: members.id.and_then(request_id),

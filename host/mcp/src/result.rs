@@ -60,7 +60,10 @@ impl<'a> ToolResult<'a> {
             content: [Block { r#type: "text", text }],
             structured_content: Envelope::new(&reply.result),
             is_error: reply.result.is_err(),
-            meta: ResultMeta { call_id: reply.id, traceparent: reply.trace.map(|trace| trace.to_string()) },
+            meta: ResultMeta {
+                call_id: reply.id,
+                traceparent: reply.trace.map(|trace| trace.to_string()),
+            },
         }
     }
 
@@ -96,7 +99,8 @@ fn readable_failure(failure: &Failure) -> Cow<'_, str> {
         && let Ok(violations) = serde_json::from_str::<Vec<Violation<'_>>>(details.get())
     {
         for violation in violations {
-            let place = if violation.pointer.is_empty() { "the arguments" } else { &violation.pointer };
+            let place =
+                if violation.pointer.is_empty() { "the arguments" } else { &violation.pointer };
             // Writing to a string cannot fail.
             let _ = write!(text.to_mut(), "\n- at {place}: {}", violation.message);
         }

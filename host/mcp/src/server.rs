@@ -84,7 +84,10 @@ impl McpServer {
     ///
     /// # Errors
     /// [`McpError`] when the standard streams fail.
-    pub async fn serve_stdio(&self, shutdown: impl Future<Output = ()> + Send) -> Result<(), McpError> {
+    pub async fn serve_stdio(
+        &self,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), McpError> {
         let (input, output) = rmcp::transport::stdio_pipes();
         self.serve_pipe(input, output, shutdown).await
     }

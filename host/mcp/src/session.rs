@@ -284,7 +284,8 @@ impl Session {
             ServerJsonRpcMessage::Response(response) => Some(&response.id),
             ServerJsonRpcMessage::Error(error) => error.id.as_ref(),
             ServerJsonRpcMessage::Notification(notification) => {
-                let ServerNotification::ProgressNotification(progress) = &notification.notification else {
+                let ServerNotification::ProgressNotification(progress) = &notification.notification
+                else {
                     return None;
                 };
                 let state = self.state();

@@ -15,8 +15,8 @@ use std::time::Instant;
 use aop_core::Caller;
 use bytes::Bytes;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode, GetExtensions as _, JsonRpcNotification,
-    RequestId, ServerJsonRpcMessage, ServerResult,
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorCode, GetExtensions as _,
+    JsonRpcNotification, RequestId, ServerJsonRpcMessage, ServerResult,
 };
 use rmcp::service::{QuitReason, serve_server_with_ct};
 use rmcp::transport::{Transport, TransportAdapterIdentity};
@@ -81,8 +81,11 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let caller =
-        edge.parts.authenticate.authenticate(None).map_err(|error| McpError::Opening(error.to_string()))?;
+    let caller = edge
+        .parts
+        .authenticate
+        .authenticate(None)
+        .map_err(|error| McpError::Opening(error.to_string()))?;
     let changes = edge.parts.changes.subscribe(&caller.tenant);
     let (to_output, from_connection) = mpsc::channel(OUTPUT_QUEUE_LENGTH);
     let (to_service, from_client) = mpsc::channel(SERVICE_QUEUE_LENGTH);
@@ -136,7 +139,8 @@ where
 }
 
 async fn run_service(handler: Handler, transport: Pipe, stop: CancellationToken) {
-    match serve_server_with_ct::<_, _, _, TransportAdapterIdentity>(handler, transport, stop).await {
+    match serve_server_with_ct::<_, _, _, TransportAdapterIdentity>(handler, transport, stop).await
+    {
         Ok(service) => {
             if let Ok(QuitReason::JoinError(error)) = service.waiting().await {
                 tracing::error!(%error, "the MCP service of standard input and output failed");
@@ -248,7 +252,12 @@ impl Connection {
     }
 
     /// Gives a request its place and its circumstances; it holds both until it is answered.
-    async fn admit(&self, request: &mut ClientRequest, outline: &Outline<'_>, line: Bytes) -> Result<(), ErrorData> {
+    async fn admit(
+        &self,
+        request: &mut ClientRequest,
+        outline: &Outline<'_>,
+        line: Bytes,
+    ) -> Result<(), ErrorData> {
         if outline.stateless && !matches!(request, ClientRequest::DiscoverRequest(_)) {
             let mut era = self.era();
             if *era == Era::Unknown {
@@ -328,7 +337,11 @@ impl Connection {
 }
 
 /// Tells a client of the revisions with sessions that the tools changed.
-async fn announce(connection: Arc<Connection>, mut changes: Subscription, draining: CancellationToken) {
+async fn announce(
+    connection: Arc<Connection>,
+    mut changes: Subscription,
+    draining: CancellationToken,
+) {
     let mut known = changes.version();
     loop {
         tokio::select! {
@@ -387,7 +400,10 @@ struct Pipe {
 impl Transport<RoleServer> for Pipe {
     type Error = std::io::Error;
 
-    fn send(&mut self, message: ServerJsonRpcMessage) -> impl Future<Output = std::io::Result<()>> + Send + 'static {
+    fn send(
+        &mut self,
+        message: ServerJsonRpcMessage,
+    ) -> impl Future<Output = std::io::Result<()>> + Send + 'static {
         if let ServerJsonRpcMessage::Response(response) = &message
             && matches!(response.result, ServerResult::InitializeResult(_))
         {

@@ -5,6 +5,7 @@ mod fakes;
 mod hostile;
 mod requests;
 mod sessions;
+mod socket;
 mod stateless;
 
 pub(crate) use self::fakes::{CALL_ID, World, tool};

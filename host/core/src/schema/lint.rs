@@ -147,12 +147,16 @@ impl<'a> Lint<'a> {
             self.find(|| "has an array without `items`".to_owned());
         }
         self.enumeration(node);
-        for (name, property) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        for (name, property) in
+            node.get("properties").and_then(Value::as_object).into_iter().flatten()
+        {
             self.properties += 1;
             self.names_length += name.len();
             let fits = |c: u8| c.is_ascii_alphanumeric() || b"_.-".contains(&c);
             if name.len() > KEY_LENGTH_MAX || !name.bytes().all(fits) {
-                self.find(|| format!("has the property name `{name}`, which some model APIs refuse"));
+                self.find(|| {
+                    format!("has the property name `{name}`, which some model APIs refuse")
+                });
             }
             self.value(property, depth + 1);
         }

@@ -9,6 +9,7 @@ pub mod lint;
 mod names;
 mod render;
 mod shape;
+mod standard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,11 +78,10 @@ impl ToolSet {
         published: &BTreeMap<String, Vec<ToolName>>,
     ) -> Result<Self, SchemaError> {
         let mut set = Self { refused: interface.refused.clone(), ..Self::default() };
-        let per_function = names::assign_settings(interface, settings, &mut set.warnings);
-        let (per_function, mut mistakes) = per_function;
-        let mut bodies = set.render_all(interface, settings, &per_function);
+        let (said, mut mistakes) = names::assign_settings(interface, settings, &mut set.warnings);
+        let mut bodies = set.render_all(interface, settings, &said);
         let candidates: Vec<_> = bodies.iter().map(|body| body.function).collect();
-        let named = names::assign_names(interface, agent, &per_function, &candidates, published);
+        let named = names::assign_names(interface, agent, &said, &candidates, published);
         mistakes.extend(named.mistakes);
         if !mistakes.is_empty() {
             return Err(SchemaError::Settings(mistakes));
@@ -103,23 +103,13 @@ impl ToolSet {
         &mut self,
         interface: &'a Interface,
         settings: &'a Settings,
-        per_function: &[Option<&'a ToolSettings>],
+        said: &[Option<&'a ToolSettings>],
     ) -> Vec<Body<'a>> {
         let mut bodies = Vec::new();
-        let mut bytes = 0;
+        let mut bytes_left = SCHEMAS_MAX_BYTES;
         for (index, function) in interface.functions.iter().enumerate() {
-            let said = per_function.get(index).copied().flatten();
-            let body = Body::new(interface, index, function, settings, said).and_then(|body| {
-                bytes += body.input.get().len() + body.output.get().len();
-                if bytes > SCHEMAS_MAX_BYTES {
-                    let limit = SCHEMAS_MAX_BYTES >> 20;
-                    return Err(format!(
-                        "the schemas of this agent have more than {limit} MiB together: split it into several agents"
-                    ));
-                }
-                Ok(body)
-            });
-            match body {
+            let said = said.get(index).copied().flatten();
+            match Body::new(interface, index, function, settings, said, &mut bytes_left) {
                 Ok(body) => bodies.push(body),
                 Err(reason) => self.refused.push(Refusal { function: function.path(), reason }),
             }
@@ -163,6 +153,7 @@ impl<'a> Body<'a> {
         function: &'a Function,
         settings: &'a Settings,
         said: Option<&'a ToolSettings>,
+        bytes_left: &mut usize,
     ) -> Result<Self, String> {
         let too_long =
             function.parameters.iter().find(|p| p.name.len() > PARAMETER_NAME_LENGTH_MAX);
@@ -184,8 +175,8 @@ impl<'a> Body<'a> {
             wit: function,
             said,
             description,
-            input: input_schema(interface, function).map_err(|error| error.to_string())?,
-            output: output_schema(interface, function).map_err(|error| error.to_string())?,
+            input: take(bytes_left, || input_schema(interface, function))?,
+            output: take(bytes_left, || output_schema(interface, function))?,
         })
     }
 
@@ -207,6 +198,26 @@ impl<'a> Body<'a> {
             function: self.function,
         }
     }
+}
+
+/// Renders a schema out of what the agent has left. One that is too large has cost its limit, so
+/// that a thousand of them do not take the host a thousand times that long.
+fn take(
+    bytes_left: &mut usize,
+    render: impl FnOnce() -> Result<Box<RawValue>, SchemaError>,
+) -> Result<Box<RawValue>, String> {
+    if *bytes_left > 0 {
+        let schema = render();
+        let bytes = schema.as_ref().map_or(render::SCHEMA_MAX_BYTES, |schema| schema.get().len());
+        *bytes_left = bytes_left.saturating_sub(bytes);
+        if *bytes_left > 0 {
+            return schema.map_err(|error| error.to_string());
+        }
+    }
+    Err(format!(
+        "the schemas of this agent have more than {} MiB together: split it into several agents",
+        SCHEMAS_MAX_BYTES >> 20
+    ))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(super) fn assign_settings<'a>(
         let named = |f: &Function| f.path() == *key || f.name == *key;
         let found: Vec<_> =
             interface.functions.iter().enumerate().filter(|(_, f)| named(f)).collect();
-        let exact = found.iter().find(|(_, f)| f.path() == *key && f.interface.is_some());
+        let exact = found.iter().find(|(_, f)| f.path() == *key);
         match (exact, found.as_slice()) {
             (Some((index, _)), _) | (None, [(index, _)]) => {
                 if let Some((other, _)) = said[*index] {
@@ -272,7 +272,8 @@ fn qualify(
         for (&index, &level) in fresh.iter().zip(&levels) {
             *uses.entry(spell(index, level)).or_default() += 1;
         }
-        let taken = |name: &str| uses.get(name).is_some_and(|n| *n > 1) || owners.contains_key(name);
+        let taken =
+            |name: &str| uses.get(name).is_some_and(|n| *n > 1) || owners.contains_key(name);
         let mut changed = false;
         for (&index, level) in fresh.iter().zip(&mut levels) {
             if function(index).interface.is_some() && taken(&spell(index, *level)) {

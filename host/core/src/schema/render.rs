@@ -5,16 +5,17 @@
 //! [`NODES_MAX`] schema nodes and the schema is written again with `$defs`, where every type
 //! appears once and the size is linear in the type table.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde_json::value::RawValue;
 
-use super::{SchemaError, identifier};
 use super::shape::{ResultError, ResultShape, ResultValue};
+use super::{SchemaError, identifier, standard};
 use crate::ErrorCode;
 use crate::interface::{Case, Field, Function, Interface, Label, TypeId, TypeKind};
 
-/// Schema nodes that may be inlined. Model APIs count properties in the low thousands, and a model
+/// Schema nodes and enum values that may be inlined. Model APIs count properties in the low thousands, and a model
 /// reads all of them.
 pub(super) const NODES_MAX: usize = 1_000;
 
@@ -31,14 +32,6 @@ pub(super) const SCHEMA_MAX_BYTES: usize = 256 << 10;
 /// The largest finite f32. A number beyond it would silently become infinite.
 const F32_MAX: &str = "3.4028234663852886e38";
 
-/// The paper's descriptions of the standard agent interface (§4.3).
-const STANDARD_PARAMETERS: [(&str, &str); 4] = [
-    ("task", "Primary task"),
-    ("img", "Single image path"),
-    ("imgs", "Multiple images"),
-    ("correct-answer", "The answer that is known to be correct, to compare with"),
-];
-
 /// The input schema of a function: a plain object with a property per parameter.
 ///
 /// # Errors
@@ -47,11 +40,10 @@ pub fn input_schema(
     interface: &Interface,
     function: &Function,
 ) -> Result<Box<RawValue>, SchemaError> {
-    let standard = is_standard_run(interface, function);
+    let is_standard = standard::is_run(interface, function);
     render(interface, |renderer| {
         renderer.object(&function.parameters, |field| {
-            let paper = STANDARD_PARAMETERS.iter().find(|(name, _)| *name == field.name);
-            field.docs.as_deref().or(paper.filter(|_| standard).map(|(_, text)| *text))
+            field.docs.as_deref().or(standard::description(&field.name).filter(|_| is_standard))
         });
     })
 }
@@ -65,24 +57,8 @@ pub fn output_schema(
     function: &Function,
 ) -> Result<Box<RawValue>, SchemaError> {
     let shape = ResultShape::of(interface, function);
-    let response = is_standard_run(interface, function).then_some("Agent response");
+    let response = standard::is_run(interface, function).then_some(standard::RESPONSE);
     render(interface, |renderer| renderer.envelope(shape, response))
-}
-
-/// Whether a function is the standard `run` of `aop:agent`, or has its parameters.
-pub(super) fn is_standard_run(interface: &Interface, function: &Function) -> bool {
-    let is_string = |id| matches!(interface.get(id).kind, TypeKind::String);
-    let is_option = |id, inner: &dyn Fn(TypeId) -> bool| matches!(interface.get(id).kind, TypeKind::Option(of) if inner(of));
-    let is_strings = |id| matches!(interface.get(id).kind, TypeKind::List(of) if is_string(of));
-    let matches = |field: &Field| match field.name.as_str() {
-        "task" => is_string(field.ty),
-        "img" | "correct-answer" => is_option(field.ty, &is_string),
-        "imgs" => is_option(field.ty, &is_strings),
-        _ => false,
-    };
-    function.name == "run"
-        && function.parameters.len() == STANDARD_PARAMETERS.len()
-        && function.parameters.iter().all(matches)
 }
 
 fn render(
@@ -92,7 +68,7 @@ fn render(
     let mut renderer = Renderer::new(interface, None);
     write(&mut renderer);
     if renderer.is_over() {
-        renderer = Renderer::new(interface, Some(Vec::new()));
+        renderer = Renderer::new(interface, Some(Definitions::default()));
         write(&mut renderer);
         renderer.definitions();
     }
@@ -103,16 +79,23 @@ fn render(
     RawValue::from_string(renderer.text).map_err(SchemaError::Malformed)
 }
 
+/// Types that were referred to, in the order of the first reference.
+#[derive(Default)]
+struct Definitions {
+    order: Vec<TypeId>,
+    known: BTreeSet<TypeId>,
+}
+
 struct Renderer<'a> {
     interface: &'a Interface,
     text: String,
     nodes: usize,
-    /// With `$defs`: every type that was referred to, in the order of the first reference.
-    defined: Option<Vec<TypeId>>,
+    /// With `$defs`: every type that was referred to.
+    defined: Option<Definitions>,
 }
 
 impl<'a> Renderer<'a> {
-    fn new(interface: &'a Interface, defined: Option<Vec<TypeId>>) -> Self {
+    fn new(interface: &'a Interface, defined: Option<Definitions>) -> Self {
         Self { interface, text: String::new(), nodes: 0, defined }
     }
 
@@ -180,7 +163,7 @@ impl<'a> Renderer<'a> {
     fn definitions(&mut self) {
         self.text.push_str(r#","$defs":{"#);
         let mut index = 0;
-        while let Some(id) = self.defined.as_ref().and_then(|all| all.get(index).copied()) {
+        while let Some(id) = self.defined.as_ref().and_then(|all| all.order.get(index).copied()) {
             self.comma(index);
             let name = self.definition_name(id);
             self.quoted(&name);
@@ -238,9 +221,9 @@ impl<'a> Renderer<'a> {
         let name = self.definition_name(id);
         let _ = write!(self.text, r##"{{"$ref":"#/$defs/{name}"}}"##);
         if let Some(defined) = &mut self.defined
-            && !defined.contains(&id)
+            && defined.known.insert(id)
         {
-            defined.push(id);
+            defined.order.push(id);
         }
     }
 
@@ -387,10 +370,8 @@ impl<'a> Renderer<'a> {
             self.comma(index as usize);
             self.schema(of, None);
         }
-        let _ = write!(
-            self.text,
-            r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#
-        );
+        let _ =
+            write!(self.text, r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#);
         self.alternative(of);
         self.text.push_str("]}");
     }
@@ -402,10 +383,8 @@ impl<'a> Renderer<'a> {
             self.schema(*ty, None);
         }
         let length = types.len();
-        let _ = write!(
-            self.text,
-            r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#
-        );
+        let _ =
+            write!(self.text, r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#);
         let mut distinct = types.to_vec();
         distinct.sort_unstable();
         distinct.dedup();
@@ -457,6 +436,8 @@ impl<'a> Renderer<'a> {
     }
 
     fn labels(&mut self, labels: &[Label]) {
+        // Model APIs count these as well.
+        self.nodes += labels.len();
         let labels: Vec<_> = labels.iter().map(|label| identifier(&label.name)).collect();
         self.strings(labels.iter().map(String::as_str));
     }

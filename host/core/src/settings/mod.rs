@@ -1,5 +1,14 @@
 //! The settings of an agent: what `NAME.toml` beside a component says (paper §7.2,
 //! `AgentToolConfig`), validated. [`Settings::from_toml`] reads them.
+//!
+//! Which keys exist, what each may hold and why is declared once (`agent.rs`). Reading, the
+//! mistakes, and the printed reference all come from that declaration; the host's own configuration
+//! is declared and read with the same [`keys`].
+
+mod agent;
+pub mod keys;
+mod mistake;
+mod quantity;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,6 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::milliseconds;
 use crate::{Limits, Policy, ToolName};
+
+pub use agent::reference as agent_reference;
+pub use mistake::Mistake;
+pub use quantity::{parse_size, parse_time, show_size, show_time};
 
 /// How an agent is described, limited and allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +44,16 @@ pub struct Settings {
     pub policy: Policy,
     /// Per function, by its WIT name or its full path `interface#name`.
     pub tools: BTreeMap<String, ToolSettings>,
+}
+
+impl Settings {
+    /// Reads `NAME.toml`.
+    ///
+    /// # Errors
+    /// Every mistake in the text, in the order of their places.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<Mistake>> {
+        agent::read(text)
+    }
 }
 
 impl Default for Settings {
@@ -90,3 +113,6 @@ pub struct ToolSettings {
     /// The tool reaches the world outside.
     pub open_world: Option<bool>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,8 @@ async fn call(name: &str, arguments: Value) -> Value {
 
 /// Every answer fits the schema that its tool publishes.
 fn check(name: &str, envelope: &Value) {
-    let definitions = super::definitions().iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+    let definitions =
+        super::definitions().iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
     let definition = definitions.into_iter().find(|definition| definition["name"] == name).unwrap();
     let validator = jsonschema::validator_for(&definition["outputSchema"]).unwrap();
     assert!(validator.is_valid(envelope), "{envelope}");
@@ -39,9 +40,21 @@ async fn discover_ranks_describes_and_limits() {
     let found = call("aop_discover", json!({ "query": "e", "limit": 2 })).await;
     let tools = found["result"]["tools"].as_array().unwrap();
     assert_eq!(tools.len(), 2);
-    assert_eq!(tools[0], json!({ "name": "echo", "agent": "fake", "description": "What echo \"does\"", "score": 1.5 }));
-    assert_eq!(call("aop_discover", json!({})).await["result"]["tools"].as_array().unwrap().len(), 7);
-    for bad in [json!({ "limit": 0 }), json!({ "limit": 101 }), json!({ "agent": "A!" }), json!({ "x": 1 }), json!({ "query": 7 })] {
+    assert_eq!(
+        tools[0],
+        json!({ "name": "echo", "agent": "fake", "description": "What echo \"does\"", "score": 1.5 })
+    );
+    assert_eq!(
+        call("aop_discover", json!({})).await["result"]["tools"].as_array().unwrap().len(),
+        7
+    );
+    for bad in [
+        json!({ "limit": 0 }),
+        json!({ "limit": 101 }),
+        json!({ "agent": "A!" }),
+        json!({ "x": 1 }),
+        json!({ "query": 7 }),
+    ] {
         let refused = call("aop_discover", bad.clone()).await;
         assert_eq!(refused["code"], "invalid_arguments", "{bad}");
         assert!(refused["details"][0]["message"].is_string());
@@ -68,7 +81,10 @@ async fn call_passes_arguments_and_answers_on() {
     assert_eq!(call("aop_call", json!({ "tool": "fail" })).await["code"], "guest_error");
     assert_eq!(call("aop_call", json!({ "tool": "nobody" })).await["code"], "not_found");
     for bad in ["aop_call", "aop_discover", "aop_anything"] {
-        assert_eq!(call("aop_call", json!({ "tool": bad })).await["details"][0]["pointer"], "/tool");
+        assert_eq!(
+            call("aop_call", json!({ "tool": bad })).await["details"][0]["pointer"],
+            "/tool"
+        );
     }
     let refused = call("aop_call", json!({ "tool": "echo", "arguments": [1] })).await;
     assert_eq!(refused["details"][0]["pointer"], "/arguments");

@@ -17,7 +17,11 @@ fn pages(size: usize) -> Pages {
 
 fn names(page: &super::Page) -> Vec<String> {
     let tools: Vec<Value> = serde_json::from_slice(&page.tools).unwrap();
-    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).filter(|name| !name.starts_with("aop_")).collect()
+    tools
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().to_owned())
+        .filter(|name| !name.starts_with("aop_"))
+        .collect()
 }
 
 #[test]
@@ -71,7 +75,8 @@ fn a_definition_has_everything_a_client_shows() {
     assert_eq!(shown["description"], "What a \"does\"");
     assert_eq!(shown["inputSchema"]["type"], "object");
     assert_eq!(shown["outputSchema"]["type"], "object");
-    let hints = serde_json::json!({ "readOnlyHint": true, "idempotentHint": true, "openWorldHint": false });
+    let hints =
+        serde_json::json!({ "readOnlyHint": true, "idempotentHint": true, "openWorldHint": false });
     assert_eq!(shown["annotations"], hints);
     assert!(shown.get("signature").is_none());
 }

@@ -34,7 +34,8 @@ fn a_plain_call_is_borrowed() {
 
 #[test]
 fn anything_else_is_not_plain() {
-    let good = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "t" } });
+    let good =
+        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "t" } });
     assert!(read(&good.to_string()).is_some());
     for (pointer, value) in [
         ("/jsonrpc", json!("1.0")),
@@ -57,9 +58,13 @@ fn anything_else_is_not_plain() {
 
 #[test]
 fn only_ids_that_can_be_echoed_are_plain() {
-    for (id, is_plain) in
-        [("0", true), ("-0", false), ("1.0", false), ("9223372036854775807", true), ("9223372036854775808", false)]
-    {
+    for (id, is_plain) in [
+        ("0", true),
+        ("-0", false),
+        ("1.0", false),
+        ("9223372036854775807", true),
+        ("9223372036854775808", false),
+    ] {
         let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/list"}}"#);
         assert_eq!(read(&text).is_some(), is_plain, "{id}");
     }
@@ -67,7 +72,10 @@ fn only_ids_that_can_be_echoed_are_plain() {
 
 #[test]
 fn an_outline_says_what_a_message_is() {
-    let cancel = outline(r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x"}}"#).unwrap();
+    let cancel = outline(
+        r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"x"}}"#,
+    )
+    .unwrap();
     assert_eq!(cancel.cancels, Some(rmcp::model::RequestId::String("x".into())));
     assert!(cancel.id.is_none() && cancel.method.as_deref() == Some("notifications/cancelled"));
     assert!(outline(r#"{"id":1,"id":2}"#).unwrap().id.is_none());

@@ -26,6 +26,7 @@ fn reports_only_grow() {
     for step in [1.0, 1.0, 0.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 2.0] {
         reporter.report(step, None, None);
     }
-    let seen: Vec<_> = std::iter::from_fn(|| reports.try_recv().ok()).map(|report| report.progress).collect();
+    let seen: Vec<_> =
+        std::iter::from_fn(|| reports.try_recv().ok()).map(|report| report.progress).collect();
     assert_eq!(seen, [1.0, 2.0]);
 }

@@ -9,7 +9,11 @@ fn result(result: Result<Output, Failure>) -> Value {
     let reply = Reply { id: CallId(Uuid::nil()), result, trace: None };
     let mapped = ToolResult::new(&reply, true);
     let value = serde_json::to_value(&mapped).unwrap();
-    assert_eq!(serde_json::to_value(mapped.to_rmcp().unwrap()).unwrap(), value, "both types say the same");
+    assert_eq!(
+        serde_json::to_value(mapped.to_rmcp().unwrap()).unwrap(),
+        value,
+        "both types say the same"
+    );
     value
 }
 
@@ -29,10 +33,16 @@ fn text_is_read_as_it_is_and_values_as_json() {
 #[test]
 fn is_error_exactly_when_not_successful() {
     let good = result(output("null", false));
-    assert_eq!((&good["isError"], &good["structuredContent"]), (&json!(false), &json!({ "success": true, "result": null })));
+    assert_eq!(
+        (&good["isError"], &good["structuredContent"]),
+        (&json!(false), &json!({ "success": true, "result": null }))
+    );
     for code in ErrorCode::ALL {
         let bad = result(Err(Failure::executed(code, "no")));
-        assert_eq!((&bad["isError"], &bad["structuredContent"]["success"]), (&json!(true), &json!(false)));
+        assert_eq!(
+            (&bad["isError"], &bad["structuredContent"]["success"]),
+            (&json!(true), &json!(false))
+        );
         assert_eq!(bad["structuredContent"]["code"], code.as_str());
         assert_eq!(bad["content"][0]["text"], "no");
     }
@@ -40,7 +50,14 @@ fn is_error_exactly_when_not_successful() {
 
 #[test]
 fn floats_come_out_as_they_went_in() {
-    for number in ["0.1", "3.1415926535897931", "1e300", "5e-324", "2.2250738585072011e-308", "9007199254740993"] {
+    for number in [
+        "0.1",
+        "3.1415926535897931",
+        "1e300",
+        "5e-324",
+        "2.2250738585072011e-308",
+        "9007199254740993",
+    ] {
         let value = result(output(number, false));
         let expected: Value = serde_json::from_str(number).unwrap();
         assert_eq!(value["structuredContent"]["result"], expected);

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use futures::Stream;
 use rmcp::ErrorData;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, GetExtensions as _, GetMeta as _, JsonRpcNotification,
-    ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ClientNotification, GetExtensions as _, GetMeta as _,
+    JsonRpcNotification, ServerJsonRpcMessage,
 };
-use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId, SessionManager};
+use rmcp::transport::streamable_http_server::session::{
+    ServerSseMessage, SessionId, SessionManager,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +56,9 @@ impl SessionManager for Sessions {
         let session = self.get(id).ok_or(SessionError::Ended)?;
         let (opening, answer) = oneshot::channel();
         {
-            let ClientJsonRpcMessage::Request(request) = &mut message else { return Err(SessionError::Foreign) };
+            let ClientJsonRpcMessage::Request(request) = &mut message else {
+                return Err(SessionError::Foreign);
+            };
             let extensions = request.request.extensions_mut();
             let arrival = Arrival::of(extensions).ok_or(SessionError::Foreign)?;
             let tenant = arrival.caller.tenant.clone();
@@ -98,9 +102,15 @@ impl SessionManager for Sessions {
         Ok(())
     }
 
-    async fn create_stream(&self, id: &SessionId, mut message: ClientJsonRpcMessage) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
+    async fn create_stream(
+        &self,
+        id: &SessionId,
+        mut message: ClientJsonRpcMessage,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
         let (messages, stream) = mpsc::channel(QUEUE_LENGTH);
-        let ClientJsonRpcMessage::Request(request) = &mut message else { return Err(SessionError::Foreign) };
+        let ClientJsonRpcMessage::Request(request) = &mut message else {
+            return Err(SessionError::Foreign);
+        };
         let request_id = request.id.clone();
         let progress = request.request.get_meta().get_progress_token();
         let registered = match self.get(id) {
@@ -129,7 +139,11 @@ impl SessionManager for Sessions {
         Ok(Messages::new(stream))
     }
 
-    async fn accept_message(&self, id: &SessionId, message: ClientJsonRpcMessage) -> Result<(), SessionError> {
+    async fn accept_message(
+        &self,
+        id: &SessionId,
+        message: ClientJsonRpcMessage,
+    ) -> Result<(), SessionError> {
         let Some(session) = self.get(id) else { return Ok(()) };
         if let ClientJsonRpcMessage::Notification(JsonRpcNotification {
             notification: ClientNotification::CancelledNotification(cancelled),
@@ -145,7 +159,10 @@ impl SessionManager for Sessions {
         Ok(())
     }
 
-    async fn create_standalone_stream(&self, id: &SessionId) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
+    async fn create_standalone_stream(
+        &self,
+        id: &SessionId,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
         let (messages, stream) = mpsc::channel(1);
         if let Some(session) = self.get(id)
             && let Some(tenant) = session.tenant.get()
@@ -156,7 +173,11 @@ impl SessionManager for Sessions {
         Ok(Messages::new(stream))
     }
 
-    async fn resume(&self, id: &SessionId, _last_event_id: String) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
+    async fn resume(
+        &self,
+        id: &SessionId,
+        _last_event_id: String,
+    ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
         // Events carry no ids, so there is nothing to resume but the stream itself.
         self.create_standalone_stream(id).await
     }

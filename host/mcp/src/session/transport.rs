@@ -21,7 +21,10 @@ pub(crate) struct SessionTransport {
 }
 
 impl SessionTransport {
-    pub(super) const fn new(session: Arc<Session>, from_client: mpsc::Receiver<ClientJsonRpcMessage>) -> Self {
+    pub(super) const fn new(
+        session: Arc<Session>,
+        from_client: mpsc::Receiver<ClientJsonRpcMessage>,
+    ) -> Self {
         Self { session, from_client }
     }
 }
@@ -71,7 +74,10 @@ impl Messages {
 impl Stream for Messages {
     type Item = ServerSseMessage;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ServerSseMessage>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<ServerSseMessage>> {
         self.0.poll_recv(context)
     }
 }

@@ -7,7 +7,9 @@ use aop_core::{Listen as _, TenantName};
 use rmcp::ServiceExt as _;
 use rmcp::model::{CallToolRequestParams, PaginatedRequestParams};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +37,14 @@ impl Client {
             async move { server.serve_pipe(input, output, shutdown.cancelled()).await }
         });
         let (read, write) = tokio::io::split(ours);
-        Self { world, server, output: BufReader::new(read).lines(), input: write, serving, shutdown }
+        Self {
+            world,
+            server,
+            output: BufReader::new(read).lines(),
+            input: write,
+            serving,
+            shutdown,
+        }
     }
 
     async fn say(&mut self, message: &Value) {
@@ -48,7 +57,8 @@ impl Client {
     }
 
     async fn hear(&mut self) -> Value {
-        serde_json::from_str(&self.output.next_line().await.unwrap().expect("the server is silent")).unwrap()
+        serde_json::from_str(&self.output.next_line().await.unwrap().expect("the server is silent"))
+            .unwrap()
     }
 
     async fn ask(&mut self, message: &Value) -> Value {
@@ -107,7 +117,10 @@ async fn stateless_requests_need_no_handshake() {
     assert_eq!(discovered["result"]["resultType"], "complete");
     for id in 1..4 {
         let answer = client.ask(&call(id, "echo", modern())).await;
-        assert_eq!((&answer["id"], &answer["result"]["resultType"]), (&json!(id), &json!("complete")));
+        assert_eq!(
+            (&answer["id"], &answer["result"]["resultType"]),
+            (&json!(id), &json!("complete"))
+        );
     }
     assert_eq!(client.server.counters().fast.get(), 2, "the first one opens the connection");
     let bare = client.ask(&call(9, "echo", json!({}))).await;
@@ -182,6 +195,22 @@ async fn the_end_of_input_stops_calls_after_a_grace() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_may_finish_within_the_grace() {
+    for meta in [
+        modern(),
+        json!({ "progressToken": 1, "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {} }),
+    ] {
+        let mut client = Client::connect(McpConfig::default());
+        assert_eq!(client.ask(&call(0, "echo", modern())).await["id"], 0);
+        client.say(&call(1, "later", meta)).await;
+        client.input.shutdown().await.unwrap();
+        assert_eq!(client.hear().await["id"], 1);
+        client.serving.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn what_was_piped_in_is_answered_before_the_end() {
     let mut client = Client::connect(McpConfig::default());
@@ -244,9 +273,14 @@ async fn lines_that_are_no_message_are_refused() {
     let mut client = Client::open_session().await;
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(5 << 20));
-    for (line, code) in
-        [("{", -32700), (&*deep, -32700), ("[]", -32600), ("7", -32600), (r#"{"id":1}"#, -32600), (&*long, -32600)]
-    {
+    for (line, code) in [
+        ("{", -32700),
+        (&*deep, -32700),
+        ("[]", -32600),
+        ("7", -32600),
+        (r#"{"id":1}"#, -32600),
+        (&*long, -32600),
+    ] {
         client.say_text(line).await;
         assert_eq!(client.hear().await["error"]["code"], code);
     }
@@ -266,7 +300,8 @@ async fn rmcps_own_client_is_served() {
     let server = world.server();
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (input, output) = tokio::io::split(theirs);
-    let serving = tokio::spawn(async move { server.serve_pipe(input, output, std::future::pending()).await });
+    let serving =
+        tokio::spawn(async move { server.serve_pipe(input, output, std::future::pending()).await });
     let client = ().serve(ours).await.unwrap();
     let tools = client.list_tools(Some(PaginatedRequestParams::default())).await.unwrap().tools;
     assert_eq!(tools.len(), 10);

@@ -38,30 +38,74 @@ impl Sent {
 }
 
 /// Mostly the first, sometimes one of the others.
-fn mostly(good: &'static str, odd: &'static [&'static str]) -> impl Strategy<Value = &'static str> + Clone {
+fn mostly(
+    good: &'static str,
+    odd: &'static [&'static str],
+) -> impl Strategy<Value = &'static str> + Clone {
     prop_oneof![14 => Just(good), 1 => proptest::sample::select(odd)]
 }
 
 fn ids() -> impl Strategy<Value = &'static str> {
     mostly(
         "1",
-        &["\"a\"", "\"\\u00fc\\n\"", "-7", "-0", "1.0", "1e2", "1.5", "null", "{}", "[1]", "true", "9223372036854775807", "9223372036854775808", "\"\""],
+        &[
+            "\"a\"",
+            "\"\\u00fc\\n\"",
+            "-7",
+            "-0",
+            "1.0",
+            "1e2",
+            "1.5",
+            "null",
+            "{}",
+            "[1]",
+            "true",
+            "9223372036854775807",
+            "9223372036854775808",
+            "\"\"",
+        ],
     )
 }
 
 fn tools() -> impl Strategy<Value = &'static str> {
-    proptest::sample::select(&[
-        "\"echo\"", "\"number\"", "\"fail\"", "\"busy\"", "\"invalid\"", "\"steps\"", "\"nobody\"", "\"\"", "\"aop_discover\"",
-        "\"aop_describe\"", "\"\\u0065cho\"", "\"=?base64?ZWNobw==?=\"", "\"ech\\u00f6\"", "\"a b\"", "7", "null",
-    ][..])
+    proptest::sample::select(
+        &[
+            "\"echo\"",
+            "\"number\"",
+            "\"fail\"",
+            "\"busy\"",
+            "\"invalid\"",
+            "\"steps\"",
+            "\"nobody\"",
+            "\"\"",
+            "\"aop_discover\"",
+            "\"aop_describe\"",
+            "\"\\u0065cho\"",
+            "\"=?base64?ZWNobw==?=\"",
+            "\"ech\\u00f6\"",
+            "\"a b\"",
+            "7",
+            "null",
+        ][..],
+    )
 }
 
 fn arguments() -> impl Strategy<Value = &'static str> {
     mostly(
         r#"{"text":"x"}"#,
         &[
-            "null", "[]", "7", "\"{}\"", r#"{"a":{"b":[1,2,{"c":null}]}}"#, r#"{ "text" : "\u00e9\ud83d\ude00" }"#,
-            r#"{"text":"\ud800"}"#, r#"{"query":"e","limit":2}"#, r#"{"tool":"echo"}"#, r#"{"a":1,"a":2}"#, "{} ", "{1}",
+            "null",
+            "[]",
+            "7",
+            "\"{}\"",
+            r#"{"a":{"b":[1,2,{"c":null}]}}"#,
+            r#"{ "text" : "\u00e9\ud83d\ude00" }"#,
+            r#"{"text":"\ud800"}"#,
+            r#"{"query":"e","limit":2}"#,
+            r#"{"tool":"echo"}"#,
+            r#"{"a":1,"a":2}"#,
+            "{} ",
+            "{1}",
         ],
     )
 }
@@ -75,22 +119,48 @@ fn metas() -> impl Strategy<Value = Option<&'static str>> {
         Some("[]"),
         Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#),
         Some(r#"{"io.modelcontextprotocol/clientCapabilities":{}}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/clientCapabilities":{}}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":7,"io.modelcontextprotocol/clientCapabilities":{}}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":[]}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"x":1}}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"roots":7}}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":1}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":null}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"traceparent":7}"#),
-        Some(r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","io.modelcontextprotocol/clientInfo":7}"#),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2025-11-25","io.modelcontextprotocol/clientCapabilities":{}}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":7,"io.modelcontextprotocol/clientCapabilities":{}}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":[]}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"elicitation":{},"x":1}}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{"roots":7}}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":1}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"progressToken":null}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"traceparent":7}"#,
+        ),
+        Some(
+            r#"{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"traceparent":"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01","io.modelcontextprotocol/clientInfo":7}"#,
+        ),
         Some(r#"{"progressToken":"t"}"#),
     ];
     prop_oneof![8 => Just(Some(FULL)), 2 => proptest::sample::select(ODD)]
 }
 
 fn params() -> impl Strategy<Value = String> {
-    (tools(), proptest::option::weighted(0.9, arguments()), metas(), mostly("", &[r#","cursor":"x""#, r#","cursor":null"#, r#","requestState":"s""#, r#","other":{}"#]))
+    (
+        tools(),
+        proptest::option::weighted(0.9, arguments()),
+        metas(),
+        mostly(
+            "",
+            &[r#","cursor":"x""#, r#","cursor":null"#, r#","requestState":"s""#, r#","other":{}"#],
+        ),
+    )
         .prop_map(|(name, arguments, meta, rest)| {
             let mut text = format!(r#"{{"name":{name}"#);
             for (key, value) in [("arguments", arguments), ("_meta", meta)] {
@@ -103,7 +173,18 @@ fn params() -> impl Strategy<Value = String> {
 }
 
 fn list_params() -> impl Strategy<Value = String> {
-    (metas(), mostly("", &[r#","cursor":"x""#, r#","cursor":null"#, r#","cursor":7"#, r#","cursor":"YWZ0ZXI6ZWNobw""#]))
+    (
+        metas(),
+        mostly(
+            "",
+            &[
+                r#","cursor":"x""#,
+                r#","cursor":null"#,
+                r#","cursor":7"#,
+                r#","cursor":"YWZ0ZXI6ZWNobw""#,
+            ],
+        ),
+    )
         .prop_map(|(meta, rest)| format!(r#"{{"_meta":{}{rest}}}"#, meta.unwrap_or("{}")))
 }
 
@@ -118,7 +199,9 @@ fn bodies() -> impl Strategy<Value = (String, String)> {
         mostly("", &[r#","result":{}"#, r#","extra":1"#, r#","id":2"#, "}", ","]),
     )
         .prop_map(|((method, params), id, version, rest)| {
-            let body = format!(r#"{{"jsonrpc":{version},"id":{id},"method":"{method}","params":{params}{rest}}}"#);
+            let body = format!(
+                r#"{{"jsonrpc":{version},"id":{id},"method":"{method}","params":{params}{rest}}}"#
+            );
             (method.to_owned(), body)
         })
 }
@@ -131,36 +214,57 @@ fn name_of(body: &str) -> String {
 fn stateless() -> impl Strategy<Value = Sent> {
     (
         bodies(),
-        mostly("application/json, text/event-stream", &["application/json", "*/*", "text/event-stream,application/json;q=0.5", "application/json;q=0, text/event-stream", "APPLICATION/JSON ,Text/Event-Stream", ""]),
-        mostly("application/json", &["application/json; charset=utf-8", "text/json", "APPLICATION/JSON", ""]),
+        mostly(
+            "application/json, text/event-stream",
+            &[
+                "application/json",
+                "*/*",
+                "text/event-stream,application/json;q=0.5",
+                "application/json;q=0, text/event-stream",
+                "APPLICATION/JSON ,Text/Event-Stream",
+                "",
+            ],
+        ),
+        mostly(
+            "application/json",
+            &["application/json; charset=utf-8", "text/json", "APPLICATION/JSON", ""],
+        ),
         mostly("2026-07-28", &["2025-11-25", "2030-01-01", "", "missing", "twice"]),
         mostly("same", &["tools/call", "missing", "twice"]),
         mostly("same", &["other", "missing", "twice", "=?base64?ZWNobw==?=", "=?base64?!?="]),
         mostly("", &["stray"]),
     )
-        .prop_map(|((method, body), accept, content, version, mcp_method, mcp_name, session)| {
-            let mut headers = vec![("accept", accept.to_owned()), ("content-type", content.to_owned())];
-            let mut add = |name, value: &str, good: &str| match value {
-                "missing" => {}
-                "same" => headers.push((name, good.to_owned())),
-                "twice" => headers.extend([(name, good.to_owned()), (name, good.to_owned())]),
-                odd => headers.push((name, odd.to_owned())),
-            };
-            add("mcp-protocol-version", version, "2026-07-28");
-            add("mcp-method", mcp_method, &method);
-            add("mcp-name", mcp_name, &name_of(&body));
-            if session == "stray" {
-                headers.push(("mcp-session-id", "stray".to_owned()));
-            }
-            Sent { headers, body }
-        })
+        .prop_map(
+            |((method, body), accept, content, version, mcp_method, mcp_name, session)| {
+                let mut headers =
+                    vec![("accept", accept.to_owned()), ("content-type", content.to_owned())];
+                let mut add = |name, value: &str, good: &str| match value {
+                    "missing" => {}
+                    "same" => headers.push((name, good.to_owned())),
+                    "twice" => headers.extend([(name, good.to_owned()), (name, good.to_owned())]),
+                    odd => headers.push((name, odd.to_owned())),
+                };
+                add("mcp-protocol-version", version, "2026-07-28");
+                add("mcp-method", mcp_method, &method);
+                add("mcp-name", mcp_name, &name_of(&body));
+                if session == "stray" {
+                    headers.push(("mcp-session-id", "stray".to_owned()));
+                }
+                Sent { headers, body }
+            },
+        )
 }
 
 fn sessional() -> impl Strategy<Value = Sent> {
-    (bodies(), mostly("2025-11-25", &["2025-06-18", "2024-11-05", "2026-07-28", "2030-01-01", "missing"]), proptest::bool::weighted(0.8)).prop_map(
-        |((method, body), version, strip)| {
+    (
+        bodies(),
+        mostly("2025-11-25", &["2025-06-18", "2024-11-05", "2026-07-28", "2030-01-01", "missing"]),
+        proptest::bool::weighted(0.8),
+    )
+        .prop_map(|((method, body), version, strip)| {
             // Most requests of a session say nothing of the stateless revision.
-            let body = if strip { body.replace("io.modelcontextprotocol/", "example.com/") } else { body };
+            let body =
+                if strip { body.replace("io.modelcontextprotocol/", "example.com/") } else { body };
             let mut headers = vec![
                 ("accept", "application/json, text/event-stream".to_owned()),
                 ("content-type", "application/json".to_owned()),
@@ -170,13 +274,13 @@ fn sessional() -> impl Strategy<Value = Sent> {
                 headers.push(("mcp-protocol-version", version.to_owned()));
             }
             Sent { headers, body }
-        },
-    )
+        })
 }
 
 /// What must be the same.
 fn essence(answer: &Answer, with_kind: bool) -> Value {
-    let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let header =
+        |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let mut messages = answer.messages();
     for message in &mut messages {
         // The built-in tools mint an id per call.
@@ -198,9 +302,17 @@ fn servers(world: &std::sync::Arc<World>) -> [McpServer; 2] {
     [true, false].map(|fast| McpServer::with_fast_path(McpConfig::default(), world.parts(), fast))
 }
 
-fn run<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, cases: u32, check: impl Fn(T, &tokio::runtime::Runtime)) {
+fn run<T: std::fmt::Debug>(
+    strategy: impl Strategy<Value = T>,
+    cases: u32,
+    check: impl Fn(T, &tokio::runtime::Runtime),
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let result = runner.run(&strategy, |value| {
         check(value, &runtime);
         Ok(())
@@ -231,7 +343,11 @@ fn requests_of_a_session_are_answered_alike_on_both_paths() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sessions = [&fast, &full].map(|server| runtime.block_on(Client::open(server)).session);
     // Sessions live on the runtime that opened them.
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() });
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
     let result = runner.run(&sessional(), |sent| {
         let Some(request) = sent.request(Some(&sessions[0])) else { return Ok(()) };
         let quick = runtime.block_on(send(&fast, request));

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aop_core::{
-    AgentId, AgentName, AgentStatus, Arguments, Authenticate, AuthenticateError, BoxFuture, Call, CallContext, CallId,
-    Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure, Hints, Hit, Invoke, LoadRequest, Output,
-    Query, Reply, Resolve, Revision, RevisionNumber, RevisionStatus, Route, Search, SearchError, Settings, TenantName,
-    Tool, ToolList, ToolName, TraceContext, Violation,
+    AgentId, AgentName, AgentStatus, Arguments, Authenticate, AuthenticateError, BoxFuture, Call,
+    CallContext, CallId, Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure,
+    Hints, Hit, Invoke, LoadRequest, Output, Query, Reply, Resolve, Revision, RevisionNumber,
+    RevisionStatus, Route, Search, SearchError, Settings, TenantName, Tool, ToolList, ToolName,
+    TraceContext, Violation,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
@@ -38,9 +39,16 @@ pub(crate) fn tool(name: &str) -> Arc<Tool> {
         title: Some(format!("Title of {name}")),
         description: format!("What {name} \"does\""),
         input_schema: raw(r#"{"type":"object","properties":{"text":{"type":"string"}}}"#),
-        output_schema: raw(r#"{"type":"object","properties":{"success":{"type":"boolean"}},"required":["success"]}"#),
+        output_schema: raw(
+            r#"{"type":"object","properties":{"success":{"type":"boolean"}},"required":["success"]}"#,
+        ),
         signature: format!("{name}: func(text: string) -> string"),
-        hints: Hints { idempotent: true, read_only: Some(true), destructive: None, open_world: Some(false) },
+        hints: Hints {
+            idempotent: true,
+            read_only: Some(true),
+            destructive: None,
+            open_world: Some(false),
+        },
         function: 0,
     })
 }
@@ -129,17 +137,28 @@ impl Invoke for World {
 
 impl World {
     async fn run(&self, call: &Call<'_>) -> Result<Output, Failure> {
-        let output = |json: &str, is_text| Ok(Output { json: RawValue::from_string(json.to_owned()).unwrap(), is_text });
+        let output = |json: &str, is_text| {
+            Ok(Output { json: RawValue::from_string(json.to_owned()).unwrap(), is_text })
+        };
         match call.tool {
-            "echo" => output(&to_raw_value(call.arguments).unwrap().get().to_owned(), true),
-            "number" => output(r#"{"pi":3.1415926535897931,"big":9007199254740991,"e":1e300,"z":"ü\n"}"#, false),
+            "echo" => output(to_raw_value(call.arguments).unwrap().get(), true),
+            "number" => output(
+                r#"{"float":2.2250738585072011e-308,"big":9007199254740991,"e":1e300,"z":"ü\n"}"#,
+                false,
+            ),
             "fail" => Err(Failure::executed(ErrorCode::GuestError, "it \"broke\"")
                 .with_details(RawValue::from_string(r#"{"tag":"no"}"#.to_owned()).unwrap())),
             "busy" => Err(Failure::before_execution(ErrorCode::ResourceExhausted, "no capacity")
                 .with_retry_after(Duration::from_millis(250))),
             "invalid" => {
-                let violation = Violation { pointer: "/text".to_owned(), message: "must be a string".to_owned() };
-                let failure = Failure::before_execution(ErrorCode::InvalidArguments, "the arguments do not fit");
+                let violation = Violation {
+                    pointer: "/text".to_owned(),
+                    message: "must be a string".to_owned(),
+                };
+                let failure = Failure::before_execution(
+                    ErrorCode::InvalidArguments,
+                    "the arguments do not fit",
+                );
                 Err(failure.with_details(to_raw_value(&[violation]).unwrap()))
             }
             "steps" => {
@@ -150,11 +169,17 @@ impl World {
                 }
                 output("null", false)
             }
+            "later" => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                output("null", false)
+            }
             "hang" => {
                 let _running = Running::new(&self.hanging);
                 std::future::pending().await
             }
-            unknown => Err(Failure::before_execution(ErrorCode::NotFound, format!("no tool `{unknown}`"))),
+            unknown => {
+                Err(Failure::before_execution(ErrorCode::NotFound, format!("no tool `{unknown}`")))
+            }
         }
     }
 }
@@ -206,7 +231,11 @@ impl Search for World {
         }
         let tools = lock(&self.tools).clone();
         let matching = tools.tools.iter().filter(|tool| tool.name.contains(&*query.text));
-        let hit = |tool: &Arc<Tool>| Hit { tool: tool.name.clone(), agent: AgentName::new("fake").unwrap(), score: 1.5 };
+        let hit = |tool: &Arc<Tool>| Hit {
+            tool: tool.name.clone(),
+            agent: AgentName::new("fake").unwrap(),
+            score: 1.5,
+        };
         Ok(matching.take(query.limit as usize).map(hit).collect())
     }
 }
@@ -238,11 +267,19 @@ impl Catalog for World {
         Box::pin(async { Err(CatalogError::Draining) })
     }
 
-    fn load<'a>(&'a self, _: &'a TenantName, _: LoadRequest) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
+    fn load<'a>(
+        &'a self,
+        _: &'a TenantName,
+        _: LoadRequest,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
         Box::pin(async { Err(CatalogError::Draining) })
     }
 
-    fn unload<'a>(&'a self, _: &'a TenantName, _: &'a str) -> BoxFuture<'a, Result<(), CatalogError>> {
+    fn unload<'a>(
+        &'a self,
+        _: &'a TenantName,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(), CatalogError>> {
         Box::pin(async { Err(CatalogError::Draining) })
     }
 

@@ -33,11 +33,20 @@ async fn bodies_that_are_no_message_are_refused() {
         (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#.to_owned(), invalid),
         (r#"{"jsonrpc":"2.0","id":1,"method":7}"#.to_owned(), invalid),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#.to_owned(), invalid),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\ud800"}}"#.to_owned(), invalid),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\ud800"}}"#
+                .to_owned(),
+            invalid,
+        ),
     ] {
         let shown: String = body.chars().take(60).collect();
         let answer = send(&server, post("/mcp", body)).await;
-        assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, Some(code)), "{shown}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.error_code()),
+            (StatusCode::BAD_REQUEST, Some(code)),
+            "{shown}: {}",
+            answer.text
+        );
     }
     let answer = send(&server, post("/mcp", vec![b'{', b'"', 0xff, b'"', b'}'])).await;
     assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, Some(parse)));
@@ -49,8 +58,13 @@ async fn large_bodies_are_refused_with_and_without_a_length() {
     let body = vec![b' '; 5 << 20];
     let mut announced = post("/mcp", Body::empty());
     announced.headers_mut().insert("content-length", HeaderValue::from(5_u64 << 20));
-    let chunks = futures::stream::iter(body.chunks(1 << 16).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>());
-    for request in [post("/mcp", body.clone()), announced, post("/mcp", Body::from_stream(chunks))] {
+    let chunks = futures::stream::iter(
+        body.chunks(1 << 16)
+            .map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec()))
+            .collect::<Vec<_>>(),
+    );
+    for request in [post("/mcp", body.clone()), announced, post("/mcp", Body::from_stream(chunks))]
+    {
         let answer = send(&server, request).await;
         assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(answer.error_code(), Some(-32600));
@@ -61,17 +75,24 @@ async fn large_bodies_are_refused_with_and_without_a_length() {
 async fn a_body_that_breaks_off_is_refused() {
     let server = World::new().server();
     let broken = futures::stream::iter([Ok(b"{".to_vec()), Err(std::io::Error::other("reset"))]);
-    assert_eq!(send(&server, post("/mcp", Body::from_stream(broken))).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        send(&server, post("/mcp", Body::from_stream(broken))).await.status,
+        StatusCode::BAD_REQUEST
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_trickles_is_refused() {
-    let server = World::new().server_with(McpConfig { body_timeout: Duration::from_secs(5), ..McpConfig::default() });
+    let server = World::new()
+        .server_with(McpConfig { body_timeout: Duration::from_secs(5), ..McpConfig::default() });
     let trickle = futures::stream::repeat(()).then(|()| async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         Ok::<_, std::io::Error>(b" ".to_vec())
     });
-    assert_eq!(send(&server, post("/mcp", Body::from_stream(trickle))).await.status, StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(
+        send(&server, post("/mcp", Body::from_stream(trickle))).await.status,
+        StatusCode::REQUEST_TIMEOUT
+    );
 }
 
 #[tokio::test]
@@ -80,7 +101,9 @@ async fn wrong_headers_are_refused() {
     let change = |name: &'static str, value: Option<&'static str>| {
         let mut request = call("echo", &json!({}));
         match value {
-            Some(value) => drop(request.headers_mut().insert(name, HeaderValue::from_static(value))),
+            Some(value) => {
+                drop(request.headers_mut().insert(name, HeaderValue::from_static(value)))
+            }
             None => drop(request.headers_mut().remove(name)),
         }
         request
@@ -98,7 +121,12 @@ async fn wrong_headers_are_refused() {
         ("mcp-name", Some("other"), StatusCode::BAD_REQUEST, Some(-32020)),
     ] {
         let answer = send(&server, change(name, value)).await;
-        assert_eq!((answer.status, answer.error_code()), (status, code), "{name}: {value:?}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.error_code()),
+            (status, code),
+            "{name}: {value:?}: {}",
+            answer.text
+        );
     }
 }
 
@@ -110,7 +138,12 @@ async fn incomplete_metadata_is_refused() {
         "name": "echo", "_meta": { "io.modelcontextprotocol/protocolVersion": "2026-07-28" } } });
     *request.body_mut() = message.to_string().into();
     let answer = send(&server, request).await;
-    assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, Some(-32602)), "{}", answer.text);
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (StatusCode::BAD_REQUEST, Some(-32602)),
+        "{}",
+        answer.text
+    );
 }
 
 #[tokio::test]
@@ -123,7 +156,12 @@ async fn an_unknown_revision_is_refused_by_name() {
         "io.modelcontextprotocol/clientCapabilities": {} } } });
     *request.body_mut() = message.to_string().into();
     let answer = send(&server, request).await;
-    assert_eq!((answer.status, answer.error_code()), (StatusCode::BAD_REQUEST, Some(-32022)), "{}", answer.text);
+    assert_eq!(
+        (answer.status, answer.error_code()),
+        (StatusCode::BAD_REQUEST, Some(-32022)),
+        "{}",
+        answer.text
+    );
 }
 
 #[tokio::test]
@@ -139,7 +177,8 @@ async fn bad_sessions_are_refused() {
             assert_eq!(send(&server, request).await.status, StatusCode::NOT_FOUND);
         }
     }
-    let without = send(&server, post("/mcp", call_message(1, "echo", &json!({})).to_string())).await;
+    let without =
+        send(&server, post("/mcp", call_message(1, "echo", &json!({})).to_string())).await;
     assert_eq!(without.status, StatusCode::BAD_REQUEST);
 }
 

@@ -21,8 +21,11 @@ impl Answer {
     pub(crate) fn messages(&self) -> Vec<Value> {
         let kind = self.headers.get("content-type").map(HeaderValue::as_bytes);
         if kind == Some(b"text/event-stream") {
-            let data = self.text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
-            data.filter(|data| !data.is_empty()).map(|data| serde_json::from_str(data).unwrap()).collect()
+            let data =
+                self.text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+            data.filter(|data| !data.is_empty())
+                .map(|data| serde_json::from_str(data).unwrap())
+                .collect()
         } else {
             serde_json::from_str(&self.text).into_iter().collect()
         }
@@ -108,7 +111,9 @@ impl<'a> Client<'a> {
     pub(crate) fn request(&self, message: &Value) -> Request<Body> {
         let mut request = post("/mcp", message.to_string());
         request.headers_mut().insert("mcp-session-id", self.session.clone());
-        request.headers_mut().insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
+        request
+            .headers_mut()
+            .insert("mcp-protocol-version", HeaderValue::from_static("2025-11-25"));
         request
     }
 

@@ -22,7 +22,10 @@ async fn a_session_lists_and_calls_in_the_old_shape() {
     for fast in [true, false] {
         let server = McpServer::with_fast_path(McpConfig::default(), world.parts(), fast);
         let client = Client::open(&server).await;
-        let list = client.send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })).await.result();
+        let list = client
+            .send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
+            .await
+            .result();
         assert_eq!(list["tools"].as_array().unwrap().len(), 10);
         assert!(list.get("ttlMs").is_none() && list.get("resultType").is_none());
         let answer = client.send(&call_message(2, "number", &json!({}))).await;
@@ -30,12 +33,16 @@ async fn a_session_lists_and_calls_in_the_old_shape() {
         assert_eq!(answer.message()["id"], 2);
         assert!(result.get("resultType").is_none());
         assert_eq!(result["_meta"]["aop/call-id"], CALL_ID);
-        assert_eq!(result["structuredContent"]["result"]["pi"], json!(3.141_592_653_589_793));
+        assert_eq!(
+            result["structuredContent"]["result"]["float"],
+            json!(2.225_073_858_507_201e-308)
+        );
         let ping = client.send(&json!({ "jsonrpc": "2.0", "id": 3, "method": "ping" })).await;
         assert_eq!(ping.result(), json!({}));
         let unknown = client.send(&call_message(4, "nobody", &json!({}))).await;
         assert_eq!(unknown.error_code(), Some(-32602));
-        let prompts = client.send(&json!({ "jsonrpc": "2.0", "id": 5, "method": "prompts/list" })).await;
+        let prompts =
+            client.send(&json!({ "jsonrpc": "2.0", "id": 5, "method": "prompts/list" })).await;
         assert_eq!(prompts.error_code(), Some(-32601));
     }
 }
@@ -43,9 +50,12 @@ async fn a_session_lists_and_calls_in_the_old_shape() {
 #[tokio::test]
 async fn older_and_newer_clients_are_offered_what_the_server_speaks() {
     let server = World::new().server();
-    for (asked, offered) in
-        [("2025-06-18", "2025-06-18"), ("2024-11-05", "2025-11-25"), ("2026-07-28", "2025-11-25"), ("9999", "2025-11-25")]
-    {
+    for (asked, offered) in [
+        ("2025-06-18", "2025-06-18"),
+        ("2024-11-05", "2025-11-25"),
+        ("2026-07-28", "2025-11-25"),
+        ("9999", "2025-11-25"),
+    ] {
         assert_eq!(send(&server, initialize(asked)).await.result()["protocolVersion"], offered);
     }
 }
@@ -57,7 +67,8 @@ async fn progress_of_a_session_comes_with_the_answer() {
     let mut message = call_message(1, "steps", &json!({}));
     message["params"]["_meta"] = json!({ "progressToken": 9 });
     let messages = client.send(&message).await.messages();
-    let steps: Vec<_> = messages.iter().filter_map(|message| message["params"]["progress"].as_f64()).collect();
+    let steps: Vec<_> =
+        messages.iter().filter_map(|message| message["params"]["progress"].as_f64()).collect();
     assert_eq!(steps, [1.0, 2.0, 3.0]);
     assert_eq!(messages.last().unwrap()["result"]["isError"], false);
 }
@@ -77,10 +88,22 @@ async fn cancelling_deleting_and_leaving_stop_a_call() {
     let server = world.server();
     for through_rmcp in [false, true] {
         let client = Client::open(&server).await;
-        let waiting = || tokio::spawn({
-            let (router, request) = (server.router(), client.request(&hang(1, through_rmcp)));
-            async move { router.oneshot(request).await.unwrap().into_body().collect().await.unwrap().to_bytes() }
-        });
+        let waiting = || {
+            tokio::spawn({
+                let (router, request) = (server.router(), client.request(&hang(1, through_rmcp)));
+                async move {
+                    router
+                        .oneshot(request)
+                        .await
+                        .unwrap()
+                        .into_body()
+                        .collect()
+                        .await
+                        .unwrap()
+                        .to_bytes()
+                }
+            })
+        };
 
         let call = waiting();
         world.until_hanging(1).await;
@@ -122,8 +145,9 @@ async fn waiting_requests_of_a_session_are_bounded() {
     let world = World::new();
     let server = world.server_with(McpConfig { pending_max: 2, ..McpConfig::default() });
     let client = Client::open(&server).await;
-    let calls: Vec<_> =
-        (1..=2).map(|id| tokio::spawn(server.router().oneshot(client.request(&hang(id, id == 1))))).collect();
+    let calls: Vec<_> = (1..=2)
+        .map(|id| tokio::spawn(server.router().oneshot(client.request(&hang(id, id == 1)))))
+        .collect();
     world.until_hanging(2).await;
     let refused = client.send(&call_message(3, "echo", &json!({}))).await;
     assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
@@ -148,13 +172,17 @@ async fn sessions_are_bounded_and_places_come_back() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_session_ends_and_one_that_listens_stays() {
     let idle = Duration::from_secs(60);
-    let server = World::new().server_with(McpConfig { session_idle_timeout: idle, ..McpConfig::default() });
+    let server =
+        World::new().server_with(McpConfig { session_idle_timeout: idle, ..McpConfig::default() });
     let client = Client::open(&server).await;
     let listener = Client::open(&server).await;
     let stream = server.router().oneshot(listener.bare(Method::GET)).await.unwrap();
     assert_eq!(stream.status(), StatusCode::OK);
     tokio::time::sleep(idle * 3).await;
-    assert_eq!(client.send(&call_message(1, "echo", &json!({}))).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        client.send(&call_message(1, "echo", &json!({}))).await.status,
+        StatusCode::NOT_FOUND
+    );
     assert_eq!(listener.send(&call_message(1, "echo", &json!({}))).await.status, StatusCode::OK);
     drop(stream);
     tokio::time::sleep(idle * 3).await;
@@ -171,7 +199,8 @@ async fn a_change_reaches_every_session_once() {
     let mut streams = Vec::new();
     for client in &clients {
         for _ in 0..2 {
-            streams.push(server.router().oneshot(client.bare(Method::GET)).await.unwrap().into_body());
+            streams
+                .push(server.router().oneshot(client.bare(Method::GET)).await.unwrap().into_body());
         }
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -181,7 +210,9 @@ async fn a_change_reaches_every_session_once() {
     let mut told = Vec::new();
     for stream in streams {
         let bytes = stream.collect().await.unwrap().to_bytes();
-        told.push(String::from_utf8_lossy(&bytes).matches("notifications/tools/list_changed").count());
+        told.push(
+            String::from_utf8_lossy(&bytes).matches("notifications/tools/list_changed").count(),
+        );
     }
     assert_eq!((told[0] + told[1], told[2] + told[3]), (2, 2), "{told:?}");
 }
@@ -191,9 +222,15 @@ async fn event_streams_are_bounded() {
     let server = World::new().server_with(McpConfig { streams_max: 1, ..McpConfig::default() });
     let client = Client::open(&server).await;
     let stream = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
-    assert_eq!(send(&server, client.bare(Method::GET)).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        send(&server, client.bare(Method::GET)).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     drop(stream);
-    assert_eq!(server.router().oneshot(client.bare(Method::GET)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        server.router().oneshot(client.bare(Method::GET)).await.unwrap().status(),
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]

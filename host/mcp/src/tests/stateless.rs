@@ -74,7 +74,10 @@ async fn traces_come_in_by_message_or_header_and_go_out_in_the_message() {
         let mut request = call("echo", &json!({}));
         request.headers_mut().insert("traceparent", HeaderValue::from_static(header));
         let answer = send(&server, request).await;
-        assert_eq!(world.trace.lock().unwrap().map(|trace| trace.to_string()).as_deref(), Some(header));
+        assert_eq!(
+            world.trace.lock().unwrap().map(|trace| trace.to_string()).as_deref(),
+            Some(header)
+        );
         let out = answer.result()["_meta"]["traceparent"].as_str().unwrap().to_owned();
         assert_eq!(out, "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000007-01");
 
@@ -82,7 +85,10 @@ async fn traces_come_in_by_message_or_header_and_go_out_in_the_message() {
         let mut request = stateless(&json!(1), "tools/call", params);
         request.headers_mut().insert("traceparent", HeaderValue::from_static(header));
         send(&server, request).await;
-        assert_eq!(world.trace.lock().unwrap().map(|trace| trace.to_string()).as_deref(), Some(inner));
+        assert_eq!(
+            world.trace.lock().unwrap().map(|trace| trace.to_string()).as_deref(),
+            Some(inner)
+        );
     }
 }
 
@@ -115,7 +121,13 @@ async fn every_tool_is_listed_once_over_pages() {
         let params = if cursor.is_null() { json!({}) } else { json!({ "cursor": cursor }) };
         let result = send(&server, stateless(&json!(1), "tools/list", params)).await.result();
         assert_eq!((&result["ttlMs"], &result["cacheScope"]), (&json!(30_000), &json!("private")));
-        seen.extend(result["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()));
+        seen.extend(
+            result["tools"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|tool| tool["name"].as_str().unwrap().to_owned()),
+        );
         cursor = result["nextCursor"].clone();
         if cursor.is_null() {
             break;
@@ -129,7 +141,8 @@ async fn every_tool_is_listed_once_over_pages() {
 async fn a_bad_cursor_is_refused() {
     let server = World::new().server();
     for cursor in ["", "x", "!!!", "YWZ0ZXI"] {
-        let answer = send(&server, stateless(&json!(1), "tools/list", json!({ "cursor": cursor }))).await;
+        let answer =
+            send(&server, stateless(&json!(1), "tools/list", json!({ "cursor": cursor }))).await;
         assert_eq!(answer.error_code(), Some(-32602), "{cursor}");
     }
 }
@@ -137,7 +150,8 @@ async fn a_bad_cursor_is_refused() {
 #[tokio::test]
 async fn a_setting_lists_the_built_in_tools_only() {
     let world = World::new();
-    let server = world.server_with(McpConfig { expose: Expose::BuiltinsOnly, ..McpConfig::default() });
+    let server =
+        world.server_with(McpConfig { expose: Expose::BuiltinsOnly, ..McpConfig::default() });
     let result = send(&server, stateless(&json!(1), "tools/list", json!({}))).await.result();
     assert_eq!(result["tools"].as_array().unwrap().len(), 3);
     assert_eq!(result.get("nextCursor"), None);
@@ -151,7 +165,8 @@ async fn progress_comes_before_the_answer_and_only_grows() {
     let params = json!({ "name": "steps", "_meta": { "progressToken": "p" } });
     let answer = send(&server, stateless(&json!(1), "tools/call", params)).await;
     let messages = answer.messages();
-    let steps: Vec<_> = messages.iter().filter_map(|message| message["params"]["progress"].as_f64()).collect();
+    let steps: Vec<_> =
+        messages.iter().filter_map(|message| message["params"]["progress"].as_f64()).collect();
     assert_eq!(steps, [1.0, 2.0, 3.0]);
     assert_eq!(messages[0]["params"]["progressToken"], "p");
     assert_eq!(messages.last().unwrap()["result"]["isError"], false);
@@ -162,7 +177,11 @@ async fn a_client_that_leaves_stops_its_call() {
     let world = World::new();
     for (fast, token) in [(true, false), (false, false), (true, true)] {
         let server = McpServer::with_fast_path(McpConfig::default(), world.parts(), fast);
-        let params = if token { json!({ "name": "hang", "_meta": { "progressToken": 1 } }) } else { json!({ "name": "hang" }) };
+        let params = if token {
+            json!({ "name": "hang", "_meta": { "progressToken": 1 } })
+        } else {
+            json!({ "name": "hang" })
+        };
         let request = stateless(&json!(1), "tools/call", params);
         let waiting = tokio::spawn(server.router().oneshot(request));
         world.until_hanging(1).await;
@@ -201,10 +220,17 @@ async fn a_subscription_hears_of_changes_and_ends_with_the_server() {
 #[tokio::test]
 async fn what_is_not_offered_is_not_found() {
     let server = World::new().server();
-    for method in ["prompts/list", "resources/list", "resources/templates/list", "tasks/list", "ping", "x/y"] {
+    for method in
+        ["prompts/list", "resources/list", "resources/templates/list", "tasks/list", "ping", "x/y"]
+    {
         let answer = send(&server, stateless(&json!(1), method, json!({}))).await;
-        assert_eq!((answer.status, answer.error_code()), (StatusCode::NOT_FOUND, Some(-32601)), "{method}");
+        assert_eq!(
+            (answer.status, answer.error_code()),
+            (StatusCode::NOT_FOUND, Some(-32601)),
+            "{method}"
+        );
     }
-    let answer = send(&server, stateless(&json!(1), "tools/call", json!({ "arguments": {} }))).await;
+    let answer =
+        send(&server, stateless(&json!(1), "tools/call", json!({ "arguments": {} }))).await;
     assert_eq!(answer.error_code(), Some(-32602), "{}", answer.text);
 }

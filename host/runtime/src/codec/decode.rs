@@ -15,14 +15,14 @@ use aop_core::schema::identifier;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 use super::VAL_BYTES;
 use keys::{KeySeed, NameSeed, spells};
 use visit::PairSeed;
-use words::{Special, canonical, excerpt, expected, listed, not_finite};
+use words::{Special, canonical, excerpt, expected, not_finite};
 
+mod case;
 mod keys;
 mod visit;
 mod words;
@@ -36,7 +36,7 @@ pub(super) const VALUES_MAX_BYTES: usize = 128 << 20;
 
 /// Integers up to here are exact as floating point numbers: `5.0` is taken as 5, but not a number
 /// that may have been rounded on its way.
-const EXACT_FLOAT_MAX: f64 = 9_007_199_254_740_992.0;
+const EXACT_FLOAT_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// Padding may be left out, as many encoders do.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -58,9 +58,8 @@ pub(super) fn arguments(
     };
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let seed = ArgumentsSeed { context: &context, function };
-    let outcome = seed
-        .deserialize(&mut deserializer)
-        .and_then(|values| deserializer.end().map(|()| values));
+    let outcome =
+        seed.deserialize(&mut deserializer).and_then(|values| deserializer.end().map(|()| values));
     let violations = context.violations.into_inner();
     match outcome {
         Ok(values) if violations.is_empty() => Ok(values),
@@ -91,8 +90,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Counts memory that values are about to take.
+    /// Counts memory that values are about to take. Also the place where decoding gives up: what
+    /// has as many violations as are reported is not worth the rest of the work.
     fn charge<E: de::Error>(&self, path: &Path<'_>, bytes: usize) -> Result<(), E> {
+        if self.violations.borrow().len() == VIOLATIONS_MAX {
+            return Err(E::custom("there are too many violations"));
+        }
         match self.bytes_left.get().checked_sub(bytes) {
             Some(left) => {
                 self.bytes_left.set(left);
@@ -101,7 +104,9 @@ impl<'a> Context<'a> {
             None => {
                 let limit = VALUES_MAX_BYTES >> 20;
                 self.violation(path, || {
-                    format!("the arguments take more than {limit} MiB of memory up to here: send less")
+                    format!(
+                        "the arguments take more than {limit} MiB of memory up to here: send less"
+                    )
                 });
                 Err(E::custom("the arguments take too much memory"))
             }
@@ -177,6 +182,7 @@ fn fields<'de, A: MapAccess<'de>>(
     while let Some(key) = map.next_key_seed(KeySeed { name_of: &name_of, next })? {
         let Some(index) = key.expect_new(context, path, &name_of, |i| slots[i].is_some()) else {
             map.next_value::<IgnoredAny>()?;
+            context.charge(path, 0)?;
             continue;
         };
         let field = &fields[index];
@@ -261,7 +267,8 @@ impl<'a> Seed<'a> {
             TypeKind::U64 | TypeKind::S64 if value.abs() > EXACT_FLOAT_MAX => {
                 self.unfit(|| format!("the number {value:e}, which is not exact: send a string"))
             }
-            _ if value.fract() == 0.0 && value.abs() <= EXACT_FLOAT_MAX => {
+            _ if value.fract() == 0.0 && value.abs() <= EXACT_FLOAT_MAX =>
+            {
                 #[expect(clippy::cast_possible_truncation, reason = "a whole number in range")]
                 self.integer(value as i128)
             }
@@ -383,7 +390,11 @@ impl<'a> Seed<'a> {
         Ok(Val::Flags(names))
     }
 
-    fn string_map<'de, A: MapAccess<'de>>(&self, value: TypeId, mut map: A) -> Result<Val, A::Error> {
+    fn string_map<'de, A: MapAccess<'de>>(
+        &self,
+        value: TypeId,
+        mut map: A,
+    ) -> Result<Val, A::Error> {
         let mut pairs = Vec::new();
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
@@ -423,81 +434,4 @@ impl<'a> Seed<'a> {
         self.context.charge(self.path, VAL_BYTES)?;
         Ok(Val::Option(some.map(Box::new)))
     }
-
-    /// `{"tag": …, "val": …}`: the index of the case and its payload.
-    fn case<'de, 'n, A: MapAccess<'de>>(
-        &self,
-        name_of: &impl Fn(usize) -> Option<&'n str>,
-        payload_of: impl Fn(usize) -> Option<TypeId>,
-        mut map: A,
-    ) -> Result<Option<(usize, Option<Box<Val>>)>, A::Error> {
-        let keys = |index: usize| ["tag", "val"].get(index).copied();
-        let [tag_path, val_path] = ["tag", "val"].map(|key| Path::Key(self.path, key));
-        let mut tag: Option<Option<usize>> = None;
-        let mut payload = Payload::Absent;
-        while let Some(key) =
-            map.next_key_seed(KeySeed { name_of: &keys, next: usize::from(tag.is_some()) })?
-        {
-            let is_there =
-                |i| if i == 0 { tag.is_some() } else { !matches!(payload, Payload::Absent) };
-            match (key.expect_new(self.context, self.path, &keys, is_there), tag) {
-                (None, _) => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                (Some(0), _) => {
-                    let seed = NameSeed { context: self.context, path: &tag_path, name_of };
-                    tag = Some(map.next_value_seed(seed)?);
-                }
-                (Some(_), Some(Some(case))) => {
-                    payload = match payload_of(case) {
-                        Some(ty) => {
-                            let seed = Seed { context: self.context, ty, path: &val_path };
-                            Payload::Decoded(map.next_value_seed(seed)?)
-                        }
-                        None => Payload::Raw(map.next_value()?),
-                    };
-                }
-                // Its type is not known yet: it is read again once the tag has come.
-                (Some(_), _) => payload = Payload::Raw(map.next_value()?),
-            }
-        }
-        let Some(tag) = tag else {
-            self.context.violation(&tag_path, || {
-                format!("required, and missing: expected one of {}", listed(name_of))
-            });
-            return Ok(None);
-        };
-        let Some(case) = tag else { return Ok(None) };
-        let name = || identifier(name_of(case).unwrap_or_default());
-        let value = match (payload_of(case), payload) {
-            (None, Payload::Absent) => None,
-            (None, _) => {
-                self.context.violation(&val_path, || format!("case `{}` has no `val`", name()));
-                None
-            }
-            (Some(ty), Payload::Absent) => {
-                self.context.violation(&val_path, || {
-                    let expected = expected(self.context, ty);
-                    format!("required by case `{}`, and missing: expected {expected}", name())
-                });
-                None
-            }
-            (Some(_), Payload::Decoded(value)) => Some(value),
-            (Some(ty), Payload::Raw(raw)) => {
-                let seed = Seed { context: self.context, ty, path: &val_path };
-                let mut deserializer = serde_json::Deserializer::from_str(raw.get());
-                Some(seed.deserialize(&mut deserializer).map_err(de::Error::custom)?)
-            }
-        };
-        self.context.charge(self.path, VAL_BYTES)?;
-        Ok(Some((case, value.map(Box::new))))
-    }
 }
-
-/// The `val` of a variant.
-enum Payload<'de> {
-    Absent,
-    Decoded(Val),
-    Raw(&'de RawValue),
-}
-

@@ -56,7 +56,10 @@ fn guest_error(mut writer: Writer<'_>, error: ResultError, value: Option<&Val>) 
     let (ty, value) = match (error, value) {
         (ResultError::Typed(ty), Some(value)) => (ty, value),
         (ResultError::Bare, None) => {
-            return Failure::executed(ErrorCode::GuestError, "the agent returned an error without saying more");
+            return Failure::executed(
+                ErrorCode::GuestError,
+                "the agent returned an error without saying more",
+            );
         }
         _ => return Broken::Mismatch.into_failure(limit_bytes),
     };
@@ -101,7 +104,10 @@ fn spelt(wit: &str) -> String {
 
 fn raw(text: String) -> Result<Box<RawValue>, Failure> {
     RawValue::from_string(text).map_err(|error| {
-        Failure::executed(ErrorCode::Internal, format!("the host wrote a result that is not JSON: {error}"))
+        Failure::executed(
+            ErrorCode::Internal,
+            format!("the host wrote a result that is not JSON: {error}"),
+        )
     })
 }
 
@@ -165,7 +171,9 @@ impl<'a> Writer<'a> {
                 self.bytes(items)?;
             }
             (K::List(of), Val::List(items)) => self.list(*of, items)?,
-            (K::FixedList(of, length), Val::FixedLengthList(items)) if items.len() == *length as usize => {
+            (K::FixedList(of, length), Val::FixedLengthList(items))
+                if items.len() == *length as usize =>
+            {
                 self.list(*of, items)?;
             }
             (K::Tuple(types), Val::Tuple(items)) if types.len() == items.len() => {
@@ -189,7 +197,9 @@ impl<'a> Writer<'a> {
                 let case = cases.iter().find(|case| case.name == *tag).ok_or(Broken::Mismatch)?;
                 self.case(tag, case.ty, payload.as_deref())?;
             }
-            (K::Result { ok, .. }, Val::Result(Ok(payload))) => self.case("ok", *ok, payload.as_deref())?,
+            (K::Result { ok, .. }, Val::Result(Ok(payload))) => {
+                self.case("ok", *ok, payload.as_deref())?
+            }
             (K::Result { err, .. }, Val::Result(Err(payload))) => {
                 self.case("err", *err, payload.as_deref())?;
             }

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
 use aop_core::interface::{Case, Field, Label, TypeDef, TypeId, TypeKind};
 use aop_core::schema::{input_schema, lint, output_schema};
 use aop_core::{Envelope, ErrorCode};
@@ -73,7 +71,8 @@ impl Table {
             },
             Ty::Record(fields) => {
                 let fields = fields.iter().enumerate();
-                let fields = fields.map(|(i, ty)| Field { name: name(i), docs: docs(i), ty: self.add(ty) });
+                let fields =
+                    fields.map(|(i, ty)| Field { name: name(i), docs: docs(i), ty: self.add(ty) });
                 TypeKind::Record(fields.collect())
             }
             Ty::Variant(cases) => {
@@ -103,7 +102,9 @@ fn codec(table: Table, parameters: Vec<(&str, TypeId)>, result: Option<TypeId>) 
     let function = Function {
         interface: None,
         name: "f".to_owned(),
-        parameters: parameters.map(|(name, ty)| Field { name: name.to_owned(), docs: None, ty }).collect(),
+        parameters: parameters
+            .map(|(name, ty)| Field { name: name.to_owned(), docs: None, ty })
+            .collect(),
         result,
         is_async: false,
         docs: None,
@@ -122,8 +123,19 @@ fn schemas(codec: &FunctionCodec) -> (Value, Value) {
 fn plain() -> impl Strategy<Value = TypeKind> {
     use TypeKind as K;
     proptest::sample::select(vec![
-        K::Bool, K::U8, K::U16, K::U32, K::U64, K::S8, K::S16, K::S32, K::S64, K::F32, K::F64,
-        K::Char, K::String,
+        K::Bool,
+        K::U8,
+        K::U16,
+        K::U32,
+        K::U64,
+        K::S8,
+        K::S16,
+        K::S32,
+        K::S64,
+        K::F32,
+        K::F64,
+        K::Char,
+        K::String,
     ])
 }
 
@@ -188,7 +200,9 @@ fn map_value(key: &TypeKind, value: &Ty) -> BoxedStrategy<Val> {
         value: BoxedStrategy<Val>,
     ) -> BoxedStrategy<Val> {
         let pairs = btree_map(key, value, 0..4);
-        pairs.prop_map(move |map| Val::Map(map.into_iter().map(|(k, v)| (wrap(k), v)).collect())).boxed()
+        pairs
+            .prop_map(move |map| Val::Map(map.into_iter().map(|(k, v)| (wrap(k), v)).collect()))
+            .boxed()
     }
     let value = value_of(value);
     match key {
@@ -215,23 +229,32 @@ fn value_of(ty: &Ty) -> BoxedStrategy<Val> {
     match ty {
         Ty::Plain(kind) => plain_value(kind),
         Ty::List(of) => vec(value_of(of), 0..4).prop_map(Val::List).boxed(),
-        Ty::FixedList(of, n) => vec(value_of(of), *n as usize).prop_map(Val::FixedLengthList).boxed(),
+        Ty::FixedList(of, n) => {
+            vec(value_of(of), *n as usize).prop_map(Val::FixedLengthList).boxed()
+        }
         Ty::Map(key, value) => map_value(key, value),
         Ty::Tuple(types) => all(types.iter().cloned()).prop_map(Val::Tuple).boxed(),
-        Ty::Doubled(of, times) => (0..*times)
-            .fold(value_of(of), |half, _| half.prop_map(|half| Val::Tuple(vec![half.clone(), half])).boxed()),
-        Ty::Option(of) => proptest::option::of(value_of(of)).prop_map(|v| Val::Option(v.map(Box::new))).boxed(),
+        Ty::Doubled(of, times) => (0..*times).fold(value_of(of), |half, _| {
+            half.prop_map(|half| Val::Tuple(vec![half.clone(), half])).boxed()
+        }),
+        Ty::Option(of) => {
+            proptest::option::of(value_of(of)).prop_map(|v| Val::Option(v.map(Box::new))).boxed()
+        }
         Ty::Result(ok, err) => prop_oneof![
             payload(ok.as_deref()).prop_map(|value| Val::Result(Ok(value))),
             payload(err.as_deref()).prop_map(|value| Val::Result(Err(value))),
         ]
         .boxed(),
         Ty::Record(fields) => all(fields.iter().cloned())
-            .prop_map(|values| Val::Record(values.into_iter().enumerate().map(|(i, v)| (name(i), v)).collect()))
+            .prop_map(|values| {
+                Val::Record(values.into_iter().enumerate().map(|(i, v)| (name(i), v)).collect())
+            })
             .boxed(),
         Ty::Variant(cases) => {
             let cases = cases.iter().enumerate();
-            let cases = cases.map(|(i, ty)| payload(ty.as_ref()).prop_map(move |v| Val::Variant(name(i), v)).boxed());
+            let cases = cases.map(|(i, ty)| {
+                payload(ty.as_ref()).prop_map(move |v| Val::Variant(name(i), v)).boxed()
+            });
             proptest::strategy::Union::new(cases).boxed()
         }
         Ty::Enum(count) => (0..*count).prop_map(|i| Val::Enum(name(i))).boxed(),
@@ -262,10 +285,31 @@ fn json_of(ty: &Ty, value: &Val) -> String {
 /// What may stand anywhere in a mutated input.
 fn intruder() -> impl Strategy<Value = Value> {
     proptest::sample::select(vec![
-        json!(null), json!(true), json!(0), json!(-1), json!(1.5), json!(5.0), json!(300), json!(70_000),
-        json!(5_000_000_000_u64), json!(-1e300), json!(1e39), json!("x"), json!(""), json!("NaN"), json!("17"),
-        json!("017"), json!([]), json!([null]), json!([1, 2, 3]), json!({}), json!({"tag": "a"}),
-        json!({"tag": "a", "val": 1}), json!({"tag": "ok"}), json!({"some": null}), json!({"x/~": 1}),
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(5.0),
+        json!(300),
+        json!(70_000),
+        json!(5_000_000_000_u64),
+        json!(-1e300),
+        json!(1e39),
+        json!("x"),
+        json!(""),
+        json!("NaN"),
+        json!("17"),
+        json!("017"),
+        json!([]),
+        json!([null]),
+        json!([1, 2, 3]),
+        json!({}),
+        json!({"tag": "a"}),
+        json!({"tag": "a", "val": 1}),
+        json!({"tag": "ok"}),
+        json!({"some": null}),
+        json!({"x/~": 1}),
     ])
 }
 
@@ -413,11 +457,23 @@ fn integers_are_exact() {
     for text in ["18446744073709551615", "\"18446744073709551615\""] {
         assert_eq!(value(&wide, text), Ok(vec![Val::U64(u64::MAX)]), "{text}");
     }
-    for text in ["18446744073709551616", "\"18446744073709551616\"", "9007199254740993.0", "\"01\"", "\"+1\""] {
+    for text in [
+        "18446744073709551616",
+        "\"18446744073709551616\"",
+        "9007199254740993.0",
+        "\"01\"",
+        "\"+1\"",
+    ] {
         assert!(value(&wide, text).is_err(), "{text}");
     }
-    assert_eq!(wide.encode(&[Val::U64((1 << 53) - 1)], LIMIT).unwrap().json.get(), "9007199254740991");
-    assert_eq!(wide.encode(&[Val::U64(1 << 53)], LIMIT).unwrap().json.get(), "\"9007199254740992\"");
+    assert_eq!(
+        wide.encode(&[Val::U64((1 << 53) - 1)], LIMIT).unwrap().json.get(),
+        "9007199254740991"
+    );
+    assert_eq!(
+        wide.encode(&[Val::U64(1 << 53)], LIMIT).unwrap().json.get(),
+        "\"9007199254740992\""
+    );
 }
 
 #[test]
@@ -452,18 +508,30 @@ fn every_violation_is_reported_with_its_pointer() {
     let pointers: Vec<_> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
     assert_eq!(
         pointers,
-        ["/value/a", "/value/not_fuond", "/value/get_URL/val", "/value/a", "/value/not_found", "/x~1y"]
+        [
+            "/value/a",
+            "/value/not_fuond",
+            "/value/get_URL/val",
+            "/value/a",
+            "/value/not_found",
+            "/x~1y"
+        ]
     );
     assert_eq!(found[1].1, "unknown property `not_fuond`; did you mean `not_found`?");
     assert_eq!(found[3].1, "given twice");
     assert_eq!(found[4].1, "required, and missing: expected an array");
-    assert_eq!(violations(&codec, "{}"), one("/value", "required, and missing: expected an object"));
+    assert_eq!(
+        violations(&codec, "{}"),
+        one("/value", "required, and missing: expected an object")
+    );
 }
 
 #[test]
 fn variants_take_their_members_in_any_order() {
-    let codec = identity(&Ty::Variant(vec![None, Some(Ty::Option(Box::new(Ty::Plain(TypeKind::U8))))]));
-    let seven = Val::Variant("not-found".into(), Some(Box::new(Val::Option(Some(Box::new(Val::U8(7)))))));
+    let codec =
+        identity(&Ty::Variant(vec![None, Some(Ty::Option(Box::new(Ty::Plain(TypeKind::U8))))]));
+    let seven =
+        Val::Variant("not-found".into(), Some(Box::new(Val::Option(Some(Box::new(Val::U8(7)))))));
     for text in [r#"{"tag":"not_found","val":7}"#, r#"{"val":7,"tag":"not_found"}"#] {
         assert_eq!(codec.decode(&format!("{{\"value\":{text}}}")), Ok(vec![seven.clone()]));
     }
@@ -485,7 +553,10 @@ fn variants_take_their_members_in_any_order() {
 fn bytes_are_base64() {
     let codec = identity(&Ty::List(Box::new(Ty::Plain(TypeKind::U8))));
     let bytes = Val::List([1, 2, 3, 255].map(Val::U8).to_vec());
-    assert_eq!(codec.encode(std::slice::from_ref(&bytes), LIMIT).unwrap().json.get(), "\"AQID/w==\"");
+    assert_eq!(
+        codec.encode(std::slice::from_ref(&bytes), LIMIT).unwrap().json.get(),
+        "\"AQID/w==\""
+    );
     for text in ["AQID/w==", "AQID/w"] {
         assert_eq!(codec.decode(&format!("{{\"value\":\"{text}\"}}")), Ok(vec![bytes.clone()]));
     }
@@ -499,7 +570,8 @@ fn bytes_are_base64() {
 #[test]
 fn what_is_no_object_of_parameters_is_one_violation() {
     let codec = of(TypeKind::U8);
-    for text in ["", "{", "[]", "null", "7", "{\"value\":1} x", "{\"value\":1,}", "{\"value\":NaN}"] {
+    for text in ["", "{", "[]", "null", "7", "{\"value\":1} x", "{\"value\":1,}", "{\"value\":NaN}"]
+    {
         let found = violations(&codec, text);
         assert_eq!((found.len(), found[0].0.as_str()), (1, ""), "{text}");
         assert!(found[0].1.starts_with("the arguments are not"), "{}", found[0].1);
@@ -519,7 +591,8 @@ fn depth_and_number_of_violations_are_bounded() {
 #[test]
 fn values_that_take_too_much_memory_are_refused() {
     // Three bytes of JSON make a record of a hundred absent options.
-    let wide = Ty::Record((0..100).map(|_| Ty::Option(Box::new(Ty::Plain(TypeKind::Bool)))).collect());
+    let wide =
+        Ty::Record((0..100).map(|_| Ty::Option(Box::new(Ty::Plain(TypeKind::Bool)))).collect());
     let codec = identity(&Ty::List(Box::new(wide)));
     let text = format!("{{\"value\":[{}{{}}]}}", "{},".repeat(100_000));
     let found = violations(&codec, &text);
@@ -553,7 +626,9 @@ fn err(value: Option<Val>) -> [Val; 1] {
 #[test]
 fn results_become_outcomes() {
     let codec = fallible(Some(Ty::Plain(TypeKind::String)), Some(Ty::Plain(TypeKind::String)));
-    let output = codec.encode(&[Val::Result(Ok(Some(Box::new(Val::String("hi \"you\"".into())))))], LIMIT).unwrap();
+    let output = codec
+        .encode(&[Val::Result(Ok(Some(Box::new(Val::String("hi \"you\"".into())))))], LIMIT)
+        .unwrap();
     assert_eq!((output.json.get(), output.is_text), (r#""hi \"you\"""#, true));
     let failure = codec.encode(&err(Some(Val::String("no such city".into()))), LIMIT).unwrap_err();
     assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::GuestError, "no such city"));
@@ -565,14 +640,16 @@ fn results_become_outcomes() {
 
     let typed = fallible(None, Some(Ty::Variant(vec![None, Some(Ty::Plain(TypeKind::String))])));
     let payload = Some(Box::new(Val::String("Atlantis".into())));
-    let failure = typed.encode(&err(Some(Val::Variant("not-found".into(), payload))), LIMIT).unwrap_err();
+    let failure =
+        typed.encode(&err(Some(Val::Variant("not-found".into(), payload))), LIMIT).unwrap_err();
     assert_eq!(failure.message, "not_found: Atlantis");
     assert_eq!(failure.details.unwrap().get(), r#"{"tag":"not_found","val":"Atlantis"}"#);
 
     let numeric = fallible(None, Some(Ty::Plain(TypeKind::U8)));
     assert_eq!(numeric.encode(&err(Some(Val::U8(7))), LIMIT).unwrap_err().message, "7");
     let (_, output) = schemas(&typed);
-    let envelope = json!({"success": false, "error": "x", "code": "guest_error", "details": {"tag": "a"}});
+    let envelope =
+        json!({"success": false, "error": "x", "code": "guest_error", "details": {"tag": "a"}});
     assert!(jsonschema::validator_for(&output).unwrap().is_valid(&envelope));
 }
 

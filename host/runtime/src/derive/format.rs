@@ -16,7 +16,9 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), DeriveError> {
         Some(rest) if rest.starts_with(MODULE_VERSION) => {
             "this is a core WebAssembly module, not a component: run `wasm-tools component new MODULE.wasm -o AGENT.wasm` on it (with `--adapt wasi_snapshot_preview1.reactor.wasm` if it uses WASI), or compile it for the target wasm32-wasip2"
         }
-        Some(rest) if rest.len() < 4 => "the file ends within the WebAssembly header: build or copy it again",
+        Some(rest) if rest.len() < 4 => {
+            "the file ends within the WebAssembly header: build or copy it again"
+        }
         Some(_) => {
             "this WebAssembly component has a binary format version that is not supported: build it again with a current toolchain"
         }

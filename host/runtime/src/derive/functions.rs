@@ -15,8 +15,7 @@ use super::signature;
 use super::types::{Obstacle, Types, checked};
 
 /// Interfaces of ours that become MCP features of their own instead of tools.
-const FEATURES: [&str; 3] =
-    ["aop:agent/resources", "aop:agent/prompts", "aop:agent/completion"];
+const FEATURES: [&str; 3] = ["aop:agent/resources", "aop:agent/prompts", "aop:agent/completion"];
 
 pub(super) fn derive(scan: &Scan<'_>, docs: &Docs) -> Result<Interface, DeriveError> {
     reject_package(scan)?;
@@ -61,15 +60,13 @@ pub(super) fn derive(scan: &Scan<'_>, docs: &Docs) -> Result<Interface, DeriveEr
 /// `wasm-tools component wit --wasm` writes files that are components by form only.
 fn reject_package(scan: &Scan<'_>) -> Result<(), DeriveError> {
     let is_definition = |name: &&str| {
-        scan.export(name).is_some_and(|item| {
-            let created = match item.ty {
-                ComponentEntityType::Type { created, .. } => created,
-                _ => return false,
-            };
-            matches!(created, ComponentAnyTypeId::Component(_))
-        })
+        let created = scan.export(name).map(|item| match item.ty {
+            ComponentEntityType::Type { created, .. } => Some(created),
+            _ => None,
+        });
+        matches!(created, Some(Some(ComponentAnyTypeId::Component(_))))
     };
-    if !scan.exports.is_empty() && scan.exports.iter().all(|name| is_definition(&name)) {
+    if !scan.exports.is_empty() && scan.exports.iter().all(is_definition) {
         return Err(DeriveError::NotAComponent(
             "this is a WIT package in binary form, which only describes a component: load the .wasm that was built from it".to_owned(),
         ));
@@ -77,19 +74,16 @@ fn reject_package(scan: &Scan<'_>) -> Result<(), DeriveError> {
     Ok(())
 }
 
-/// WASI's own exports, our features, and what a language runtime leaks.
+/// WASI's own exports, our features, and what Python's runtime leaks.
 fn is_skipped(scan: &Scan<'_>, export: &str) -> bool {
     let name = export.split_once('@').map_or(export, |(name, _)| name);
-    let leaked = export == "exports" && made_by(scan, &["componentize-py"]);
+    let leaked = export == "exports" && made_by(scan, "componentize_py");
     export.starts_with("wasi:") || FEATURES.contains(&name) || leaked
 }
 
-fn made_by(scan: &Scan<'_>, tools: &[&str]) -> bool {
-    let is_one = |producer: &String| {
-        let producer = producer.to_ascii_lowercase();
-        tools.iter().any(|tool| producer.contains(tool))
-    };
-    scan.producers.iter().any(is_one)
+/// Whether a tool is among the producers, however its name is hyphenated.
+fn made_by(scan: &Scan<'_>, tool: &str) -> bool {
+    scan.producers.iter().any(|producer| producer.replace('-', "_").contains(tool))
 }
 
 struct Derivation<'a> {
@@ -107,9 +101,8 @@ impl Derivation<'_> {
         if let Some(is_exported) = self.docs.world_exports(interface, name) {
             return is_exported;
         }
-        let is_leaked = interface.is_none()
-            && name == "init"
-            && made_by(self.scan, &["quickjs", "qjs"]);
+        let is_leaked =
+            interface.is_none() && name == "init" && made_by(self.scan, "componentize_qjs");
         !is_leaked
     }
 
@@ -160,7 +153,8 @@ impl Derivation<'_> {
         let mut parameters = Vec::with_capacity(ty.params.len());
         for (parameter, ty) in &ty.params {
             let parameter = checked(parameter.as_str())?;
-            let ty = self.types.value(*ty).map_err(|o| at(o, &format!("parameter `{parameter}`")))?;
+            let ty =
+                self.types.value(*ty).map_err(|o| at(o, &format!("parameter `{parameter}`")))?;
             parameters.push(Field { name: parameter, docs: None, ty });
         }
         let result = ty.result.map(|ty| self.types.result(ty).map_err(|o| at(o, "its result")));

@@ -40,7 +40,7 @@ pub(super) const METADATA_MAX_BYTES: usize = 4 << 10;
 /// Bytes of a function's signature; deeper parts of a longer one are left out.
 pub(super) const SIGNATURE_MAX_BYTES: usize = 1 << 10;
 
-/// Names of tools that built a component.
+/// Names of tools that built a component and of libraries in it. Python's runtime has about 15.
 pub(super) const PRODUCERS_MAX: usize = 100;
 
 /// Cuts text to `bytes`, at a character.

@@ -27,8 +27,10 @@ pub(crate) enum DeriveError {
     /// The bytes are something else.
     #[error("{0}")]
     NotAComponent(String),
-    /// The bytes are cut off or damaged.
-    #[error("the component is cut off or damaged ({0}): build or copy it again")]
+    /// The bytes are cut off, damaged, or break a rule of the format.
+    #[error(
+        "the component is not valid ({0}): if it is cut off or damaged, build or copy it again"
+    )]
     Malformed(String),
     /// The component is bigger than any honest one.
     #[error("the component has more than {limit} {what}: split it into several agents")]

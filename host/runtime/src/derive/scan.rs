@@ -5,15 +5,16 @@
 use aop_core::interface::Metadata;
 use wasm_metadata::{ComponentNames, Producers};
 use wasmparser::component_types::{ComponentEntityType, ComponentItem};
-use wasmparser::{
-    CustomSectionReader, KnownCustom, Parser, Payload, ValidPayload, Validator, WasmFeatures,
-};
 use wasmparser::types::Types;
+use wasmparser::{
+    CustomSectionReader, ExportSectionReader, KnownCustom, Parser, Payload, ValidPayload,
+    Validator, WasmFeatures,
+};
 
 use super::DeriveError;
 use super::limits::{
-    DOCS_SECTIONS_MAX_BYTES, IMPORTS_MAX, INTERFACE_NAME_MAX_BYTES, METADATA_MAX_BYTES,
-    PRODUCERS_MAX, cut,
+    DOCS_SECTIONS_MAX_BYTES, IDENTIFIER_MAX_BYTES, IMPORTS_MAX, INTERFACE_NAME_MAX_BYTES,
+    METADATA_MAX_BYTES, PRODUCERS_MAX, cut,
 };
 
 /// What a component says of itself.
@@ -28,7 +29,8 @@ pub(super) struct Scan<'a> {
     pub(super) wit: Vec<&'a str>,
     /// The `package-docs` sections, at any depth.
     pub(super) package_docs: Vec<&'a [u8]>,
-    /// The tools that built it or a part of it.
+    /// The tools that built it or a part of it, and the libraries that were linked into it. Language
+    /// runtimes leave no trace in the producers sections, but their libraries do.
     pub(super) producers: Vec<String>,
     /// Its metadata, without the docs of its world.
     pub(super) metadata: Metadata,
@@ -62,6 +64,7 @@ impl<'a> Scan<'a> {
                         found.exports.push(export.map_err(malformed)?.name.name);
                     }
                 }
+                Payload::ExportSection(section) => found.libraries(section).map_err(malformed)?,
                 Payload::CustomSection(section) => found.custom(&section, depth == 1),
                 _ => {}
             }
@@ -161,13 +164,27 @@ impl<'a> Sections<'a> {
         *slot = text.map(|text| cut(text, METADATA_MAX_BYTES));
     }
 
+    /// The linker of shared libraries exports a `<library>:memory_base` for each.
+    fn libraries(&mut self, section: ExportSectionReader<'a>) -> wasmparser::Result<()> {
+        for export in section {
+            if let Some(library) = export?.name.strip_suffix(":memory_base") {
+                self.produced_by(library);
+            }
+        }
+        Ok(())
+    }
+
+    fn produced_by(&mut self, tool: &str) {
+        if self.producers.len() < PRODUCERS_MAX {
+            self.producers.push(cut(tool, IDENTIFIER_MAX_BYTES));
+        }
+    }
+
     fn producers(&mut self, data: &[u8], offset: usize) {
         let Ok(producers) = Producers::from_bytes(data, offset) else { return };
         for (_, field) in producers.iter() {
-            for (name, version) in field.iter() {
-                if self.producers.len() < PRODUCERS_MAX {
-                    self.producers.push(cut(&format!("{name} {version}"), METADATA_MAX_BYTES));
-                }
+            for (name, _) in field.iter() {
+                self.produced_by(name);
             }
         }
     }

@@ -226,9 +226,7 @@ impl<'a> Types<'a> {
             | TypeKind::Stream(of) => depth(of),
             TypeKind::Map(key, value) => depth(key).max(depth(value)),
             TypeKind::Tuple(types) => types.iter().map(depth).max().unwrap_or(0),
-            TypeKind::Result { ok, err } => {
-                ok.iter().chain(err).map(depth).max().unwrap_or(0)
-            }
+            TypeKind::Result { ok, err } => ok.iter().chain(err).map(depth).max().unwrap_or(0),
             TypeKind::Record(fields) => fields.iter().map(|f| depth(&f.ty)).max().unwrap_or(0),
             TypeKind::Variant(cases) => {
                 cases.iter().filter_map(|case| case.ty.as_ref()).map(depth).max().unwrap_or(0)
@@ -275,9 +273,7 @@ fn label_list<'l>(
     labels: impl Iterator<Item = &'l str>,
     docs: Option<&TypeDocs>,
 ) -> Result<Vec<Label>, Obstacle> {
-    labels
-        .map(|label| member(label, docs).map(|(name, docs)| Label { name, docs }))
-        .collect()
+    labels.map(|label| member(label, docs).map(|(name, docs)| Label { name, docs })).collect()
 }
 
 /// Strings and primitives. The engine reads streams and futures by static types, so these are what
@@ -286,8 +282,19 @@ fn is_plain(kind: &TypeKind) -> bool {
     use TypeKind as K;
     matches!(
         kind,
-        K::Bool | K::U8 | K::U16 | K::U32 | K::U64 | K::S8 | K::S16 | K::S32 | K::S64
-            | K::F32 | K::F64 | K::Char | K::String
+        K::Bool
+            | K::U8
+            | K::U16
+            | K::U32
+            | K::U64
+            | K::S8
+            | K::S16
+            | K::S32
+            | K::S64
+            | K::F32
+            | K::F64
+            | K::Char
+            | K::String
     )
 }
 

@@ -25,7 +25,10 @@ async fn lines_come_without_their_ends_and_blanks() {
 
 #[tokio::test]
 async fn a_line_may_have_exactly_its_length() {
-    assert_eq!(all(b"12345\n123456\n12\n", 5).await, [message("12345"), Line::TooLong, message("12"), Line::End]);
+    assert_eq!(
+        all(b"12345\n123456\n12\n", 5).await,
+        [message("12345"), Line::TooLong, message("12"), Line::End]
+    );
 }
 
 #[tokio::test]

@@ -11,10 +11,7 @@ use super::{Context, Path};
 /// Whether JSON text spells a WIT identifier.
 pub(super) fn spells(text: &str, wit: &str) -> bool {
     text.len() == wit.len()
-        && text
-            .bytes()
-            .zip(wit.bytes())
-            .all(|(t, w)| t == if w == b'-' { b'_' } else { w })
+        && text.bytes().zip(wit.bytes()).all(|(t, w)| t == if w == b'-' { b'_' } else { w })
 }
 
 /// Finds a property among known names without allocating; the next one in order is tried first.
@@ -150,4 +147,3 @@ impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> Visitor<'de> for NameSeed<'_, F> 
         self.unfit(|| "an object".to_owned())
     }
 }
-

@@ -117,13 +117,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
             K::Variant(cases) => {
                 let name_of = |index: usize| cases.get(index).map(|case| case.name.as_str());
                 let found = self.case(&name_of, |index| cases[index].ty, map)?;
-                let variant = |(index, value): (usize, _)| Val::Variant(cases[index].name.clone(), value);
+                let variant =
+                    |(index, value): (usize, _)| Val::Variant(cases[index].name.clone(), value);
                 Ok(found.map_or(UNFIT, variant))
             }
             K::Result { ok, err } => {
                 let name_of = |index: usize| ["ok", "err"].get(index).copied();
-                let found = self.case(&name_of, |index| if index == 0 { *ok } else { *err }, map)?;
-                let result = |(index, value)| Val::Result(if index == 0 { Ok(value) } else { Err(value) });
+                let found =
+                    self.case(&name_of, |index| if index == 0 { *ok } else { *err }, map)?;
+                let result =
+                    |(index, value)| Val::Result(if index == 0 { Ok(value) } else { Err(value) });
                 Ok(found.map_or(UNFIT, result))
             }
             _ => {
@@ -211,4 +214,3 @@ impl<'de> Visitor<'de> for PairSeed<'_> {
         Ok((values.next().unwrap_or(UNFIT), values.next().unwrap_or(UNFIT)))
     }
 }
-

@@ -1,7 +1,7 @@
 //! What a type takes, in words, and the strings that stand for numbers.
 
-use aop_core::interface::TypeKind;
 use aop_core::interface::TypeId;
+use aop_core::interface::TypeKind;
 use aop_core::schema::identifier;
 
 use super::Context;
@@ -80,7 +80,8 @@ pub(super) fn expected(context: &Context<'_>, id: TypeId) -> String {
 
 pub(super) fn listed<'n>(name_of: &impl Fn(usize) -> Option<&'n str>) -> String {
     let names = (0..LISTED_MAX).map_while(name_of);
-    let mut text = names.map(|name| format!("\"{}\"", identifier(name))).collect::<Vec<_>>().join(", ");
+    let mut text =
+        names.map(|name| format!("\"{}\"", identifier(name))).collect::<Vec<_>>().join(", ");
     if name_of(LISTED_MAX).is_some() {
         text.push_str(", …");
     }

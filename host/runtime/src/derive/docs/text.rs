@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use wit_parser::{
-    InterfaceId, TypeDef, TypeDefKind, TypeId, UnresolvedPackage, UnresolvedPackageGroup,
-    WorldId, WorldItem, WorldKey, Type,
+    InterfaceId, Type, TypeDef, TypeDefKind, TypeId, UnresolvedPackage, UnresolvedPackageGroup,
+    WorldId, WorldItem, WorldKey,
 };
 
 use super::super::scan::Scan;

@@ -1,0 +1,364 @@
+//! The command line, as clap sees it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aop_core::settings::{parse_size, parse_time};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::environment;
+use crate::exit::EXIT_CODES;
+
+/// Where a host listens when nobody says otherwise.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8000";
+
+/// A host for WebAssembly agents: their functions become MCP tools, each call in its own sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "aop", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Serve(ServeArgs),
+    Demo(DemoArgs),
+    Inspect(InspectArgs),
+    Run(RunArgs),
+    Tools(ToolsArgs),
+    Call(CallArgs),
+    /// List, show and change the agents of a running host.
+    #[command(subcommand)]
+    Agent(AgentCommand),
+    /// Check the host's configuration, or print everything it can say.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    McpConfig(McpConfigArgs),
+    Bench(BenchArgs),
+    Completions(CompletionsArgs),
+    /// Compile one component under limits: what `serve` starts for each.
+    #[command(hide = true)]
+    CompileWorker {
+        /// The request as JSON.
+        request: String,
+    },
+}
+
+/// Serve the agents of some directories over MCP.
+///
+/// Every NAME.wasm becomes the agent NAME; NAME.toml beside it holds its settings. Adding, replacing
+/// and removing files takes effect at once. The listening address is printed on stdout, logs go to
+/// stderr. SIGTERM finishes the running calls and exits; SIGHUP reloads the configuration.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop serve --agents ./agents
+  aop serve --agents ./agents --listen 127.0.0.1:0
+  aop serve --agents ./agents --stdio
+  aop serve --config aop.toml --log-format json")]
+pub(crate) struct ServeArgs {
+    /// A directory of components; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(crate) agents: Vec<PathBuf>,
+    /// Where to listen; port 0 picks a free one [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<String>,
+    /// The configuration file [default: aop.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where agents, revisions and compiled code are kept [default: the platform's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Speak MCP on stdin and stdout instead of listening
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) stdio: bool,
+    /// How logs look [default: human on a terminal, json otherwise]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// What is logged, such as `debug` or `info,aop_mcp=trace` [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// The name that clients see [default: aop]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) server_name: Option<String>,
+    /// Listen beyond this machine although nobody has to authenticate
+    #[arg(long)]
+    pub(crate) allow_unauthenticated: bool,
+}
+
+/// Build the example agents and serve them: everything to try AOP in one command.
+///
+/// Needs a checkout of the repository and the Rust toolchain, nothing else.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop demo
+  aop demo --listen 127.0.0.1:9000")]
+pub(crate) struct DemoArgs {
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Show what a component would offer as an agent: its tools, and the imports it needs.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop inspect textkit.wasm
+  aop inspect textkit.wasm --json | jq '.tools[].name'")]
+pub(crate) struct InspectArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+/// Call one tool of a component, without a server.
+///
+/// The settings beside the component apply, as they would in `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop run textkit.wasm summarize '{\"text\": \"…\", \"sentences\": 2}'
+  aop run textkit.wasm textkit_summarize @arguments.json --json
+  echo '{\"text\": \"…\"}' | aop run textkit.wasm summarize - --timeout 5s")]
+pub(crate) struct RunArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub(crate) file: PathBuf,
+    /// The tool's name, or the function's
+    pub(crate) tool: String,
+    /// The arguments as a JSON object; `-` reads stdin, `@FILE` a file
+    #[arg(value_name = "JSON", default_value = "{}", hide_default_value = true)]
+    pub(crate) arguments: String,
+    /// How long the call may take
+    #[arg(long, value_name = "DURATION", value_parser = parse_time)]
+    pub(crate) timeout: Option<Duration>,
+    /// How much memory the agent may have
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Print exactly the result envelope
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) local: LocalArgs,
+}
+
+/// What `inspect` and `run` share.
+#[derive(Debug, Args)]
+pub(crate) struct LocalArgs {
+    /// The agent's settings [default: FILE.toml, if there is one]
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) settings: Option<PathBuf>,
+    /// Where compiled code is kept [default: the platform's data directory]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// The host that client commands talk to.
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// The host, or its MCP endpoint
+    #[arg(long, value_name = "URL", env = environment::URL, default_value = DEFAULT_URL)]
+    pub(crate) url: String,
+}
+
+/// List the tools of a running host.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop tools
+  aop tools --url http://127.0.0.1:9000 --json")]
+pub(crate) struct ToolsArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Call a tool of a running host.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop call textkit_summarize text='A long text.' sentences=2
+  aop call textkit_summarize '{\"text\": \"A long text.\"}' --json
+  aop call textkit_summarize @arguments.json --url http://127.0.0.1:9000")]
+pub(crate) struct CallArgs {
+    /// The tool's name
+    pub(crate) tool: String,
+    /// A JSON object (`-` reads stdin, `@FILE` a file), or `key=value` for each argument
+    #[arg(value_name = "JSON | KEY=VALUE")]
+    pub(crate) arguments: Vec<String>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print exactly the result envelope
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// List every agent with its state, also those that failed to load
+    #[command(after_help = "Example:\n  aop agent list --json | jq '.agents[] | select(.state == \"ERROR\")'")]
+    List(AgentListArgs),
+    /// Show one agent: tools, revisions, figures, and why it failed to load
+    #[command(after_help = "Example:\n  aop agent show textkit")]
+    Show(AgentNameArgs),
+    /// Load a component as a new agent, or as a new revision of one
+    #[command(after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml")]
+    Load(AgentLoadArgs),
+    /// Remove an agent that was loaded through the API
+    #[command(after_help = "Example:\n  aop agent unload textkit")]
+    Unload(AgentNameArgs),
+    /// Go back to the revision before the one that serves
+    #[command(after_help = "Example:\n  aop agent rollback textkit")]
+    Rollback(AgentNameArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentListArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentNameArgs {
+    /// The agent
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentLoadArgs {
+    /// The component
+    #[arg(value_name = "FILE.wasm")]
+    pub(crate) file: PathBuf,
+    /// The agent's name [default: from the file's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The agent's settings [default: FILE.toml, if there is one]
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) settings: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Report every mistake in the configuration and in the settings of the agents
+    #[command(after_help = "Examples:\n  aop config check\n  aop config check --config /etc/aop/aop.toml")]
+    Check {
+        /// The configuration file [default: aop.toml, if there is one]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print every key with its default, bounds and meaning, as Markdown
+    #[command(after_help = "Example:\n  aop config reference > docs/configuration.md")]
+    Reference,
+}
+
+/// Print the configuration with which an MCP client connects to this host.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop mcp-config claude > .mcp.json
+  aop mcp-config vscode --url http://127.0.0.1:9000 > .vscode/mcp.json
+  aop mcp-config cursor --stdio --agents ./agents")]
+pub(crate) struct McpConfigArgs {
+    /// The client
+    pub(crate) client: McpClient,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Let the client start the host itself, over stdin and stdout
+    #[arg(long)]
+    pub(crate) stdio: bool,
+    /// With --stdio: a directory of components; may be given several times
+    #[arg(long, value_name = "DIR", requires = "stdio")]
+    pub(crate) agents: Vec<PathBuf>,
+}
+
+/// MCP clients whose configuration is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpClient {
+    /// Claude Code (.mcp.json), and with --stdio also Claude Desktop
+    Claude,
+    /// Cursor (.cursor/mcp.json)
+    Cursor,
+    /// Visual Studio Code (.vscode/mcp.json)
+    Vscode,
+}
+
+/// Measure a tool of a running host: a closed loop over kept-alive connections.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop bench http://127.0.0.1:8000 echo '{\"text\": \"hi\"}' -c 16 -n 100000
+  aop bench http://127.0.0.1:8000 echo '{\"text\": \"hi\"}' --protocol 2025-11-25 --json
+  aop bench http://127.0.0.1:9000/echo echo '{\"text\": \"hi\"}' --plain")]
+pub(crate) struct BenchArgs {
+    /// The host, or its MCP endpoint
+    pub(crate) url: String,
+    /// The tool's name
+    pub(crate) tool: String,
+    /// The arguments as a JSON object
+    #[arg(value_name = "JSON", default_value = "{}", hide_default_value = true)]
+    pub(crate) arguments: String,
+    /// Connections, each with one call at a time
+    #[arg(short, long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) concurrency: u32,
+    /// Calls in total
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) calls: u64,
+    /// Calls per connection before the clock starts
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) warm_up: u32,
+    /// The protocol revision
+    #[arg(long, value_name = "REVISION", default_value = "2026-07-28", conflicts_with = "plain")]
+    pub(crate) protocol: BenchProtocol,
+    /// Post only the arguments to exactly this URL, for a baseline without MCP
+    #[arg(long)]
+    pub(crate) plain: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Protocol revisions that `bench` speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchProtocol {
+    /// Without sessions
+    #[value(name = "2026-07-28")]
+    Stateless,
+    /// One session for each connection
+    #[value(name = "2025-11-25")]
+    Sessions,
+}
+
+/// Print a completion script for a shell.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop completions bash > ~/.local/share/bash-completion/completions/aop
+  aop completions zsh > ~/.zfunc/_aop
+  aop completions fish > ~/.config/fish/completions/aop.fish")]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

@@ -1,0 +1,85 @@
+//! A client of a running host: MCP 2026-07-28 without sessions, and the admin API.
+//!
+//! It is written by hand because all it needs is one JSON-RPC POST; only `mcp` knows rmcp.
+
+mod admin;
+mod mcp;
+mod url;
+
+pub(crate) use mcp::{ACCEPT, Params, REVISION, Request, ToolEntry};
+pub(crate) use url::Endpoint;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::Response;
+
+use crate::exit::{CommandError, usage};
+
+/// How long a host may take to accept a connection. Calls themselves take as long as their tools may.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest answer that is read: a result of the largest allowed size, once as text and once as
+/// structured content, with room for escapes.
+const ANSWER_MAX_BYTES: usize = 1 << 30;
+
+/// How often a host that is loading is asked whether it is done: no person notices it.
+const READY_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection to one host.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    endpoint: Endpoint,
+}
+
+impl Client {
+    /// A client of the host at `url`.
+    pub(crate) fn new(url: &str) -> Result<Self, CommandError> {
+        let endpoint = Endpoint::parse(url).map_err(usage)?;
+        // An error means that somebody installed one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
+        if endpoint.is_loopback() {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().context("cannot set up an HTTP client")?;
+        Ok(Self { http, endpoint })
+    }
+
+    /// Waits until the host has loaded its agents.
+    pub(crate) async fn wait_until_ready(&self) -> Result<(), CommandError> {
+        let url = self.endpoint.base.join("readyz").context("the host's URL is malformed")?;
+        while !self.send(self.http.get(url.clone())).await?.status().is_success() {
+            tokio::time::sleep(READY_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
+        request.send().await.map_err(|error| {
+            if error.is_connect() {
+                anyhow::anyhow!(
+                    "cannot reach {}: is the host running? Start it with `aop serve`, or name another with --url",
+                    self.endpoint.base
+                )
+            } else {
+                anyhow::Error::new(error.without_url()).context(format!("no answer from {}", self.endpoint.base))
+            }
+        })
+    }
+}
+
+const USER_AGENT: &str = concat!("aop/", env!("CARGO_PKG_VERSION"));
+
+/// Reads an answer of bounded size.
+async fn body(mut response: Response) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
+        anyhow::ensure!(
+            bytes.len() + chunk.len() <= ANSWER_MAX_BYTES,
+            "the answer is larger than {} MiB",
+            ANSWER_MAX_BYTES >> 20
+        );
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).context("the answer is not UTF-8")
+}

@@ -1,0 +1,13 @@
+//! The subcommands, one file each.
+
+pub(crate) mod agent;
+pub(crate) mod bench;
+pub(crate) mod call;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod inspect;
+pub(crate) mod mcp_config;
+pub(crate) mod run;
+pub(crate) mod serve;
+pub(crate) mod tools;

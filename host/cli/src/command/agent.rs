@@ -1,0 +1,164 @@
+//! `aop agent list|show|load|unload|rollback`
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings};
+use serde_json::{Map, Value};
+
+use crate::args::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
+use crate::client::Client;
+use crate::exit::{CommandError, CommandResult, usage};
+use crate::{local, output};
+
+pub(crate) async fn run(command: &AgentCommand) -> CommandResult {
+    match command {
+        AgentCommand::List(args) => list(args).await,
+        AgentCommand::Show(args) => show(args).await,
+        AgentCommand::Load(args) => load(args).await,
+        AgentCommand::Unload(args) => unload(args).await,
+        AgentCommand::Rollback(args) => roll_back(args).await,
+    }
+}
+
+async fn list(args: &AgentListArgs) -> CommandResult {
+    let agents = Client::new(&args.host.url)?.agents().await?;
+    if args.json {
+        return output::json(&agents);
+    }
+    output::line(agents_table(&agents.agents))?;
+    for agent in &agents.agents {
+        if let Some(error) = &agent.error {
+            output::note(format_args!("{}: {}", agent.name, output::printable(error)));
+        }
+    }
+    Ok(())
+}
+
+fn agents_table(agents: &[AgentStatus]) -> String {
+    output::table(
+        ["AGENT", "STATE", "REVISION", "TOOLS", "RUNNING", "SOURCE"],
+        agents.iter().map(|agent| {
+            [
+                agent.name.to_string(),
+                agent.state.as_str().to_owned(),
+                agent.revision.map_or_else(|| "-".to_owned(), |number| number.to_string()),
+                agent.tools.len().to_string(),
+                format!("{}/{}", agent.in_flight, agent.concurrency),
+                source(agent),
+            ]
+        }),
+    )
+}
+
+fn source(agent: &AgentStatus) -> String {
+    let mut text = match &agent.origin {
+        Origin::File { path } => path.display().to_string(),
+        Origin::Api => "API".to_owned(),
+    };
+    if agent.pinned {
+        text.push_str(" (pinned)");
+    }
+    text
+}
+
+async fn show(args: &AgentNameArgs) -> CommandResult {
+    let details = Client::new(&args.host.url)?.agent(&args.name).await?;
+    if args.json {
+        return output::json(&details);
+    }
+    output::line(facts(&details.agent))?;
+    output::line(format_args!("\n{}", revisions_table(&details.revisions)))?;
+    output::line(format_args!("\n{}", figures_table(&details.stats)))?;
+    Ok(())
+}
+
+fn facts(agent: &AgentStatus) -> String {
+    let mut lines = vec![
+        ("agent", agent.name.to_string()),
+        ("id", agent.id.map_or_else(|| "-".to_owned(), |id| id.to_string())),
+        ("state", agent.state.as_str().to_owned()),
+        ("source", source(agent)),
+        ("digest", agent.digest.map_or_else(|| "-".to_owned(), |digest| digest.to_string())),
+        ("description", agent.description.clone()),
+        ("running", format!("{} of at most {}", agent.in_flight, agent.concurrency)),
+    ];
+    lines.extend(agent.error.iter().map(|error| ("error", error.clone())));
+    lines.extend(agent.warnings.iter().map(|warning| ("warning", warning.clone())));
+    lines.extend(agent.tools.iter().map(|tool| ("tool", tool.to_string())));
+    lines.extend(
+        agent.refused.iter().map(|refusal| ("refused", format!("{}: {}", refusal.function, refusal.reason))),
+    );
+    let line = |(name, value): (&str, String)| format!("{name:<12} {}", output::printable(&value));
+    lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn revisions_table(revisions: &[RevisionStatus]) -> String {
+    output::table(
+        ["REVISION", "DIGEST", "SERVING"],
+        revisions.iter().map(|revision| {
+            let serving = if revision.serving { "yes" } else { "" };
+            [revision.number.to_string(), revision.digest.to_string(), serving.to_owned()]
+        }),
+    )
+}
+
+fn figures_table(stats: &Map<String, Value>) -> String {
+    let show = |value: &Value| match value {
+        Value::Null => "-".to_owned(),
+        Value::Number(number) => match number.as_f64() {
+            Some(number) if number.fract() != 0.0 => format!("{number:.3}"),
+            _ => number.to_string(),
+        },
+        other => other.to_string(),
+    };
+    output::table(["FIGURE", "SINCE THE START"], stats.iter().map(|(name, value)| [name.clone(), show(value)]))
+}
+
+async fn load(args: &AgentLoadArgs) -> CommandResult {
+    let name = match &args.name {
+        Some(name) => AgentName::new(name).map_err(usage)?,
+        None => local::agent_name(&args.file)?,
+    };
+    let component = std::fs::read(&args.file)
+        .with_context(|| format!("cannot read {}", args.file.display()))
+        .map_err(usage)?;
+    let settings = local::settings_text(&args.file, args.settings.as_deref())?;
+    if let Some((path, text)) = &settings {
+        check(path, text)?;
+    }
+    let client = Client::new(&args.host.url)?;
+    let agent = client.load_agent(&name, component, settings.map(|(_, text)| text)).await?;
+    if args.json {
+        return output::json(&agent);
+    }
+    output::line(agents_table(std::slice::from_ref(&agent)))?;
+    for warning in &agent.warnings {
+        output::note(format_args!("warning: {}", output::printable(warning)));
+    }
+    Ok(())
+}
+
+fn check(path: &Path, text: &str) -> Result<(), CommandError> {
+    Settings::from_toml(text).map(|_| ()).map_err(|mistakes| local::mistaken(path, &mistakes))
+}
+
+async fn unload(args: &AgentNameArgs) -> CommandResult {
+    Client::new(&args.host.url)?.unload_agent(&args.name).await?;
+    if args.json { output::json(&serde_json::json!({ "unloaded": args.name })) } else {
+        output::line(format_args!("unloaded {}", args.name))?;
+        Ok(())
+    }
+}
+
+async fn roll_back(args: &AgentNameArgs) -> CommandResult {
+    let agent = Client::new(&args.host.url)?.roll_back_agent(&args.name).await?;
+    if args.json {
+        return output::json(&agent);
+    }
+    output::line(agents_table(std::slice::from_ref(&agent)))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! `aop config check|reference`
+
+use std::path::Path;
+
+use aop_core::Settings;
+use aop_core::settings::keys::Row;
+use aop_core::settings::agent_reference;
+
+use crate::args::ConfigCommand;
+use crate::config::{self, Config, File, Flags};
+use crate::exit::{CommandError, CommandResult, misuse};
+use crate::{arguments, output};
+
+pub(crate) fn run(command: &ConfigCommand) -> CommandResult {
+    match command {
+        ConfigCommand::Check { config } => check(config.as_deref()),
+        ConfigCommand::Reference => Ok(output::line(reference())?),
+    }
+}
+
+fn check(named: Option<&Path>) -> CommandResult {
+    let file = File::find(named)?;
+    let config = Config::load(file.as_ref(), &Flags::default())?;
+    match &file {
+        Some(file) => output::line(format_args!("{}: no mistakes", file.path.display()))?,
+        None => output::line("no aop.toml here: defaults and environment only, no mistakes")?,
+    }
+    let said = Config::default().differences(&config);
+    if !said.is_empty() {
+        output::line(format_args!("\n{}", output::table(["KEY", "VALUE"], said.into_iter().map(|(k, v)| [k, v]))))?;
+    }
+    check_agents(&config)
+}
+
+/// The settings of every agent in the configured directories.
+fn check_agents(config: &Config) -> CommandResult {
+    let (mut checked, mut mistakes) = (0, Vec::new());
+    for directory in &config.agents {
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                output::note(format_args!("warning: cannot read {}: {error}", directory.display()));
+                continue;
+            }
+        };
+        let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths.iter().filter(|path| is_settings(path)) {
+            checked += 1;
+            mistakes.extend(mistakes_in(path)?);
+        }
+    }
+    if mistakes.is_empty() {
+        if checked > 0 {
+            output::line(format_args!("settings of {checked} agents: no mistakes"))?;
+        }
+        return Ok(());
+    }
+    Err(misuse(format!("the settings of agents have mistakes:\n  {}", mistakes.join("\n  "))))
+}
+
+/// Other TOML files may lie there too; settings have a component beside them.
+fn is_settings(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "toml") && path.with_extension("wasm").is_file()
+}
+
+fn mistakes_in(path: &Path) -> Result<Vec<String>, CommandError> {
+    let text = arguments::read_file(path)?;
+    let mistakes = Settings::from_toml(&text).err().unwrap_or_default();
+    Ok(mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect())
+}
+
+/// Everything that can be configured, as a page of Markdown.
+fn reference() -> String {
+    let mut page = String::from(
+        "# Configuration\n\n\
+         This page is generated from the code by `aop config reference`.\n\n\
+         Durations and sizes have units: `\"30s\"`, `\"250ms\"`, `\"64MiB\"`. Unknown keys and values out of bounds\n\
+         are mistakes; all of them are reported at once, with their lines.\n\n\
+         ## The host: `aop.toml`\n\n\
+         Flags win over environment variables, which win over the file (`--config`, `AOP_CONFIG`, or `aop.toml` in\n\
+         the current directory), which wins over the defaults. Lists in variables are separated by commas.\n\
+         `aop config check` reads it all without starting a host.\n\n\
+         | Key | Variable | Type | Default | Bounds | Meaning |\n|---|---|---|---|---|---|\n",
+    );
+    for (row, variable) in config::reference() {
+        page.push_str(&cells(&[
+            &code(&row.key),
+            &code(&variable),
+            &row.form,
+            &code(&row.default),
+            &row.bounds,
+            &row.meaning,
+        ]));
+    }
+    page.push_str(
+        "\n## An agent: `NAME.toml` beside `NAME.wasm`\n\n\
+         | Key | Type | Default | Bounds | Meaning |\n|---|---|---|---|---|\n",
+    );
+    for Row { key, form, default, bounds, meaning } in agent_reference() {
+        page.push_str(&cells(&[&code(&key), &form, &code(&default), &bounds, &meaning]));
+    }
+    page.push_str("\n`[policy]` is reserved: this release grants an agent nothing beyond computing.");
+    page
+}
+
+fn code(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("`{text}`") }
+}
+
+fn cells(cells: &[&str]) -> String {
+    let escaped: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
+    format!("| {} |\n", escaped.join(" | "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_has_a_row_for_every_key() {
+        let page = reference();
+        for expected in ["| `listen` | `AOP_LISTEN` | text |", "| `timeout` | duration | `\"30s\"` |", "| `compile.cpu` |"] {
+            assert!(page.contains(expected), "{expected}\n{page}");
+        }
+        let columns = |line: &str| line.replace("\\|", "").matches('|').count();
+        for line in page.lines().filter(|line| line.starts_with('|')) {
+            assert!(matches!(columns(line), 6 | 7), "{line}");
+        }
+    }
+
+    #[test]
+    fn settings_of_agents_are_checked_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        write("a.wasm", "");
+        write("a.toml", "timout = \"3s\"\n");
+        write("other.toml", "[package]\n");
+        let config = Config { agents: vec![directory.path().to_owned()], ..Config::default() };
+        let message = check_agents(&config).unwrap_err().conclusion().0.unwrap();
+        assert!(message.contains("a.toml: line 1: unknown key \"timout\""), "{message}");
+        assert!(!message.contains("other.toml"), "{message}");
+    }
+}

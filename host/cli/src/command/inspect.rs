@@ -1,0 +1,74 @@
+//! `aop inspect`
+
+use std::sync::Arc;
+
+use aop_core::interface::Refusal;
+use aop_core::settings::show_size;
+use aop_core::{Digest, Tool};
+use serde::Serialize;
+
+use crate::args::InspectArgs;
+use crate::exit::CommandResult;
+use crate::local::Local;
+use crate::output;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Inspection<'a> {
+    digest: Digest,
+    size_bytes: u64,
+    imports: &'a [String],
+    tools: &'a [Arc<Tool>],
+    refused: &'a [Refusal],
+}
+
+pub(crate) async fn run(args: &InspectArgs) -> CommandResult {
+    let local = Local::prepare(&args.file, &args.local, |_| ()).await?;
+    let inspection = Inspection {
+        digest: local.digest,
+        size_bytes: local.size_bytes,
+        imports: &local.prepared.interface.imports,
+        tools: &local.tools.tools,
+        refused: &local.tools.refused,
+    };
+    if args.json {
+        return output::json(&inspection);
+    }
+    output::line(show(&local, &inspection))?;
+    for warning in &local.tools.warnings {
+        output::note(format_args!("warning: {}", output::printable(warning)));
+    }
+    Ok(())
+}
+
+fn show(local: &Local, inspection: &Inspection<'_>) -> String {
+    let mut text = format!(
+        "agent    {}\ndigest   {}\nsize     {} ({} bytes)\n",
+        local.name,
+        inspection.digest,
+        rounded(inspection.size_bytes),
+        inspection.size_bytes
+    );
+    let imports = if inspection.imports.is_empty() { "nothing".to_owned() } else { inspection.imports.join("\n         ") };
+    text.push_str(&format!("imports  {}\n\n", output::printable(&imports)));
+    text.push_str(&output::table(
+        ["TOOL", "SIGNATURE", "WHAT IT DOES"],
+        inspection.tools.iter().map(|tool| {
+            [tool.name.to_string(), tool.signature.clone(), output::summary(&tool.description)]
+        }),
+    ));
+    for refusal in inspection.refused {
+        text.push_str(&format!(
+            "\nrefused  {}: {}",
+            output::printable(&refusal.function),
+            output::printable(&refusal.reason)
+        ));
+    }
+    text
+}
+
+/// A size to the nearest unit, for people.
+fn rounded(bytes: u64) -> String {
+    let unit = if bytes >= 1 << 20 { 1 << 20 } else { 1 << 10 };
+    show_size(if bytes < unit { bytes } else { bytes / unit * unit })
+}

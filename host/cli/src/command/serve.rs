@@ -1,0 +1,222 @@
+//! `aop serve`: the life of a host, from its configuration to its last answer.
+
+mod signals;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use self::signals::{Signal, Signals};
+use crate::args::ServeArgs;
+use crate::config::{Config, File, Flags};
+use crate::exit::{CommandError, CommandResult, failure, usage};
+use crate::log::{self, LogLevel};
+use crate::output;
+use crate::wire::{Host, State};
+
+/// How long the address is held back for agents that only have to be found in the cache, so that
+/// who reads it finds them. Agents that must be compiled do not hold back the host.
+const FIRST_LOAD_PATIENCE: Duration = Duration::from_secs(2);
+
+pub(crate) async fn run(args: &ServeArgs) -> CommandResult {
+    let flags = Flags::new(args);
+    let file = File::find(args.config.as_deref())?;
+    let config = Config::load(file.as_ref(), &flags)?;
+    let level = log::start(&config.log_level, config.log_format)?;
+    if let Some(file) = &file {
+        tracing::info!(file = %file.path.display(), "read the configuration");
+    }
+    let reload = Reload { named: args.config.clone(), flags, level, config: Mutex::new(config.clone()) };
+    if args.stdio {
+        serve_stdio(&config, &reload).await
+    } else {
+        serve(&config, &reload, |_| Ok(())).await
+    }
+}
+
+/// Serves HTTP until a signal. `announced` is called once the address was printed.
+pub(crate) async fn serve(
+    config: &Config,
+    reload: &Reload,
+    announced: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+) -> CommandResult {
+    aop_access::check_bind(config.listen, config.allow_unauthenticated).map_err(usage)?;
+    let listener = bind(config.listen).await?;
+    let address = listener.local_addr().context("cannot read the address it listens on")?;
+    let host = Arc::new(Host::open(config, State::open(config)?)?);
+    let app = host.app(config, address)?;
+    let mut signals = Signals::listen()?;
+
+    let (stop, mut stopping) = watch::channel(false);
+    let server = host.server.clone();
+    let grace = config.drain_grace;
+    let serving = tokio::spawn(async move {
+        // The sender lives until the end of this function: waiting cannot fail before that.
+        let shutdown = async move { drop(stopping.wait_for(|stop| *stop).await) };
+        server.serve(listener, app, shutdown, grace).await
+    });
+    let mut serving = pin!(serving);
+    let loading = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.load().await }
+    });
+    let mut loading = pin!(loading);
+
+    let first = tokio::time::timeout(FIRST_LOAD_PATIENCE, &mut loading).await;
+    let is_loaded = first.is_ok();
+    if let Ok(ended) = first {
+        ended.context("loading the agents broke")??;
+    }
+    output::line(format_args!("http://{address}"))?;
+    tracing::info!(%address, server_name = config.server_name, "listening");
+    announced(address)?;
+
+    let drained = async {
+        if !is_loaded {
+            tokio::select! {
+                ended = &mut loading => ended.context("loading the agents broke")??,
+                () = until_stopped(&mut signals, reload) => return anyhow::Ok(()),
+            }
+        }
+        until_stopped(&mut signals, reload).await;
+        Ok(())
+    };
+    tokio::select! {
+        stopped = drained => stopped?,
+        ended = &mut serving => ended.context("the server broke")??,
+    }
+    let grace = reload.grace();
+    tracing::info!(?grace, "draining: running calls finish, a second signal stops them");
+    stop.send_replace(true);
+    let ending = async {
+        host.drain(grace).await;
+        (&mut serving).await
+    };
+    tokio::select! {
+        ended = ending => ended.context("the server broke")??,
+        () = signals.again() => return Err(failure("stopped by a second signal")),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Serves one client on stdin and stdout until it closes them or a signal arrives.
+async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
+    let host = Arc::new(Host::open(config, State::open_for_stdio(config)?)?);
+    let mut signals = Signals::listen()?;
+    let loading = tokio::spawn({
+        let host = Arc::clone(&host);
+        async move { host.load().await }
+    });
+    let mut loading = pin!(loading);
+    // Clients ask for the tools at once and only once.
+    if let Ok(ended) = tokio::time::timeout(FIRST_LOAD_PATIENCE, &mut loading).await {
+        ended.context("loading the agents broke")??;
+    }
+    let (stop, mut stopping) = watch::channel(false);
+    let shutdown = async move { drop(stopping.wait_for(|stop| *stop).await) };
+    let stopped = async {
+        until_stopped(&mut signals, reload).await;
+        stop.send_replace(true);
+        let grace = reload.grace();
+        tracing::info!(?grace, "draining: running calls finish, a second signal stops them");
+        // `serve_stdio` ends by itself once they have.
+        let _ = tokio::time::timeout(grace, signals.again()).await;
+    };
+    tokio::select! {
+        served = host.mcp.serve_stdio(shutdown) => served?,
+        () = stopped => tracing::warn!("stopped calls that did not finish in time"),
+    }
+    host.drain(reload.grace()).await;
+    Ok(())
+}
+
+/// Binds, or says which flag helps.
+async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => failure(format!(
+            "{address} is taken by another program: stop it, or choose another address with --listen (127.0.0.1:0 picks a free port)"
+        )),
+        std::io::ErrorKind::PermissionDenied => failure(format!(
+            "not allowed to listen on {address}: choose a port above 1023 with --listen"
+        )),
+        _ => failure(format!("cannot listen on {address}: {error}: choose another address with --listen")),
+    })
+}
+
+/// Resolves at the first signal to stop; reloads meanwhile.
+async fn until_stopped(signals: &mut Signals, reload: &Reload) {
+    while signals.next().await == Signal::Reload {
+        reload.run();
+    }
+}
+
+/// What is needed to read the configuration again.
+pub(crate) struct Reload {
+    named: Option<PathBuf>,
+    flags: Flags,
+    level: LogLevel,
+    /// The one in force.
+    config: Mutex<Config>,
+}
+
+/// The keys that a running host can change.
+const RELOADABLE: [&str; 2] = ["log_level", "drain_grace"];
+
+impl Reload {
+    /// For a host without a file.
+    pub(crate) fn without_file(config: Config, level: LogLevel) -> Self {
+        Self { named: None, flags: Flags::default(), level, config: Mutex::new(config) }
+    }
+
+    fn grace(&self) -> Duration {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).drain_grace
+    }
+
+    /// Reads the configuration again and applies what can be, or says why not.
+    fn run(&self) {
+        let read = File::find(self.named.as_deref()).and_then(|file| Config::load(file.as_ref(), &self.flags));
+        match read {
+            Ok(new) => self.apply(new),
+            Err(error) => {
+                let reason = error.conclusion().0.unwrap_or_default();
+                tracing::error!(reason, "the configuration was not reloaded: the old one stays in force");
+            }
+        }
+    }
+
+    fn apply(&self, new: Config) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        let (now, later): (Vec<_>, Vec<_>) =
+            config.differences(&new).into_iter().partition(|(key, _)| RELOADABLE.contains(&key.as_str()));
+        if let Err(error) = self.level.set(&new.log_level) {
+            tracing::error!(%error, "the log level was not changed");
+        }
+        config.log_level = new.log_level;
+        config.drain_grace = new.drain_grace;
+        drop(config);
+        let shown = |changes: &[(String, String)]| {
+            changes.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+        };
+        tracing::info!(changed = shown(&now), "reloaded the configuration");
+        if !later.is_empty() {
+            tracing::warn!(unchanged = shown(&later), "these take effect at the next start");
+        }
+    }
+}
+
+/// For `demo`: a host that serves a configuration made by hand.
+pub(crate) async fn serve_made(
+    config: Config,
+    announced: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+) -> CommandResult {
+    let level = log::start(&config.log_level, config.log_format)?;
+    let reload = Reload::without_file(config.clone(), level);
+    serve(&config, &reload, announced).await
+}

@@ -1,0 +1,283 @@
+//! The host's configuration: flags over environment over file over defaults, read once into one
+//! [`Config`]. No other crate reads any of the three.
+//!
+//! What may be said, within which bounds and why is declared in [`keys`]. The environment variable
+//! of a key is its path in capitals: `mcp.page_size` is `AOP_MCP_PAGE_SIZE`.
+
+mod keys;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aop_core::settings::keys::{Document, Row, leaves, nearest, reference as rows_of};
+use aop_mcp::McpConfig;
+use aop_registry::RegistryConfig;
+use aop_runtime::{CompileLimits, RuntimeConfig};
+use aop_web::{ServerConfig, UPLOAD_MAX_BYTES};
+
+use crate::args::ServeArgs;
+use crate::exit::{CommandError, usage};
+use crate::{arguments, environment};
+use keys::KEYS;
+
+/// The file that is read when nobody names one.
+const DEFAULT_FILE: &str = "aop.toml";
+/// The default of `server_name`, also the directory below the platform's data directory.
+const DEFAULT_NAME: &str = "aop";
+/// The default of `listen`: this machine only.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8000);
+/// The default of `drain_grace`: as long as the default timeout of a call, within the 90 s that
+/// service managers give a process to stop.
+const DEFAULT_DRAIN_GRACE: Duration = Duration::from_secs(30);
+
+/// Everything a host can be told.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) agents: Vec<PathBuf>,
+    /// None is the platform's data directory.
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) server_name: String,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) allow_unauthenticated: bool,
+    pub(crate) drain_grace: Duration,
+    pub(crate) mcp: McpConfig,
+    pub(crate) web: Web,
+    pub(crate) registry: RegistryConfig,
+    pub(crate) instances_max: u32,
+    pub(crate) compile: CompileLimits,
+}
+
+/// The part of the configuration that is about HTTP.
+#[derive(Debug, Clone)]
+pub(crate) struct Web {
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) server: ServerConfig,
+    pub(crate) upload_max_bytes: usize,
+}
+
+/// How logs look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// Human on a terminal, JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: DEFAULT_LISTEN,
+            agents: Vec::new(),
+            data: None,
+            server_name: DEFAULT_NAME.to_owned(),
+            log_level: "info".to_owned(),
+            log_format: LogFormat::Auto,
+            allow_unauthenticated: false,
+            drain_grace: DEFAULT_DRAIN_GRACE,
+            mcp: McpConfig::default(),
+            web: Web {
+                allowed_hosts: Vec::new(),
+                allowed_origins: Vec::new(),
+                server: ServerConfig::default(),
+                upload_max_bytes: UPLOAD_MAX_BYTES,
+            },
+            registry: RegistryConfig::new(PathBuf::new(), Vec::new()),
+            instances_max: RuntimeConfig::INSTANCES_MAX,
+            compile: CompileLimits::default(),
+        }
+    }
+}
+
+/// Every mistake of every source, each with its place.
+#[derive(Debug)]
+pub(crate) struct Mistakes(Vec<String>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration has mistakes:")?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Flags {
+    agents: Vec<PathBuf>,
+    data: Option<PathBuf>,
+    allow_unauthenticated: bool,
+    /// A key, the flag that sets it, and the text.
+    texts: Vec<(&'static str, &'static str, String)>,
+}
+
+impl Flags {
+    pub(crate) fn new(args: &ServeArgs) -> Self {
+        let texts = [
+            ("listen", "--listen", &args.listen),
+            ("log_format", "--log-format", &args.log_format),
+            ("log_level", "--log-level", &args.log_level),
+            ("server_name", "--server-name", &args.server_name),
+        ];
+        Self {
+            agents: args.agents.clone(),
+            data: args.data.clone(),
+            allow_unauthenticated: args.allow_unauthenticated,
+            texts: texts
+                .into_iter()
+                .filter_map(|(key, flag, text)| Some((key, flag, text.clone()?)))
+                .collect(),
+        }
+    }
+}
+
+/// A configuration file as it was found.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+    text: String,
+}
+
+impl File {
+    /// The file that was named by flag or environment, else `aop.toml` when there is one.
+    pub(crate) fn find(named: Option<&Path>) -> Result<Option<Self>, CommandError> {
+        let from_environment = environment::variables().into_iter().find(|(name, _)| name == environment::CONFIG);
+        let path = match (named, from_environment) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some((_, path))) => PathBuf::from(path),
+            (None, None) if Path::new(DEFAULT_FILE).is_file() => PathBuf::from(DEFAULT_FILE),
+            (None, None) => return Ok(None),
+        };
+        let text = arguments::read_file(&path)?;
+        Ok(Some(Self { path, text }))
+    }
+}
+
+impl Config {
+    /// Reads every source.
+    pub(crate) fn load(file: Option<&File>, flags: &Flags) -> Result<Self, CommandError> {
+        Self::combine(file, &environment::variables(), flags).map_err(usage)
+    }
+
+    /// Flags over environment over file over defaults. Reports the mistakes of all of them.
+    fn combine(file: Option<&File>, variables: &[(String, String)], flags: &Flags) -> Result<Self, Mistakes> {
+        let mut config = Self::default();
+        let mut mistakes = Vec::new();
+        if let Some(file) = file {
+            config.apply_file(file, &mut mistakes);
+        }
+        config.apply_environment(variables, &mut mistakes);
+        config.apply_flags(flags, &mut mistakes);
+        if mistakes.is_empty() { Ok(config.consistent()) } else { Err(Mistakes(mistakes)) }
+    }
+
+    fn apply_file(&mut self, file: &File, mistakes: &mut Vec<String>) {
+        let found = match Document::parse(&file.text) {
+            Ok(document) => document.read(KEYS, self),
+            Err(found) => found,
+        };
+        let path = file.path.display();
+        mistakes.extend(found.iter().map(|mistake| format!("{path}: {mistake}")));
+        // Paths in a file are relative to it, wherever the host is started.
+        let directory = file.path.parent().unwrap_or_else(|| Path::new(""));
+        for path in self.agents.iter_mut().chain(&mut self.data) {
+            *path = directory.join(&*path);
+        }
+    }
+
+    fn apply_environment(&mut self, variables: &[(String, String)], mistakes: &mut Vec<String>) {
+        let known: Vec<_> = leaves(KEYS).into_iter().map(|(path, key)| (variable_of(&path), key)).collect();
+        let others = [environment::CONFIG, environment::URL];
+        for (name, text) in variables {
+            if let Some((_, key)) = known.iter().find(|(known, _)| known == name) {
+                if let Err(message) = key.set_text(self, text) {
+                    mistakes.push(format!("{name}: {message}"));
+                }
+            } else if !others.contains(&name.as_str())
+                // Others may own such names too: Kubernetes sets AOP_PORT for a service called aop.
+                && let Some(meant) = nearest(name, known.iter().map(|(known, _)| known.as_str()))
+                && !is_of_kubernetes(name)
+            {
+                mistakes.push(format!("{name}: unknown variable, did you mean {meant}?"));
+            }
+        }
+    }
+
+    fn apply_flags(&mut self, flags: &Flags, mistakes: &mut Vec<String>) {
+        for (path, flag, text) in &flags.texts {
+            let key = KEYS.iter().find(|key| key.name == *path);
+            if let Some(Err(message)) = key.map(|key| key.set_text(self, text)) {
+                mistakes.push(format!("{flag}: {message}"));
+            }
+        }
+        if !flags.agents.is_empty() {
+            self.agents.clone_from(&flags.agents);
+        }
+        if let Some(data) = &flags.data {
+            self.data = Some(data.clone());
+        }
+        self.allow_unauthenticated |= flags.allow_unauthenticated;
+    }
+
+    /// Says in the parts what is said once in the whole.
+    pub(crate) fn consistent(mut self) -> Self {
+        self.mcp.server_name.clone_from(&self.server_name);
+        self.registry.component_max_bytes = self.compile.component_max_bytes;
+        self.registry.agent_dirs.clone_from(&self.agents);
+        self
+    }
+
+    /// The data directory: the configured one, else the platform's.
+    pub(crate) fn data_directory(&self) -> anyhow::Result<PathBuf> {
+        self.data.clone().map_or_else(platform_data_directory, Ok)
+    }
+
+    /// The keys whose values differ, with the value in `other`.
+    pub(crate) fn differences(&self, other: &Self) -> Vec<(String, String)> {
+        leaves(KEYS)
+            .into_iter()
+            .filter(|(_, key)| key.show(self) != key.show(other))
+            .map(|(path, key)| (path, key.show(other)))
+            .collect()
+    }
+}
+
+/// Where data goes when nobody says.
+pub(crate) fn platform_data_directory() -> anyhow::Result<PathBuf> {
+    use etcetera::BaseStrategy as _;
+    let strategy = etcetera::choose_base_strategy()
+        .context("cannot find the platform's data directory: name one with --data")?;
+    Ok(strategy.data_dir().join(DEFAULT_NAME))
+}
+
+/// The environment variable of a key.
+fn variable_of(path: &str) -> String {
+    format!("{}{}", environment::PREFIX, path.replace('.', "_").to_uppercase())
+}
+
+fn is_of_kubernetes(name: &str) -> bool {
+    name.contains("_SERVICE_") || name.contains("_PORT")
+}
+
+/// Every key of `aop.toml` with its environment variable.
+pub(crate) fn reference() -> Vec<(Row, String)> {
+    let names: BTreeSet<_> = leaves(KEYS).into_iter().map(|(path, _)| path).collect();
+    rows_of(KEYS)
+        .into_iter()
+        .filter(|row| names.contains(&row.key))
+        .map(|row| {
+            let variable = variable_of(&row.key);
+            (row, variable)
+        })
+        .collect()
+}

@@ -1,0 +1,144 @@
+use super::*;
+
+fn file(text: &str) -> File {
+    File { path: PathBuf::from("dir/aop.toml"), text: text.to_owned() }
+}
+
+fn variables(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+fn flags(texts: &[(&'static str, &'static str, &str)]) -> Flags {
+    Flags {
+        texts: texts.iter().map(|(key, flag, text)| (*key, *flag, text.to_string())).collect(),
+        ..Flags::default()
+    }
+}
+
+fn mistakes(text: &str, environment: &[(&str, &str)], given: &Flags) -> String {
+    Config::combine(Some(&file(text)), &variables(environment), given).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_said_is_the_default_on_this_machine_only() {
+    let config = Config::combine(None, &[], &Flags::default()).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert!(config.differences(&Config::default()).is_empty());
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let text = "server_name = \"file\"\nlog_level = \"warn\"\nlisten = \"127.0.0.1:1\"\ndrain_grace = \"5s\"\n[mcp]\npage_size = 7\n";
+    let environment = variables(&[("AOP_LOG_LEVEL", "DEBUG"), ("AOP_LISTEN", "127.0.0.1:2"), ("AOP_MCP_PAGE_SIZE", "8")]);
+    let given = flags(&[("listen", "--listen", "127.0.0.1:3")]);
+    let config = Config::combine(Some(&file(text)), &environment, &given).unwrap();
+    assert_eq!(config.server_name, "file");
+    assert_eq!(config.mcp.server_name, "file");
+    assert_eq!(config.log_level, "DEBUG");
+    assert_eq!(config.mcp.page_size.get(), 8);
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.drain_grace, Duration::from_secs(5));
+}
+
+#[test]
+fn paths_of_the_file_are_relative_to_it_and_those_of_flags_are_not() {
+    let text = "agents = [\"a\", \"/b\"]\ndata = \"d\"\n";
+    let config = Config::combine(Some(&file(text)), &[], &Flags::default()).unwrap();
+    assert_eq!(config.agents, [PathBuf::from("dir/a"), PathBuf::from("/b")]);
+    assert_eq!(config.data, Some(PathBuf::from("dir/d")));
+
+    let given = Flags { agents: vec!["x".into()], data: Some("y".into()), ..Flags::default() };
+    let config = Config::combine(Some(&file(text)), &variables(&[("AOP_AGENTS", "p, q")]), &given).unwrap();
+    assert_eq!((config.agents, config.data), (vec![PathBuf::from("x")], Some(PathBuf::from("y"))));
+    let config = Config::combine(None, &variables(&[("AOP_AGENTS", "p, q")]), &Flags::default()).unwrap();
+    assert_eq!(config.registry.agent_dirs, [PathBuf::from("p"), PathBuf::from("q")]);
+}
+
+#[test]
+fn the_mistakes_of_every_source_come_together() {
+    let text = "lisen = \"127.0.0.1:1\"\nserver_name = 3\n\n[mcp]\nexpose = \"some\"\nlist_ttl = 30\n[compile]\nmemory = \"1MiB\"\n";
+    let environment = [("AOP_LISTEN", "here"), ("AOP_LOG_LEVL", "info"), ("AOP_DRAIN_GRACE", "2h")];
+    let given = flags(&[("log_format", "--log-format", "xml")]);
+    insta::assert_snapshot!(mistakes(text, &environment, &given), @"");
+}
+
+#[test]
+fn variables_of_others_are_left_alone() {
+    let environment = variables(&[
+        ("AOP_PORT", "tcp://10.0.0.1:8000"),
+        ("AOP_SERVICE_HOST", "10.0.0.1"),
+        ("AOP_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("AOP_CONFIG", "x"),
+        ("AOP_URL", "y"),
+        ("AOP_SOMETHING_ELSE_ENTIRELY", "z"),
+    ]);
+    assert!(Config::combine(None, &environment, &Flags::default()).is_ok());
+}
+
+#[test]
+fn a_change_is_named_with_its_new_value() {
+    let old = Config::default();
+    let text = "log_level = \"debug\"\n[web]\nallowed_hosts = [\"aop.example.com\"]\n";
+    let new = Config::combine(Some(&file(text)), &[], &Flags::default()).unwrap();
+    assert_eq!(
+        old.differences(&new),
+        [
+            ("log_level".to_owned(), "\"debug\"".to_owned()),
+            ("web.allowed_hosts".to_owned(), "[\"aop.example.com\"]".to_owned())
+        ]
+    );
+}
+
+/// Every declared default must be inside its own bounds, or the file could not say it.
+#[test]
+fn every_default_can_be_written_into_a_file() {
+    for (path, key) in leaves(KEYS) {
+        let shown = key.show(&Config::default());
+        if shown.is_empty() {
+            continue;
+        }
+        let text = format!("{path} = {shown}");
+        let config = Config::combine(Some(&file(&text)), &[], &Flags::default());
+        let config = config.unwrap_or_else(|mistakes| panic!("{text}: {mistakes}"));
+        assert!(config.differences(&Config::default()).is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn every_bound_is_hit() {
+    use aop_core::settings::keys::Form;
+    use aop_core::settings::{show_size, show_time};
+    for (path, key) in leaves(KEYS) {
+        let (inside, outside) = match &key.form {
+            Form::Count { bounds, .. } => {
+                (vec![bounds.min.to_string(), bounds.max.to_string()], vec![(bounds.max + 1).to_string()])
+            }
+            Form::Time { bounds, .. } => {
+                let tick = Duration::from_nanos(1);
+                (vec![show_time(bounds.min), show_time(bounds.max)], vec![show_time(bounds.max + tick)])
+            }
+            Form::Size { bounds, .. } => (
+                vec![show_size(bounds.min), show_size(bounds.max)],
+                vec![show_size(bounds.min - 1), show_size(bounds.max + 1)],
+            ),
+            _ => continue,
+        };
+        for text in inside {
+            assert_eq!(key.set_text(&mut Config::default(), &text), Ok(()), "{path} = {text}");
+        }
+        for text in outside {
+            let message = key.set_text(&mut Config::default(), &text).unwrap_err();
+            assert!(message.contains("is outside"), "{path} = {text}: {message}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_names_every_key_with_its_variable() {
+    let rows = reference();
+    let (row, variable) = rows.iter().find(|(row, _)| row.key == "server_name").unwrap();
+    assert_eq!((row.default.as_str(), variable.as_str()), ("\"aop\"", "AOP_SERVER_NAME"));
+    assert!(rows.iter().any(|(_, variable)| variable == "AOP_LOG_LEVEL"));
+    assert!(rows.iter().any(|(_, variable)| variable == "AOP_COMPILE_CPU"));
+    assert_eq!(rows.len(), leaves(KEYS).len());
+}

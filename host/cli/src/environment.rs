@@ -1,0 +1,42 @@
+//! The only place of the whole host that reads the environment.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+/// What the host's own variables begin with.
+pub(crate) const PREFIX: &str = "AOP_";
+/// Names the configuration file.
+pub(crate) const CONFIG: &str = "AOP_CONFIG";
+/// Names the host that client commands talk to.
+pub(crate) const URL: &str = "AOP_URL";
+
+/// Every variable that may be the host's, as name and value. One that is not UTF-8 keeps its name
+/// and gets a value that no setting accepts.
+pub(crate) fn variables() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| {
+            let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
+            Some((name, value.to_string_lossy().into_owned()))
+        })
+        .collect()
+}
+
+/// Whether colours are unwanted (the `NO_COLOR` convention).
+pub(crate) fn refuses_colour() -> bool {
+    variable("NO_COLOR").is_some_and(|value| !value.is_empty()) || variable("TERM").is_some_and(|term| term == "dumb")
+}
+
+/// The package that cargo runs, when it runs this binary.
+pub(crate) fn cargo_manifest_directory() -> Option<PathBuf> {
+    variable("CARGO_MANIFEST_DIR").map(PathBuf::from)
+}
+
+/// The cargo to build with: the one that runs this binary, else the one in `PATH`.
+pub(crate) fn cargo() -> PathBuf {
+    variable("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variable(name: impl AsRef<OsStr>) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}

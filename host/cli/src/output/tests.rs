@@ -1,0 +1,53 @@
+use super::*;
+
+#[test]
+fn json_is_indented_and_nothing_in_it_changes() {
+    insta::assert_snapshot!(
+        pretty(r#"{"b":[1.0,{"k":"a{b,\"c\"}:\\"},[]],"a":{},"n":12345678901234567890123}"#),
+        @r#"
+    {
+      "b": [
+        1.0,
+        {
+          "k": "a{b,\"c\"}:\\"
+        },
+        []
+      ],
+      "a": {},
+      "n": 12345678901234567890123
+    }
+    "#
+    );
+    assert_eq!(pretty(" [ 1 ,\n 2 ] "), "[\n  1,\n  2\n]");
+    assert_eq!(pretty("[ ]"), "[]");
+}
+
+#[test]
+fn control_characters_do_not_reach_a_terminal() {
+    assert_eq!(printable("a\x1b[2Jb\u{9b}c\r\nd\te"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\nd\te");
+    assert!(matches!(printable("plain é"), Cow::Borrowed(_)));
+}
+
+#[test]
+fn a_summary_is_one_short_sentence() {
+    assert_eq!(summary("Counts words. Then more.\nSecond line"), "Counts words.");
+    assert_eq!(summary("One line\nand another"), "One line");
+    assert_eq!(summary(&"é".repeat(200)).chars().count(), 100);
+    assert_eq!(summary(""), "");
+}
+
+#[test]
+fn a_table_is_columns_without_borders() {
+    let rows = [["textkit".to_owned(), "1".to_owned()], ["x\x07".to_owned(), "100".to_owned()]];
+    insta::assert_snapshot!(table(["AGENT", "TOOLS"], rows), @"");
+}
+
+#[test]
+fn an_envelope_decides_the_exit_code() {
+    assert!(envelope(r#"{"success":true,"result":null}"#, true).is_ok());
+    assert!(matches!(
+        envelope(r#"{"success":false,"error":"no","code":"guest_error"}"#, true),
+        Err(CommandError::Reported)
+    ));
+    assert!(matches!(envelope(r#"{"result":1}"#, true), Err(CommandError::Failure(_))));
+}

@@ -1,0 +1,44 @@
+use clap::CommandFactory as _;
+
+use super::*;
+
+#[test]
+fn the_command_line_is_consistent() {
+    Arguments::command().debug_assert();
+}
+
+#[test]
+fn every_subcommand_has_examples() {
+    fn check(command: &clap::Command, path: &str) {
+        let path = format!("{path} {}", command.get_name());
+        let subcommands: Vec<_> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+        if subcommands.is_empty() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example"), "{path} has no examples");
+        }
+        for subcommand in subcommands {
+            check(subcommand, &path);
+        }
+    }
+    check(&Arguments::command(), "");
+}
+
+/// What a person sees, so that a change of wording is reviewed.
+#[test]
+fn help() {
+    let help = |path: &[&str]| {
+        let mut command = Arguments::command();
+        command.build();
+        let mut found = &mut command;
+        for name in path {
+            found = found.find_subcommand_mut(name).unwrap();
+        }
+        found.render_help().to_string()
+    };
+    insta::assert_snapshot!("help_aop", help(&[]));
+    insta::assert_snapshot!("help_serve", help(&["serve"]));
+    insta::assert_snapshot!("help_run", help(&["run"]));
+    insta::assert_snapshot!("help_call", help(&["call"]));
+    insta::assert_snapshot!("help_agent", help(&["agent"]));
+    insta::assert_snapshot!("help_bench", help(&["bench"]));
+}

@@ -1,0 +1,171 @@
+//! Puts the host together: every crate is made here, and they meet only through the traits of
+//! `aop-core`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use aop_access::Open;
+use aop_core::Authenticate;
+use aop_dispatch::Dispatcher;
+use aop_mcp::{Changes, McpParts, McpServer};
+use aop_registry::{Parts, Registry, RegistryConfig};
+use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
+use aop_services::GuestLogs;
+use aop_store::{OpenError, SqliteStore, StoreConfig, ToolIndex};
+use aop_web::{AppState, Guard, GuardConfig, Guarded, Metrics, Phase, Readiness, Server};
+use axum::Router;
+use tempfile::TempDir;
+use tower::Layer as _;
+
+use crate::config::Config;
+
+/// A host that serves nothing yet.
+pub(crate) struct Host {
+    pub(crate) mcp: McpServer,
+    pub(crate) server: Server,
+    pub(crate) readiness: Readiness,
+    pub(crate) registry: Arc<Registry>,
+    dispatcher: Arc<Dispatcher>,
+    app: AppState,
+    /// Held so that it goes away with the host.
+    _temporary: Option<TempDir>,
+}
+
+/// Where a host keeps its state.
+pub(crate) struct State {
+    store: Arc<SqliteStore>,
+    /// Of the store and the components.
+    directory: PathBuf,
+    compiled: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+impl State {
+    /// Opens the data directory and locks it.
+    pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
+        let directory = config.data_directory()?;
+        let store = SqliteStore::open(&StoreConfig::new(&directory))?;
+        let compiled = compiled_directory(&directory);
+        Ok(Self { store: Arc::new(store), directory, compiled, temporary: None })
+    }
+
+    /// The same for a host on stdin and stdout. Each client starts one of those, so when another
+    /// holds the default directory, this one forgets its state at its end instead of failing. The
+    /// compiled code is shared all the same.
+    pub(crate) fn open_for_stdio(config: &Config) -> anyhow::Result<Self> {
+        let error = match Self::open(config) {
+            Err(error) if config.data.is_none() => error,
+            opened => return opened,
+        };
+        let Some(OpenError::Locked { holder, .. }) = error.downcast_ref::<OpenError>() else { return Err(error) };
+        tracing::warn!(holder, "the data directory is in use: what this host remembers ends with it");
+        let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
+        let directory = temporary.path().to_owned();
+        let store = SqliteStore::open(&StoreConfig::new(&directory))?;
+        let compiled = compiled_directory(&config.data_directory()?);
+        Ok(Self { store: Arc::new(store), directory, compiled, temporary: Some(temporary) })
+    }
+}
+
+impl Host {
+    /// Makes every part and connects them.
+    pub(crate) fn open(config: &Config, state: State) -> anyhow::Result<Self> {
+        let guest_logs = Arc::new(GuestLogs::default());
+        let runtime_config = RuntimeConfig {
+            compile_limits: config.compile,
+            instances_max: config.instances_max,
+            ..RuntimeConfig::new(state.compiled, compile_worker()?)
+        };
+        let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
+        let (index, changes, metrics) = (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
+        let registry_config = RegistryConfig { data_dir: state.directory, ..config.registry.clone() };
+        let registry = Registry::open(
+            registry_config,
+            Parts {
+                prepare: runtime.clone(),
+                store: state.store,
+                search: index.clone(),
+                listeners: vec![changes.clone()],
+            },
+        )?;
+        let dispatcher = Arc::new(Dispatcher::new(registry.clone(), metrics.clone()));
+        let authenticate: Arc<dyn Authenticate> = Arc::new(Open::new());
+        let mcp = McpServer::new(
+            config.mcp.clone(),
+            McpParts {
+                catalog: registry.clone(),
+                resolve: registry.clone(),
+                invoke: dispatcher.clone(),
+                search: index,
+                authenticate: authenticate.clone(),
+                changes,
+            },
+        );
+        let server = Server::new(config.web.server.clone());
+        metrics.register(runtime);
+        metrics.register(registry.clone());
+        metrics.register(dispatcher.clone());
+        metrics.register(Arc::new(mcp.clone()));
+        metrics.register(Arc::new(server.clone()));
+        metrics.register(guest_logs);
+        let readiness = Readiness::new();
+        let app = AppState {
+            catalog: registry.clone(),
+            authenticate,
+            metrics,
+            readiness: readiness.clone(),
+            server_name: config.server_name.clone(),
+            upload_max_bytes: config.web.upload_max_bytes,
+        };
+        Ok(Self { mcp, server, readiness, registry, dispatcher, app, _temporary: state.temporary })
+    }
+
+    /// Everything that is served on the one port.
+    pub(crate) fn app(&self, config: &Config, bound: SocketAddr) -> anyhow::Result<Guarded<Router>> {
+        let guard = Guard::new(&GuardConfig {
+            bound,
+            allowed_hosts: config.web.allowed_hosts.clone(),
+            allowed_origins: config.web.allowed_origins.clone(),
+        })?;
+        Ok(guard.layer(aop_web::router(self.app.clone()).merge(self.mcp.router())))
+    }
+
+    /// Loads what is there and follows it from then on.
+    pub(crate) async fn load(&self) -> anyhow::Result<()> {
+        self.registry.scan().await?;
+        self.registry.watch();
+        self.readiness.set(Phase::Ready);
+        Ok(())
+    }
+
+    /// Refuses new work and waits for what runs, at most `grace`.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        self.readiness.set(Phase::Draining);
+        self.mcp.drain();
+        let (all_ended, ()) = tokio::join!(self.dispatcher.drain(grace), self.registry.drain());
+        if !all_ended {
+            tracing::warn!(?grace, "stopped calls that did not finish in time: `drain_grace` gives them longer");
+        }
+    }
+}
+
+/// Where compiled code is below a data directory.
+pub(crate) fn compiled_directory(data: &Path) -> PathBuf {
+    data.join("compiled")
+}
+
+/// This program as the compile worker.
+pub(crate) fn compile_worker() -> anyhow::Result<WorkerProgram> {
+    // The link leads to the running binary even after an upgrade replaced its file, and the worker
+    // must be of the same release as the host.
+    let running = PathBuf::from("/proc/self/exe");
+    let program = if running.exists() {
+        running
+    } else {
+        std::env::current_exe().context("cannot find the path of this program")?
+    };
+    Ok(WorkerProgram { program, arguments: vec!["compile-worker".to_owned()] })
+}

@@ -1,0 +1,371 @@
+//! The keys of `NAME.toml`.
+
+use std::time::Duration;
+
+use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
+use super::{Lifetime, Mistake, Settings, ToolSettings};
+use crate::ToolName;
+
+/// Longest description: as much as clients hand to a model for one tool.
+const DESCRIPTION_CHARS_MAX: usize = 4096;
+/// Longest title: a line in a menu.
+const TITLE_CHARS_MAX: usize = 128;
+/// Most `[config]` entries; a guest that needs more reads a document from one of them.
+const CONFIG_ENTRIES_MAX: usize = 256;
+/// Longest `[config]` value.
+const CONFIG_VALUE_MAX_BYTES: usize = 64 << 10;
+/// Most `[tools.…]` tables: more than any component exports.
+const TOOLS_MAX: usize = 4096;
+
+/// Settings while they are read: `lifetime` and `[warm]` are one value in [`Settings`].
+#[derive(Default)]
+struct Draft {
+    settings: Settings,
+    is_warm: bool,
+    warm: Warm,
+}
+
+struct Warm {
+    calls_max: u32,
+    idle_max: Duration,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        match Lifetime::WARM {
+            Lifetime::Warm { calls_max, idle_max } => Self { calls_max, idle_max },
+            Lifetime::Call => Self { calls_max: 1, idle_max: Duration::ZERO },
+        }
+    }
+}
+
+pub(super) fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
+    let document = Document::parse(text)?;
+    let mut draft = Draft::default();
+    let mut mistakes = document.read(KEYS, &mut draft);
+    if !draft.is_warm {
+        let message = "`[warm]` has no effect: add `lifetime = \"warm\"` above the first `[table]`";
+        mistakes.extend(document.mistake_at("warm", message));
+        mistakes.sort();
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let Draft { mut settings, is_warm, warm } = draft;
+    if is_warm {
+        settings.lifetime = Lifetime::Warm { calls_max: warm.calls_max, idle_max: warm.idle_max };
+    }
+    Ok(settings)
+}
+
+/// The reference of `NAME.toml`: every key with its default, bounds and meaning.
+#[must_use]
+pub fn reference() -> Vec<Row> {
+    rows_of(KEYS)
+}
+
+static KEYS: &[Key<Draft>] = &[
+    Key {
+        name: "description",
+        meaning: "What the agent is for. Without it, what the component says of itself.",
+        form: Form::Text {
+            chars_max: DESCRIPTION_CHARS_MAX,
+            get: |draft| draft.settings.description.clone(),
+            set: |draft, text| {
+                draft.settings.description = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "timeout",
+        meaning: "How long a call may take, from its arrival to its answer, retries included.",
+        form: Form::Time {
+            bounds: Bounds {
+                min: Duration::from_millis(1),
+                max: Duration::from_secs(24 * 60 * 60),
+                reason: "deadlines are kept to a millisecond, and no client waits for a day",
+            },
+            get: |draft| draft.settings.limits.timeout,
+            set: |draft, time| draft.settings.limits.timeout = time,
+        },
+    },
+    Key {
+        name: "memory",
+        meaning: "How much linear memory one instance may have.",
+        form: Form::Size {
+            bounds: Bounds {
+                min: 64 << 10,
+                max: 4 << 30,
+                reason: "a wasm page, and the most that 32-bit wasm can address",
+            },
+            get: |draft| draft.settings.limits.memory_max_bytes,
+            set: |draft, bytes| draft.settings.limits.memory_max_bytes = bytes,
+        },
+    },
+    Key {
+        name: "output",
+        meaning: "How large a result may be, as JSON.",
+        form: Form::Size {
+            bounds: Bounds {
+                min: 1 << 10,
+                max: 256 << 20,
+                reason: "an error message must fit, and clients hold a result in memory",
+            },
+            get: |draft| draft.settings.limits.output_max_bytes,
+            set: |draft, bytes| draft.settings.limits.output_max_bytes = bytes,
+        },
+    },
+    Key {
+        name: "concurrency",
+        meaning: "How many calls of the agent may run at once on this host.",
+        form: Form::Count {
+            bounds: Bounds {
+                min: 1,
+                max: 65_536,
+                reason: "an agent that may run nothing should be unloaded, and more instances do not fit the kernel's memory maps",
+            },
+            get: |draft| u64::from(draft.settings.limits.concurrency),
+            set: |draft, count| draft.settings.limits.concurrency = narrow(count),
+        },
+    },
+    Key {
+        name: "queue",
+        meaning: "How many calls may wait for a free place; further ones are refused.",
+        form: Form::Count {
+            bounds: Bounds {
+                min: 0,
+                max: 1_000_000,
+                reason: "0 refuses at once, and a waiting call costs about a kilobyte",
+            },
+            get: |draft| u64::from(draft.settings.limits.queue),
+            set: |draft, count| draft.settings.limits.queue = narrow(count),
+        },
+    },
+    Key {
+        name: "log_lines_per_second",
+        meaning: "How many lines of the agent's output and log are kept per second; the rest is counted.",
+        form: Form::Count {
+            bounds: Bounds {
+                min: 0,
+                max: 100_000,
+                reason: "0 keeps none, and a disk must survive a flood",
+            },
+            get: |draft| u64::from(draft.settings.limits.log_lines_per_second),
+            set: |draft, count| draft.settings.limits.log_lines_per_second = narrow(count),
+        },
+    },
+    Key {
+        name: "max_retries",
+        meaning: "Executions per call in total, the first included. Only what is safe to repeat is repeated.",
+        form: Form::Count {
+            bounds: Bounds {
+                min: 1,
+                max: 10,
+                reason: "a call runs at least once, and what fails ten times fails again",
+            },
+            get: |draft| u64::from(draft.settings.max_retries),
+            set: |draft, count| draft.settings.max_retries = narrow(count),
+        },
+    },
+    Key {
+        name: "lifetime",
+        meaning: "`call`: a fresh instance for every call. `warm`: an instance serves calls one after another.",
+        form: Form::Choice {
+            choices: &["call", "warm"],
+            get: |draft| Some(if draft.is_warm { "warm" } else { "call" }),
+            set: |draft, word| draft.is_warm = word == "warm",
+        },
+    },
+    Key { name: "warm", meaning: "How long a warm instance lives.", form: Form::Section(WARM_KEYS) },
+    Key {
+        name: "verbose",
+        meaning: "Log the duration of successful calls too.",
+        form: Form::Flag {
+            get: |draft| Some(draft.settings.verbose),
+            set: |draft, flag| draft.settings.verbose = flag,
+        },
+    },
+    Key {
+        name: "traceback",
+        meaning: "Log the backtrace of a trap.",
+        form: Form::Flag {
+            get: |draft| Some(draft.settings.traceback),
+            set: |draft, flag| draft.settings.traceback = flag,
+        },
+    },
+    Key {
+        name: "config",
+        meaning: "What the agent reads through `wasi:config`.",
+        form: Form::Open {
+            placeholder: "<key>",
+            entries_max: CONFIG_ENTRIES_MAX,
+            read: read_config,
+            rows: config_rows,
+        },
+    },
+    Key {
+        name: "policy",
+        meaning: "What the agent may touch.",
+        form: Form::Open {
+            placeholder: "<permission>",
+            entries_max: usize::MAX,
+            read: refuse_policy,
+            rows: Vec::new,
+        },
+    },
+    Key {
+        name: "tools",
+        meaning: "What is said of one function.",
+        form: Form::Open {
+            placeholder: "<function>",
+            entries_max: TOOLS_MAX,
+            read: read_tools,
+            rows: || rows_of(TOOL_KEYS),
+        },
+    },
+];
+
+static WARM_KEYS: &[Key<Draft>] = &[
+    Key {
+        name: "calls_max",
+        meaning: "Calls that a warm instance serves before it is replaced.",
+        form: Form::Count {
+            bounds: Bounds {
+                min: 1,
+                max: 1_000_000,
+                reason: "what a guest leaks must end some time",
+            },
+            get: |draft| u64::from(draft.warm.calls_max),
+            set: |draft, count| draft.warm.calls_max = narrow(count),
+        },
+    },
+    Key {
+        name: "idle",
+        meaning: "How long a warm instance waits for the next call before it is dropped.",
+        form: Form::Time {
+            bounds: Bounds {
+                min: Duration::from_millis(1),
+                max: Duration::from_secs(24 * 60 * 60),
+                reason: "an idle instance keeps its memory",
+            },
+            get: |draft| draft.warm.idle_max,
+            set: |draft, time| draft.warm.idle_max = time,
+        },
+    },
+];
+
+static TOOL_KEYS: &[Key<ToolSettings>] = &[
+    Key {
+        name: "name",
+        meaning: "The tool's name instead of the derived one. Earlier names stay callable.",
+        form: Form::Text {
+            chars_max: ToolName::LENGTH_MAX,
+            get: |tool| tool.name.as_ref().map(ToString::to_string),
+            set: |tool, text| {
+                tool.name = Some(ToolName::new(text).map_err(|error| error.to_string())?);
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "title",
+        meaning: "A short name for people.",
+        form: Form::Text {
+            chars_max: TITLE_CHARS_MAX,
+            get: |tool| tool.title.clone(),
+            set: |tool, text| {
+                tool.title = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "description",
+        meaning: "What a model reads. Without it, the function's doc comment.",
+        form: Form::Text {
+            chars_max: DESCRIPTION_CHARS_MAX,
+            get: |tool| tool.description.clone(),
+            set: |tool, text| {
+                tool.description = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "idempotent",
+        meaning: "Repeating a call does no harm. Published as a hint, and retries follow it.",
+        form: Form::Flag {
+            get: |tool| Some(tool.idempotent),
+            set: |tool, flag| tool.idempotent = flag,
+        },
+    },
+    Key {
+        name: "read_only",
+        meaning: "The tool changes nothing. Published as a hint.",
+        form: Form::Flag { get: |tool| tool.read_only, set: |tool, flag| tool.read_only = Some(flag) },
+    },
+    Key {
+        name: "destructive",
+        meaning: "The tool may destroy something. Published as a hint.",
+        form: Form::Flag {
+            get: |tool| tool.destructive,
+            set: |tool, flag| tool.destructive = Some(flag),
+        },
+    },
+    Key {
+        name: "open_world",
+        meaning: "The tool reaches the world outside. Published as a hint.",
+        form: Form::Flag {
+            get: |tool| tool.open_world,
+            set: |tool, flag| tool.open_world = Some(flag),
+        },
+    },
+];
+
+fn read_config(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
+    entries.each(|name, entry| {
+        let text = entry
+            .as_text()
+            .ok_or_else(|| format!("expected text in quotes, like `{name} = \"…\"`"))?;
+        if text.len() > CONFIG_VALUE_MAX_BYTES {
+            return Err(format!("the value is longer than {} KiB", CONFIG_VALUE_MAX_BYTES >> 10));
+        }
+        draft.settings.config.insert(name.to_owned(), text.to_owned());
+        Ok(())
+    });
+}
+
+fn config_rows() -> Vec<Row> {
+    vec![Row {
+        key: String::new(),
+        form: "text".to_owned(),
+        default: String::new(),
+        bounds: format!(
+            "at most {CONFIG_ENTRIES_MAX} keys of {} KiB",
+            CONFIG_VALUE_MAX_BYTES >> 10
+        ),
+        meaning: "What the agent reads through `wasi:config`.".to_owned(),
+    }]
+}
+
+fn refuse_policy(_: &mut Draft, entries: &mut Entries<'_, '_>) {
+    entries.each(|_, _| {
+        Err("this release cannot grant an agent anything: no network, files, environment or secrets; remove the key"
+            .to_owned())
+    });
+}
+
+fn read_tools(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
+    entries.each(|name, mut entry| {
+        let mut tool = ToolSettings::default();
+        entry.read(TOOL_KEYS, &mut tool);
+        draft.settings.tools.insert(name.to_owned(), tool);
+        Ok(())
+    });
+}
+
+/// Bounds keep every count of settings far below the end of `u32`.
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,231 @@
+use std::time::Duration;
+
+use super::keys::{MISTAKES_MAX, TEXT_MAX_BYTES};
+use super::*;
+
+fn mistakes(text: &str) -> Vec<String> {
+    Settings::from_toml(text).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+fn mistake(text: &str) -> String {
+    let mut all = mistakes(text);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    assert_eq!(Settings::from_toml("").unwrap(), Settings::default());
+    assert_eq!(Settings::from_toml("# nothing\n[policy]\n[config]\n").unwrap(), Settings::default());
+}
+
+#[test]
+fn every_key_arrives() {
+    let settings = Settings::from_toml(
+        r#"
+description = "Counts things"
+timeout = "1m 30s"
+memory = "128MiB"
+output = "1MiB"
+concurrency = 4
+queue = 0
+log_lines_per_second = 7
+max_retries = 1
+lifetime = "warm"
+verbose = true
+traceback = false
+
+[warm]
+calls_max = 10
+idle = "5s"
+
+[config]
+greeting = "hello"
+"dotted.key" = "x"
+
+[tools.count-words]
+name = "count"
+title = "Count"
+description = "Counts words"
+idempotent = true
+read_only = true
+destructive = false
+open_world = false
+
+[tools."acme:text/kit#other"]
+idempotent = true
+"#,
+    )
+    .unwrap();
+    assert_eq!(settings.description.as_deref(), Some("Counts things"));
+    assert_eq!(
+        settings.limits,
+        Limits {
+            timeout: Duration::from_secs(90),
+            memory_max_bytes: 128 << 20,
+            output_max_bytes: 1 << 20,
+            concurrency: 4,
+            queue: 0,
+            log_lines_per_second: 7,
+            ..Limits::default()
+        }
+    );
+    assert_eq!(settings.max_retries, 1);
+    assert_eq!(settings.lifetime, Lifetime::Warm { calls_max: 10, idle_max: Duration::from_secs(5) });
+    assert!(settings.verbose && !settings.traceback);
+    assert_eq!(settings.config["dotted.key"], "x");
+    let tool = &settings.tools["count-words"];
+    assert_eq!(tool.name.as_deref(), Some("count"));
+    assert_eq!((tool.read_only, tool.destructive, tool.open_world), (Some(true), Some(false), Some(false)));
+    assert!(settings.tools["acme:text/kit#other"].idempotent);
+}
+
+#[test]
+fn warm_without_further_settings_has_the_defaults() {
+    assert_eq!(Settings::from_toml("lifetime = \"warm\"").unwrap().lifetime, Lifetime::WARM);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_in_the_order_of_lines() {
+    let text = "timout = \"3s\"\nmemory = 64\nmax_retries = 11\n\n[tools.run]\ntimeout = \"1s\"\nidempotant = true\n";
+    insta::assert_snapshot!(mistakes(text).join("\n"), @r#"
+    line 1: unknown key "timout", did you mean "timeout"?
+    line 2: `memory`: expected a size with its unit, like `memory = "64MiB"`, but this is of type integer
+    line 3: `max_retries`: 11 is outside 1 to 10 (a call runs at least once, and what fails ten times fails again)
+    line 6: unknown key "tools.run.timeout": the keys here are name, title, description, idempotent, read_only, destructive, open_world
+    line 7: unknown key "tools.run.idempotant", did you mean "idempotent"?
+    "#);
+}
+
+#[test]
+fn a_mistake_says_what_would_be_right() {
+    insta::assert_snapshot!(
+        [
+            "timeout = 30",
+            "timeout = \"30\"",
+            "timeout = \"soon\"",
+            "memory = \"64\"",
+            "memory = \"lots\"",
+            "lifetime = \"hot\"",
+            "verbose = \"yes\"",
+            "concurrency = \"4\"",
+            "concurrency = -1",
+            "description = \"\"",
+            "description = 3",
+            "config = 3",
+            "[config]\nkey = 3",
+            "[policy]\nnetwork = true",
+            "[warm]\nidle = \"5s\"",
+            "lifetime = \"warm\"\n[warm]\nverbose = true",
+            "[tools.run]\nname = \"two__parts\"",
+            "tools.run = 3",
+            "timeout = \"1s\"\ntimeout = \"2s\"",
+            "timeout = ",
+        ]
+        .map(mistake)
+        .join("\n"),
+        @r#"
+    line 1: `timeout`: expected a duration with its unit, like `timeout = "30s"`, but this is of type integer
+    line 1: `timeout`: `30` has no unit: write `30s` or `30ms`
+    line 1: `timeout`: `soon` is not a duration: write it like `30s`, `250ms` or `2m`
+    line 1: `memory`: `64` has no unit: write `64MiB` or `64KiB`
+    line 1: `memory`: `lots` is not a size: write it like `64MiB` or `512KiB`
+    line 1: `lifetime`: `hot` is not one of `call`, `warm`
+    line 1: `verbose`: expected `true` or `false`, without quotes, like `verbose = true`, but this is of type string
+    line 1: `concurrency`: expected a whole number, without quotes, like `concurrency = 1`, but this is of type string
+    line 1: `concurrency`: -1 is outside 1 to 65536 (an agent that may run nothing should be unloaded, and more instances do not fit the kernel's memory maps)
+    line 1: `description`: it must not be empty: leave the key out instead
+    line 1: `description`: expected text in quotes, like `description = "…"`, but this is of type integer
+    line 1: `config` is a table: write `[config]` and its keys below that
+    line 2: `config.key`: expected text in quotes, like `key = "…"`
+    line 2: `policy.network`: this release cannot grant an agent anything: no network, files, environment or secrets; remove the key
+    line 1: `[warm]` has no effect: add `lifetime = "warm"` above the first `[table]`
+    line 3: unknown key "warm.verbose": it belongs above the first `[table]`
+    line 2: `tools.run.name`: `two__parts` is not a valid tool name: use 1 to 64 of A-Z, a-z, 0-9, `_` and `-`, starting with a letter, without `__`; set a shorter one with `[tools.<function>] name = "…"`
+    line 1: `tools.run` is a table: write `[tools.run]` and its keys below that
+    line 2: `timeout` is set twice: keep one of them
+    line 1: not TOML: unexpected eof encountered
+    "#);
+}
+
+#[test]
+fn columns_count_characters_from_one() {
+    let found = Settings::from_toml("[tools]\n\"é\" = { nme = \"x\" }\n").unwrap_err();
+    assert_eq!((found[0].line, found[0].column), (2, 9));
+}
+
+#[test]
+fn the_ends_of_every_range_are_allowed_and_the_next_value_is_not() {
+    for (key, inside, outside) in [
+        ("timeout", ["\"1ms\"", "\"24h\""], ["\"999us\"", "\"86401s\""]),
+        ("memory", ["\"64KiB\"", "\"4GiB\""], ["\"65535B\"", "\"4294967297B\""]),
+        ("output", ["\"1KiB\"", "\"256MiB\""], ["\"1023B\"", "\"257MiB\""]),
+        ("concurrency", ["1", "65536"], ["0", "65537"]),
+        ("queue", ["0", "1000000"], ["-1", "1000001"]),
+        ("log_lines_per_second", ["0", "100000"], ["-1", "100001"]),
+        ("max_retries", ["1", "10"], ["0", "11"]),
+        ("lifetime = \"warm\"\nwarm.calls_max", ["1", "1000000"], ["0", "1000001"]),
+        ("lifetime = \"warm\"\nwarm.idle", ["\"1ms\"", "\"24h\""], ["\"0s\"", "\"25h\""]),
+    ] {
+        for value in inside {
+            assert!(Settings::from_toml(&format!("{key} = {value}")).is_ok(), "{key} = {value}");
+        }
+        for value in outside {
+            let found = mistake(&format!("{key} = {value}"));
+            assert!(found.contains("is outside"), "{key} = {value}: {found}");
+        }
+    }
+}
+
+#[test]
+fn text_entries_and_mistakes_are_bounded() {
+    let long = |chars| format!("description = \"{}\"", "é".repeat(chars));
+    assert!(Settings::from_toml(&long(4096)).is_ok());
+    assert!(mistake(&long(4097)).contains("at most 4096"));
+
+    let entries = |count| {
+        (0..count).fold("[config]\n".to_owned(), |text, n| text + &format!("k{n} = \"v\"\n"))
+    };
+    assert_eq!(Settings::from_toml(&entries(256)).unwrap().config.len(), 256);
+    assert!(mistake(&entries(257)).contains("at most 256"));
+
+    let value = format!("[config]\nk = \"{}\"", "x".repeat((64 << 10) + 1));
+    assert!(mistake(&value).contains("longer than 64 KiB"));
+
+    assert!(mistake(&" ".repeat(TEXT_MAX_BYTES + 1)).contains("longer than 1024 KiB"));
+
+    let tools = (0..4097).fold(String::new(), |text, n| text + &format!("[tools.f{n}]\n"));
+    assert!(mistake(&tools).contains("at most 4096"));
+
+    let wrong = (0..200).fold(String::new(), |text, n| text + &format!("zzz{n} = 1\n"));
+    assert_eq!(mistakes(&wrong).len(), MISTAKES_MAX);
+}
+
+#[test]
+fn deep_nesting_is_a_mistake() {
+    let text = format!("description = {}", "[".repeat(100_000));
+    assert!(mistake(&text).starts_with("line 1: not TOML"));
+}
+
+#[test]
+fn the_reference_names_every_key_with_its_default() {
+    let rows = agent_reference();
+    let row = |key: &str| rows.iter().find(|row| row.key == key).unwrap();
+    assert_eq!(row("timeout").default, "\"30s\"");
+    assert_eq!(row("memory").default, "\"64MiB\"");
+    assert_eq!(row("warm.idle").default, "\"1m\"");
+    assert_eq!(row("lifetime").default, "\"call\"");
+    assert_eq!(row("config.<key>").form, "text");
+    assert_eq!(row("tools.<function>.idempotent").default, "false");
+    assert!(rows.iter().all(|row| !row.meaning.is_empty()));
+}
+
+#[test]
+fn quantities_read_back_as_they_are_shown() {
+    for time in [Duration::from_millis(1), Duration::from_secs(90), Duration::from_secs(86_400)] {
+        assert_eq!(parse_time(&show_time(time)), Ok(time));
+    }
+    for bytes in [1, 1023, 1024, 64 << 20, (64 << 20) + 1, 3 << 30] {
+        assert_eq!(parse_size(&show_size(bytes)), Ok(bytes));
+    }
+}

@@ -1,0 +1,74 @@
+//! Many spinning guests at once: others are served, connections are accepted, and all of them end.
+
+use std::time::{Duration, Instant};
+
+use aop_tests::{AgentsDirectory, BOUND, Host, Sandbox, http_client, within};
+use futures::future::join_all;
+use serde_json::json;
+
+use super::{failed, hurried, wat};
+
+const SPINNERS: usize = 64;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_64_guests_spin_the_host_serves_others() {
+    let agents = AgentsDirectory::new()
+        .with("echo")
+        .with_text("spinner", wat::SPIN)
+        .with_settings("spinner", "timeout = \"5s\"\nmax_retries = 1\n");
+    let host = Host::serve(agents.path()).await;
+    let mcp = host.mcp();
+    let crowd = join_all((0..SPINNERS).map(|_| mcp.call("spinner", json!({}))));
+    let others = async {
+        aop_tests::eventually("all of them spin", || async {
+            let metrics = host.metrics().await;
+            metrics.value("aop_executions_running").is_some_and(|running| running >= SPINNERS as f64).then_some(())
+        })
+        .await;
+        for round in 0..20 {
+            let text = format!("round {round}");
+            let result = within(BOUND, "an answer beside spinners", mcp.call("echo_echo", json!({ "text": text })));
+            assert_eq!(result.await.value(), &json!(text));
+            // A new client each time: connections are accepted, too.
+            let health = http_client().get(host.url("/healthz")).send();
+            assert_eq!(within(BOUND, "health beside spinners", health).await.expect("it answers").status(), 200);
+        }
+    };
+    let (results, ()) = tokio::join!(crowd, others);
+    for result in results {
+        assert_eq!(result.code(), "deadline_exceeded");
+    }
+    host.no_instances().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_spinners_are_all_stopped_in_time() {
+    let sandbox = Sandbox::new();
+    let loaded = sandbox.load(wat::SPIN, hurried(300)).await;
+    let started = Instant::now();
+    for result in join_all((0..100).map(|_| loaded.call("run", "{}"))).await {
+        failed(result, aop_core::ErrorCode::DeadlineExceeded);
+    }
+    let took = started.elapsed();
+    assert!((Duration::from_millis(300)..BOUND).contains(&took), "the last was answered after {took:?}");
+    sandbox.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_is_told_as_such() {
+    let sandbox = Sandbox::new();
+    let loaded = sandbox.load(wat::SLEEP, hurried(1000)).await;
+    let results = join_all((0..400).map(|_| loaded.call("run", "{}"))).await;
+    let mut refused = 0;
+    for result in results {
+        let failure = result.expect_err("nobody sleeps to the end");
+        if failure.code == aop_core::ErrorCode::ResourceExhausted {
+            assert!(failure.retry_after.is_some() && !failure.executed, "{failure:?}");
+            refused += 1;
+        } else {
+            assert_eq!(failure.code, aop_core::ErrorCode::DeadlineExceeded, "{failure:?}");
+        }
+    }
+    assert!(refused > 0, "400 instances do not fit");
+    sandbox.is_empty().await;
+}

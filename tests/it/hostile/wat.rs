@@ -1,0 +1,194 @@
+//! The attackers.
+
+/// Never comes back.
+pub(super) const SPIN: &str = r#"(component
+  (core module $m (func (export "run") (loop $again (br $again))))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Never comes back, through the host.
+pub(super) const HOST_CALL_FLOOD: &str = r#"(component
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock (export "now" (func (result u64)))))
+  (core func $now (canon lower (func $clock "now")))
+  (core module $m
+    (import "host" "now" (func $now (result i64)))
+    (func (export "run") (loop $again (drop (call $now)) (br $again))))
+  (core instance $i (instantiate $m (with "host" (instance (export "now" (func $now))))))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Sleeps in the host for an hour.
+pub(super) const SLEEP: &str = r#"(component
+  (import "wasi:io/poll@0.2.0" (instance $poll
+    (export "pollable" (type $pollable (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+  (alias export $poll "pollable" (type $pollable))
+  (import "wasi:clocks/monotonic-clock@0.2.0" (instance $clock
+    (alias outer 1 $pollable (type $pollable))
+    (export "subscribe-duration" (func (param "when" u64) (result (own $pollable))))))
+  (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+  (core func $block (canon lower (func $poll "[method]pollable.block")))
+  (core module $m
+    (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+    (import "host" "block" (func $block (param i32)))
+    (func (export "run") (call $block (call $subscribe (i64.const 3600000000000)))))
+  (core instance $i (instantiate $m (with "host" (instance
+    (export "subscribe" (func $subscribe)) (export "block" (func $block))))))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Never becomes an instance.
+pub(super) const START_SPINS: &str = r#"(component
+  (core module $m
+    (func $spin (loop $again (br $again)))
+    (start $spin)
+    (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Keeps the processor in bulk operations, which no epoch interrupts.
+pub(super) const FILL: &str = r#"(component
+  (core module $m
+    (memory 512)
+    (func (export "run")
+      (loop $again
+        (memory.fill (i32.const 0) (i32.const 1) (i32.const 33554432))
+        (br $again))))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Writes to the log as fast as it can.
+pub(super) const LOG_FLOOD: &str = r#"(component
+  (import "wasi:logging/logging@0.1.0-draft" (instance $logging
+    (type $cases (enum "trace" "debug" "info" "warn" "error" "critical"))
+    (export "level" (type $level (eq $cases)))
+    (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
+  (core module $memory (memory (export "memory") 1) (data (i32.const 0) "flood"))
+  (core instance $memory (instantiate $memory))
+  (core func $log (canon lower (func $logging "log") (memory $memory "memory")))
+  (core module $m
+    (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
+    (func (export "run")
+      (loop $again
+        (call $log (i32.const 2) (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 5))
+        (br $again))))
+  (core instance $i (instantiate $m (with "host" (instance (export "log" (func $log))))))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Takes memory until it gets no more, then gives up.
+pub(super) const MEMORY_BOMB: &str = r#"(component
+  (core module $m
+    (memory 1)
+    (func (export "run")
+      (loop $again
+        (br_if $again (i32.ne (memory.grow (i32.const 16)) (i32.const -1))))
+      unreachable))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Each memory is below the limit; all of them are not.
+pub(super) fn many_memories() -> String {
+    let memories = 8;
+    let memory = r#"(memory 320)"#.repeat(memories);
+    format!(
+        r#"(component
+  (core module $m {memory} (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#
+    )
+}
+
+/// 128 MiB at once.
+pub(super) const LARGE_MEMORY: &str = r#"(component
+  (core module $m (memory 2048) (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Takes table elements until it gets no more, then gives up.
+pub(super) const TABLE_BOMB: &str = r#"(component
+  (core module $m
+    (table $t 1 funcref)
+    (func (export "run")
+      (loop $again
+        (br_if $again
+          (i32.ne (table.grow $t (ref.null func) (i32.const 10000)) (i32.const -1))))
+      unreachable))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Calls itself for ever.
+pub(super) const RECURSE: &str = r#"(component
+  (core module $m
+    (func $run (export "run") (call $run) (call $run)))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// A component whose `run` gives back what lies at an address.
+macro_rules! gives_back {
+    ($pages:literal, $data:literal, $kind:literal, $address:literal, $length:literal) => {
+        concat!(
+            r#"(component
+  (core module $m
+    (memory (export "memory") "#,
+            $pages,
+            r#") "#,
+            $data,
+            r#"
+    (func (export "run") (result i32)
+      (i32.store (i32.const 0) (i32.const "#,
+            $address,
+            r#"))
+      (i32.store (i32.const 4) (i32.const "#,
+            $length,
+            r#"))
+      (i32.const 0)))
+  (core instance $i (instantiate $m))
+  (func (export "run") (result "#,
+            $kind,
+            r#") (canon lift (core func $i "run") (memory $i "memory"))))"#
+        )
+    };
+}
+
+/// A string of 100,000,000 bytes.
+pub(super) const LARGE_RESULT: &str = gives_back!("1600", "", "string", "8", "100000000");
+/// Two million numbers of 4 bytes, each of which costs the host ten times as much.
+pub(super) const LARGE_LIST: &str = gives_back!("160", "", "(list u32)", "8", "2000000");
+/// A string that is not there.
+pub(super) const RESULT_OUT_OF_BOUNDS: &str = gives_back!("1", "", "string", "65530", "1000");
+/// A string that is none.
+pub(super) const RESULT_NOT_UTF8: &str =
+    gives_back!("1", r#"(data (i32.const 8) "\ff\fe\fd\fc")"#, "string", "8", "4");
+
+/// Crashes.
+pub(super) const TRAP: &str = r#"(component
+  (core module $m (func (export "run") unreachable))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Ends itself successfully instead of answering.
+pub(super) const EXIT: &str = r#"(component
+  (import "wasi:cli/exit@0.2.0" (instance $exit
+    (export "exit" (func (param "status" (result))))))
+  (core func $exit (canon lower (func $exit "exit")))
+  (core module $m
+    (import "host" "exit" (func $exit (param i32)))
+    (func (export "run") (call $exit (i32.const 0))))
+  (core instance $i (instantiate $m (with "host" (instance (export "exit" (func $exit))))))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
+/// Counts its calls and crashes at the third.
+pub(super) const COUNT_AND_TRAP_AT_3: &str = r#"(component
+  (core module $m
+    (global $calls (mut i32) (i32.const 0))
+    (func (export "run") (result i32)
+      (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
+      (if (i32.ge_u (global.get $calls) (i32.const 3)) (then unreachable))
+      (global.get $calls)))
+  (core instance $i (instantiate $m))
+  (func (export "run") (result u32) (canon lift (core func $i "run"))))"#;
+
+/// Adds one to a number: a component that does no harm.
+pub(super) const HARMLESS: &str = r#"(component
+  (core module $m
+    (func (export "run") (param i32) (result i32) (i32.add (local.get 0) (i32.const 1))))
+  (core instance $i (instantiate $m))
+  (func (export "run") (param "number" u32) (result u32) (canon lift (core func $i "run"))))"#;

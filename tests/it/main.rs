@@ -1,0 +1,10 @@
+//! The one integration test binary: linking it once is what keeps `cargo test` short. Every module
+//! is a part of the contract; `tidy` is the contract with whoever reads the code.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops where it stands and says why")]
+
+mod cli;
+mod hostile;
+mod serve;
+mod tidy;
+mod types;
