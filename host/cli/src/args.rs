@@ -165,7 +165,7 @@ pub(crate) struct LocalArgs {
 #[derive(Debug, Args)]
 pub(crate) struct HostArgs {
     /// The host, or its MCP endpoint
-    #[arg(long, value_name = "URL", env = environment::URL, default_value = DEFAULT_URL)]
+    #[arg(long, value_name = "URL", env = environment::URL, hide_env_values = true, default_value = DEFAULT_URL)]
     pub(crate) url: String,
 }
 

@@ -51,7 +51,7 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     let mut directives: Vec<_> = level.split(',').map(str::trim).collect();
     for directive in &directives {
         let is_word = !directive.contains(['=', '[']);
-        if is_word && directive.parse::<LevelFilter>().is_err() {
+        if is_word && (directive.is_empty() || directive.parse::<LevelFilter>().is_err()) {
             return Err(format!(
                 "`{directive}` is not a level: write `error`, `warn`, `info`, `debug`, `trace` or `off`, or `crate=level`"
             ));

@@ -27,7 +27,7 @@ fn every_subcommand_has_examples() {
 #[test]
 fn help() {
     let help = |path: &[&str]| {
-        let mut command = Arguments::command();
+        let mut command = Arguments::command().term_width(100);
         command.build();
         let mut found = &mut command;
         for name in path {

@@ -59,7 +59,18 @@ fn the_mistakes_of_every_source_come_together() {
     let text = "lisen = \"127.0.0.1:1\"\nserver_name = 3\n\n[mcp]\nexpose = \"some\"\nlist_ttl = 30\n[compile]\nmemory = \"1MiB\"\n";
     let environment = [("AOP_LISTEN", "here"), ("AOP_LOG_LEVL", "info"), ("AOP_DRAIN_GRACE", "2h")];
     let given = flags(&[("log_format", "--log-format", "xml")]);
-    insta::assert_snapshot!(mistakes(text, &environment, &given), @"");
+    insta::assert_snapshot!(mistakes(text, &environment, &given), @r#"
+    the configuration has mistakes:
+      dir/aop.toml: line 1: unknown key "lisen", did you mean "listen"?
+      dir/aop.toml: line 2: `server_name`: expected text in quotes, like `server_name = "…"`, but this is of type integer
+      dir/aop.toml: line 5: `mcp.expose`: `some` is not one of `all`, `builtins`
+      dir/aop.toml: line 6: `mcp.list_ttl`: expected a duration with its unit, like `list_ttl = "30s"`, but this is of type integer
+      dir/aop.toml: line 8: `compile.memory`: 1MiB is outside 256MiB to 64GiB (the compiler itself must fit)
+      AOP_LISTEN: `here` is not an address: write it like `127.0.0.1:8000`
+      AOP_LOG_LEVL: unknown variable, did you mean AOP_LOG_LEVEL?
+      AOP_DRAIN_GRACE: 2h is outside 0s to 1h (0 stops them at once, and no service manager waits for an hour)
+      --log-format: `xml` is not one of `auto`, `human`, `json`
+    "#);
 }
 
 #[test]

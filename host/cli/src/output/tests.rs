@@ -39,7 +39,11 @@ fn a_summary_is_one_short_sentence() {
 #[test]
 fn a_table_is_columns_without_borders() {
     let rows = [["textkit".to_owned(), "1".to_owned()], ["x\x07".to_owned(), "100".to_owned()]];
-    insta::assert_snapshot!(table(["AGENT", "TOOLS"], rows), @"");
+    insta::assert_snapshot!(table(["AGENT", "TOOLS"], rows), @r"
+    AGENT    TOOLS
+    textkit  1
+    x�       100
+    ");
 }
 
 #[test]
