@@ -20,7 +20,8 @@ async fn run(guest_name: &str, tool: &str, arguments: &str) -> Finished {
 async fn inspect_tells_everything_as_json() {
     let finished = Aop::new(&["inspect", &path("types"), "--json"]).run().await.code(0);
     let report = finished.json();
-    let members: Vec<_> = report.as_object().expect("an object").keys().map(String::as_str).collect();
+    let members: Vec<_> =
+        report.as_object().expect("an object").keys().map(String::as_str).collect();
     let mut expected = vec!["digest", "size_bytes", "imports", "tools", "refused"];
     expected.sort_unstable();
     let mut sorted = members.clone();
@@ -33,12 +34,19 @@ async fn inspect_tells_everything_as_json() {
     assert_eq!(report["refused"], json!([]));
     let tools = report["tools"].as_array().expect("tools");
     for tool in tools {
-        let mut members: Vec<_> = tool.as_object().expect("an object").keys().map(String::as_str).collect();
+        let mut members: Vec<_> =
+            tool.as_object().expect("an object").keys().map(String::as_str).collect();
         members.sort_unstable();
         assert_eq!(members, ["description", "inputSchema", "name", "outputSchema", "signature"]);
     }
-    let point = tools.iter().find(|tool| tool["name"] == "types_swap").expect("the tool is named after the agent");
-    assert_eq!(point["signature"], "swap: func(points: tuple<point, point>) -> tuple<point, point>");
+    let point = tools
+        .iter()
+        .find(|tool| tool["name"] == "types_swap")
+        .expect("the tool is named after the agent");
+    assert_eq!(
+        point["signature"],
+        "swap: func(points: tuple<point, point>) -> tuple<point, point>"
+    );
     assert_eq!(point["description"], "A record of records, so that types refer to each other.");
     assert_eq!(point["inputSchema"]["required"], json!(["points"]));
 }
@@ -54,7 +62,8 @@ async fn inspect_names_the_agent_after_the_file() {
 #[tokio::test]
 async fn inspect_lists_what_is_imported_and_what_is_refused() {
     let report = Aop::new(&["inspect", &path("config"), "--json"]).run().await.code(0).json();
-    let imports: Vec<_> = report["imports"].as_array().expect("imports").iter().filter_map(Value::as_str).collect();
+    let imports: Vec<_> =
+        report["imports"].as_array().expect("imports").iter().filter_map(Value::as_str).collect();
     assert!(imports.contains(&"wasi:config/store@0.2.0-rc.1"), "{imports:?}");
     assert!(imports.is_sorted(), "{imports:?}");
 
@@ -63,9 +72,16 @@ async fn inspect_lists_what_is_imported_and_what_is_refused() {
     let report = Aop::new(&["inspect", &file, "--json"]).run().await.code(0).json();
     let refused = report["refused"].as_array().expect("refusals");
     assert_eq!(refused.len(), 1, "{report}");
-    assert!(refused[0]["function"].as_str().is_some_and(|function| function.contains("open")), "{report}");
-    assert!(refused[0]["reason"].as_str().is_some_and(|reason| reason.contains("resource")), "{report}");
-    let tools: Vec<_> = report["tools"].as_array().expect("tools").iter().map(|tool| &tool["name"]).collect();
+    assert!(
+        refused[0]["function"].as_str().is_some_and(|function| function.contains("open")),
+        "{report}"
+    );
+    assert!(
+        refused[0]["reason"].as_str().is_some_and(|reason| reason.contains("resource")),
+        "{report}"
+    );
+    let tools: Vec<_> =
+        report["tools"].as_array().expect("tools").iter().map(|tool| &tool["name"]).collect();
     assert_eq!(tools, ["handles_well"], "the others are still served");
 }
 
@@ -105,13 +121,15 @@ async fn run_takes_the_function_for_the_tool() {
 
 #[tokio::test]
 async fn run_reads_its_arguments_from_standard_input() {
-    let aop = Aop::new(&["run", &path("echo"), "echo", "-", "--json"]).input(br#"{"text": "piped"}"#);
+    let aop =
+        Aop::new(&["run", &path("echo"), "echo", "-", "--json"]).input(br#"{"text": "piped"}"#);
     assert_eq!(aop.run().await.code(0).json()["result"], "piped");
 }
 
 #[tokio::test]
 async fn run_prints_text_as_text() {
-    let finished = Aop::new(&["run", &path("echo"), "echo", r#"{"text": "a\nb"}"#]).run().await.code(0);
+    let finished =
+        Aop::new(&["run", &path("echo"), "echo", r#"{"text": "a\nb"}"#]).run().await.code(0);
     assert_eq!(finished.stdout, "a\nb\n");
 }
 
@@ -146,8 +164,12 @@ async fn invalid_arguments_are_a_failure_and_not_misuse() {
     let envelope = run("types", "concat", r#"{"second": 1, "third": true}"#).await.code(1).json();
     assert_eq!(envelope["success"], false);
     assert_eq!(envelope["code"], "invalid_arguments");
-    let pointers: Vec<_> =
-        envelope["details"].as_array().expect("violations").iter().map(|violation| &violation["pointer"]).collect();
+    let pointers: Vec<_> = envelope["details"]
+        .as_array()
+        .expect("violations")
+        .iter()
+        .map(|violation| &violation["pointer"])
+        .collect();
     assert_eq!(pointers.len(), 3, "every mistake at once: {envelope}");
     for pointer in ["/second", "/third"] {
         assert!(pointers.contains(&&json!(pointer)), "{pointer}: {envelope}");
@@ -156,23 +178,42 @@ async fn invalid_arguments_are_a_failure_and_not_misuse() {
 
 #[tokio::test]
 async fn run_obeys_its_limits() {
-    let arguments = ["run", &path("faults"), "sleep", r#"{"milliseconds": 60000}"#, "--timeout", "100ms", "--json"];
+    let arguments = [
+        "run",
+        &path("faults"),
+        "sleep",
+        r#"{"milliseconds": 60000}"#,
+        "--timeout",
+        "100ms",
+        "--json",
+    ];
     let envelope = Aop::new(&arguments).run().await.code(1).json();
     assert_eq!(envelope["code"], "deadline_exceeded");
-    let arguments = ["run", &path("faults"), "allocate", r#"{"mebibytes": 20}"#, "--memory", "16MiB", "--json"];
+    let arguments =
+        ["run", &path("faults"), "allocate", r#"{"mebibytes": 20}"#, "--memory", "16MiB", "--json"];
     let envelope = Aop::new(&arguments).run().await.code(1).json();
     assert_eq!(envelope["code"], "guest_limit");
-    let arguments = ["run", &path("faults"), "allocate", r#"{"mebibytes": 100}"#, "--memory", "256MiB", "--json"];
+    let arguments = [
+        "run",
+        &path("faults"),
+        "allocate",
+        r#"{"mebibytes": 100}"#,
+        "--memory",
+        "256MiB",
+        "--json",
+    ];
     assert_eq!(Aop::new(&arguments).run().await.code(0).json()["result"], 100);
 }
 
 #[tokio::test]
 async fn run_uses_the_settings_beside_the_component() {
-    let directory = AgentsDirectory::new()
-        .with("config")
-        .with_settings("config", "[config]\ncolour = \"green\"\n[tools.config-get]\nname = \"ask\"\n");
+    let directory = AgentsDirectory::new().with("config").with_settings(
+        "config",
+        "[config]\ncolour = \"green\"\n[tools.config-get]\nname = \"ask\"\n",
+    );
     let file = directory.path().join("config.wasm").display().to_string();
-    let finished = Aop::new(&["run", &file, "ask", r#"{"key": "colour"}"#, "--json"]).run().await.code(0);
+    let finished =
+        Aop::new(&["run", &file, "ask", r#"{"key": "colour"}"#, "--json"]).run().await.code(0);
     assert_eq!(finished.json()["result"], "green");
 }
 
@@ -193,7 +234,11 @@ async fn misuse_is_exit_code_2_and_says_what_to_do() {
     ];
     for (arguments, text) in cases {
         let finished = Aop::new(arguments).run().await.code(2);
-        assert!(finished.stderr.contains(text), "{arguments:?} says {text:?}:\n{}", finished.stderr);
+        assert!(
+            finished.stderr.contains(text),
+            "{arguments:?} says {text:?}:\n{}",
+            finished.stderr
+        );
         assert_eq!(finished.stdout, "", "{arguments:?}");
     }
 }
@@ -231,14 +276,19 @@ async fn completions_are_for_every_shell() {
 
 #[tokio::test]
 async fn mcp_configurations_can_be_pasted() {
-    for (client, table) in [("claude", "mcpServers"), ("cursor", "mcpServers"), ("vscode", "servers")] {
-        let finished = Aop::new(&["mcp-config", client, "--url", "http://127.0.0.1:9000"]).run().await.code(0);
+    for (client, table) in
+        [("claude", "mcpServers"), ("cursor", "mcpServers"), ("vscode", "servers")]
+    {
+        let finished =
+            Aop::new(&["mcp-config", client, "--url", "http://127.0.0.1:9000"]).run().await.code(0);
         let server = &finished.json()[table]["aop"];
         assert_eq!(server["url"], "http://127.0.0.1:9000/mcp", "{client}");
     }
-    let finished = Aop::new(&["mcp-config", "claude", "--stdio", "--agents", "agents"]).run().await.code(0);
+    let finished =
+        Aop::new(&["mcp-config", "claude", "--stdio", "--agents", "agents"]).run().await.code(0);
     let server = &finished.json()["mcpServers"]["aop"];
-    let arguments: Vec<_> = server["args"].as_array().expect("arguments").iter().filter_map(Value::as_str).collect();
+    let arguments: Vec<_> =
+        server["args"].as_array().expect("arguments").iter().filter_map(Value::as_str).collect();
     assert!(arguments.starts_with(&["serve"]) && arguments.contains(&"--stdio"), "{server}");
     let _ = Aop::new(&["mcp-config", "emacs"]).run().await.code(2);
 }
@@ -268,7 +318,11 @@ async fn every_command_shows_an_example() {
         let finished = Aop::new(&[command, &["--help"]].concat()).run().await.code(0);
         assert!(finished.stdout.contains("Usage: aop"), "{command:?}");
         let is_group = command.is_empty() || command == ["agent"];
-        assert!(is_group || finished.stdout.contains("Example"), "{command:?}:\n{}", finished.stdout);
+        assert!(
+            is_group || finished.stdout.contains("Example"),
+            "{command:?}:\n{}",
+            finished.stdout
+        );
     }
     Aop::new(&["--version"]).run().await.code(0).prints(&["aop "]);
 }
@@ -276,14 +330,28 @@ async fn every_command_shows_an_example() {
 #[tokio::test]
 async fn the_configuration_is_checked_as_a_whole() {
     let directory = AgentsDirectory::new();
-    let good = directory.put("good.toml", b"listen = \"127.0.0.1:9000\"\n[mcp]\npage_size = 50\n").display().to_string();
+    let good = directory
+        .put("good.toml", b"listen = \"127.0.0.1:9000\"\n[mcp]\npage_size = 50\n")
+        .display()
+        .to_string();
     let _ = Aop::new(&["config", "check", "--config", &good]).run().await.code(0);
-    let text = b"lisen = \"127.0.0.1:9000\"\ndrain_grace = 5\n[mcp]\npage_size = 0\nexpose = \"some\"\n";
+    let text =
+        b"lisen = \"127.0.0.1:9000\"\ndrain_grace = 5\n[mcp]\npage_size = 0\nexpose = \"some\"\n";
     let bad = directory.put("bad.toml", text).display().to_string();
     let finished = Aop::new(&["config", "check", "--config", &bad]).run().await;
     assert!(matches!(finished.status.code(), Some(1 | 2)), "{finished:?}");
     let told = format!("{}{}", finished.stdout, finished.stderr);
-    for text in ["lisen", "listen", "drain_grace", "page_size", "expose", "line 1", "line 2", "line 4", "line 5"] {
+    for text in [
+        "lisen",
+        "listen",
+        "drain_grace",
+        "page_size",
+        "expose",
+        "line 1",
+        "line 2",
+        "line 4",
+        "line 5",
+    ] {
         assert!(told.contains(text), "{text}: {told}");
     }
     let finished = Aop::new(&["serve", "--config", &bad]).run().await.code(2);
@@ -294,5 +362,8 @@ async fn the_configuration_is_checked_as_a_whole() {
 async fn an_unknown_variable_is_a_mistake_too() {
     let finished = Aop::new(&["config", "check"]).env("AOP_LISEN", "127.0.0.1:0").run().await;
     assert_ne!(finished.status.code(), Some(0), "{finished:?}");
-    assert!(format!("{}{}", finished.stdout, finished.stderr).contains("AOP_LISTEN"), "{finished:?}");
+    assert!(
+        format!("{}{}", finished.stdout, finished.stderr).contains("AOP_LISTEN"),
+        "{finished:?}"
+    );
 }

@@ -164,7 +164,8 @@ async fn log_lines_are_cut_and_the_guest_goes_on() {
     let sandbox = Sandbox::new();
     let bytes = std::fs::read(aop_tests::guest("faults")).expect("the guest can be read");
     let loaded = sandbox.load_bytes(&bytes, patient()).await.expect("the guest loads");
-    let output = loaded.call("flood-stdout", r#"{"lines": 5000}"#).await.expect("the guest answers");
+    let output =
+        loaded.call("flood-stdout", r#"{"lines": 5000}"#).await.expect("the guest answers");
     assert_eq!(output.json.get(), "5000");
     let lines = sandbox.log().lines();
     assert_eq!(lines.len(), 5000, "the runtime hands over every line; the log's rate is the log's");
@@ -203,7 +204,8 @@ async fn a_warm_instance_serves_no_more_than_its_calls_and_idles_no_longer_than_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_warm_instance_that_was_too_late_is_thrown_away() {
     let sandbox = Sandbox::new();
-    let loaded = sandbox.load(wat::SPIN, Settings { lifetime: Lifetime::WARM, ..hurried(100) }).await;
+    let loaded =
+        sandbox.load(wat::SPIN, Settings { lifetime: Lifetime::WARM, ..hurried(100) }).await;
     failed(loaded.call("run", "{}").await, ErrorCode::DeadlineExceeded);
     sandbox.is_empty().await;
 }

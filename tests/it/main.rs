@@ -1,10 +1,18 @@
 //! The one integration test binary: linking it once is what keeps `cargo test` short. Every module
 //! is a part of the contract; `tidy` is the contract with whoever reads the code.
 
-#![expect(clippy::expect_used, clippy::panic, reason = "a test that cannot go on stops where it stands and says why")]
+#![expect(
+    clippy::expect_used,
+    reason = "a test that cannot go on stops where it stands and says why"
+)]
 
 mod cli;
+mod clients;
+mod drain;
 mod hostile;
+mod leak;
+mod observe;
+mod reload;
 mod serve;
 mod tidy;
 mod types;

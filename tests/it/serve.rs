@@ -90,7 +90,10 @@ open_world = false
     let (_agents, host) = host_of(agents).await;
     let tools = host.mcp().tools().await;
     let tool = tools.iter().find(|tool| tool["name"] == "repeat").expect("the tool has its name");
-    assert_eq!((&tool["title"], &tool["description"]), (&json!("Repeat"), &json!("Repeats a text.")));
+    assert_eq!(
+        (&tool["title"], &tool["description"]),
+        (&json!("Repeat"), &json!("Repeats a text."))
+    );
     assert_eq!(
         tool["annotations"],
         json!({ "readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false })
@@ -111,7 +114,13 @@ async fn an_unknown_tool_is_a_protocol_error_in_both_eras() {
 async fn capabilities_that_are_not_offered_are_not_there() {
     let (_agents, host) = host_of(AgentsDirectory::new()).await;
     let (mcp, session) = (host.mcp(), host.session().await);
-    for method in ["prompts/list", "resources/list", "resources/templates/list", "completion/complete", "nonsense/now"] {
+    for method in [
+        "prompts/list",
+        "resources/list",
+        "resources/templates/list",
+        "completion/complete",
+        "nonsense/now",
+    ] {
         let params = match method {
             "completion/complete" => json!({
                 "ref": { "type": "ref/prompt", "name": "x" }, "argument": { "name": "a", "value": "b" },
@@ -135,34 +144,59 @@ async fn a_result_is_read_by_models_and_programs() {
     assert_eq!(failed.envelope()["details"], json!({ "code": 4, "message": "no" }));
     let wrong = mcp.call("types_concat", json!({ "first": 1 })).await;
     assert!(wrong.text().contains("/first"), "a model can correct itself: {}", wrong.text());
-    assert_eq!(wrong.text().matches("/first").count(), 1, "each mistake is told once: {}", wrong.text());
+    assert_eq!(
+        wrong.text().matches("/first").count(),
+        1,
+        "each mistake is told once: {}",
+        wrong.text()
+    );
 }
 
 #[tokio::test]
 async fn the_built_in_tools_find_describe_and_call() {
-    let (_agents, host) = host_of(AgentsDirectory::new().with("types").with("faults").with("echo")).await;
+    let (_agents, host) =
+        host_of(AgentsDirectory::new().with("types").with("faults").with("echo")).await;
     let mcp = host.mcp();
-    let found = mcp.call("aop_discover", json!({ "query": "recurse until the stack is full", "limit": 3 })).await;
+    let found = mcp
+        .call("aop_discover", json!({ "query": "recurse until the stack is full", "limit": 3 }))
+        .await;
     let hits = found.value()["tools"].as_array().expect("hits").clone();
     assert_eq!(hits[0]["name"], "faults_recurse", "{hits:?}");
     assert!(hits.len() <= 3);
     let only = mcp.call("aop_discover", json!({ "query": "", "agent": "echo" })).await;
     assert_eq!(only.value()["tools"].as_array().map(Vec::len), Some(1), "{}", only.0);
     // Any text is a query.
-    for query in ["\"", "a AND (", "*", "'; DROP TABLE tools; --", "NEAR(a b)", "col:umn", "ä🙂", &"x ".repeat(5000)] {
-        assert!(mcp.call("aop_discover", json!({ "query": query })).await.value()["tools"].is_array(), "{query}");
+    for query in [
+        "\"",
+        "a AND (",
+        "*",
+        "'; DROP TABLE tools; --",
+        "NEAR(a b)",
+        "col:umn",
+        "ä🙂",
+        &"x ".repeat(5000),
+    ] {
+        assert!(
+            mcp.call("aop_discover", json!({ "query": query })).await.value()["tools"].is_array(),
+            "{query}"
+        );
     }
     let described = mcp.call("aop_describe", json!({ "tool": "types_concat" })).await;
     assert_eq!(described.value()["inputSchema"]["required"], json!(["first"]));
     assert_eq!(mcp.call("aop_describe", json!({ "tool": "nobody" })).await.code(), "not_found");
 
-    let called = mcp.call("aop_call", json!({ "tool": "echo_echo", "arguments": { "text": "x" } })).await;
+    let called =
+        mcp.call("aop_call", json!({ "tool": "echo_echo", "arguments": { "text": "x" } })).await;
     assert_eq!(called.value(), "x", "the envelope is the tool's own");
-    let wrong = mcp.call("aop_call", json!({ "tool": "echo_echo", "arguments": { "text": 1 } })).await;
+    let wrong =
+        mcp.call("aop_call", json!({ "tool": "echo_echo", "arguments": { "text": 1 } })).await;
     assert_eq!(wrong.code(), "invalid_arguments");
     let nested = mcp.call("aop_call", json!({ "tool": "aop_call", "arguments": {} })).await;
     assert_eq!(nested.code(), "invalid_arguments");
-    assert_eq!(mcp.call("aop_call", json!({ "tool": "nobody", "arguments": {} })).await.code(), "not_found");
+    assert_eq!(
+        mcp.call("aop_call", json!({ "tool": "nobody", "arguments": {} })).await.code(),
+        "not_found"
+    );
     assert_eq!(mcp.call("aop_call", json!({ "tool": 5 })).await.code(), "invalid_arguments");
 }
 
@@ -170,18 +204,17 @@ async fn the_built_in_tools_find_describe_and_call() {
 async fn streams_report_progress_when_asked() {
     let (_agents, host) = host_of(AgentsDirectory::new().with("asynchronous")).await;
     let arguments = json!({ "limit": 5, "pause_milliseconds": 20 });
-    let answer = host.mcp().call_with_progress("asynchronous_count_up", arguments.clone(), "mine").await;
+    let answer =
+        host.mcp().call_with_progress("asynchronous_count_up", arguments.clone(), "mine").await;
     check_progress(&answer, &json!("mine"));
     let session = host.session().await;
     let params = json!({
         "name": "asynchronous_count_up", "arguments": arguments, "_meta": { "progressToken": 7 },
     });
     check_progress(&session.request("tools/call", params).await, &json!(7));
-    let silent = host.mcp().request(
-        "tools/call",
-        json!({ "name": "asynchronous_count_up", "arguments": { "limit": 2, "pause_milliseconds": 1 } }),
-    );
-    assert_eq!(silent.await.notifications("notifications/progress").count(), 0);
+    let unasked = json!({ "name": "asynchronous_count_up", "arguments": { "limit": 2, "pause_milliseconds": 1 } });
+    let silent = host.mcp().request("tools/call", unasked).await;
+    assert_eq!(silent.notifications("notifications/progress").count(), 0);
 }
 
 fn check_progress(answer: &Answer, token: &Value) {
@@ -199,8 +232,10 @@ async fn the_trace_of_the_caller_goes_on() {
     let mcp = host.mcp();
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
     let parent = format!("00-{trace}-00f067aa0ba902b7-01");
-    let message = mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "" } }));
-    let response = mcp.post(&message).header("traceparent", &parent).send().await.expect("the host answers");
+    let message =
+        mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "" } }));
+    let response =
+        mcp.post(&message).header("traceparent", &parent).send().await.expect("the host answers");
     let answer = Answer::read(response).await;
     let continued = answer.result()["_meta"]["traceparent"].as_str().expect("a trace").to_owned();
     assert!(continued.starts_with(&format!("00-{trace}-")) && continued != parent, "{continued}");
@@ -226,5 +261,9 @@ async fn a_thousand_tools_are_listed_and_found() {
     let found = mcp.call("aop_discover", json!({ "query": "agent0500" })).await;
     assert_eq!(found.value()["tools"][0]["name"], "agent0500_echo");
     let metrics = host.metrics().await;
-    assert_eq!(metrics.value("aop_compile_cache_misses"), Some(1.0), "agents that share bytes share code");
+    assert_eq!(
+        metrics.value("aop_compile_cache_misses"),
+        Some(1.0),
+        "agents that share bytes share code"
+    );
 }

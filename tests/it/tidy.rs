@@ -165,9 +165,18 @@ fn uses(below: &str, words: &[&str]) -> Vec<String> {
 
 #[test]
 fn only_the_binary_reads_the_environment() {
-    let words = ["env::var", "env::args", "env::temp_dir", "env::home_dir", "env::set_var", "env::current_dir"];
-    let outside: Vec<_> =
-        uses("host", &words).into_iter().filter(|offence| !offence.starts_with("host/cli/")).collect();
+    let words = [
+        "env::var",
+        "env::args",
+        "env::temp_dir",
+        "env::home_dir",
+        "env::set_var",
+        "env::current_dir",
+    ];
+    let outside: Vec<_> = uses("host", &words)
+        .into_iter()
+        .filter(|offence| !offence.starts_with("host/cli/"))
+        .collect();
     none("only `cli` reads the environment", &outside);
 }
 
@@ -191,7 +200,12 @@ fn the_core_has_no_io_and_no_clock() {
 #[test]
 fn nothing_is_left_to_do() {
     // Put together, so that this file does not accuse itself.
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("unimplemented", "!(")];
+    let words = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("XX", "X"),
+        concat!("unimplemented", "!("),
+    ];
     let mut found = Vec::new();
     for path in files() {
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
@@ -222,7 +236,10 @@ fn modules_say_what_they_are_for() {
     let mut silent = Vec::new();
     for (path, _) in ["host", "guest-sdk", "tests"].into_iter().flat_map(rust) {
         let text = std::fs::read_to_string(&path).expect("sources are UTF-8");
-        if !text.lines().find(|line| !line.trim().is_empty()).is_some_and(|line| line.starts_with("//!"))
+        if !text
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .is_some_and(|line| line.starts_with("//!"))
             && !is_tests(&path)
         {
             silent.push(shown(&path));
@@ -267,9 +284,15 @@ mod tests {
     fn hidden() {}
 }
 "##;
-    let functions: Vec<_> =
-        Source::new(text).functions().into_iter().map(|function| (function.name, function.lines)).collect();
-    assert_eq!(functions, [("short".to_owned(), 3), ("long".to_owned(), 4), ("hidden".to_owned(), 1)]);
+    let functions: Vec<_> = Source::new(text)
+        .functions()
+        .into_iter()
+        .map(|function| (function.name, function.lines))
+        .collect();
+    assert_eq!(
+        functions,
+        [("short".to_owned(), 3), ("long".to_owned(), 4), ("hidden".to_owned(), 1)]
+    );
     assert_eq!(Source::new(text).lines_without_tests(), 14);
     assert!(!bare(text).contains("comment"));
 }

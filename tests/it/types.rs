@@ -59,7 +59,10 @@ fn identities() -> Vec<(&'static str, Value, Value)> {
             json!({ "tags": [], "name": "", "age": null, "nickname": { "some": null }, "home": null }),
             json!({ "name": "", "nickname": { "some": null }, "tags": [] }),
         ),
-        same("keywords", json!({ "type": "t", "record": true, "kebab_case_name": 1, "UPPER_id": 2 })),
+        same(
+            "keywords",
+            json!({ "type": "t", "record": true, "kebab_case_name": 1, "UPPER_id": 2 }),
+        ),
         same("enum", json!("amber")),
         same("flags", json!([])),
         same("flags", json!(["read", "execute"])),
@@ -89,8 +92,14 @@ async fn every_value_comes_back_over_mcp() {
         let arguments = json!({ "value": given });
         jsonschema::validate(&tool["inputSchema"], &arguments)
             .unwrap_or_else(|error| panic!("{name} {arguments}: {error}"));
-        for result in [mcp.call(&name, arguments.clone()).await, session.call(&name, arguments.clone()).await] {
-            assert!(same(result.value(), &expected), "{name}({given}) gave {} for {expected}", result.value());
+        for result in
+            [mcp.call(&name, arguments.clone()).await, session.call(&name, arguments.clone()).await]
+        {
+            assert!(
+                same(result.value(), &expected),
+                "{name}({given}) gave {} for {expected}",
+                result.value()
+            );
             jsonschema::validate(&tool["outputSchema"], result.envelope())
                 .unwrap_or_else(|error| panic!("{name}: {}: {error}", result.envelope()));
         }
@@ -100,13 +109,17 @@ async fn every_value_comes_back_over_mcp() {
 /// JSON knows one kind of number: `1` and `1.0` are the same.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
-        (Value::Number(one), Value::Number(other)) => one == other || one.as_f64() == other.as_f64(),
+        (Value::Number(one), Value::Number(other)) => {
+            one == other || one.as_f64() == other.as_f64()
+        }
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
         }
         (Value::Object(one), Value::Object(other)) => {
             one.len() == other.len()
-                && one.iter().all(|(key, value)| other.get(key).is_some_and(|other| same(value, other)))
+                && one
+                    .iter()
+                    .all(|(key, value)| other.get(key).is_some_and(|other| same(value, other)))
         }
         _ => one == other,
     }
@@ -116,21 +129,30 @@ fn same(one: &Value, other: &Value) -> bool {
 async fn every_function_works_through_run() {
     let file = guest("types").display().to_string();
     let mut seen = std::collections::BTreeSet::new();
-    let calls = identities().into_iter().filter(|(function, ..)| seen.insert(*function)).map(|(function, given, _)| {
-        let file = file.clone();
-        async move {
-            let function = format!("identity-{}", function.replace('_', "-"));
-            let arguments = json!({ "value": given }).to_string();
-            let finished = Aop::new(&["run", &file, &function, &arguments, "--json"]).run().await.code(0);
-            assert_eq!(finished.json()["success"], true, "{function}");
-        }
-    });
+    let calls = identities().into_iter().filter(|(function, ..)| seen.insert(*function)).map(
+        |(function, given, _)| {
+            let file = file.clone();
+            async move {
+                let function = format!("identity-{}", function.replace('_', "-"));
+                let arguments = json!({ "value": given }).to_string();
+                let finished =
+                    Aop::new(&["run", &file, &function, &arguments, "--json"]).run().await.code(0);
+                assert_eq!(finished.json()["success"], true, "{function}");
+            }
+        },
+    );
     // One after another: each is a process.
     for call in calls {
         call.await;
     }
-    let finished = Aop::new(&["run", &file, "swap", r#"{"points": [{"x":1,"y":2},{"x":3,"y":4}]}"#, "--json"]).run().await;
-    assert!(same(&finished.code(0).json()["result"], &json!([{ "x": 3, "y": 4 }, { "x": 1, "y": 2 }])));
+    let finished =
+        Aop::new(&["run", &file, "swap", r#"{"points": [{"x":1,"y":2},{"x":3,"y":4}]}"#, "--json"])
+            .run()
+            .await;
+    assert!(same(
+        &finished.code(0).json()["result"],
+        &json!([{ "x": 3, "y": 4 }, { "x": 1, "y": 2 }])
+    ));
 }
 
 #[tokio::test]
@@ -143,7 +165,10 @@ async fn what_may_be_left_out_may_be_left_out() {
     assert_eq!(mcp.call("types_concat", arguments).await.value(), "aaa");
     assert_eq!(mcp.call("types_nothing", json!({})).await.value(), &Value::Null);
     assert_eq!(mcp.call("types_identity_option", json!({})).await.value(), &Value::Null);
-    assert_eq!(mcp.call("types_identity_nested_option", json!({ "value": null })).await.value(), &Value::Null);
+    assert_eq!(
+        mcp.call("types_identity_nested_option", json!({ "value": null })).await.value(),
+        &Value::Null
+    );
 }
 
 /// Values that do not fit, with the pointer to what is wrong.
@@ -209,7 +234,8 @@ async fn what_does_not_fit_is_refused_with_a_pointer_and_nothing_runs() {
         let found = violations.iter().any(|violation| {
             let told = violation["pointer"].as_str().unwrap_or_default();
             // A missing member may be told of at its place or at the object that lacks it.
-            told == pointer || pointer.strip_prefix(told).is_some_and(|rest| !rest[1..].contains('/'))
+            told == pointer
+                || pointer.strip_prefix(told).is_some_and(|rest| !rest[1..].contains('/'))
         });
         assert!(found, "{name} {arguments} is wrong at {pointer}, not {violations:?}");
         jsonschema::validate(&tool["outputSchema"], result.envelope())
@@ -219,7 +245,11 @@ async fn what_does_not_fit_is_refused_with_a_pointer_and_nothing_runs() {
     let metrics = host.metrics().await;
     let counted = metrics.with("aop_calls", &[("agent", "types"), ("code", "invalid_arguments")]);
     assert_eq!(counted, Some(misfits().len() as f64), "refusals are counted");
-    assert_eq!(metrics.with("aop_attempts", &[("agent", "types")]).unwrap_or(0.0), 0.0, "nothing ran");
+    assert_eq!(
+        metrics.with("aop_attempts", &[("agent", "types")]).unwrap_or(0.0),
+        0.0,
+        "nothing ran"
+    );
 }
 
 #[tokio::test]
@@ -242,7 +272,11 @@ async fn every_schema_is_one() {
                 assert!(schema.get(member).is_none(), "{} has {member} at its root", tool["name"]);
             }
         }
-        assert!(tool["description"].as_str().is_some_and(|text| !text.is_empty()), "{}", tool["name"]);
+        assert!(
+            tool["description"].as_str().is_some_and(|text| !text.is_empty()),
+            "{}",
+            tool["name"]
+        );
     }
 }
 
@@ -252,12 +286,18 @@ async fn the_standard_agent_has_the_input_of_the_paper() {
     let host = Host::serve(agents.path()).await;
     let mcp = host.mcp();
     let tools = mcp.tools().await;
-    let tool = tools.iter().find(|tool| tool["name"] == "helper").expect("an agent that only runs is its tool");
+    let tool = tools
+        .iter()
+        .find(|tool| tool["name"] == "helper")
+        .expect("an agent that only runs is its tool");
     let properties = tool["inputSchema"]["properties"].as_object().expect("properties");
     let names: Vec<_> = properties.keys().map(String::as_str).collect();
     assert_eq!(names, ["task", "img", "imgs", "correct_answer"]);
     assert_eq!(tool["inputSchema"]["required"], json!(["task"]));
-    assert!(properties.values().all(|property| property["description"].is_string()), "{properties:?}");
+    assert!(
+        properties.values().all(|property| property["description"].is_string()),
+        "{properties:?}"
+    );
     let arguments = json!({ "task": "look", "imgs": ["a", "b"], "correct_answer": "c" });
     assert_eq!(mcp.call("helper", arguments).await.value(), "look (2 images, expected: c)");
     let failed = mcp.call("helper", json!({ "task": "" })).await;
@@ -269,7 +309,9 @@ async fn descriptions_come_from_the_wit_that_a_component_carries() {
     let agents = AgentsDirectory::new().with("types").with("echo");
     let host = Host::serve(agents.path()).await;
     let tools = host.mcp().tools().await;
-    let find = |name: &str| tools.iter().find(|tool| tool["name"] == name).cloned().expect("the tool is listed");
+    let find = |name: &str| {
+        tools.iter().find(|tool| tool["name"] == name).cloned().expect("the tool is listed")
+    };
     let record = find("types_identity_record");
     let value = &record["inputSchema"]["properties"]["value"];
     assert_eq!(value["description"], "A record with everything that is special about records.");
@@ -283,7 +325,9 @@ async fn asynchronous_functions_futures_and_streams_are_functions_like_others() 
     let agents = AgentsDirectory::new().with("asynchronous");
     let host = Host::serve(agents.path()).await;
     let mcp = host.mcp();
-    let call = async |name: &str, arguments: Value| mcp.call(&format!("asynchronous_{name}"), arguments).await;
+    let call = async |name: &str, arguments: Value| {
+        mcp.call(&format!("asynchronous_{name}"), arguments).await
+    };
     assert_eq!(call("async_echo", json!({ "text": "x" })).await.value(), "x");
     assert_eq!(call("async_sleep", json!({ "milliseconds": 5 })).await.value(), 5);
     assert_eq!(call("async_fail", json!({ "message": "no" })).await.code(), "guest_error");

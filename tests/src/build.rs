@@ -32,15 +32,25 @@ pub fn aop_binary() -> &'static Path {
         let mut cargo = cargo(repository(), &target_directory());
         // There are no examples to build, but asking for them makes Cargo choose the features of
         // dependencies as it does for `cargo test`. Without it every dependency is built twice.
-        cargo.args(["build", "--bin", "aop", "--examples", "--message-format", "json-render-diagnostics"]);
+        cargo.args([
+            "build",
+            "--bin",
+            "aop",
+            "--examples",
+            "--message-format",
+            "json-render-diagnostics",
+        ]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
         let messages = run(cargo);
-        let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let artifacts = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let executables = artifacts.filter(|artifact| artifact["target"]["name"] == "aop");
-        let paths: Vec<_> =
-            executables.filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from)).collect();
+        let paths: Vec<_> = executables
+            .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
+            .collect();
         paths.into_iter().next().expect("cargo names the binary it built")
     })
 }

@@ -48,7 +48,12 @@ impl Aop {
         std::fs::create_dir_all(&home).expect("the home of the commands can be made");
         let mut command = Command::new(aop_binary());
         isolate(&mut command, &home);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         Self { command, input: None }
     }
 
@@ -127,7 +132,9 @@ impl Finished {
     pub fn json(&self) -> Value {
         match serde_json::from_str(&self.stdout) {
             Ok(value) => value,
-            Err(error) => panic!("{error}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr),
+            Err(error) => {
+                panic!("{error}\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr)
+            }
         }
     }
 

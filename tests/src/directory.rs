@@ -39,7 +39,8 @@ impl AgentsDirectory {
     /// When it cannot be written.
     pub fn put(&self, file: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path().join(file);
-        let mut new = NamedTempFile::with_prefix_in(".new-", self.path()).expect("a file can be made");
+        let mut new =
+            NamedTempFile::with_prefix_in(".new-", self.path()).expect("a file can be made");
         new.write_all(bytes).expect("a file can be written");
         new.persist(&path).expect("a file can be renamed");
         path

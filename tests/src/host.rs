@@ -198,7 +198,8 @@ impl Host {
     /// # Panics
     /// When the host does not answer.
     pub async fn agent(&self, name: &str) -> Option<Value> {
-        let list: Value = serde_json::from_str(&self.get("/api/v1/agents").await).expect("the list is JSON");
+        let list: Value =
+            serde_json::from_str(&self.get("/api/v1/agents").await).expect("the list is JSON");
         let agents = list["agents"].as_array().expect("the list has agents").clone();
         agents.into_iter().find(|agent| agent["name"] == name)
     }
@@ -246,7 +247,10 @@ impl Host {
     /// # Panics
     /// When the host is gone.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a child has a process id");
+        let pid = i32::try_from(self.pid())
+            .ok()
+            .and_then(Pid::from_raw)
+            .expect("a child has a process id");
         kill_process(pid, signal).expect("the host can be signalled");
     }
 
@@ -291,9 +295,12 @@ impl Host {
     /// When the process is gone.
     #[must_use]
     pub fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the host lives");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("the kernel writes numbers");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the host lives");
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        let kibibytes: u64 =
+            line.trim().trim_end_matches(" kB").parse().expect("the kernel writes numbers");
         kibibytes << 10
     }
 }
@@ -304,7 +311,11 @@ impl Drop for Host {
         if std::thread::panicking() {
             let log = self.log();
             let skip = log.len().saturating_sub(LOG_SHOWN_BYTES);
-            eprintln!("--- log of the host at {}\n{}", self.address, &log[log.ceil_char_boundary(skip)..]);
+            eprintln!(
+                "--- log of the host at {}\n{}",
+                self.address,
+                &log[log.ceil_char_boundary(skip)..]
+            );
         }
     }
 }
@@ -323,10 +334,16 @@ fn record(mut pipe: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
             // Only whole lines are surely whole characters.
             if let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') {
                 let lines: Vec<u8> = pending.drain(..=end).collect();
-                record.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&lines));
+                record
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push_str(&String::from_utf8_lossy(&lines));
             }
         }
-        record.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&pending));
+        record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&String::from_utf8_lossy(&pending));
     });
     text
 }

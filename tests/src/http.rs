@@ -47,7 +47,8 @@ impl Answer {
         let status = response.status().as_u16();
         let headers = response.headers().clone();
         let text = response.text().await.expect("the response is whole");
-        let kind = headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind =
+            headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let messages = if kind.starts_with("text/event-stream") {
             let mut events = Parser::default();
             events.push(text.as_bytes());
@@ -67,7 +68,9 @@ impl Answer {
     #[must_use]
     #[track_caller]
     pub fn message(&self) -> &Value {
-        self.messages.last().unwrap_or_else(|| panic!("no message in {} {}", self.status, self.text))
+        self.messages
+            .last()
+            .unwrap_or_else(|| panic!("no message in {} {}", self.status, self.text))
     }
 
     /// The result of a request that succeeded.
@@ -94,7 +97,10 @@ impl Answer {
 
     /// The notifications of a method.
     pub fn notifications(&self, method: &str) -> impl Iterator<Item = &Value> {
-        self.messages.iter().filter(move |message| message["method"] == method).map(|message| &message["params"])
+        self.messages
+            .iter()
+            .filter(move |message| message["method"] == method)
+            .map(|message| &message["params"])
     }
 }
 
@@ -114,7 +120,8 @@ impl Events {
     #[track_caller]
     pub fn of(response: reqwest::Response) -> Self {
         let kind = response.headers().get("content-type").cloned();
-        let is_stream = kind.as_ref().is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream =
+            kind.as_ref().is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         assert!(is_stream, "no event stream but {} {kind:?}", response.status());
         Self { response, parser: Parser::default() }
     }
@@ -164,10 +171,13 @@ impl Parser {
             let end = self.bytes.windows(2).position(|pair| pair == b"\n\n")?;
             let event: Vec<u8> = self.bytes.drain(..end + 2).collect();
             let event = String::from_utf8(event).expect("events are UTF-8");
-            let data: String = event.lines().filter_map(|line| line.strip_prefix("data:")).collect();
+            let data: String =
+                event.lines().filter_map(|line| line.strip_prefix("data:")).collect();
             // Events without data only keep the connection open.
             if !data.trim().is_empty() {
-                return Some(serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data}")));
+                return Some(
+                    serde_json::from_str(&data).unwrap_or_else(|error| panic!("{error}: {data}")),
+                );
             }
         }
     }
@@ -180,7 +190,11 @@ pub struct Raw(TcpStream);
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let connecting = TcpStream::connect(address);
-        Self(within(PATIENCE, "a connection", connecting).await.expect("the host accepts connections"))
+        Self(
+            within(PATIENCE, "a connection", connecting)
+                .await
+                .expect("the host accepts connections"),
+        )
     }
 
     /// Sends bytes. A host that closed the connection already is no failure: it answered.

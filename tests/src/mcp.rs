@@ -41,7 +41,6 @@ impl Mcp {
     }
 
     /// A POST of a message with the headers that belong to it.
-    #[must_use]
     pub fn post(&self, message: &Value) -> RequestBuilder {
         let method = message["method"].as_str().unwrap_or_default();
         let name = message["params"]["name"].as_str();
@@ -53,7 +52,6 @@ impl Mcp {
     }
 
     /// A POST of any body with the headers that every request has.
-    #[must_use]
     pub fn post_bytes(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.http
             .post(&self.url)
@@ -74,13 +72,15 @@ impl Mcp {
 
     /// Calls a tool.
     pub async fn call(&self, tool: &str, arguments: Value) -> ToolResult {
-        let answer = self.request("tools/call", json!({ "name": tool, "arguments": arguments })).await;
+        let answer =
+            self.request("tools/call", json!({ "name": tool, "arguments": arguments })).await;
         ToolResult::of(&answer)
     }
 
     /// Calls a tool and asks for its progress.
     pub async fn call_with_progress(&self, tool: &str, arguments: Value, token: &str) -> Answer {
-        let params = json!({ "name": tool, "arguments": arguments, "_meta": { "progressToken": token } });
+        let params =
+            json!({ "name": tool, "arguments": arguments, "_meta": { "progressToken": token } });
         self.request("tools/call", params).await
     }
 
@@ -110,7 +110,10 @@ impl Mcp {
     /// # Panics
     /// When it is not.
     pub async fn listen(&self) -> Events {
-        let message = self.message("subscriptions/listen", json!({ "notifications": { "toolsListChanged": true } }));
+        let message = self.message(
+            "subscriptions/listen",
+            json!({ "notifications": { "toolsListChanged": true } }),
+        );
         let mut events = Events::of(self.post(&message).send().await.expect("the host answers"));
         events.next_of("notifications/subscriptions/acknowledged").await;
         events

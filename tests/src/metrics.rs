@@ -22,7 +22,8 @@ impl Scrape {
     #[must_use]
     pub fn parse(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        let samples = samples.map(|line| Sample::parse(line).unwrap_or_else(|| panic!("not a sample: {line}")));
+        let samples = samples
+            .map(|line| Sample::parse(line).unwrap_or_else(|| panic!("not a sample: {line}")));
         Self { samples: samples.collect(), text: text.to_owned() }
     }
 
@@ -37,7 +38,8 @@ impl Scrape {
     #[must_use]
     pub fn with(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let total = format!("{name}_total");
-        let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        let labels: Vec<_> =
+            labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         let found: Vec<f64> = self
             .samples
             .iter()

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aop_core::{
-    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine, GuestLog, Interface,
-    Measure as _, Meter, Output, Prepare as _, PrepareError, Progress, Settings, TenantName, ToolName,
+    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine,
+    GuestLog, Interface, Measure as _, Meter, Output, Prepare as _, PrepareError, Progress,
+    Settings, TenantName, ToolName,
 };
 use aop_runtime::{CompileLimits, Runtime, RuntimeConfig, WorkerProgram};
 use tempfile::TempDir;
@@ -73,14 +74,18 @@ impl Sandbox {
     #[must_use]
     pub fn with_limits(compile_limits: CompileLimits) -> Self {
         let directory = TempDir::with_prefix("aop-sandbox-").expect("a directory can be made");
-        let worker = WorkerProgram { program: aop_binary().to_owned(), arguments: vec!["compile-worker".into()] };
+        let worker = WorkerProgram {
+            program: aop_binary().to_owned(),
+            arguments: vec!["compile-worker".into()],
+        };
         let log = Arc::new(RecordedLog::default());
         let config = RuntimeConfig {
             compile_limits,
             instances_max: INSTANCES_MAX,
             ..RuntimeConfig::new(directory.path().join("cache"), worker)
         };
-        let runtime = Runtime::new(config, Arc::clone(&log) as Arc<dyn GuestLog>).expect("the runtime starts");
+        let runtime = Runtime::new(config, Arc::clone(&log) as Arc<dyn GuestLog>)
+            .expect("the runtime starts");
         Self { runtime, log, directory }
     }
 
@@ -103,7 +108,11 @@ impl Sandbox {
     ///
     /// # Panics
     /// When it says nothing within [`PATIENCE`].
-    pub async fn load_bytes(&self, bytes: &[u8], settings: Settings) -> Result<Loaded, PrepareError> {
+    pub async fn load_bytes(
+        &self,
+        bytes: &[u8],
+        settings: Settings,
+    ) -> Result<Loaded, PrepareError> {
         let path = self.directory.path().join(format!("{}.wasm", Uuid::now_v7()));
         std::fs::write(&path, bytes).expect("the component can be written");
         self.load_file(&path, Digest::of(bytes), settings).await
@@ -116,7 +125,12 @@ impl Sandbox {
     ///
     /// # Panics
     /// When it says nothing within [`PATIENCE`].
-    pub async fn load_file(&self, path: &Path, digest: Digest, settings: Settings) -> Result<Loaded, PrepareError> {
+    pub async fn load_file(
+        &self,
+        path: &Path,
+        digest: Digest,
+        settings: Settings,
+    ) -> Result<Loaded, PrepareError> {
         let preparing = self.runtime.prepare(Artifact { path, digest }, Arc::new(settings.clone()));
         let prepared = within(PATIENCE, "the component is loaded or refused", preparing).await?;
         Ok(Loaded { interface: prepared.interface, executable: prepared.executable, settings })
@@ -140,12 +154,19 @@ impl Sandbox {
     #[must_use]
     pub fn sample(&self, name: &str) -> f64 {
         let samples = self.runtime.measure();
-        samples.iter().find(|sample| sample.name == name).expect("the runtime keeps that number").value
+        samples
+            .iter()
+            .find(|sample| sample.name == name)
+            .expect("the runtime keeps that number")
+            .value
     }
 
     /// Waits until no instance is alive.
     pub async fn is_empty(&self) {
-        eventually("no instance is left", || async { (self.sample("instances_live") == 0.0).then_some(()) }).await;
+        eventually("no instance is left", || async {
+            (self.sample("instances_live") == 0.0).then_some(())
+        })
+        .await;
     }
 }
 
@@ -174,7 +195,8 @@ impl Loaded {
         arguments: &str,
         progress: Option<Arc<dyn Progress>>,
     ) -> Result<Output, Failure> {
-        let index = self.interface.functions.iter().position(|candidate| candidate.name == function);
+        let index =
+            self.interface.functions.iter().position(|candidate| candidate.name == function);
         let index = index.expect("the function is exported");
         let arguments = match self.executable.validate(index, arguments) {
             Ok(arguments) => arguments,

@@ -27,10 +27,18 @@ impl Session {
         let http = http_client();
         let answer = Self::initialize(&http, url, version).await;
         let id = answer.headers.get("mcp-session-id").and_then(|id| id.to_str().ok());
-        let Some(id) = id.map(str::to_owned) else { panic!("no session id: {} {}", answer.status, answer.text) };
+        let Some(id) = id.map(str::to_owned) else {
+            panic!("no session id: {} {}", answer.status, answer.text)
+        };
         let initialized = answer.result().clone();
-        let session =
-            Self { http, url: url.to_owned(), id, version: version.to_owned(), initialized, ids: AtomicU64::new(1) };
+        let session = Self {
+            http,
+            url: url.to_owned(),
+            id,
+            version: version.to_owned(),
+            initialized,
+            ids: AtomicU64::new(1),
+        };
         let accepted = session.notify("notifications/initialized", json!({})).await;
         assert_eq!(accepted.status, 202, "{}", accepted.text);
         session
@@ -70,7 +78,6 @@ impl Session {
     }
 
     /// A request of the session without a body.
-    #[must_use]
     pub fn http(&self, method: Method) -> RequestBuilder {
         self.http
             .request(method, &self.url)
@@ -80,7 +87,6 @@ impl Session {
     }
 
     /// A POST of a message.
-    #[must_use]
     pub fn post(&self, message: &Value) -> RequestBuilder {
         self.http(Method::POST).header("content-type", "application/json").body(message.to_string())
     }
@@ -112,7 +118,9 @@ impl Session {
 
     /// Calls a tool.
     pub async fn call(&self, tool: &str, arguments: Value) -> ToolResult {
-        ToolResult::of(&self.request("tools/call", json!({ "name": tool, "arguments": arguments })).await)
+        ToolResult::of(
+            &self.request("tools/call", json!({ "name": tool, "arguments": arguments })).await,
+        )
     }
 
     /// The stream of what the server says by itself.

@@ -52,7 +52,9 @@ impl Stdio {
     /// # Panics
     /// When standard output carries anything but messages.
     pub async fn next(&mut self) -> Option<Value> {
-        let line = within(PATIENCE, "a message", self.output.next_line()).await.expect("standard output is text")?;
+        let line = within(PATIENCE, "a message", self.output.next_line())
+            .await
+            .expect("standard output is text")?;
         Some(serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}")))
     }
 
@@ -62,7 +64,8 @@ impl Stdio {
     /// When the server refuses.
     pub async fn initialize(&mut self) -> Value {
         let client = json!({ "name": "aop-tests", "version": "1" });
-        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+        let params =
+            json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
         let answer = self.request("initialize", params).await;
         self.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
         assert!(answer["result"].is_object(), "{answer}");

@@ -17,7 +17,10 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// # Panics
 /// When it does not within [`PATIENCE`].
-pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
     let searching = async {
         loop {
             if let Some(found) = look().await {

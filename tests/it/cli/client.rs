@@ -9,7 +9,11 @@ use super::path;
 async fn tools_are_listed() {
     let agents = AgentsDirectory::new().with("echo").with("faults");
     let host = Host::serve(agents.path()).await;
-    host.aop(&["tools"]).run().await.code(0).prints(&["echo_echo", "faults_trap", "Execute `unreachable`."]);
+    host.aop(&["tools"]).run().await.code(0).prints(&[
+        "echo_echo",
+        "faults_trap",
+        "Execute `unreachable`.",
+    ]);
     let tools = host.aop(&["tools", "--json"]).run().await.code(0).json();
     assert!(tools.to_string().contains("faults_spin"), "{tools}");
 }
@@ -18,14 +22,21 @@ async fn tools_are_listed() {
 async fn a_call_takes_json_or_pairs() {
     let agents = AgentsDirectory::new().with("types").with("echo");
     let host = Host::serve(agents.path()).await;
-    let finished = host.aop(&["call", "echo_echo", r#"{"text": "hi"}"#, "--json"]).run().await.code(0);
+    let finished =
+        host.aop(&["call", "echo_echo", r#"{"text": "hi"}"#, "--json"]).run().await.code(0);
     assert_eq!(finished.stdout, "{\"success\":true,\"result\":\"hi\"}\n");
     let finished = host.aop(&["call", "echo_echo", "text=hi there"]).run().await.code(0);
     assert_eq!(finished.stdout, "hi there\n");
-    let finished = host.aop(&["call", "types_identity_u64", "value=18446744073709551615", "--json"]).run().await;
+    let finished = host
+        .aop(&["call", "types_identity_u64", "value=18446744073709551615", "--json"])
+        .run()
+        .await;
     assert_eq!(finished.code(0).json()["result"], "18446744073709551615");
     // A string parameter takes what looks like a number as text.
-    let finished = host.aop(&["call", "types_concat", "first=1", "second=2", "repeat_count=2", "--json"]).run().await;
+    let finished = host
+        .aop(&["call", "types_concat", "first=1", "second=2", "repeat_count=2", "--json"])
+        .run()
+        .await;
     assert_eq!(finished.code(0).json()["result"], "1212");
 }
 
@@ -33,11 +44,16 @@ async fn a_call_takes_json_or_pairs() {
 async fn a_call_fails_with_the_right_exit_code() {
     let agents = AgentsDirectory::new().with("faults");
     let host = Host::serve(agents.path()).await;
-    let envelope = host.aop(&["call", "faults_fail", "message=no", "--json"]).run().await.code(1).json();
+    let envelope =
+        host.aop(&["call", "faults_fail", "message=no", "--json"]).run().await.code(1).json();
     assert_eq!(envelope["code"], "guest_error");
     let envelope = host.aop(&["call", "faults_fail", "{}", "--json"]).run().await.code(1).json();
     assert_eq!(envelope["code"], "invalid_arguments");
-    host.aop(&["call", "faults_fail", "message=no"]).run().await.code(1).complains(&["no", "guest_error"]);
+    host.aop(&["call", "faults_fail", "message=no"])
+        .run()
+        .await
+        .code(1)
+        .complains(&["no", "guest_error"]);
     let finished = host.aop(&["call", "nobody", "{}"]).run().await.code(2);
     finished.complains(&["nobody"]);
     host.aop(&["call", "faults_fail", "{oops"]).run().await.code(2).complains(&["JSON"]);
@@ -60,14 +76,20 @@ async fn agents_are_loaded_shown_rolled_back_and_unloaded() {
     let agents = AgentsDirectory::new();
     let host = Host::serve(agents.path()).await;
     let echo = path("echo");
-    let loaded = host.aop(&["agent", "load", &echo, "--name", "mine", "--json"]).run().await.code(0).json();
+    let loaded =
+        host.aop(&["agent", "load", &echo, "--name", "mine", "--json"]).run().await.code(0).json();
     assert_eq!(loaded["name"], "mine");
     assert_eq!(loaded["state"], "ACTIVE");
     let id = loaded["id"].clone();
     assert!(id.as_str().is_some_and(|id| id.as_bytes()[14] == b'7'), "a UUIDv7: {id}");
     assert_eq!(host.mcp().call("mine_echo", json!({ "text": "x" })).await.value(), "x");
 
-    let loaded = host.aop(&["agent", "load", &path("types"), "--name", "mine", "--json"]).run().await.code(0).json();
+    let loaded = host
+        .aop(&["agent", "load", &path("types"), "--name", "mine", "--json"])
+        .run()
+        .await
+        .code(0)
+        .json();
     assert_eq!(loaded["revision"], 2);
     assert_eq!(loaded["id"], id, "the identity survives revisions");
     let shown = host.aop(&["agent", "show", "mine", "--json"]).run().await.code(0).json();
@@ -85,7 +107,10 @@ async fn agents_are_loaded_shown_rolled_back_and_unloaded() {
     let gone = host.aop(&["agent", "show", "mine"]).run().await;
     assert!(matches!(gone.status.code(), Some(1 | 2)), "{gone:?}");
     gone.complains(&["mine", "aop agent list"]);
-    assert!(!host.mcp().tool_names().await.contains(&"mine_echo".to_owned()), "removed agents are not callable");
+    assert!(
+        !host.mcp().tool_names().await.contains(&"mine_echo".to_owned()),
+        "removed agents are not callable"
+    );
 }
 
 #[tokio::test]
@@ -101,7 +126,8 @@ async fn what_cannot_be_loaded_is_refused_and_changes_nothing() {
 
     let text = agents.path().join("notes.txt");
     std::fs::write(&text, "(component)").expect("a file can be written");
-    let refused = host.aop(&["agent", "load", &text.display().to_string(), "--name", "text"]).run().await;
+    let refused =
+        host.aop(&["agent", "load", &text.display().to_string(), "--name", "text"]).run().await;
     assert!(matches!(refused.status.code(), Some(1 | 2)), "{refused:?}");
     refused.complains(&["text"]);
     let names: Vec<Value> = host.agent("text").await.into_iter().collect();
@@ -115,7 +141,19 @@ async fn bench_measures_both_eras() {
     let host = Host::serve(agents.path()).await;
     for protocol in ["2026-07-28", "2025-11-25"] {
         let url = host.url("");
-        let arguments = ["bench", &url, "echo_echo", r#"{"text": "x"}"#, "-c", "4", "-n", "200", "--json", "--protocol", protocol];
+        let arguments = [
+            "bench",
+            &url,
+            "echo_echo",
+            r#"{"text": "x"}"#,
+            "-c",
+            "4",
+            "-n",
+            "200",
+            "--json",
+            "--protocol",
+            protocol,
+        ];
         let report = Aop::new(&arguments).run().await.code(0).json();
         let text = report.to_string();
         for word in ["p50", "p95", "p99", "max", "errors"] {

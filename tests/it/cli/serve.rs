@@ -21,7 +21,10 @@ async fn a_taken_port_is_told_with_the_flag() {
     let host = Host::serve(agents.path()).await;
     let address = host.address().to_string();
     let data = AgentsDirectory::new();
-    let finished = Aop::new(&["serve", "--listen", &address, "--data", &data.path().display().to_string()]).run().await;
+    let finished =
+        Aop::new(&["serve", "--listen", &address, "--data", &data.path().display().to_string()])
+            .run()
+            .await;
     assert!(matches!(finished.status.code(), Some(1 | 2)), "{finished:?}");
     finished.complains(&[&address, "--listen"]);
 }
@@ -58,7 +61,8 @@ async fn several_directories_are_served_and_missing_ones_are_waited_for() {
         assert!(names.iter().any(|known| known == name), "{name}: {names:?}");
     }
     std::fs::create_dir(&later).expect("the directory can be made");
-    std::fs::copy(aop_tests::guest("faults"), later.join("faults.wasm")).expect("the guest can be copied");
+    std::fs::copy(aop_tests::guest("faults"), later.join("faults.wasm"))
+        .expect("the guest can be copied");
     host.agent_is("faults", |agent| agent["state"] == "ACTIVE").await;
 }
 
@@ -102,12 +106,16 @@ async fn only_the_three_built_in_tools_can_be_shown() {
 async fn sighup_reloads_the_log_level_or_says_why_not() {
     let agents = AgentsDirectory::new().with("echo");
     let file = agents.put("aop.toml", b"log_level = \"info\"\n");
-    let mut options = HostOptions { agents: vec![agents.path().to_owned()], ..HostOptions::default() };
+    let mut options =
+        HostOptions { agents: vec![agents.path().to_owned()], ..HostOptions::default() };
     options.arguments.extend(["--config".into(), file.display().to_string()]);
     let host = Host::start(options).await;
     agents.put("aop.toml", b"log_level = \"noise\"\n");
     host.signal(rustix::process::Signal::HUP);
-    aop_tests::eventually("the host says why not", || async { host.log().contains("noise").then_some(()) }).await;
+    aop_tests::eventually("the host says why not", || async {
+        host.log().contains("noise").then_some(())
+    })
+    .await;
     agents.put("aop.toml", b"log_level = \"debug\"\n");
     host.signal(rustix::process::Signal::HUP);
     aop_tests::eventually("debug lines appear", || async {
@@ -128,6 +136,7 @@ async fn a_tenant_has_an_endpoint_and_others_have_none() {
     let message = stranger.message("tools/list", json!({}));
     let status = stranger.post(&message).send().await.expect("the host answers").status();
     assert!(status.is_client_error(), "{status}");
-    let status = http_client().get(host.url("/nowhere")).send().await.expect("the host answers").status();
+    let status =
+        http_client().get(host.url("/nowhere")).send().await.expect("the host answers").status();
     assert_eq!(status, 404);
 }

@@ -55,7 +55,8 @@ fn nested_types(depth: usize) -> String {
     let mut types = String::from("(type $t0 (tuple u8 u8))");
     for level in 1..=depth {
         let below = level - 1;
-        write!(types, "(type $t{level} (tuple $t{below} $t{below}))").expect("a string takes everything");
+        write!(types, "(type $t{level} (tuple $t{below} $t{below}))")
+            .expect("a string takes everything");
     }
     format!(
         r#"(component
@@ -99,9 +100,10 @@ fn huge_function() -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_costs_too_much_is_given_up() {
-    let error = detonate(&huge_function(), CompileLimits { cpu_max: Duration::from_secs(1), ..tight() })
-        .await
-        .expect_err("it is refused");
+    let error =
+        detonate(&huge_function(), CompileLimits { cpu_max: Duration::from_secs(1), ..tight() })
+            .await
+            .expect_err("it is refused");
     assert!(matches!(error, PrepareError::TooCostly(_)), "{error:?}");
     assert!(error.to_string().contains("`compile."), "the setting is named: {error}");
 }
@@ -116,8 +118,16 @@ async fn a_component_above_the_size_limit_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compiler_that_takes_too_long_is_stopped() {
-    let limits = CompileLimits { wall_max: Duration::from_millis(200), cpu_max: Duration::from_secs(60), ..tight() };
+    let limits = CompileLimits {
+        wall_max: Duration::from_millis(200),
+        cpu_max: Duration::from_secs(60),
+        ..tight()
+    };
     let sandbox = Sandbox::with_limits(limits);
-    let error = sandbox.load_bytes(&huge_function(), Settings::default()).await.map(drop).expect_err("it is refused");
+    let error = sandbox
+        .load_bytes(&huge_function(), Settings::default())
+        .await
+        .map(drop)
+        .expect_err("it is refused");
     assert!(matches!(error, PrepareError::TooCostly(_)), "{error:?}");
 }

@@ -22,16 +22,26 @@ async fn while_64_guests_spin_the_host_serves_others() {
     let others = async {
         aop_tests::eventually("all of them spin", || async {
             let metrics = host.metrics().await;
-            metrics.value("aop_executions_running").is_some_and(|running| running >= SPINNERS as f64).then_some(())
+            metrics
+                .value("aop_executions_running")
+                .is_some_and(|running| running >= SPINNERS as f64)
+                .then_some(())
         })
         .await;
         for round in 0..20 {
             let text = format!("round {round}");
-            let result = within(BOUND, "an answer beside spinners", mcp.call("echo_echo", json!({ "text": text })));
+            let result = within(
+                BOUND,
+                "an answer beside spinners",
+                mcp.call("echo_echo", json!({ "text": text })),
+            );
             assert_eq!(result.await.value(), &json!(text));
             // A new client each time: connections are accepted, too.
             let health = http_client().get(host.url("/healthz")).send();
-            assert_eq!(within(BOUND, "health beside spinners", health).await.expect("it answers").status(), 200);
+            assert_eq!(
+                within(BOUND, "health beside spinners", health).await.expect("it answers").status(),
+                200
+            );
         }
     };
     let (results, ()) = tokio::join!(crowd, others);
@@ -50,7 +60,10 @@ async fn a_hundred_spinners_are_all_stopped_in_time() {
         failed(result, aop_core::ErrorCode::DeadlineExceeded);
     }
     let took = started.elapsed();
-    assert!((Duration::from_millis(300)..BOUND).contains(&took), "the last was answered after {took:?}");
+    assert!(
+        (Duration::from_millis(300)..BOUND).contains(&took),
+        "the last was answered after {took:?}"
+    );
     sandbox.is_empty().await;
 }
 

@@ -9,7 +9,11 @@ use aop_tests::{Sandbox, component};
 use super::{patient, wat};
 
 async fn refusal(bytes: &[u8]) -> String {
-    let error = Sandbox::new().load_bytes(bytes, Settings::default()).await.map(drop).expect_err("it is refused");
+    let error = Sandbox::new()
+        .load_bytes(bytes, Settings::default())
+        .await
+        .map(drop)
+        .expect_err("it is refused");
     assert!(matches!(error, PrepareError::NotAComponent(_)), "{error:?}");
     error.to_string()
 }
@@ -18,7 +22,10 @@ async fn refusal(bytes: &[u8]) -> String {
 async fn a_core_module_is_told_apart() {
     let message = refusal(&component("(module (func (export \"run\")))")).await;
     assert!(message.contains("core module") || message.contains("core wasm module"), "{message}");
-    assert!(message.contains("wasm32-wasip2") || message.contains("component new"), "it says what to do: {message}");
+    assert!(
+        message.contains("wasm32-wasip2") || message.contains("component new"),
+        "it says what to do: {message}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,7 +36,9 @@ async fn text_is_told_apart() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn garbage_is_refused() {
-    for bytes in [&b""[..], b"\0", b"\0asm", b"\0asm\x0d\0\x01\0\xff\xff\xff\xff\xff", &[0xff; 4096]] {
+    for bytes in
+        [&b""[..], b"\0", b"\0asm", b"\0asm\x0d\0\x01\0\xff\xff\xff\xff\xff", &[0xff; 4096]]
+    {
         refusal(bytes).await;
     }
 }
@@ -73,7 +82,8 @@ fn cached(cache: &Path, extension: &str) -> Vec<PathBuf> {
 async fn a_precompiled_file_is_told_apart() {
     let sandbox = Sandbox::new();
     sandbox.load(wat::HARMLESS, patient()).await;
-    let compiled = std::fs::read(&cached(&sandbox.cache(), "cwasm")[0]).expect("the code can be read");
+    let compiled =
+        std::fs::read(&cached(&sandbox.cache(), "cwasm")[0]).expect("the code can be read");
     let message = refusal(&compiled).await;
     assert!(message.contains("compiled"), "{message}");
 }
@@ -118,15 +128,20 @@ async fn a_damaged_interface_is_compiled_again() {
     after(|cache| {
         let path = &cached(cache, "interface")[0];
         let text = std::fs::read_to_string(path).expect("the interface can be read");
-        std::fs::write(path, text.replace("number", "NUMBER")).expect("the interface can be replaced");
+        std::fs::write(path, text.replace("number", "NUMBER"))
+            .expect("the interface can be replaced");
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_an_entry_is_compiled_again() {
-    after(|cache| std::fs::remove_file(&cached(cache, "interface")[0]).expect("the interface was there")).await;
-    after(|cache| std::fs::remove_file(&cached(cache, "cwasm")[0]).expect("the code was there")).await;
+    after(|cache| {
+        std::fs::remove_file(&cached(cache, "interface")[0]).expect("the interface was there")
+    })
+    .await;
+    after(|cache| std::fs::remove_file(&cached(cache, "cwasm")[0]).expect("the code was there"))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,7 +169,9 @@ async fn code_of_another_component_is_never_loaded() {
     let swapped: Vec<_> = ["cwasm", "interface"]
         .map(|extension| {
             let path = cached(&sandbox.cache(), extension).remove(0);
-            let target = path.with_file_name(Digest::of(&component(wat::HARMLESS)).hex()).with_extension(extension);
+            let target = path
+                .with_file_name(Digest::of(&component(wat::HARMLESS)).hex())
+                .with_extension(extension);
             (path, target)
         })
         .into();

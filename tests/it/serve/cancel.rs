@@ -33,9 +33,20 @@ async fn a_dropped_stateless_request_stops_the_guest() {
     let mcp = host.mcp();
     give_up(&host, mcp.request("tools/call", spin())).await;
     host.no_instances().await;
-    give_up(&host, mcp.request("tools/call", json!({ "name": "faults_sleep", "arguments": { "milliseconds": 600_000 } }))).await;
+    give_up(
+        &host,
+        mcp.request(
+            "tools/call",
+            json!({ "name": "faults_sleep", "arguments": { "milliseconds": 600_000 } }),
+        ),
+    )
+    .await;
     host.no_instances().await;
-    give_up(&host, mcp.request("tools/call", json!({ "name": "asynchronous_never", "arguments": {} }))).await;
+    give_up(
+        &host,
+        mcp.request("tools/call", json!({ "name": "asynchronous_never", "arguments": {} })),
+    )
+    .await;
     host.no_instances().await;
     let cancelled = host.metrics().await.with("aop_calls", &[("code", "cancelled")]);
     assert_eq!(cancelled, Some(3.0));
@@ -76,7 +87,11 @@ async fn a_cancelled_notification_stops_the_guest() {
     // The answer to a cancelled request may be an error or nothing at all, but no result.
     if let Ok(response) = answer {
         let answer = Answer::read(response).await;
-        assert!(answer.messages.iter().all(|message| message.get("result").is_none()), "{}", answer.text);
+        assert!(
+            answer.messages.iter().all(|message| message.get("result").is_none()),
+            "{}",
+            answer.text
+        );
     }
 }
 
@@ -94,6 +109,10 @@ async fn a_deleted_session_stops_its_guests() {
     let (_, ()) = tokio::join!(call, delete);
     host.metric("aop_mcp_sessions", 0.0).await;
     let late = session.http(Method::POST).header("content-type", "application/json");
-    let late = late.body(session.message("ping", json!({})).to_string()).send().await.expect("the host answers");
+    let late = late
+        .body(session.message("ping", json!({})).to_string())
+        .send()
+        .await
+        .expect("the host answers");
     assert_eq!(late.status(), 404, "a session that ended is not found");
 }

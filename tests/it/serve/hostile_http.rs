@@ -12,8 +12,10 @@ async fn echo_host() -> (AgentsDirectory, Host) {
 #[tokio::test]
 async fn bytes_that_are_not_http_are_refused() {
     let (_agents, host) = echo_host().await;
-    let long_header = format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
-    let many_headers = format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(10_000));
+    let long_header =
+        format!("GET / HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(1 << 20));
+    let many_headers =
+        format!("GET / HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: y\r\n".repeat(10_000));
     let cases: [(&[u8], &str); 9] = [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "a TLS hello"),
         (b"\0\0\0\0\0\0\0\0\r\n\r\n", "zeros"),
@@ -72,7 +74,8 @@ async fn bodies_that_are_no_message_are_refused() {
     ];
     for (body, what) in cases {
         let response = mcp.post_bytes(body).header("mcp-method", "tools/call").send();
-        let answer = Answer::read(within(BOUND, what, response).await.expect("the host answers")).await;
+        let answer =
+            Answer::read(within(BOUND, what, response).await.expect("the host answers")).await;
         assert_eq!(answer.status, 400, "{what}: {}", answer.text);
         assert!([-32700, -32600].contains(&answer.error_code()), "{what}: {}", answer.text);
     }
@@ -83,7 +86,10 @@ async fn bodies_that_are_no_message_are_refused() {
 async fn bodies_of_5_megabytes_are_refused() {
     let (_agents, host) = echo_host().await;
     let mcp = host.mcp();
-    let message = mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x".repeat(5 << 20) } }));
+    let message = mcp.message(
+        "tools/call",
+        json!({ "name": "echo_echo", "arguments": { "text": "x".repeat(5 << 20) } }),
+    );
     let response = mcp.post(&message).send().await.expect("the host answers");
     assert_eq!(response.status(), 413);
     let session = host.session().await;
@@ -94,13 +100,18 @@ async fn bodies_of_5_megabytes_are_refused() {
     connection.send(b"POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\ncontent-length: 5000000\r\n\r\n").await;
     assert_eq!(within(BOUND, "the refusal of a length", connection.status()).await, Some(413));
     let text = "x".repeat(3 << 20);
-    assert_eq!(mcp.call("echo_echo", json!({ "text": text })).await.value(), &json!(text), "3 MiB fit");
+    assert_eq!(
+        mcp.call("echo_echo", json!({ "text": text })).await.value(),
+        &json!(text),
+        "3 MiB fit"
+    );
 }
 
 /// Sends a message after changing it, and what HTTP says of it.
 async fn status_of(host: &Host, change: impl FnOnce(&mut Value)) -> u16 {
     let mcp = host.mcp();
-    let mut message = mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }));
+    let mut message =
+        mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }));
     change(&mut message);
     let answer = Answer::read(mcp.post(&message).send().await.expect("the host answers")).await;
     assert!(answer.message().get("error").is_some(), "{message}: {}", answer.text);
@@ -110,7 +121,8 @@ async fn status_of(host: &Host, change: impl FnOnce(&mut Value)) -> u16 {
 #[tokio::test]
 async fn messages_of_the_wrong_shape_are_refused() {
     let (_agents, host) = echo_host().await;
-    let changes: [(&str, fn(&mut Value)); 9] = [
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 9] = [
         ("no version of JSON-RPC", |it| it["jsonrpc"] = json!("1.0")),
         ("an id that is an object", |it| it["id"] = json!({})),
         ("a method that is a number", |it| it["method"] = json!(5)),
@@ -122,7 +134,8 @@ async fn messages_of_the_wrong_shape_are_refused() {
             it["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("1999-01-01");
         }),
         ("no capabilities", |it| {
-            it["params"]["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
+            it["params"]["_meta"] =
+                json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
         }),
     ];
     for (what, change) in changes {
@@ -135,7 +148,8 @@ async fn messages_of_the_wrong_shape_are_refused() {
 async fn headers_must_say_what_the_body_says() {
     let (_agents, host) = echo_host().await;
     let mcp = host.mcp();
-    let message = mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }));
+    let message =
+        mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }));
     let body = message.to_string();
     let cases = [
         ("no method", vec![("mcp-name", "echo_echo")]),
@@ -144,7 +158,10 @@ async fn headers_must_say_what_the_body_says() {
         ("another name", vec![("mcp-method", "tools/call"), ("mcp-name", "other")]),
     ];
     for (what, headers) in cases {
-        let request = headers.iter().fold(mcp.post_bytes(body.clone()), |request, (name, value)| request.header(*name, *value));
+        let request =
+            headers.iter().fold(mcp.post_bytes(body.clone()), |request, (name, value)| {
+                request.header(*name, *value)
+            });
         let answer = Answer::read(request.send().await.expect("the host answers")).await;
         assert_eq!((answer.status, answer.error_code()), (400, -32020), "{what}: {}", answer.text);
     }
@@ -159,7 +176,11 @@ async fn what_http_can_refuse_is_refused_by_http() {
     let json = ("content-type", "application/json");
     let accept = ("accept", "application/json, text/event-stream");
     let cases = [
-        (post().header(accept.0, accept.1).header("content-type", "text/plain"), 415, "another content type"),
+        (
+            post().header(accept.0, accept.1).header("content-type", "text/plain"),
+            415,
+            "another content type",
+        ),
         (post().header(json.0, json.1).header("accept", "text/html"), 406, "nothing acceptable"),
         (http_client().put(host.url("/mcp")), 405, "PUT"),
         (http_client().post(host.url("/healthz")), 405, "POST to health"),
@@ -175,7 +196,8 @@ async fn what_http_can_refuse_is_refused_by_http() {
 async fn other_origins_and_hosts_are_refused() {
     let (_agents, host) = echo_host().await;
     let mcp = host.mcp();
-    let message = mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }));
+    let message =
+        mcp.message("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }));
     let own = format!("http://{}", host.address());
     for (name, value, allowed) in [
         ("origin", "https://evil.example", false),
@@ -186,12 +208,14 @@ async fn other_origins_and_hosts_are_refused() {
         ("host", "localhost", true),
         ("origin", own.as_str(), true),
     ] {
-        let response = mcp.post(&message).header(name, value).send().await.expect("the host answers");
+        let response =
+            mcp.post(&message).header(name, value).send().await.expect("the host answers");
         let expected = if allowed { 200 } else { 403 };
         assert_eq!(response.status(), expected, "{name}: {value}");
     }
     for path in ["/metrics", "/api/v1/agents", "/healthz"] {
-        let response = http_client().get(host.url(path)).header("origin", "https://evil.example").send();
+        let response =
+            http_client().get(host.url(path)).header("origin", "https://evil.example").send();
         assert_eq!(response.await.expect("the host answers").status(), 403, "{path}");
     }
 }

@@ -9,7 +9,9 @@ async fn a_session_over_pipes() {
     let mut stdio = Stdio::start(agents.path());
     let initialized = stdio.initialize().await;
     assert_eq!(initialized["protocolVersion"], "2025-11-25");
-    let called = stdio.request("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } })).await;
+    let called = stdio
+        .request("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }))
+        .await;
     assert_eq!(called["result"]["structuredContent"], json!({ "success": true, "result": "x" }));
     let unknown = stdio.request("tools/call", json!({ "name": "nobody", "arguments": {} })).await;
     assert_eq!(unknown["error"]["code"], -32602);
@@ -32,7 +34,8 @@ async fn the_stateless_revision_over_pipes() {
 
 #[tokio::test]
 async fn the_end_of_input_stops_running_guests() {
-    let agents = AgentsDirectory::new().with("faults").with_settings("faults", "timeout = \"10m\"\n");
+    let agents =
+        AgentsDirectory::new().with("faults").with_settings("faults", "timeout = \"10m\"\n");
     let mut stdio = Stdio::start(agents.path());
     stdio.initialize().await;
     stdio.begin("tools/call", json!({ "name": "faults_spin", "arguments": {} })).await;
@@ -46,7 +49,12 @@ async fn what_was_piped_in_is_answered_before_the_end() {
     let mut stdio = Stdio::start(agents.path());
     stdio.initialize().await;
     for number in 0..50 {
-        stdio.begin("tools/call", json!({ "name": "echo_echo", "arguments": { "text": number.to_string() } })).await;
+        stdio
+            .begin(
+                "tools/call",
+                json!({ "name": "echo_echo", "arguments": { "text": number.to_string() } }),
+            )
+            .await;
     }
     stdio.close();
     let mut answers = 0;
@@ -58,7 +66,10 @@ async fn what_was_piped_in_is_answered_before_the_end() {
 
 #[tokio::test]
 async fn a_cancelled_notification_stops_the_guest_over_pipes() {
-    let agents = AgentsDirectory::new().with("faults").with("echo").with_settings("faults", "timeout = \"10m\"\n");
+    let agents = AgentsDirectory::new()
+        .with("faults")
+        .with("echo")
+        .with_settings("faults", "timeout = \"10m\"\n");
     let mut stdio = Stdio::start(agents.path());
     stdio.initialize().await;
     let id = stdio.begin("tools/call", json!({ "name": "faults_spin", "arguments": {} })).await;
@@ -66,7 +77,9 @@ async fn a_cancelled_notification_stops_the_guest_over_pipes() {
         "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": id, "reason": "enough" },
     });
     stdio.send(&cancel.to_string()).await;
-    let called = stdio.request("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } })).await;
+    let called = stdio
+        .request("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }))
+        .await;
     assert_eq!(called["result"]["structuredContent"]["result"], "x");
 }
 
@@ -80,6 +93,8 @@ async fn bad_lines_are_answered_and_survived() {
     for line in ["not json", "{", "[]", "42", r#"{"jsonrpc":"1.0","id":1}"#, &deep, &long, ""] {
         stdio.send(line).await;
     }
-    let called = stdio.request("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } })).await;
+    let called = stdio
+        .request("tools/call", json!({ "name": "echo_echo", "arguments": { "text": "x" } }))
+        .await;
     assert_eq!(called["result"]["structuredContent"]["result"], "x", "the server goes on");
 }

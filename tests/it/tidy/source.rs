@@ -39,16 +39,21 @@ impl Source {
     /// The lines of code outside of tests, with their numbers.
     pub(super) fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.lines.iter().zip(&self.in_tests).enumerate();
-        lines.filter(|(_, (_, in_tests))| !**in_tests).map(|(index, (line, _))| (index + 1, line.as_str()))
+        lines
+            .filter(|(_, (_, in_tests))| !**in_tests)
+            .map(|(index, (line, _))| (index + 1, line.as_str()))
     }
 
     pub(super) fn functions(&self) -> Vec<Function> {
         let mut functions = Vec::new();
         for (index, line) in self.lines.iter().enumerate() {
             for (column, _) in line.match_indices("fn ") {
-                let starts_word = !line[..column].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-                let name: String =
-                    line[column + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let starts_word =
+                    !line[..column].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                let name: String = line[column + 3..]
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 if starts_word
                     && !name.is_empty()
                     && let Some(end) = block_end(&self.lines, index, column)
@@ -97,7 +102,9 @@ pub(super) fn bare(text: &str) -> String {
         let length = match rest {
             ['/', '/', ..] => rest.iter().position(|c| *c == '\n').unwrap_or(rest.len()),
             ['/', '*', ..] => block_comment(rest),
-            ['r', '#' | '"', ..] | ['b' | 'c', 'r', '#' | '"', ..] if !is_word(before) => raw_string(rest),
+            ['r', '#' | '"', ..] | ['b' | 'c', 'r', '#' | '"', ..] if !is_word(before) => {
+                raw_string(rest)
+            }
             ['"', ..] => string(rest),
             ['\'', ..] => character_literal(rest),
             _ => 0,
@@ -141,7 +148,10 @@ fn raw_string(rest: &[char]) -> usize {
         return 0;
     }
     let close = |window: &[char]| window[0] == '"' && window[1..].iter().all(|c| *c == '#');
-    rest[open + 1..].windows(hashes + 1).position(close).map_or(rest.len(), |end| open + 1 + end + hashes + 1)
+    rest[open + 1..]
+        .windows(hashes + 1)
+        .position(close)
+        .map_or(rest.len(), |end| open + 1 + end + hashes + 1)
 }
 
 fn string(rest: &[char]) -> usize {

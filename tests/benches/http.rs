@@ -1,0 +1,161 @@
+//! The whole path over HTTP beside a plain server: `cargo bench -p aop-tests --bench http`.
+//!
+//! The baseline is the least that could do the same work: axum, one JSON POST, the same fresh wasm
+//! call, no MCP, no validation beyond decoding, no metrics, no tracing. Both serve from a process of
+//! their own, under the same load generator (`aop bench`), in turns. docs/benchmarks.md keeps the
+//! results.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may panic")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aop_core::{
+    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, GuestLine, GuestLog,
+    Prepare as _, Settings, TenantName, ToolName,
+};
+use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
+use aop_tests::{AgentsDirectory, Host, aop_binary, guest};
+use axum::extract::State;
+use axum::routing::post;
+use axum::serve::ListenerExt as _;
+
+/// Calls per measurement at one connection; more connections get more calls.
+const CALLS: usize = 20_000;
+/// Turns; the table shows each, so that noise is seen.
+const ROUNDS: usize = 3;
+
+struct NoLog;
+
+impl GuestLog for NoLog {
+    fn line(&self, _: GuestLine<'_>) {}
+}
+
+/// The same wasm call without the host around it.
+async fn plain(State(echo): State<Arc<dyn Executable>>, body: String) -> String {
+    let context = CallContext {
+        id: CallId(uuid::Uuid::now_v7()),
+        caller: Caller { tenant: TenantName::default_tenant() },
+        agent: AgentName::new("echo").unwrap(),
+        tool: ToolName::new("echo").unwrap(),
+        deadline: Instant::now() + Duration::from_secs(30),
+        progress: None,
+        meter: Arc::default(),
+    };
+    let arguments = echo.validate(0, &body).ok().unwrap();
+    let output = echo.execute(0, &arguments, &context).await.unwrap();
+    format!("{{\"result\":{}}}", output.json.get())
+}
+
+/// Serves the baseline until it is killed.
+fn baseline() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let worker = WorkerProgram {
+            program: aop_binary().to_owned(),
+            arguments: vec!["compile-worker".to_owned()],
+        };
+        let config = RuntimeConfig::new(directory.path().join("cache"), worker);
+        let wasm = Runtime::new(config, Arc::new(NoLog)).unwrap();
+        let path = guest("echo");
+        let digest = Digest::of(&std::fs::read(&path).unwrap());
+        let artifact = Artifact { path: &path, digest };
+        let prepared = wasm.prepare(artifact, Arc::new(Settings::default())).await.unwrap();
+        let app = axum::Router::new().route("/", post(plain)).with_state(prepared.executable);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        println!("{}", listener.local_addr().unwrap());
+        let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
+        axum::serve(listener, app).await.unwrap();
+    });
+}
+
+struct Baseline {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Baseline {
+    fn start() -> Self {
+        let mut process = Command::new(std::env::current_exe().unwrap())
+            .arg("baseline")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        Self { address: line.trim().parse().unwrap(), process }
+    }
+}
+
+impl Drop for Baseline {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Calls per second and the median in milliseconds.
+#[derive(Clone, Copy)]
+struct Figures {
+    rate: f64,
+    p50_ms: f64,
+}
+
+fn load(url: &str, connections: usize, options: &[&str]) -> Figures {
+    let calls = CALLS * if connections == 1 { 1 } else { 4 };
+    let output = Command::new(aop_binary())
+        .args(["bench", url, "echo_echo", r#"{"text":"hi"}"#, "--json"])
+        .args(["-c", &connections.to_string(), "-n", &calls.to_string()])
+        .args(options)
+        .output()
+        .unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["errors"], 0, "{report}");
+    Figures {
+        rate: report["calls_per_second"].as_f64().unwrap(),
+        p50_ms: report["p50_ms"].as_f64().unwrap(),
+    }
+}
+
+fn compare(host: &str, plain: &str, connections: usize) {
+    for round in 1..=ROUNDS {
+        let baseline = load(plain, connections, &["--plain"]);
+        let modern = load(host, connections, &[]);
+        let sessions = load(host, connections, &["--protocol", "2025-11-25"]);
+        let ratio = |figures: Figures| {
+            format!(
+                "{:>8.0}/s ({:.2} ×, p50 {:.3} ms = {:.2} ×)",
+                figures.rate,
+                figures.rate / baseline.rate,
+                figures.p50_ms,
+                figures.p50_ms / baseline.p50_ms
+            )
+        };
+        println!(
+            "  c = {connections:<3} round {round}: plain {:>8.0}/s, p50 {:.3} ms   2026-07-28 {}   2025-11-25 {}",
+            baseline.rate,
+            baseline.p50_ms,
+            ratio(modern),
+            ratio(sessions)
+        );
+    }
+}
+
+fn main() {
+    if std::env::args().any(|argument| argument == "baseline") {
+        return baseline();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let agents = AgentsDirectory::new().with("echo");
+    let host = runtime.block_on(Host::serve(agents.path()));
+    let baseline = Baseline::start();
+    println!("http: the same fresh wasm call, plain and through the host");
+    let plain = format!("http://{}/", baseline.address);
+    for connections in [1, 16, 64] {
+        compare(&host.url(""), &plain, connections);
+    }
+}
