@@ -88,7 +88,10 @@ async fn an_answer_that_never_comes_is_not_waited_for() {
     let sandbox = Sandbox::new();
     let bytes = std::fs::read(aop_tests::guest("asynchronous")).expect("the guest can be read");
     let loaded = sandbox.load_bytes(&bytes, hurried(200)).await.expect("the guest loads");
-    failed(loaded.call("never", "{}").await, ErrorCode::DeadlineExceeded);
+    failed(
+        loaded.call("async-sleep", r#"{"milliseconds": 600000}"#).await,
+        ErrorCode::DeadlineExceeded,
+    );
     sandbox.is_empty().await;
 }
 

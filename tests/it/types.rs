@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 
 /// What a function is given and what it gives back, for functions whose result is their argument.
 fn identities() -> Vec<(&'static str, Value, Value)> {
+    [simple_identities(), compound_identities()].concat()
+}
+
+/// Numbers, truth values and characters.
+fn simple_identities() -> Vec<(&'static str, Value, Value)> {
     let same = |function, value: Value| (function, value.clone(), value);
-    let full = json!({
-        "name": "Ada", "age": 36, "nickname": { "some": "Countess" }, "home": { "x": 1.5, "y": -2.0 }, "tags": ["a", "b"],
-    });
     vec![
         same("bool", json!(true)),
         same("bool", json!(false)),
@@ -41,6 +43,16 @@ fn identities() -> Vec<(&'static str, Value, Value)> {
         same("char", json!("ß")),
         same("char", json!("🙂")),
         same("char", json!("\u{0}")),
+    ]
+}
+
+/// The same for types that are made of others.
+fn compound_identities() -> Vec<(&'static str, Value, Value)> {
+    let same = |function, value: Value| (function, value.clone(), value);
+    let full = json!({
+        "name": "Ada", "age": 36, "nickname": { "some": "Countess" }, "home": { "x": 1.5, "y": -2.0 }, "tags": ["a", "b"],
+    });
+    vec![
         same("string", json!("")),
         same("string", json!("quote \" back \\ line \n nul \u{0} emoji 🙂 \u{2028}")),
         same("bytes", json!("")),
@@ -208,7 +220,7 @@ fn misfits() -> Vec<(&'static str, Value, &'static str)> {
         ("record", value(json!({ "name": "", "tags": [], "a/b~c": 1 })), "/value/a~1b~0c"),
         ("enum", value(json!("blue")), "/value"),
         ("flags", value(json!(["read", "fly"])), "/value/1"),
-        ("flags", value(json!(["read", "read"])), "/value"),
+        ("flags", value(json!(["read", "read"])), "/value/1"),
         ("variant", value(json!({ "tag": "square" })), "/value/tag"),
         ("variant", value(json!({ "tag": "circle" })), "/value"),
         ("variant", value(json!({ "tag": "circle", "val": "x" })), "/value/val"),
@@ -292,7 +304,7 @@ async fn the_standard_agent_has_the_input_of_the_paper() {
         .expect("an agent that only runs is its tool");
     let properties = tool["inputSchema"]["properties"].as_object().expect("properties");
     let names: Vec<_> = properties.keys().map(String::as_str).collect();
-    assert_eq!(names, ["task", "img", "imgs", "correct_answer"]);
+    assert_eq!(names, ["correct_answer", "img", "imgs", "task"]);
     assert_eq!(tool["inputSchema"]["required"], json!(["task"]));
     assert!(
         properties.values().all(|property| property["description"].is_string()),

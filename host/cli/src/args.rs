@@ -206,13 +206,17 @@ pub(crate) struct CallArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
     /// List every agent with its state, also those that failed to load
-    #[command(after_help = "Example:\n  aop agent list --json | jq '.agents[] | select(.state == \"ERROR\")'")]
+    #[command(
+        after_help = "Example:\n  aop agent list --json | jq '.agents[] | select(.state == \"ERROR\")'"
+    )]
     List(AgentListArgs),
     /// Show one agent: tools, revisions, figures, and why it failed to load
     #[command(after_help = "Example:\n  aop agent show textkit")]
     Show(AgentNameArgs),
     /// Load a component as a new agent, or as a new revision of one
-    #[command(after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml")]
+    #[command(
+        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml"
+    )]
     Load(AgentLoadArgs),
     /// Remove an agent that was loaded through the API
     #[command(after_help = "Example:\n  aop agent unload textkit")]
@@ -263,7 +267,9 @@ pub(crate) struct AgentLoadArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Report every mistake in the configuration and in the settings of the agents
-    #[command(after_help = "Examples:\n  aop config check\n  aop config check --config /etc/aop/aop.toml")]
+    #[command(
+        after_help = "Examples:\n  aop config check\n  aop config check --config /etc/aop/aop.toml"
+    )]
     Check {
         /// The configuration file [default: aop.toml, if there is one]
         #[arg(long, value_name = "FILE")]

@@ -37,7 +37,8 @@ impl Client {
         let endpoint = Endpoint::parse(url).map_err(usage)?;
         // An error means that somebody installed one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
+        let mut builder =
+            reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
         if endpoint.is_loopback() {
             builder = builder.no_proxy();
         }
@@ -71,15 +72,22 @@ impl Client {
 const USER_AGENT: &str = concat!("aop/", env!("CARGO_PKG_VERSION"));
 
 /// Reads an answer of bounded size.
-async fn body(mut response: Response) -> anyhow::Result<String> {
+async fn body(response: Response) -> anyhow::Result<String> {
+    bounded_body(response, ANSWER_MAX_BYTES).await
+}
+
+async fn bounded_body(mut response: Response, max_bytes: usize) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.context("the answer broke off")? {
         anyhow::ensure!(
-            bytes.len() + chunk.len() <= ANSWER_MAX_BYTES,
+            bytes.len() + chunk.len() <= max_bytes,
             "the answer is larger than {} MiB",
-            ANSWER_MAX_BYTES >> 20
+            max_bytes >> 20
         );
         bytes.extend_from_slice(&chunk);
     }
     String::from_utf8(bytes).context("the answer is not UTF-8")
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,8 @@ pub(crate) fn variables() -> Vec<(String, String)> {
 
 /// Whether colours are unwanted (the `NO_COLOR` convention).
 pub(crate) fn refuses_colour() -> bool {
-    variable("NO_COLOR").is_some_and(|value| !value.is_empty()) || variable("TERM").is_some_and(|term| term == "dumb")
+    variable("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || variable("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// The package that cargo runs, when it runs this binary.

@@ -1,10 +1,9 @@
 //! A component on this machine, prepared without a server: what `inspect` and `run` share.
 
 use std::collections::BTreeMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_core::schema::ToolSet;
@@ -12,17 +11,14 @@ use aop_core::settings::Mistake;
 use aop_core::{AgentName, Artifact, Digest, Prepare as _, PrepareError, Prepared, Settings};
 use aop_runtime::{CompileLimits, Runtime, RuntimeConfig};
 use aop_services::GuestLogs;
-use indicatif::ProgressBar;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::args::LocalArgs;
 use crate::exit::{CommandError, misuse, usage};
-use crate::{arguments, config, wire};
+use crate::{arguments, config, output, wire};
 
 /// One call at a time needs few instances; mapping thousands would take longer than the call.
 const INSTANCES_MAX: u32 = 16;
-/// How often the spinner turns while a component is compiled.
-const SPINNER_TICK: Duration = Duration::from_millis(120);
 
 /// A component with its settings, ready to be called.
 pub(crate) struct Local {
@@ -43,7 +39,7 @@ impl Local {
         change: impl FnOnce(&mut Settings),
     ) -> Result<Self, CommandError> {
         let name = agent_name(file)?;
-        let bytes = read_component(file)?;
+        let bytes = read_component(file, CompileLimits::default().component_max_bytes)?;
         let mut settings = match settings_text(file, args.settings.as_deref())? {
             Some((path, text)) => {
                 Settings::from_toml(&text).map_err(|mistakes| mistaken(&path, &mistakes))?
@@ -56,8 +52,17 @@ impl Local {
         let place = Place::open(args.data.as_deref())?;
         let digest = Digest::of(&bytes);
         let prepared = place.prepare(&bytes, digest, Arc::clone(&settings)).await?;
-        let tools = ToolSet::new(&prepared.interface, &name, &settings, &BTreeMap::new()).map_err(usage)?;
-        Ok(Self { name, digest, size_bytes: bytes.len() as u64, settings, prepared, tools, _place: place })
+        let tools =
+            ToolSet::new(&prepared.interface, &name, &settings, &BTreeMap::new()).map_err(usage)?;
+        Ok(Self {
+            name,
+            digest,
+            size_bytes: bytes.len() as u64,
+            settings,
+            prepared,
+            tools,
+            _place: place,
+        })
     }
 }
 
@@ -95,7 +100,7 @@ impl Place {
         // A copy, because the author's build may replace the file while it is compiled.
         let mut copy = NamedTempFile::with_prefix_in("preparing-", &self.directory)?;
         copy.write_all(bytes)?;
-        let spinner = spinner("preparing the component");
+        let spinner = output::spinner("preparing the component");
         let prepared = runtime.prepare(Artifact { path: copy.path(), digest }, settings).await;
         spinner.finish_and_clear();
         prepared.map_err(|error| match error {
@@ -105,17 +110,7 @@ impl Place {
     }
 }
 
-fn spinner(message: &'static str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let spinner = ProgressBar::new_spinner().with_message(message);
-    spinner.enable_steady_tick(SPINNER_TICK);
-    spinner
-}
-
-fn read_component(file: &Path) -> Result<Vec<u8>, CommandError> {
-    let size_max = CompileLimits::default().component_max_bytes;
+fn read_component(file: &Path, size_max: u64) -> Result<Vec<u8>, CommandError> {
     let read = || -> anyhow::Result<Vec<u8>> {
         let size = std::fs::metadata(file)?.len();
         anyhow::ensure!(size <= size_max, "it is larger than {} MiB", size_max >> 20);
@@ -127,7 +122,8 @@ fn read_component(file: &Path) -> Result<Vec<u8>, CommandError> {
 /// The name an agents directory would give the component.
 pub(crate) fn agent_name(file: &Path) -> Result<AgentName, CommandError> {
     let stem = file.file_stem().and_then(|stem| stem.to_str());
-    let stem = stem.ok_or_else(|| misuse(format!("{} has no name to call the agent by", file.display())))?;
+    let stem =
+        stem.ok_or_else(|| misuse(format!("{} has no name to call the agent by", file.display())))?;
     AgentName::from_file_stem(stem).map_err(usage)
 }
 
@@ -148,6 +144,34 @@ pub(crate) fn settings_text(
 
 /// Mistakes in settings as one error.
 pub(crate) fn mistaken(path: &Path, mistakes: &[Mistake]) -> CommandError {
-    let lines: Vec<_> = mistakes.iter().map(|mistake| format!("\n  {}: {mistake}", path.display())).collect();
+    let lines: Vec<_> =
+        mistakes.iter().map(|mistake| format!("\n  {}: {mistake}", path.display())).collect();
     misuse(format!("the settings have mistakes:{}", lines.concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_that_is_too_large_is_not_read() {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(&[0; 2 << 20]).unwrap();
+        assert_eq!(read_component(file.path(), 2 << 20).unwrap().len(), 2 << 20);
+        let error = read_component(file.path(), 1 << 20).unwrap_err();
+        assert!(error.conclusion().0.unwrap().ends_with("it is larger than 1 MiB"));
+    }
+
+    #[test]
+    fn settings_are_found_beside_the_component_unless_others_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        assert!(settings_text(&path("a.wasm"), None).unwrap().is_none());
+        std::fs::write(path("a.toml"), "beside").unwrap();
+        std::fs::write(path("b.toml"), "named").unwrap();
+        let text = |named: Option<&Path>| settings_text(&path("a.wasm"), named).unwrap().unwrap().1;
+        assert_eq!(text(None), "beside");
+        assert_eq!(text(Some(&path("b.toml"))), "named");
+        assert!(settings_text(&path("a.wasm"), Some(&path("c.toml"))).is_err());
+    }
 }

@@ -63,7 +63,8 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
         .map(|(name, level)| format!("{name}={level}"))
         .collect();
     directives.extend(quiet.iter().map(String::as_str));
-    EnvFilter::try_new(directives.join(",")).map_err(|error| format!("`{level}` is not a log level: {error}"))
+    EnvFilter::try_new(directives.join(","))
+        .map_err(|error| format!("`{level}` is not a log level: {error}"))
 }
 
 #[cfg(test)]
@@ -72,7 +73,14 @@ mod tests {
 
     #[test]
     fn levels_in_either_case_and_directives_are_taken() {
-        for level in ["info", "INFO", "off", "warn,aop_mcp=trace", "debug, rmcp=debug", "aop_web[{id=3}]=info"] {
+        for level in [
+            "info",
+            "INFO",
+            "off",
+            "warn,aop_mcp=trace",
+            "debug, rmcp=debug",
+            "aop_web[{id=3}]=info",
+        ] {
             assert_eq!(check_level(level), Ok(()), "{level}");
         }
     }

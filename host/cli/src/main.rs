@@ -31,7 +31,9 @@ fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let result = match &command {
         // Before any thread starts: the worker limits itself first.
-        Command::CompileWorker { request } => aop_runtime::worker::main(request).map_err(Into::into),
+        Command::CompileWorker { request } => {
+            aop_runtime::worker::main(request).map_err(Into::into)
+        }
         command => block_on(command),
     };
     match result {
@@ -70,9 +72,13 @@ async fn run(command: &Command) -> CommandResult {
         Command::McpConfig(args) => command::mcp_config::run(args),
         Command::Bench(args) => command::bench::run(args).await,
         Command::Completions(args) => command::completions::run(args),
-        Command::CompileWorker { request } => aop_runtime::worker::main(request).map_err(Into::into),
+        Command::CompileWorker { request } => {
+            aop_runtime::worker::main(request).map_err(Into::into)
+        }
     }
 }
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

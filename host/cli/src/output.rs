@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -35,7 +37,8 @@ pub(crate) fn note(text: impl Display) {
 /// Writes `error: …` to stderr, red on a terminal.
 pub(crate) fn error(text: impl Display) {
     let text = text.to_string();
-    let text = if io::stderr().is_terminal() { printable(&text) } else { Cow::Borrowed(text.as_str()) };
+    let text =
+        if io::stderr().is_terminal() { printable(&text) } else { Cow::Borrowed(text.as_str()) };
     if is_coloured(&io::stderr()) {
         note(format_args!("\x1b[1;31merror:\x1b[0m {text}"));
     } else {
@@ -49,10 +52,16 @@ pub(crate) fn is_coloured(stream: &impl io::IsTerminal) -> bool {
 }
 
 /// Lays rows out in columns, as wide as the terminal allows.
-pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
-    let arrangement =
-        if io::stdout().is_terminal() { ContentArrangement::Dynamic } else { ContentArrangement::Disabled };
+    let arrangement = if io::stdout().is_terminal() {
+        ContentArrangement::Dynamic
+    } else {
+        ContentArrangement::Disabled
+    };
     table.load_style(presets::NOTHING).set_content_arrangement(arrangement);
     table.set_header(header);
     for row in rows {
@@ -64,12 +73,25 @@ pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// The first sentence or line of a description, for a table.
+/// Something that turns on a terminal while work goes on; nothing elsewhere.
+pub(crate) fn spinner(message: &'static str) -> ProgressBar {
+    /// Smooth to the eye.
+    const TICK: Duration = Duration::from_millis(120);
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner().with_message(message);
+    spinner.enable_steady_tick(TICK);
+    spinner
+}
+
+/// The first sentence of a description, for a table.
 pub(crate) fn summary(text: &str) -> String {
     /// As much as fits beside the other columns.
     const SUMMARY_CHARS_MAX: usize = 100;
-    let line = text.trim().lines().next().unwrap_or_default();
-    let sentence = line.find(". ").map_or(line, |end| &line[..=end]);
+    let lines = text.trim().lines().map(str::trim).take_while(|line| !line.is_empty());
+    let paragraph = lines.collect::<Vec<_>>().join(" ");
+    let sentence = paragraph.find(". ").map_or(paragraph.as_str(), |end| &paragraph[..=end]);
     if sentence.chars().count() <= SUMMARY_CHARS_MAX {
         return sentence.to_owned();
     }
@@ -126,7 +148,9 @@ fn complain(envelope: &Envelope<'_>) {
         note(format_args!("code: {code}"));
     }
     // The message of invalid arguments already lists the violations.
-    if let Some(details) = envelope.details.filter(|_| envelope.code.as_deref() != Some("invalid_arguments")) {
+    if let Some(details) =
+        envelope.details.filter(|_| envelope.code.as_deref() != Some("invalid_arguments"))
+    {
         note(format_args!("details: {}", printable(&pretty(details.get()))));
     }
     if let Some(wait) = envelope.retry_after_ms {

@@ -11,7 +11,8 @@ fn the_command_line_is_consistent() {
 fn every_subcommand_has_examples() {
     fn check(command: &clap::Command, path: &str) {
         let path = format!("{path} {}", command.get_name());
-        let subcommands: Vec<_> = command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
+        let subcommands: Vec<_> =
+            command.get_subcommands().filter(|command| !command.is_hide_set()).collect();
         if subcommands.is_empty() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "{path} has no examples");

@@ -60,8 +60,13 @@ impl State {
             Err(error) if config.data.is_none() => error,
             opened => return opened,
         };
-        let Some(OpenError::Locked { holder, .. }) = error.downcast_ref::<OpenError>() else { return Err(error) };
-        tracing::warn!(holder, "the data directory is in use: what this host remembers ends with it");
+        let Some(OpenError::Locked { holder, .. }) = error.downcast_ref::<OpenError>() else {
+            return Err(error);
+        };
+        tracing::warn!(
+            holder,
+            "the data directory is in use: what this host remembers ends with it"
+        );
         let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
         let directory = temporary.path().to_owned();
         let store = SqliteStore::open(&StoreConfig::new(&directory))?;
@@ -80,8 +85,10 @@ impl Host {
             ..RuntimeConfig::new(state.compiled, compile_worker()?)
         };
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
-        let (index, changes, metrics) = (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
-        let registry_config = RegistryConfig { data_dir: state.directory, ..config.registry.clone() };
+        let (index, changes, metrics) =
+            (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
+        let registry_config =
+            RegistryConfig { data_dir: state.directory, ..config.registry.clone() };
         let registry = Registry::open(
             registry_config,
             Parts {
@@ -124,7 +131,11 @@ impl Host {
     }
 
     /// Everything that is served on the one port.
-    pub(crate) fn app(&self, config: &Config, bound: SocketAddr) -> anyhow::Result<Guarded<Router>> {
+    pub(crate) fn app(
+        &self,
+        config: &Config,
+        bound: SocketAddr,
+    ) -> anyhow::Result<Guarded<Router>> {
         let guard = Guard::new(&GuardConfig {
             bound,
             allowed_hosts: config.web.allowed_hosts.clone(),
@@ -147,14 +158,17 @@ impl Host {
         self.mcp.drain();
         let (all_ended, ()) = tokio::join!(self.dispatcher.drain(grace), self.registry.drain());
         if !all_ended {
-            tracing::warn!(?grace, "stopped calls that did not finish in time: `drain_grace` gives them longer");
+            tracing::warn!(
+                ?grace,
+                "stopped calls that did not finish in time: `drain_grace` gives them longer"
+            );
         }
     }
 }
 
 /// Where compiled code is below a data directory.
 pub(crate) fn compiled_directory(data: &Path) -> PathBuf {
-    data.join("compiled")
+    data.join("cache")
 }
 
 /// This program as the compile worker.

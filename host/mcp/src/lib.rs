@@ -6,7 +6,7 @@
 //! What it serves comes from the traits in [`McpParts`]; it keeps no state of its own but sessions,
 //! rendered list pages and counters.
 //!
-//! A request takes one of two paths through the same [`edge`]. The fast path accepts plain
+//! A request takes one of two paths through the same `edge`. The fast path accepts plain
 //! `tools/call` and `tools/list` requests, parses them borrowed and writes the answer into one
 //! buffer. Everything else, every malformed request included, goes through `rmcp`'s own service,
 //! which is the reference: the tests send the same requests down both paths and compare.

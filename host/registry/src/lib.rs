@@ -6,19 +6,19 @@
 //!
 //! How a change travels, and where to read it:
 //!
-//! 1. [`source`] lists the directories and reads a component with its settings; [`reconcile`]
-//!    decides what of it changed and stopped changing; [`watch`] wakes the two up.
-//! 2. [`load`] brings one agent from bytes to a derived tool set that could serve.
-//! 3. [`commit`] makes it real: names are claimed, the store is written, the revision is published.
-//! 4. [`agents`] is what everyone else sees of it.
+//! 1. `source` lists the directories and reads a component with its settings; `reconcile`
+//!    decides what of it changed and stopped changing; `watch` wakes the two up.
+//! 2. `load` brings one agent from bytes to a derived tool set that could serve.
+//! 3. `commit` makes it real: names are claimed, the store is written, the revision is published.
+//! 4. `agents` is what everyone else sees of it.
 //!
 //! What it promises:
 //!
 //! - A revision that serves goes on serving until another one of the same agent is published;
 //!   whatever is wrong with a new one is shown beside it.
 //! - Bytes are on disk before the store refers to them, and the store has a revision before it
-//!   serves: a crash at any point leaves garbage at worst, which [`components`] collects.
-//! - Changes of one agent happen one after another ([`turn`]), those of different agents at once.
+//!   serves: a crash at any point leaves garbage at worst, which `components` collects.
+//! - Changes of one agent happen one after another (`turn`), those of different agents at once.
 //! - A load that is dropped half-way leaves nothing behind; once it commits, it commits whole.
 //! - In a tenant no two agents own one tool name, aliases and names of earlier revisions included.
 

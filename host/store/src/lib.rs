@@ -6,7 +6,8 @@
 //! it. [`ToolIndex`] is the ranked full-text [`Search`](aop_core::Search) over tools; it lives in
 //! memory, because it is rebuilt from the agents at every start anyway.
 //!
-//! [`conformance`] is the suite that any other implementation of the store has to pass.
+//! The feature `conformance` adds a module with the suite that any other implementation of the store
+//! has to pass.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

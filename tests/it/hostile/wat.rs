@@ -63,7 +63,7 @@ pub(super) const LOG_FLOOD: &str = r#"(component
     (export "log" (func (param "level" $level) (param "context" string) (param "message" string)))))
   (core module $memory (memory (export "memory") 1) (data (i32.const 0) "flood"))
   (core instance $memory (instantiate $memory))
-  (core func $log (canon lower (func $logging "log") (memory $memory "memory")))
+  (core func $log (canon lower (func $logging "log") (memory (core memory $memory "memory"))))
   (core module $m
     (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
     (func (export "run")
@@ -143,7 +143,7 @@ macro_rules! gives_back {
   (core instance $i (instantiate $m))
   (func (export "run") (result "#,
             $kind,
-            r#") (canon lift (core func $i "run") (memory $i "memory"))))"#
+            r#") (canon lift (core func $i "run") (memory (core memory $i "memory")))))"#
         )
     };
 }

@@ -152,24 +152,16 @@ async fn a_data_directory_that_is_damaged_is_told() {
     let mut host = start(agents.path(), data.path()).await;
     host.terminate();
     host.ended().await;
-    let database = std::fs::read_dir(data.path())
-        .expect("the directory is there")
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| {
-            path.extension().is_some_and(|extension| {
-                ["db", "sqlite", "sqlite3"].iter().any(|it| extension == *it)
-            })
-        })
-        .expect("the database is in the data directory");
-    std::fs::write(
-        &database,
-        b"this is no database, and it is long enough to be looked at".repeat(100),
-    )
-    .expect("it can be damaged");
+    let database = data.path().join("aop.sqlite");
+    assert!(database.is_file(), "the database is in the data directory");
+    for companion in ["aop.sqlite-wal", "aop.sqlite-shm"] {
+        // SQLite would repair the database from what it wrote ahead.
+        let _ = std::fs::remove_file(data.path().join(companion));
+    }
+    std::fs::write(&database, "this is no database ".repeat(1000)).expect("it can be damaged");
     let path = data.path().display().to_string();
     let finished =
         aop_tests::Aop::new(&["serve", "--listen", "127.0.0.1:0", "--data", &path]).run().await;
     assert!(matches!(finished.status.code(), Some(1 | 2)), "{finished:?}");
-    finished.complains(&[&database.file_name().expect("a name").to_string_lossy()]);
+    finished.complains(&["aop.sqlite"]);
 }

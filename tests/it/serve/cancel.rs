@@ -44,7 +44,10 @@ async fn a_dropped_stateless_request_stops_the_guest() {
     host.no_instances().await;
     give_up(
         &host,
-        mcp.request("tools/call", json!({ "name": "asynchronous_never", "arguments": {} })),
+        mcp.request(
+            "tools/call",
+            json!({ "name": "asynchronous_async_sleep", "arguments": { "milliseconds": 600_000 } }),
+        ),
     )
     .await;
     host.no_instances().await;

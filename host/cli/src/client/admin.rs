@@ -48,7 +48,9 @@ impl Client {
         component: Vec<u8>,
         settings: Option<String>,
     ) -> Result<AgentStatus, CommandError> {
-        let component = Part::bytes(component).file_name(format!("{name}.wasm")).mime_str("application/wasm")?;
+        let component = Part::bytes(component)
+            .file_name(format!("{name}.wasm"))
+            .mime_str("application/wasm")?;
         let mut form = Form::new().part("component", component);
         if let Some(settings) = settings {
             form = form.text("settings", settings);
@@ -74,10 +76,16 @@ impl Client {
         form: Option<Form>,
     ) -> Result<T, CommandError> {
         let text = self.exchange(method, path, form).await?;
-        Ok(serde_json::from_str(&text).context("the host's answer is malformed: is it another release?")?)
+        Ok(serde_json::from_str(&text)
+            .context("the host's answer is malformed: is it another release?")?)
     }
 
-    async fn exchange(&self, method: Method, path: &str, form: Option<Form>) -> Result<String, CommandError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        form: Option<Form>,
+    ) -> Result<String, CommandError> {
         let url = self.endpoint.api.join(path).context("the path of the request is malformed")?;
         let mut request = self.http.request(method, url.clone());
         if let Some(form) = form {
@@ -100,6 +108,11 @@ impl Client {
 
 /// An agent's name goes into a path: what no agent can be called is refused here.
 fn segment(name: &str) -> Result<&str, CommandError> {
-    let is_plain = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'));
-    if is_plain { Ok(name) } else { Err(misuse(format!("`{name}` is not an agent's name: see `aop agent list`"))) }
+    let is_plain = !name.is_empty()
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_'));
+    if is_plain {
+        Ok(name)
+    } else {
+        Err(misuse(format!("`{name}` is not an agent's name: see `aop agent list`")))
+    }
 }

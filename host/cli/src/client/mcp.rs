@@ -57,7 +57,8 @@ impl Answer {
         {
             return structured.get().to_owned();
         }
-        let texts: Vec<_> = self.content.iter().filter_map(|content| content.text.as_deref()).collect();
+        let texts: Vec<_> =
+            self.content.iter().filter_map(|content| content.text.as_deref()).collect();
         let text = texts.join("\n");
         match &self.structured_content {
             _ if self.is_error => json!({ "success": false, "error": text }).to_string(),
@@ -143,7 +144,9 @@ impl From<RequestError> for CommandError {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::Refused(RpcError { code: INVALID_PARAMS, message }) => misuse(message),
-            RequestError::Refused(RpcError { code, message }) => failure(format!("{message} (code {code})")),
+            RequestError::Refused(RpcError { code, message }) => {
+                failure(format!("{message} (code {code})"))
+            }
             RequestError::Failed(error) => Self::Failure(error),
         }
     }
@@ -172,7 +175,8 @@ impl Client {
         for _ in 0..PAGES_MAX {
             let params = Params { cursor: cursor.as_deref(), ..Params::default() };
             let result = self.request("tools/list", params).await?;
-            let page: Page = serde_json::from_str(result.get()).context("the host's tool list is malformed")?;
+            let page: Page =
+                serde_json::from_str(result.get()).context("the host's tool list is malformed")?;
             tools.extend(page.tools);
             let Some(next) = page.next_cursor else { return Ok(tools) };
             if !seen.insert(next.clone()) {
@@ -190,9 +194,14 @@ impl Client {
         Ok(serde_json::from_str(result.get()).context("the host's answer is malformed")?)
     }
 
-    async fn request(&self, method: &str, params: Params<'_>) -> Result<Box<RawValue>, RequestError> {
+    async fn request(
+        &self,
+        method: &str,
+        params: Params<'_>,
+    ) -> Result<Box<RawValue>, RequestError> {
         let name = params.name;
-        let message = Request { jsonrpc: "2.0", id: REQUEST_ID, method, params: params.stateless() };
+        let message =
+            Request { jsonrpc: "2.0", id: REQUEST_ID, method, params: params.stateless() };
         let mut request = self
             .http
             .post(self.endpoint.mcp.clone())

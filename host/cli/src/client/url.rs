@@ -17,9 +17,11 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     /// Reads a host's URL: its base, or its MCP endpoint (`/mcp`, `/t/{tenant}/mcp`).
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
-        let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let mut url = Url::parse(&with_scheme)
-            .with_context(|| format!("`{text}` is not a URL: write it like http://127.0.0.1:8000"))?;
+        let with_scheme =
+            if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let mut url = Url::parse(&with_scheme).with_context(|| {
+            format!("`{text}` is not a URL: write it like http://127.0.0.1:8000")
+        })?;
         anyhow::ensure!(
             matches!(url.scheme(), "http" | "https") && url.has_host(),
             "`{text}` is not a URL of a host: write it like http://127.0.0.1:8000"
@@ -43,13 +45,18 @@ impl Endpoint {
             at.set_path(path);
             at
         };
-        Ok(Self { base: at(&base_path), mcp: at(&mcp_path), api: at(&format!("{base_path}/api/v1/")) })
+        Ok(Self {
+            base: at(&base_path),
+            mcp: at(&mcp_path),
+            api: at(&format!("{base_path}/api/v1/")),
+        })
     }
 
     /// Whether it is this machine, so that no proxy belongs in between.
     pub(crate) fn is_loopback(&self) -> bool {
         self.base.host_str().is_some_and(|host| {
-            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+            let address =
+                host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
             host == "localhost" || address.is_ok_and(|address| address.is_loopback())
         })
     }
@@ -63,11 +70,21 @@ mod tests {
     fn a_host_is_named_by_its_base_or_its_mcp_endpoint() {
         for (given, base, mcp, api) in [
             ("http://h:1", "http://h:1/", "http://h:1/mcp", "http://h:1/api/v1/"),
-            ("127.0.0.1:8000", "http://127.0.0.1:8000/", "http://127.0.0.1:8000/mcp", "http://127.0.0.1:8000/api/v1/"),
+            (
+                "127.0.0.1:8000",
+                "http://127.0.0.1:8000/",
+                "http://127.0.0.1:8000/mcp",
+                "http://127.0.0.1:8000/api/v1/",
+            ),
             ("http://h:1/mcp/", "http://h:1/", "http://h:1/mcp", "http://h:1/api/v1/"),
             ("https://h/aop/", "https://h/aop", "https://h/aop/mcp", "https://h/aop/api/v1/"),
             ("http://h/t/acme/mcp", "http://h/", "http://h/t/acme/mcp", "http://h/api/v1/"),
-            ("http://h/aop/t/acme/mcp?x#y", "http://h/aop", "http://h/aop/t/acme/mcp", "http://h/aop/api/v1/"),
+            (
+                "http://h/aop/t/acme/mcp?x#y",
+                "http://h/aop",
+                "http://h/aop/t/acme/mcp",
+                "http://h/aop/api/v1/",
+            ),
         ] {
             let endpoint = Endpoint::parse(given).unwrap();
             let urls = [&endpoint.base, &endpoint.mcp, &endpoint.api].map(Url::as_str);
@@ -85,9 +102,13 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for (given, expected) in
-            [("localhost:1", true), ("127.8.0.1", true), ("http://[::1]:9", true), ("10.0.0.1", false), ("h", false)]
-        {
+        for (given, expected) in [
+            ("localhost:1", true),
+            ("127.8.0.1", true),
+            ("http://[::1]:9", true),
+            ("10.0.0.1", false),
+            ("h", false),
+        ] {
             assert_eq!(Endpoint::parse(given).unwrap().is_loopback(), expected, "{given}");
         }
     }

@@ -80,14 +80,20 @@ fn facts(agent: &AgentStatus) -> String {
         ("state", agent.state.as_str().to_owned()),
         ("source", source(agent)),
         ("digest", agent.digest.map_or_else(|| "-".to_owned(), |digest| digest.to_string())),
-        ("description", agent.description.clone()),
+        (
+            "description",
+            if agent.description.is_empty() { "-".to_owned() } else { agent.description.clone() },
+        ),
         ("running", format!("{} of at most {}", agent.in_flight, agent.concurrency)),
     ];
     lines.extend(agent.error.iter().map(|error| ("error", error.clone())));
     lines.extend(agent.warnings.iter().map(|warning| ("warning", warning.clone())));
     lines.extend(agent.tools.iter().map(|tool| ("tool", tool.to_string())));
     lines.extend(
-        agent.refused.iter().map(|refusal| ("refused", format!("{}: {}", refusal.function, refusal.reason))),
+        agent
+            .refused
+            .iter()
+            .map(|refusal| ("refused", format!("{}: {}", refusal.function, refusal.reason))),
     );
     let line = |(name, value): (&str, String)| format!("{name:<12} {}", output::printable(&value));
     lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
@@ -112,7 +118,10 @@ fn figures_table(stats: &Map<String, Value>) -> String {
         },
         other => other.to_string(),
     };
-    output::table(["FIGURE", "SINCE THE START"], stats.iter().map(|(name, value)| [name.clone(), show(value)]))
+    output::table(
+        ["FIGURE", "SINCE THE START"],
+        stats.iter().map(|(name, value)| [name.clone(), show(value)]),
+    )
 }
 
 async fn load(args: &AgentLoadArgs) -> CommandResult {
@@ -145,7 +154,9 @@ fn check(path: &Path, text: &str) -> Result<(), CommandError> {
 
 async fn unload(args: &AgentNameArgs) -> CommandResult {
     Client::new(&args.host.url)?.unload_agent(&args.name).await?;
-    if args.json { output::json(&serde_json::json!({ "unloaded": args.name })) } else {
+    if args.json {
+        output::json(&serde_json::json!({ "unloaded": args.name }))
+    } else {
         output::line(format_args!("unloaded {}", args.name))?;
         Ok(())
     }

@@ -68,7 +68,8 @@ async fn measure(args: &BenchArgs, target: &Arc<Target>) -> anyhow::Result<Repor
     let start = Arc::new(Barrier::new(workers as usize + 1));
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..workers {
-        let (target, remaining, start) = (Arc::clone(target), Arc::clone(&remaining), Arc::clone(&start));
+        let (target, remaining, start) =
+            (Arc::clone(target), Arc::clone(&remaining), Arc::clone(&start));
         let warm_up = args.warm_up;
         tasks.spawn(async move {
             // Whatever fails, the barrier must be passed, or everybody waits for ever.
@@ -90,7 +91,14 @@ async fn measure(args: &BenchArgs, target: &Arc<Target>) -> anyhow::Result<Repor
         total.errors += tally.errors;
         total.first_error = total.first_error.or(tally.first_error);
     }
-    Ok(Report::new(args, workers, started.elapsed(), total.latencies, total.errors, total.first_error))
+    Ok(Report::new(
+        args,
+        workers,
+        started.elapsed(),
+        total.latencies,
+        total.errors,
+        total.first_error,
+    ))
 }
 
 async fn prepare(target: &Target, warm_up: u32) -> anyhow::Result<Connection> {
@@ -106,7 +114,9 @@ async fn work(target: &Target, connection: Connection, remaining: &AtomicU64) ->
     let mut tally = Tally::default();
     let mut open = Some(connection);
     let take = || {
-        remaining.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        remaining
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
     };
     while take() {
         let mut connection = match open.take() {

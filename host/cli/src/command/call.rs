@@ -41,5 +41,7 @@ async fn input_schema(client: &Client, tool: &str) -> Result<Value, CommandError
         Err(CommandError::Usage(_)) => None,
         Err(error) => return Err(error),
     };
-    Ok(described.and_then(|described| described.result).map_or(Value::Null, |tool| tool.input_schema))
+    Ok(described
+        .and_then(|described| described.result)
+        .map_or(Value::Null, |tool| tool.input_schema))
 }

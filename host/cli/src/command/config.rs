@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use aop_core::Settings;
-use aop_core::settings::keys::Row;
 use aop_core::settings::agent_reference;
+use aop_core::settings::keys::Row;
 
 use crate::args::ConfigCommand;
 use crate::config::{self, Config, File, Flags};
@@ -27,7 +27,10 @@ fn check(named: Option<&Path>) -> CommandResult {
     }
     let said = Config::default().differences(&config);
     if !said.is_empty() {
-        output::line(format_args!("\n{}", output::table(["KEY", "VALUE"], said.into_iter().map(|(k, v)| [k, v]))))?;
+        output::line(format_args!(
+            "\n{}",
+            output::table(["KEY", "VALUE"], said.into_iter().map(|(k, v)| [k, v]))
+        ))?;
     }
     check_agents(&config)
 }
@@ -61,7 +64,8 @@ fn check_agents(config: &Config) -> CommandResult {
 
 /// Other TOML files may lie there too; settings have a component beside them.
 fn is_settings(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "toml") && path.with_extension("wasm").is_file()
+    path.extension().is_some_and(|extension| extension == "toml")
+        && path.with_extension("wasm").is_file()
 }
 
 fn mistakes_in(path: &Path) -> Result<Vec<String>, CommandError> {
@@ -100,16 +104,23 @@ fn reference() -> String {
     for Row { key, form, default, bounds, meaning } in agent_reference() {
         page.push_str(&cells(&[&code(&key), &form, &code(&default), &bounds, &meaning]));
     }
-    page.push_str("\n`[policy]` is reserved: this release grants an agent nothing beyond computing.");
+    page.push_str(
+        "\n`[policy]` is reserved: this release grants an agent nothing beyond computing.",
+    );
     page
 }
 
 fn code(text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!("`{text}`") }
+    match text {
+        "" => String::new(),
+        text if text.contains('`') => format!("`` {text} ``"),
+        text => format!("`{text}`"),
+    }
 }
 
 fn cells(cells: &[&str]) -> String {
-    let escaped: Vec<_> = cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
+    let escaped: Vec<_> =
+        cells.iter().map(|cell| cell.replace('|', "\\|").replace('\n', " ")).collect();
     format!("| {} |\n", escaped.join(" | "))
 }
 
@@ -120,7 +131,11 @@ mod tests {
     #[test]
     fn the_reference_has_a_row_for_every_key() {
         let page = reference();
-        for expected in ["| `listen` | `AOP_LISTEN` | text |", "| `timeout` | duration | `\"30s\"` |", "| `compile.cpu` |"] {
+        for expected in [
+            "| `listen` | `AOP_LISTEN` | text |",
+            "| `timeout` | duration | `\"30s\"` |",
+            "| `compile.cpu` |",
+        ] {
             assert!(page.contains(expected), "{expected}\n{page}");
         }
         let columns = |line: &str| line.replace("\\|", "").matches('|').count();
@@ -132,7 +147,8 @@ mod tests {
     #[test]
     fn settings_of_agents_are_checked_too() {
         let directory = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
+        let write =
+            |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
         write("a.wasm", "");
         write("a.toml", "timout = \"3s\"\n");
         write("other.toml", "[package]\n");

@@ -24,13 +24,12 @@ struct Sample {
 }
 
 /// In the order of preference: the first one whose tool is there is shown.
-const SAMPLES: [Sample; 3] = [
+const SAMPLES: [Sample; 2] = [
     Sample {
         tool: "textkit_redact",
-        arguments: r#"text='Mail ada@example.com or call +44 20 7946 0958.'"#,
+        arguments: "text='Mail ada@example.com or call +44 20 7946 0958.'",
     },
     Sample { tool: "textkit_measure", arguments: "text='The quick brown fox. It jumps.'" },
-    Sample { tool: "dates_add", arguments: "" },
 ];
 
 pub(crate) async fn run(args: &DemoArgs) -> CommandResult {
@@ -54,19 +53,22 @@ pub(crate) async fn run(args: &DemoArgs) -> CommandResult {
         log_format: LogFormat::Auto,
         ..Config::default()
     };
-    serve::serve_made(config.consistent(), announce).await
+    serve::serve_made(config.consistent(), |address| {
+        announce(address);
+        Ok(())
+    })
+    .await
 }
 
-/// Told once the host listens. What it shows comes from the host itself, over the wire.
-fn announce(address: SocketAddr) -> anyhow::Result<()> {
-    // The host serves on other tasks; its own thread must not wait for them.
+/// Told once the host listens. What it shows comes from the host itself, over the wire, so it must
+/// not hold up the one who tells.
+fn announce(address: SocketAddr) {
     tokio::spawn(async move {
         if let Err(error) = introduce(address).await {
             let (message, _) = error.conclusion();
             output::error(message.unwrap_or_else(|| "the host does not answer".to_owned()));
         }
     });
-    Ok(())
 }
 
 async fn introduce(address: SocketAddr) -> CommandResult {
@@ -74,7 +76,9 @@ async fn introduce(address: SocketAddr) -> CommandResult {
     let tools = wait_for_tools(&url).await?;
     let rows = tools.iter().map(|(name, description)| [name.clone(), output::summary(description)]);
     output::line(format_args!("\n{}", output::table(["TOOL", "WHAT IT DOES"], rows)))?;
-    output::line(format_args!("\nHealth   {url}/healthz\nMetrics  {url}/metrics\nMCP      {url}/mcp"))?;
+    output::line(format_args!(
+        "\nHealth   {url}/healthz\nMetrics  {url}/metrics\nMCP      {url}/mcp"
+    ))?;
 
     let endpoint = Endpoint::parse(&url)?;
     let server = mcp_config::http_server(McpClient::Claude, &endpoint);
@@ -95,9 +99,16 @@ async fn introduce(address: SocketAddr) -> CommandResult {
 /// The tools of the examples, once all agents are loaded.
 async fn wait_for_tools(url: &str) -> Result<Vec<(String, String)>, crate::exit::CommandError> {
     let client = Client::new(url)?;
-    client.wait_until_ready().await?;
+    let spinner = output::spinner("compiling agents that are new here");
+    let ready = client.wait_until_ready().await;
+    spinner.finish_and_clear();
+    ready?;
     let tools = client.tools().await?;
-    Ok(tools.into_iter().filter(|tool| !tool.name.starts_with("aop_")).map(|tool| (tool.name, tool.description)).collect())
+    Ok(tools
+        .into_iter()
+        .filter(|tool| !tool.name.starts_with("aop_"))
+        .map(|tool| (tool.name, tool.description))
+        .collect())
 }
 
 /// How this program can be started from here.
@@ -118,14 +129,19 @@ fn program() -> String {
 fn repository_root() -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("cannot read the current directory")?;
     let starts = [Some(here), environment::cargo_manifest_directory()];
-    let root = starts.iter().flatten().flat_map(|start| start.ancestors()).find(|directory| is_root(directory));
+    let root = starts
+        .iter()
+        .flatten()
+        .flat_map(|start| start.ancestors())
+        .find(|directory| is_root(directory));
     root.map(Path::to_owned).context(
         "`aop demo` builds the example agents of the repository: run it inside a checkout, or serve agents of your own with `aop serve --agents DIR`",
     )
 }
 
 fn is_root(directory: &Path) -> bool {
-    directory.join("examples/Cargo.toml").is_file() && directory.join("host/cli/Cargo.toml").is_file()
+    directory.join("examples/Cargo.toml").is_file()
+        && directory.join("host/cli/Cargo.toml").is_file()
 }
 
 #[cfg(test)]

@@ -49,7 +49,11 @@ fn show(local: &Local, inspection: &Inspection<'_>) -> String {
         rounded(inspection.size_bytes),
         inspection.size_bytes
     );
-    let imports = if inspection.imports.is_empty() { "nothing".to_owned() } else { inspection.imports.join("\n         ") };
+    let imports = if inspection.imports.is_empty() {
+        "nothing".to_owned()
+    } else {
+        inspection.imports.join("\n         ")
+    };
     text.push_str(&format!("imports  {}\n\n", output::printable(&imports)));
     text.push_str(&output::table(
         ["TOOL", "SIGNATURE", "WHAT IT DOES"],

@@ -52,9 +52,15 @@ fn stdio_server(program: &std::path::Path, agents: &[PathBuf]) -> anyhow::Result
 
 fn place(client: McpClient, stdio: bool) -> &'static str {
     match (client, stdio) {
-        (McpClient::Claude, false) => "Put this into .mcp.json of a project, or run: claude mcp add --transport http aop <url>",
-        (McpClient::Claude, true) => "Put this into .mcp.json of a project, or into claude_desktop_config.json",
-        (McpClient::Cursor, _) => "Put this into .cursor/mcp.json of a project, or ~/.cursor/mcp.json",
+        (McpClient::Claude, false) => {
+            "Put this into .mcp.json of a project, or run: claude mcp add --transport http aop <url>"
+        }
+        (McpClient::Claude, true) => {
+            "Put this into .mcp.json of a project, or into claude_desktop_config.json"
+        }
+        (McpClient::Cursor, _) => {
+            "Put this into .cursor/mcp.json of a project, or ~/.cursor/mcp.json"
+        }
         (McpClient::Vscode, _) => "Put this into .vscode/mcp.json of a project",
     }
 }
@@ -85,6 +91,10 @@ mod tests {
         let server = stdio_server(std::path::Path::new("/bin/aop"), &["agents".into()]).unwrap();
         assert_eq!(server["command"], "/bin/aop");
         assert_eq!(server["args"][2], "--agents");
-        assert!(server["args"][3].as_str().is_some_and(|path| path.starts_with('/') && path.ends_with("/agents")));
+        assert!(
+            server["args"][3]
+                .as_str()
+                .is_some_and(|path| path.starts_with('/') && path.ends_with("/agents"))
+        );
     }
 }

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use aop_core::settings::keys::nearest;
 use aop_core::{
-    AgentId, AgentName, Call, CallRecord, Caller, Envelope, Invoke as _, Observe, Resolve, Revision,
-    RevisionNumber, Route, TenantName, Tool, schema,
+    AgentId, AgentName, Call, CallRecord, Caller, Envelope, Invoke as _, Observe, Resolve,
+    Revision, RevisionNumber, Route, TenantName, Tool, schema,
 };
 use aop_dispatch::Dispatcher;
 
@@ -61,7 +61,6 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
     output::envelope(&envelope, args.json)
 }
 
-
 /// The tool of that name, or the one of the function of that name.
 fn find(local: &Local, wanted: &str) -> Result<Arc<Tool>, CommandError> {
     let tools = &local.tools.tools;
@@ -71,18 +70,38 @@ fn find(local: &Local, wanted: &str) -> Result<Arc<Tool>, CommandError> {
     let functions = &local.prepared.interface.functions;
     let is_named = |tool: &&Arc<Tool>| {
         functions.get(tool.function).is_some_and(|function| {
-            function.name == wanted || function.path() == wanted || schema::identifier(&function.name) == wanted
+            function.name == wanted
+                || function.path() == wanted
+                || schema::identifier(&function.name) == wanted
         })
     };
     let found: Vec<_> = tools.iter().filter(is_named).collect();
-    let names = |tools: &[&Arc<Tool>]| tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>().join(", ");
+    let names = |tools: &[&Arc<Tool>]| {
+        tools.iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
     match found.as_slice() {
         [tool] => Ok(Arc::clone(tool)),
-        [] => Err(misuse(match nearest(wanted, tools.iter().map(|tool| tool.name.as_str())) {
-            Some(meant) => format!("no tool `{wanted}`, did you mean `{meant}`?"),
-            None => format!("no tool `{wanted}`: {} has {}", local.name, names(&tools.iter().collect::<Vec<_>>())),
-        })),
-        several => Err(misuse(format!("`{wanted}` could be any of {}: use the tool's name", names(several)))),
+        [] => {
+            let functions = tools
+                .iter()
+                .filter_map(|tool| functions.get(tool.function))
+                .map(|f| f.name.as_str());
+            Err(misuse(
+                match nearest(wanted, tools.iter().map(|tool| tool.name.as_str()).chain(functions))
+                {
+                    Some(meant) => format!("no tool `{wanted}`, did you mean `{meant}`?"),
+                    None => format!(
+                        "no tool `{wanted}`: {} has {}",
+                        local.name,
+                        names(&tools.iter().collect::<Vec<_>>())
+                    ),
+                },
+            ))
+        }
+        several => Err(misuse(format!(
+            "`{wanted}` could be any of {}: use the tool's name",
+            names(several)
+        ))),
     }
 }
 

@@ -32,19 +32,21 @@ pub(crate) async fn run(args: &ServeArgs) -> CommandResult {
     if let Some(file) = &file {
         tracing::info!(file = %file.path.display(), "read the configuration");
     }
-    let reload = Reload { named: args.config.clone(), flags, level, config: Mutex::new(config.clone()) };
+    let reload =
+        Reload { named: args.config.clone(), flags, level, config: Mutex::new(config.clone()) };
     if args.stdio {
         serve_stdio(&config, &reload).await
     } else {
-        serve(&config, &reload, |_| Ok(())).await
+        serve(&config, &reload, |address| Ok(output::line(address)?)).await
     }
 }
 
-/// Serves HTTP until a signal. `announced` is called once the address was printed.
+/// Serves HTTP until a signal. `announce` tells the world where, once agents that are compiled
+/// already serve.
 pub(crate) async fn serve(
     config: &Config,
     reload: &Reload,
-    announced: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+    announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> CommandResult {
     aop_access::check_bind(config.listen, config.allow_unauthenticated).map_err(usage)?;
     let listener = bind(config.listen).await?;
@@ -73,9 +75,8 @@ pub(crate) async fn serve(
     if let Ok(ended) = first {
         ended.context("loading the agents broke")??;
     }
-    output::line(format_args!("http://{address}"))?;
     tracing::info!(%address, server_name = config.server_name, "listening");
-    announced(address)?;
+    announce(address)?;
 
     let drained = async {
         if !is_loaded {
@@ -181,20 +182,26 @@ impl Reload {
 
     /// Reads the configuration again and applies what can be, or says why not.
     fn run(&self) {
-        let read = File::find(self.named.as_deref()).and_then(|file| Config::load(file.as_ref(), &self.flags));
+        let read = File::find(self.named.as_deref())
+            .and_then(|file| Config::load(file.as_ref(), &self.flags));
         match read {
             Ok(new) => self.apply(new),
             Err(error) => {
                 let reason = error.conclusion().0.unwrap_or_default();
-                tracing::error!(reason, "the configuration was not reloaded: the old one stays in force");
+                tracing::error!(
+                    reason,
+                    "the configuration was not reloaded: the old one stays in force"
+                );
             }
         }
     }
 
     fn apply(&self, new: Config) {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, later): (Vec<_>, Vec<_>) =
-            config.differences(&new).into_iter().partition(|(key, _)| RELOADABLE.contains(&key.as_str()));
+        let (now, later): (Vec<_>, Vec<_>) = config
+            .differences(&new)
+            .into_iter()
+            .partition(|(key, _)| RELOADABLE.contains(&key.as_str()));
         if let Err(error) = self.level.set(&new.log_level) {
             tracing::error!(%error, "the log level was not changed");
         }
@@ -202,7 +209,11 @@ impl Reload {
         config.drain_grace = new.drain_grace;
         drop(config);
         let shown = |changes: &[(String, String)]| {
-            changes.iter().map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
+            changes
+                .iter()
+                .map(|(key, value)| format!("{key} = {value}"))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         tracing::info!(changed = shown(&now), "reloaded the configuration");
         if !later.is_empty() {
@@ -214,9 +225,9 @@ impl Reload {
 /// For `demo`: a host that serves a configuration made by hand.
 pub(crate) async fn serve_made(
     config: Config,
-    announced: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
+    announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> CommandResult {
     let level = log::start(&config.log_level, config.log_format)?;
     let reload = Reload::without_file(config.clone(), level);
-    serve(&config, &reload, announced).await
+    serve(&config, &reload, announce).await
 }

@@ -20,7 +20,11 @@ pub(crate) async fn run(args: &ToolsArgs) -> CommandResult {
     output::line(output::table(
         ["TOOL", "WHAT IT DOES"],
         tools.iter().map(|tool| {
-            let text = tool.title.as_deref().filter(|_| tool.description.is_empty()).unwrap_or(&tool.description);
+            let text = tool
+                .title
+                .as_deref()
+                .filter(|_| tool.description.is_empty())
+                .unwrap_or(&tool.description);
             [tool.name.clone(), output::summary(text)]
         }),
     ))?;

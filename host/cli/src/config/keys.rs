@@ -32,9 +32,9 @@ pub(super) static KEYS: &[Key<Config>] = &[
             chars_max: 64,
             get: |config| Some(config.listen.to_string()),
             set: |config, text| {
-                config.listen = text
-                    .parse()
-                    .map_err(|_| format!("`{text}` is not an address: write it like `127.0.0.1:8000`"))?;
+                config.listen = text.parse().map_err(|_| {
+                    format!("`{text}` is not an address: write it like `127.0.0.1:8000`")
+                })?;
                 Ok(())
             },
         },
@@ -118,7 +118,11 @@ pub(super) static KEYS: &[Key<Config>] = &[
     Key::time(
         "drain_grace",
         "How long running calls may take to finish after SIGTERM. Reloaded on SIGHUP.",
-        Bounds::new(Duration::ZERO, HOUR, "0 stops them at once, and no service manager waits for an hour"),
+        Bounds::new(
+            Duration::ZERO,
+            HOUR,
+            "0 stops them at once, and no service manager waits for an hour",
+        ),
         |config| config.drain_grace,
         |config, time| config.drain_grace = time,
     ),
@@ -142,7 +146,8 @@ static MCP_KEYS: &[Key<Config>] = &[
                 })
             },
             set: |config, word| {
-                config.mcp.expose = if word == "builtins" { Expose::BuiltinsOnly } else { Expose::All };
+                config.mcp.expose =
+                    if word == "builtins" { Expose::BuiltinsOnly } else { Expose::All };
             },
         },
     },
@@ -163,7 +168,9 @@ static MCP_KEYS: &[Key<Config>] = &[
         "Tools per page of `tools/list`.",
         Bounds::new(1, 10_000, "a page is held in memory and sent whole"),
         |config| config.mcp.page_size.get() as u64,
-        |config, count| config.mcp.page_size = NonZeroUsize::new(wide(count)).unwrap_or(NonZeroUsize::MIN),
+        |config, count| {
+            config.mcp.page_size = NonZeroUsize::new(wide(count)).unwrap_or(NonZeroUsize::MIN)
+        },
     ),
     Key::time(
         "list_ttl",
@@ -196,14 +203,22 @@ static MCP_KEYS: &[Key<Config>] = &[
     Key::count(
         "sessions_max",
         "Sessions at one time, for clients of the revisions that have them.",
-        Bounds::new(0, 1_000_000, "0 refuses such clients, and an idle session costs tens of kilobytes"),
+        Bounds::new(
+            0,
+            1_000_000,
+            "0 refuses such clients, and an idle session costs tens of kilobytes",
+        ),
         |config| config.mcp.sessions_max as u64,
         |config, count| config.mcp.sessions_max = wide(count),
     ),
     Key::time(
         "session_idle_timeout",
         "How long a session may idle.",
-        Bounds::new(SECOND, DAY, "a person thinks for longer than a second, and vanished clients must go"),
+        Bounds::new(
+            SECOND,
+            DAY,
+            "a person thinks for longer than a second, and vanished clients must go",
+        ),
         |config| config.mcp.session_idle_timeout,
         |config, time| config.mcp.session_idle_timeout = time,
     ),
@@ -224,7 +239,11 @@ static MCP_KEYS: &[Key<Config>] = &[
     Key::time(
         "list_changed_window",
         "How long changes of the tool set are gathered into one notification.",
-        Bounds::new(Duration::ZERO, MINUTE, "0 tells of each, and later than a minute tells nobody anything"),
+        Bounds::new(
+            Duration::ZERO,
+            MINUTE,
+            "0 tells of each, and later than a minute tells nobody anything",
+        ),
         |config| config.mcp.list_changed_window,
         |config, time| config.mcp.list_changed_window = time,
     ),
@@ -272,7 +291,11 @@ static WEB_KEYS: &[Key<Config>] = &[
     Key::size(
         "header_max",
         "The largest request line with its headers.",
-        Bounds::new(8 * KIB, 64 * KIB, "what browsers send must fit, and so must the buffer of a connection"),
+        Bounds::new(
+            8 * KIB,
+            64 * KIB,
+            "what browsers send must fit, and so must the buffer of a connection",
+        ),
         |config| config.web.server.header_max_bytes as u64,
         |config, bytes| config.web.server.header_max_bytes = wide(bytes),
     ),
@@ -310,14 +333,22 @@ static REGISTRY_KEYS: &[Key<Config>] = &[
     Key::time(
         "settle",
         "How long a file must stay as it is before it is read.",
-        Bounds::new(MILLISECOND, MINUTE, "half-written files are not read, and changes must arrive"),
+        Bounds::new(
+            MILLISECOND,
+            MINUTE,
+            "half-written files are not read, and changes must arrive",
+        ),
         |config| config.registry.settle,
         |config, time| config.registry.settle = time,
     ),
     Key::time(
         "rescan",
         "How often the directories are read although the operating system reported nothing.",
-        Bounds::new(Duration::from_millis(100), HOUR, "reading thousands of files costs milliseconds"),
+        Bounds::new(
+            Duration::from_millis(100),
+            HOUR,
+            "reading thousands of files costs milliseconds",
+        ),
         |config| config.registry.rescan,
         |config, time| config.registry.rescan = time,
     ),

@@ -151,7 +151,8 @@ pub(crate) struct File {
 impl File {
     /// The file that was named by flag or environment, else `aop.toml` when there is one.
     pub(crate) fn find(named: Option<&Path>) -> Result<Option<Self>, CommandError> {
-        let from_environment = environment::variables().into_iter().find(|(name, _)| name == environment::CONFIG);
+        let from_environment =
+            environment::variables().into_iter().find(|(name, _)| name == environment::CONFIG);
         let path = match (named, from_environment) {
             (Some(path), _) => path.to_owned(),
             (None, Some((_, path))) => PathBuf::from(path),
@@ -170,7 +171,11 @@ impl Config {
     }
 
     /// Flags over environment over file over defaults. Reports the mistakes of all of them.
-    fn combine(file: Option<&File>, variables: &[(String, String)], flags: &Flags) -> Result<Self, Mistakes> {
+    fn combine(
+        file: Option<&File>,
+        variables: &[(String, String)],
+        flags: &Flags,
+    ) -> Result<Self, Mistakes> {
         let mut config = Self::default();
         let mut mistakes = Vec::new();
         if let Some(file) = file {
@@ -196,7 +201,8 @@ impl Config {
     }
 
     fn apply_environment(&mut self, variables: &[(String, String)], mistakes: &mut Vec<String>) {
-        let known: Vec<_> = leaves(KEYS).into_iter().map(|(path, key)| (variable_of(&path), key)).collect();
+        let known: Vec<_> =
+            leaves(KEYS).into_iter().map(|(path, key)| (variable_of(&path), key)).collect();
         let others = [environment::CONFIG, environment::URL];
         for (name, text) in variables {
             if let Some((_, key)) = known.iter().find(|(known, _)| known == name) {

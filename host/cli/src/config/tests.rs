@@ -29,7 +29,11 @@ fn nothing_said_is_the_default_on_this_machine_only() {
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let text = "server_name = \"file\"\nlog_level = \"warn\"\nlisten = \"127.0.0.1:1\"\ndrain_grace = \"5s\"\n[mcp]\npage_size = 7\n";
-    let environment = variables(&[("AOP_LOG_LEVEL", "DEBUG"), ("AOP_LISTEN", "127.0.0.1:2"), ("AOP_MCP_PAGE_SIZE", "8")]);
+    let environment = variables(&[
+        ("AOP_LOG_LEVEL", "DEBUG"),
+        ("AOP_LISTEN", "127.0.0.1:2"),
+        ("AOP_MCP_PAGE_SIZE", "8"),
+    ]);
     let given = flags(&[("listen", "--listen", "127.0.0.1:3")]);
     let config = Config::combine(Some(&file(text)), &environment, &given).unwrap();
     assert_eq!(config.server_name, "file");
@@ -48,9 +52,11 @@ fn paths_of_the_file_are_relative_to_it_and_those_of_flags_are_not() {
     assert_eq!(config.data, Some(PathBuf::from("dir/d")));
 
     let given = Flags { agents: vec!["x".into()], data: Some("y".into()), ..Flags::default() };
-    let config = Config::combine(Some(&file(text)), &variables(&[("AOP_AGENTS", "p, q")]), &given).unwrap();
+    let config =
+        Config::combine(Some(&file(text)), &variables(&[("AOP_AGENTS", "p, q")]), &given).unwrap();
     assert_eq!((config.agents, config.data), (vec![PathBuf::from("x")], Some(PathBuf::from("y"))));
-    let config = Config::combine(None, &variables(&[("AOP_AGENTS", "p, q")]), &Flags::default()).unwrap();
+    let config =
+        Config::combine(None, &variables(&[("AOP_AGENTS", "p, q")]), &Flags::default()).unwrap();
     assert_eq!(config.registry.agent_dirs, [PathBuf::from("p"), PathBuf::from("q")]);
 }
 
@@ -121,12 +127,16 @@ fn every_bound_is_hit() {
     use aop_core::settings::{show_size, show_time};
     for (path, key) in leaves(KEYS) {
         let (inside, outside) = match &key.form {
-            Form::Count { bounds, .. } => {
-                (vec![bounds.min.to_string(), bounds.max.to_string()], vec![(bounds.max + 1).to_string()])
-            }
+            Form::Count { bounds, .. } => (
+                vec![bounds.min.to_string(), bounds.max.to_string()],
+                vec![(bounds.max + 1).to_string()],
+            ),
             Form::Time { bounds, .. } => {
                 let tick = Duration::from_nanos(1);
-                (vec![show_time(bounds.min), show_time(bounds.max)], vec![show_time(bounds.max + tick)])
+                (
+                    vec![show_time(bounds.min), show_time(bounds.max)],
+                    vec![show_time(bounds.max + tick)],
+                )
             }
             Form::Size { bounds, .. } => (
                 vec![show_size(bounds.min), show_size(bounds.max)],

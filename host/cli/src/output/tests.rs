@@ -31,7 +31,7 @@ fn control_characters_do_not_reach_a_terminal() {
 #[test]
 fn a_summary_is_one_short_sentence() {
     assert_eq!(summary("Counts words. Then more.\nSecond line"), "Counts words.");
-    assert_eq!(summary("One line\nand another"), "One line");
+    assert_eq!(summary(" One line\n  and another.\n\nMore"), "One line and another.");
     assert_eq!(summary(&"é".repeat(200)).chars().count(), 100);
     assert_eq!(summary(""), "");
 }

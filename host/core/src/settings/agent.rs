@@ -177,7 +177,11 @@ static KEYS: &[Key<Draft>] = &[
             set: |draft, word| draft.is_warm = word == "warm",
         },
     },
-    Key { name: "warm", meaning: "How long a warm instance lives.", form: Form::Section(WARM_KEYS) },
+    Key {
+        name: "warm",
+        meaning: "How long a warm instance lives.",
+        form: Form::Section(WARM_KEYS),
+    },
     Key {
         name: "verbose",
         meaning: "Log the duration of successful calls too.",
@@ -303,7 +307,10 @@ static TOOL_KEYS: &[Key<ToolSettings>] = &[
     Key {
         name: "read_only",
         meaning: "The tool changes nothing. Published as a hint.",
-        form: Form::Flag { get: |tool| tool.read_only, set: |tool, flag| tool.read_only = Some(flag) },
+        form: Form::Flag {
+            get: |tool| tool.read_only,
+            set: |tool, flag| tool.read_only = Some(flag),
+        },
     },
     Key {
         name: "destructive",

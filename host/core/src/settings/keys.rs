@@ -167,7 +167,8 @@ fn describe<T>(keys: &'static [Key<T>], prefix: &str, defaults: &T, rows: &mut V
             Form::Section(inner) => describe(inner, &format!("{path}."), defaults, rows),
             Form::Open { placeholder, rows: inner, .. } => {
                 for row in inner() {
-                    let tail = if row.key.is_empty() { String::new() } else { format!(".{}", row.key) };
+                    let tail =
+                        if row.key.is_empty() { String::new() } else { format!(".{}", row.key) };
                     rows.push(Row { key: format!("{path}.{placeholder}{tail}"), ..row });
                 }
             }
@@ -265,12 +266,16 @@ impl<T> Form<T> {
 
     fn show(&self, target: &T) -> String {
         match self {
-            Self::Text { get, .. } => get(target).map(|text| format!("{text:?}")).unwrap_or_default(),
+            Self::Text { get, .. } => {
+                get(target).map(|text| format!("{text:?}")).unwrap_or_default()
+            }
             Self::Flag { get, .. } => get(target).map(|flag| flag.to_string()).unwrap_or_default(),
             Self::Count { get, .. } => get(target).to_string(),
             Self::Time { get, .. } => format!("{:?}", show_time(get(target))),
             Self::Size { get, .. } => format!("{:?}", show_size(get(target))),
-            Self::Choice { get, .. } => get(target).map(|word| format!("{word:?}")).unwrap_or_default(),
+            Self::Choice { get, .. } => {
+                get(target).map(|word| format!("{word:?}")).unwrap_or_default()
+            }
             Self::Texts { get, .. } => format!("{:?}", get(target)),
             Self::Section(_) | Self::Open { .. } => String::new(),
         }
@@ -287,7 +292,9 @@ impl<T> Form<T> {
                 range(show_size(bounds.min), show_size(bounds.max), bounds.reason)
             }
             Self::Texts { count_max, .. } => format!("at most {count_max} entries"),
-            Self::Flag { .. } | Self::Choice { .. } | Self::Section(_) | Self::Open { .. } => String::new(),
+            Self::Flag { .. } | Self::Choice { .. } | Self::Section(_) | Self::Open { .. } => {
+                String::new()
+            }
         }
     }
 }

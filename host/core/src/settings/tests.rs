@@ -16,7 +16,10 @@ fn mistake(text: &str) -> String {
 #[test]
 fn an_empty_file_is_the_defaults() {
     assert_eq!(Settings::from_toml("").unwrap(), Settings::default());
-    assert_eq!(Settings::from_toml("# nothing\n[policy]\n[config]\n").unwrap(), Settings::default());
+    assert_eq!(
+        Settings::from_toml("# nothing\n[policy]\n[config]\n").unwrap(),
+        Settings::default()
+    );
 }
 
 #[test]
@@ -71,12 +74,18 @@ idempotent = true
         }
     );
     assert_eq!(settings.max_retries, 1);
-    assert_eq!(settings.lifetime, Lifetime::Warm { calls_max: 10, idle_max: Duration::from_secs(5) });
+    assert_eq!(
+        settings.lifetime,
+        Lifetime::Warm { calls_max: 10, idle_max: Duration::from_secs(5) }
+    );
     assert!(settings.verbose && !settings.traceback);
     assert_eq!(settings.config["dotted.key"], "x");
     let tool = &settings.tools["count-words"];
     assert_eq!(tool.name.as_deref(), Some("count"));
-    assert_eq!((tool.read_only, tool.destructive, tool.open_world), (Some(true), Some(false), Some(false)));
+    assert_eq!(
+        (tool.read_only, tool.destructive, tool.open_world),
+        (Some(true), Some(false), Some(false))
+    );
     assert!(settings.tools["acme:text/kit#other"].idempotent);
 }
 

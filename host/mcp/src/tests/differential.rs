@@ -222,6 +222,7 @@ fn stateless() -> impl Strategy<Value = Sent> {
                 "text/event-stream,application/json;q=0.5",
                 "application/json;q=0, text/event-stream",
                 "APPLICATION/JSON ,Text/Event-Stream",
+                r#"text/plain;x="a, application/json, text/event-stream, b""#,
                 "",
             ],
         ),

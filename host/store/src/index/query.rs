@@ -12,8 +12,9 @@ const WORDS_MAX: usize = 8;
 /// What is read of a query. More is not a search.
 const TEXT_MAX_BYTES: usize = 1024;
 
-/// Shorter last words match as they are only: a single letter begins a word of nearly every tool.
-const PREFIX_LENGTH_MIN: usize = 2;
+/// Shorter last words match as they are only: one or two Latin letters begin a word of nearly every
+/// tool. A single character of a script with longer codes tells enough.
+const PREFIX_MIN_BYTES: usize = 3;
 
 /// Words so common in descriptions that they decide nothing and cost a pass over every tool.
 const COMMON: [&str; 38] = [
@@ -24,30 +25,44 @@ const COMMON: [&str; 38] = [
 
 /// What a text asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(super) enum Meaning<'a> {
     /// It is empty.
     Everything,
-    /// An FTS5 expression.
-    Match(String),
+    /// These words, at least one.
+    Words(Vec<Word<'a>>),
     /// It has no word at all.
     Nothing,
 }
 
-pub(super) fn parse(text: &str) -> Meaning {
+/// A word of a query: letters and digits only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    /// Whether longer words that begin with it match as well.
+    pub(super) is_unfinished: bool,
+}
+
+pub(super) fn parse(text: &str) -> Meaning<'_> {
     if text.trim().is_empty() {
         return Meaning::Everything;
     }
     let text = &text[..text.floor_char_boundary(TEXT_MAX_BYTES)];
-    let words = || text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let telling: Vec<&str> = words().filter(|word| !is_common(word)).take(WORDS_MAX).collect();
-    let words = if telling.is_empty() { words().take(WORDS_MAX).collect() } else { telling };
-    let Some((last, others)) = words.split_last() else { return Meaning::Nothing };
-    let mut expression: String = others.iter().map(|word| format!("\"{word}\" OR ")).collect();
-    expression.push_str(&format!("\"{last}\""));
-    if last.chars().count() >= PREFIX_LENGTH_MIN {
-        expression.push('*');
+    let all = || text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let telling: Vec<&str> = all().filter(|word| !is_common(word)).take(WORDS_MAX).collect();
+    let words = if telling.is_empty() { all().take(WORDS_MAX).collect() } else { telling };
+    let last = words.len().saturating_sub(1);
+    let mut meant = Vec::with_capacity(words.len());
+    for (index, text) in words.into_iter().enumerate() {
+        meant.push(Word { text, is_unfinished: index == last && text.len() >= PREFIX_MIN_BYTES });
     }
-    Meaning::Match(expression)
+    if meant.is_empty() { Meaning::Nothing } else { Meaning::Words(meant) }
+}
+
+/// The FTS5 expression for any of the words.
+pub(super) fn expression(words: &[Word<'_>]) -> String {
+    let quoted =
+        |word: &Word<'_>| format!("\"{}\"{}", word.text, if word.is_unfinished { "*" } else { "" });
+    words.iter().map(quoted).collect::<Vec<_>>().join(" OR ")
 }
 
 fn is_common(word: &str) -> bool {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::ToolIndex;
-use super::query::{Meaning, parse};
+use super::query::{Meaning, expression, parse};
 
 fn tool(name: &str, description: &str, parameters: &[(&str, &str)]) -> Arc<Tool> {
     let properties: serde_json::Map<_, _> = parameters
@@ -111,16 +111,16 @@ fn any_of_the_words_finds_and_common_ones_do_not_count() {
     let index = sample();
     assert_eq!(find(&index, "will it rain tomorrow"), ["forecast"]);
     assert_eq!(find(&index, "how can I summarize this")[0], "textkit_summarize");
-    assert_eq!(parse("what is THE rain"), Meaning::Match("\"rain\"*".to_owned()));
-    assert_eq!(
-        parse("to be"),
-        Meaning::Match("\"to\" OR \"be\"*".to_owned()),
-        "unless there is nothing else"
-    );
+    assert_eq!(meant("what is THE rain"), "\"rain\"*");
+    assert_eq!(meant("to be"), "\"to\" OR \"be\"", "unless there is nothing else");
     let many = (0..100).map(|index| format!("word{index} ")).collect::<String>();
-    let Meaning::Match(expression) = parse(&many) else { unreachable!() };
-    assert_eq!(expression.matches("word").count(), 8);
-    assert_eq!(parse(&"é".repeat(4000)), Meaning::Match(format!("\"{}\"*", "é".repeat(512))));
+    assert_eq!(meant(&many).matches("word").count(), 8);
+    assert_eq!(meant(&"é".repeat(4000)), format!("\"{}\"*", "é".repeat(512)));
+}
+
+fn meant(text: &str) -> String {
+    let Meaning::Words(words) = parse(text) else { panic!("{text} has no words") };
+    expression(&words)
 }
 
 #[test]
@@ -198,22 +198,21 @@ fn text_that_looks_like_query_syntax_is_only_text() {
 }
 
 #[test]
-fn ten_thousand_tools_are_published_and_found() {
+fn in_a_large_catalogue_rare_words_decide() {
     let index = ToolIndex::new();
     for number in 0..1000 {
+        let named = |part| format!("agent{number}_part{part}");
         let tools: Vec<_> = (0..10)
-            .map(|part| {
-                tool(
-                    &format!("agent{number}_part{part}"),
-                    "Does the usual thing with a text.",
-                    &[("text", "the text")],
-                )
-            })
+            .map(|part| tool(&named(part), "Does the usual thing.", &[("text", "the text")]))
             .collect();
         index.publish(&tenant(), &agent(&format!("agent{number}")), &tools).unwrap();
     }
+    index.publish(&tenant(), &agent("odd"), &[tool("odd_one", "Rare.", &[])]).unwrap();
     assert_eq!(find(&index, "agent777 part3")[0], "agent777_part3");
-    assert_eq!(find_of(&index, "usual thing", None, 50).len(), 50);
+    assert_eq!(find(&index, "usual text rare"), ["odd_one"], "what every tool has does not count");
+    assert_eq!(find_of(&index, "usual thing", None, 50).len(), 50, "unless there is nothing else");
+    assert_eq!(find_of(&index, "usual", None, 50).len(), 50);
+    assert_eq!(find_of(&index, "", None, 20_000).len(), 10_001);
 }
 
 proptest! {

@@ -15,7 +15,8 @@ mod readers;
 mod write;
 mod writer;
 
-use std::fs;
+use std::fs::DirBuilder;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aop_core::{
@@ -71,7 +72,7 @@ impl SqliteStore {
     /// [`OpenError`], in words that say what to do.
     pub fn open(config: &StoreConfig) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: config.data_dir.clone(), source };
-        fs::create_dir_all(&config.data_dir).map_err(io)?;
+        create_private(&config.data_dir).map_err(io)?;
         let lock = DataDirectoryLock::take(&config.data_dir)?;
         let path = config.data_dir.join(DATABASE_FILE);
         let connection =
@@ -81,6 +82,14 @@ impl SqliteStore {
         let writer = Writer::start(connection).map_err(io)?;
         Ok(Self { readers: Readers::new(path), writer, _lock: lock })
     }
+}
+
+/// Settings hold what operators give their agents, so only the host's own user may look.
+fn create_private(directory: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(directory)
 }
 
 fn connect(path: &Path, size_max_bytes: u64) -> Result<Connection, rusqlite::Error> {

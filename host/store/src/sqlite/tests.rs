@@ -124,6 +124,16 @@ fn a_directory_that_cannot_be_made_is_named() {
     assert!(message.contains("file/data"), "{message}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_new_data_directory_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = TempDir::new().unwrap();
+    let data = directory.path().join("new/data");
+    drop(SqliteStore::open(&StoreConfig::new(&data)).unwrap());
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
 #[tokio::test]
 async fn a_full_disk_is_reported_and_what_was_stored_stays() {
     let directory = TempDir::new().unwrap();

@@ -70,7 +70,10 @@ impl Target {
     }
 
     fn new(url: &Url, kind: Kind, body: Body) -> anyhow::Result<Self> {
-        anyhow::ensure!(url.scheme() == "http", "`bench` measures plain http only: TLS would measure itself");
+        anyhow::ensure!(
+            url.scheme() == "http",
+            "`bench` measures plain http only: TLS would measure itself"
+        );
         let host = url.host_str().context("the URL has no host")?;
         let port = url.port_or_known_default().unwrap_or(80);
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
@@ -78,7 +81,9 @@ impl Target {
         headers.insert("host", authority.parse().context("the URL's host is not one")?);
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         headers.insert("accept", HeaderValue::from_static(ACCEPT));
-        let path = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+        let path = url
+            .query()
+            .map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
         Ok(Self { address: format!("{host}:{port}"), path, headers, body, kind })
     }
 }
@@ -108,7 +113,8 @@ impl Connection {
         let (sender, driver) = handshake(TokioIo::new(stream)).await?;
         // It ends with the connection; what breaks it shows up in the call that it breaks.
         tokio::spawn(driver);
-        let mut connection = Self { sender, headers: target.headers.clone(), next_id: FIRST_ID + 1 };
+        let mut connection =
+            Self { sender, headers: target.headers.clone(), next_id: FIRST_ID + 1 };
         if target.kind == Kind::Sessions {
             connection.open_session(target).await.context("cannot open a session")?;
         }
@@ -134,7 +140,9 @@ impl Connection {
         let (status, is_stream) = (response.status(), is_stream(response.headers()));
         let body = response.into_body().collect().await?.to_bytes();
         match target.kind {
-            _ if !status.is_success() => anyhow::bail!("the host answered {status}: {}", excerpt(&body)),
+            _ if !status.is_success() => {
+                anyhow::bail!("the host answered {status}: {}", excerpt(&body))
+            }
             Kind::Plain => Ok(()),
             Kind::Stateless | Kind::Sessions => check(&body, is_stream),
         }
@@ -159,9 +167,14 @@ impl Connection {
         let body = response.into_body().collect().await?.to_bytes();
         anyhow::ensure!(status.is_success(), "the host answered {status}: {}", excerpt(&body));
         self.headers.insert(SESSION_ID, session.context("the host gave no session id")?);
-        let ready = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        let ready =
+            Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
         let response = self.send(target, Method::POST, ready).await?;
-        anyhow::ensure!(response.status() == StatusCode::ACCEPTED, "the host answered {}", response.status());
+        anyhow::ensure!(
+            response.status() == StatusCode::ACCEPTED,
+            "the host answered {}",
+            response.status()
+        );
         response.into_body().collect().await?;
         Ok(())
     }
@@ -182,7 +195,9 @@ impl Connection {
 }
 
 fn is_stream(headers: &HeaderMap) -> bool {
-    headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+    headers
+        .get("content-type")
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Whether an answer is a result without an error.
@@ -204,13 +219,19 @@ pub(super) fn check(body: &[u8], is_stream: bool) -> anyhow::Result<()> {
     let text = std::str::from_utf8(body)?;
     let message = if is_stream {
         let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-        data.map(str::trim_start).find(|data| data.contains(r#""result""#) || data.contains(r#""error""#))
+        data.map(str::trim_start)
+            .find(|data| data.contains(r#""result""#) || data.contains(r#""error""#))
     } else {
         Some(text)
     };
-    let outcome = message.and_then(|message| serde_json::from_str::<Message<'_>>(message).ok()?.result);
+    let outcome =
+        message.and_then(|message| serde_json::from_str::<Message<'_>>(message).ok()?.result);
     match outcome {
-        Some(Outcome { is_error: false, content, structured_content }) if content.is_some() || structured_content.is_some() => Ok(()),
+        Some(Outcome { is_error: false, content, structured_content })
+            if content.is_some() || structured_content.is_some() =>
+        {
+            Ok(())
+        }
         _ => anyhow::bail!("the call failed: {}", excerpt(body)),
     }
 }

@@ -1,11 +1,15 @@
 use super::connection::check;
 use super::report::percentile;
 use super::*;
+use crate::testing::host;
 
 #[test]
 fn percentiles_are_by_nearest_rank() {
     let sorted: Vec<_> = (1..=100).map(Duration::from_millis).collect();
-    assert_eq!([50, 95, 99, 100].map(|percent| percentile(&sorted, percent)), [50.0, 95.0, 99.0, 100.0]);
+    assert_eq!(
+        [50, 95, 99, 100].map(|percent| percentile(&sorted, percent)),
+        [50.0, 95.0, 99.0, 100.0]
+    );
     assert_eq!(percentile(&sorted[..1], 50), 1.0);
     assert_eq!(percentile(&[], 99), 0.0);
 }
@@ -28,30 +32,6 @@ fn only_a_result_without_an_error_counts() {
     assert!(check(&stream, true).is_ok());
 }
 
-/// Answers every request on every connection with the same bytes, and counts them.
-async fn host(answer: &'static str) -> (String, Arc<AtomicU64>) {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let count = Arc::new(AtomicU64::new(0));
-    let counter = Arc::clone(&count);
-    let service = move |_: hyper::Request<hyper::body::Incoming>| {
-        counter.fetch_add(1, Ordering::Relaxed);
-        async move {
-            anyhow::Ok(hyper::Response::new(http_body_util::Full::new(hyper::body::Bytes::from_static(answer.as_bytes()))))
-        }
-    };
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let service = hyper::service::service_fn(service.clone());
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(hyper_util::rt::TokioIo::new(stream), service),
-            );
-        }
-    });
-    (url, count)
-}
-
 fn args(url: String) -> BenchArgs {
     BenchArgs {
         url,
@@ -68,7 +48,8 @@ fn args(url: String) -> BenchArgs {
 
 #[tokio::test]
 async fn every_call_is_made_once_and_warm_up_is_not_counted() {
-    let (url, count) = host(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#).await;
+    let (url, count) =
+        host(200, r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#).await;
     let args = args(url);
     let report = measure(&args, &Arc::new(target(&args).unwrap())).await.unwrap();
     let json = serde_json::to_value(&report).unwrap();
@@ -78,7 +59,8 @@ async fn every_call_is_made_once_and_warm_up_is_not_counted() {
 
 #[tokio::test]
 async fn a_failing_tool_ends_the_measurement_with_its_answer() {
-    let (url, _) = host(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no tool"}}"#).await;
+    let (url, _) =
+        host(200, r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"no tool"}}"#).await;
     let args = args(url);
     let error = measure(&args, &Arc::new(target(&args).unwrap())).await.unwrap_err();
     assert!(format!("{error:#}").contains("no tool"), "{error:#}");
@@ -86,7 +68,7 @@ async fn a_failing_tool_ends_the_measurement_with_its_answer() {
 
 #[tokio::test]
 async fn the_baseline_posts_the_arguments_alone() {
-    let (url, count) = host("whatever").await;
+    let (url, count) = host(200, "whatever").await;
     let args = BenchArgs { plain: true, warm_up: 0, ..args(format!("{url}/echo")) };
     let report = measure(&args, &Arc::new(target(&args).unwrap())).await.unwrap();
     assert_eq!((report.errors, count.load(Ordering::Relaxed)), (0, 50));

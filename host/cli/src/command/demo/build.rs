@@ -1,10 +1,8 @@
 //! Building the example agents in Rust, with nothing but the toolchain that built this program.
 
 use std::collections::VecDeque;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,16 +15,19 @@ use crate::{environment, output};
 const TARGET: &str = "wasm32-wasip2";
 /// Lines of cargo's output that are shown when it fails.
 const COMPLAINT_LINES_MAX: usize = 60;
-/// How often the spinner turns.
-const SPINNER_TICK: Duration = Duration::from_millis(120);
 
 /// Builds the examples and answers the directory with their components and settings. Those in other
 /// languages are there too when `examples/build` was run.
 pub(super) async fn examples(root: &Path) -> anyhow::Result<PathBuf> {
     let directory = root.join("target/agents");
-    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
     let artifacts = build(root).await?;
-    anyhow::ensure!(!artifacts.is_empty(), "cargo built no component in {}", root.join("examples").display());
+    anyhow::ensure!(
+        !artifacts.is_empty(),
+        "cargo built no component in {}",
+        root.join("examples").display()
+    );
     for Component { wasm, settings } in &artifacts {
         install(wasm, &directory)?;
         if settings.is_file() {
@@ -44,9 +45,15 @@ struct Component {
 }
 
 async fn build(root: &Path) -> anyhow::Result<Vec<Component>> {
-    let progress = Progress::start();
+    let progress = progress();
     let mut child = Command::new(environment::cargo())
-        .args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"])
+        .args([
+            "build",
+            "--release",
+            "--target",
+            TARGET,
+            "--message-format=json-render-diagnostics",
+        ])
         .current_dir(root.join("examples"))
         .env("CARGO_TARGET_DIR", root.join("target/examples"))
         // Flags for the host's own build mean nothing to a guest.
@@ -61,16 +68,19 @@ async fn build(root: &Path) -> anyhow::Result<Vec<Component>> {
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         anyhow::bail!("cargo has no pipes");
     };
-    let (components, complaint) = tokio::try_join!(read_artifacts(stdout), read_complaint(stderr, &progress))?;
+    let (components, complaint) =
+        tokio::try_join!(read_artifacts(stdout), read_complaint(stderr, &progress))?;
     let status = child.wait().await.context("cannot wait for cargo")?;
-    progress.finish();
+    progress.finish_and_clear();
     if status.success() {
         return Ok(components);
     }
     output::note(complaint.iter().map(String::as_str).collect::<Vec<_>>().join("\n"));
     let lacks_target = complaint.iter().any(|line| line.contains("target may not be installed"));
     if lacks_target {
-        anyhow::bail!("the toolchain cannot build for {TARGET}: install it with `rustup target add {TARGET}`");
+        anyhow::bail!(
+            "the toolchain cannot build for {TARGET}: install it with `rustup target add {TARGET}`"
+        );
     }
     anyhow::bail!("the example agents do not build ({status})")
 }
@@ -94,19 +104,25 @@ fn component_of(line: &str) -> Option<Component> {
         #[serde(default)]
         filenames: Vec<PathBuf>,
     }
-    let message: Message = serde_json::from_str(line).ok().filter(|message: &Message| message.reason == "compiler-artifact")?;
-    let is_component = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wasm");
+    let message: Message = serde_json::from_str(line)
+        .ok()
+        .filter(|message: &Message| message.reason == "compiler-artifact")?;
+    let is_component =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wasm");
     let wasm = message.filenames.into_iter().find(is_component)?;
     let settings = message.manifest_path.with_file_name(wasm.with_extension("toml").file_name()?);
     Some(Component { wasm, settings })
 }
 
 /// Follows what cargo tells people, and keeps the end of it.
-async fn read_complaint(stderr: impl AsyncRead + Unpin, progress: &Progress) -> anyhow::Result<VecDeque<String>> {
+async fn read_complaint(
+    stderr: impl AsyncRead + Unpin,
+    progress: &ProgressBar,
+) -> anyhow::Result<VecDeque<String>> {
     let mut lines = BufReader::new(stderr).lines();
     let mut last = VecDeque::new();
     while let Some(line) = lines.next_line().await? {
-        progress.step(line.trim());
+        progress.set_message(line.trim().to_owned());
         if last.len() == COMPLAINT_LINES_MAX {
             last.pop_front();
         }
@@ -133,30 +149,18 @@ fn install(from: &Path, directory: &Path) -> anyhow::Result<()> {
 }
 
 /// A spinner on a terminal, a line elsewhere.
-struct Progress(ProgressBar);
-
-impl Progress {
-    fn start() -> Self {
-        const MESSAGE: &str = "building the example agents";
-        if !std::io::stderr().is_terminal() {
-            output::note(format_args!("{MESSAGE} …"));
-            return Self(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::new_spinner().with_prefix(MESSAGE);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg:.dim}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(SPINNER_TICK);
-        Self(bar)
+fn progress() -> ProgressBar {
+    const MESSAGE: &str = "building the example agents";
+    let bar = output::spinner("");
+    if bar.is_hidden() {
+        output::note(format_args!("{MESSAGE} …"));
+    } else if let Ok(style) =
+        ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg:.dim}")
+    {
+        bar.set_style(style);
+        bar.set_prefix(MESSAGE);
     }
-
-    fn step(&self, line: &str) {
-        self.0.set_message(line.to_owned());
-    }
-
-    fn finish(&self) {
-        self.0.finish_and_clear();
-    }
+    bar
 }
 
 #[cfg(test)]

@@ -152,14 +152,20 @@ impl<'t> Reader<'_, 't> {
             Form::Section(inner) => self.table(inner, all, &format!("{path}."), value, target),
             Form::Open { entries_max, read, .. } => match value.as_ref() {
                 ValueInner::Table(table) if table.len() > *entries_max => {
-                    let message = format!("`{path}` has {} entries, and at most {entries_max} are allowed", table.len());
+                    let message = format!(
+                        "`{path}` has {} entries, and at most {entries_max} are allowed",
+                        table.len()
+                    );
                     self.mistake(name.span.start, message);
                 }
                 ValueInner::Table(_) => {
                     let reader = Reader { text: self.text, mistakes: &mut *self.mistakes };
                     read(target, &mut Entries { reader, path: &path, value });
                 }
-                _ => self.mistake(name.span.start, format!("`{path}` is a table: write `[{path}]` and its keys below that")),
+                _ => self.mistake(
+                    name.span.start,
+                    format!("`{path}` is a table: write `[{path}]` and its keys below that"),
+                ),
             },
             _ => {
                 if let Err(message) = key.set_value(target, value) {

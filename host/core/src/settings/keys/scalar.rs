@@ -30,7 +30,8 @@ impl<T> Key<T> {
                 Ok(())
             }
             Form::Count { .. } => {
-                let number = text.parse::<i64>().map_err(|_| format!("`{text}` is not a whole number"))?;
+                let number =
+                    text.parse::<i64>().map_err(|_| format!("`{text}` is not a whole number"))?;
                 self.set_number(target, number)
             }
             Form::Texts { .. } => {
@@ -73,7 +74,9 @@ impl<T> Key<T> {
                 }
                 let count = text.chars().count();
                 if count > *chars_max {
-                    return Err(format!("it has {count} characters, and at most {chars_max} are allowed"));
+                    return Err(format!(
+                        "it has {count} characters, and at most {chars_max} are allowed"
+                    ));
                 }
                 set(target, text)
             }
@@ -87,7 +90,10 @@ impl<T> Key<T> {
             }
             Form::Choice { choices, set, .. } => {
                 let word = choices.iter().find(|choice| **choice == text);
-                set(target, word.ok_or_else(|| format!("`{text}` is not one of {}", quoted(choices)))?);
+                set(
+                    target,
+                    word.ok_or_else(|| format!("`{text}` is not one of {}", quoted(choices)))?,
+                );
                 Ok(())
             }
             _ => Err(self.wrong_type(&ValueInner::String(text.into()))),
@@ -109,7 +115,10 @@ impl<T> Key<T> {
             return Err(self.wrong_type(&ValueInner::Array(Vec::new())));
         };
         if entries.len() > *count_max {
-            return Err(format!("it has {} entries, and at most {count_max} are allowed", entries.len()));
+            return Err(format!(
+                "it has {} entries, and at most {count_max} are allowed",
+                entries.len()
+            ));
         }
         set(target, entries)
     }
@@ -124,9 +133,15 @@ impl<T> Key<T> {
         let (expected, example) = match &self.form {
             Form::Text { .. } => ("text in quotes", "\"…\"".to_owned()),
             Form::Flag { .. } => ("`true` or `false`, without quotes", "true".to_owned()),
-            Form::Count { bounds, .. } => ("a whole number, without quotes", bounds.min.to_string()),
-            Form::Time { .. } => ("a duration with its unit", format!("\"{}s\"", number.unwrap_or(30))),
-            Form::Size { .. } => ("a size with its unit", format!("\"{}MiB\"", number.unwrap_or(64))),
+            Form::Count { bounds, .. } => {
+                ("a whole number, without quotes", bounds.min.to_string())
+            }
+            Form::Time { .. } => {
+                ("a duration with its unit", format!("\"{}s\"", number.unwrap_or(30)))
+            }
+            Form::Size { .. } => {
+                ("a size with its unit", format!("\"{}MiB\"", number.unwrap_or(64)))
+            }
             Form::Choice { choices, .. } => {
                 ("one of some words", format!("{:?}", choices.first().unwrap_or(&"…")))
             }
@@ -135,11 +150,18 @@ impl<T> Key<T> {
                 return format!("it is a table: write `[{name}]` and its keys below that");
             }
         };
-        format!("expected {expected}, like `{name} = {example}`, but this is of type {}", found.type_str())
+        format!(
+            "expected {expected}, like `{name} = {example}`, but this is of type {}",
+            found.type_str()
+        )
     }
 }
 
-fn within<V: PartialOrd>(value: V, bounds: &Bounds<V>, show: impl Fn(&V) -> String) -> Result<V, String> {
+fn within<V: PartialOrd>(
+    value: V,
+    bounds: &Bounds<V>,
+    show: impl Fn(&V) -> String,
+) -> Result<V, String> {
     if value < bounds.min || value > bounds.max {
         return Err(outside(&show(&value), &show(&bounds.min), &show(&bounds.max), bounds.reason));
     }
