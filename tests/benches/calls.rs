@@ -1,152 +1,256 @@
-//! What the sandbox costs, without a network: `cargo bench -p aop-tests`.
+//! What a call costs in the process: `cargo bench -p aop-tests --bench calls [-- SECTION…]`.
 //!
-//! - `echo`: one call in a fresh instance; the median is the figure of the contract (≤ 20 µs).
-//! - `echo/two tasks` against `cpu/two tasks`: how calls grow from one task to two, as a share of what
-//!   a pure computation grows on the same machine in the same run (≥ 0.8).
-//! - `spinner`: how late a guest that never stops is stopped at a deadline of 100 ms.
+//! Every number stands beside a baseline of the same run, since a number alone says more about the
+//! machine than about the host. Sections: `echo`, `scaling`, `deadline`, `fairness`, `waiting`.
+//! docs/benchmarks.md keeps the results.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "a benchmark talks and stops on failure"
-)]
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may panic")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aop_core::Settings;
-use aop_tests::{Loaded, Sandbox, guest};
-use criterion::{Criterion, Throughput};
-use tokio::runtime::Runtime;
+use aop_core::settings::Lifetime;
+use aop_core::{
+    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine, GuestLog, Output,
+    Prepare as _, Settings, TenantName, ToolName,
+};
+use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
+use aop_tests::{aop_binary, guest};
+use tokio::task::JoinHandle;
 
-/// Calls per task and measurement of the scaling: about half a second.
-const SCALING_CALLS: u32 = 40_000;
-/// Tries of the deadline, as the contract has it.
-const SPINNER_TRIES: usize = 200;
-const SPINNER_TIMEOUT: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(30);
+const HI: &str = r#"{"text":"hi"}"#;
 
-const SPIN: &str = r#"(component
-  (core module $m (func (export "run") (loop $again (br $again))))
-  (core instance $i (instantiate $m))
-  (func (export "run") (canon lift (core func $i "run"))))"#;
+struct NoLog;
+
+impl GuestLog for NoLog {
+    fn line(&self, _: GuestLine<'_>) {}
+}
+
+/// One function of one agent.
+#[derive(Clone)]
+struct Function {
+    executable: Arc<dyn Executable>,
+    index: usize,
+    arguments: &'static str,
+}
+
+impl Function {
+    async fn call(&self, timeout: Duration) -> Result<Output, Failure> {
+        let context = CallContext {
+            id: CallId(uuid::Uuid::now_v7()),
+            caller: Caller { tenant: TenantName::default_tenant() },
+            agent: AgentName::new("bench").unwrap(),
+            tool: ToolName::new("bench").unwrap(),
+            deadline: Instant::now() + timeout,
+            progress: None,
+            meter: Arc::default(),
+        };
+        let arguments = self.executable.validate(self.index, self.arguments).ok().unwrap();
+        self.executable.execute(self.index, &arguments, &context).await
+    }
+}
+
+struct Bench {
+    runtime: Runtime,
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let worker = WorkerProgram { program: aop_binary().to_owned(), arguments: vec!["compile-worker".to_owned()] };
+        let config = RuntimeConfig::new(directory.path().join("cache"), worker);
+        Self { runtime: Runtime::new(config, Arc::new(NoLog)).unwrap(), _directory: directory }
+    }
+
+    async fn function(&self, agent: &str, name: &str, arguments: &'static str, settings: Settings) -> Function {
+        let path = guest(agent);
+        let digest = Digest::of(&std::fs::read(&path).unwrap());
+        let artifact = Artifact { path: &path, digest };
+        let prepared = self.runtime.prepare(artifact, Arc::new(settings)).await.unwrap();
+        let mut functions = prepared.interface.functions.iter();
+        let index = functions.position(|function| function.name == name).unwrap();
+        Function { executable: prepared.executable, index, arguments }
+    }
+
+    async fn echo(&self) -> Function {
+        self.function("echo", "echo", HI, Settings::default()).await
+    }
+}
+
+/// Sorted durations, read by percentile.
+struct Latencies(Vec<Duration>);
+
+impl Latencies {
+    async fn of(function: &Function, calls: usize) -> Self {
+        let mut durations = Vec::with_capacity(calls);
+        for _ in 0..calls {
+            let started = Instant::now();
+            function.call(PATIENCE).await.unwrap();
+            durations.push(started.elapsed());
+        }
+        Self::sorted(durations)
+    }
+
+    fn sorted(mut durations: Vec<Duration>) -> Self {
+        durations.sort_unstable();
+        Self(durations)
+    }
+
+    fn at(&self, percentile: usize) -> Duration {
+        self.0[(self.0.len() * percentile / 100).min(self.0.len() - 1)]
+    }
+
+    fn row(&self, name: &str) {
+        let (p50, p99, max) = (self.at(50), self.at(99), self.at(100));
+        println!("  {name:<36} p50 {p50:>10.2?}   p99 {p99:>10.2?}   max {max:>10.2?}");
+    }
+}
+
+async fn echo(bench: &Bench) {
+    println!("echo: one call in the process, validation included");
+    let fresh = bench.echo().await;
+    let warm = Settings { lifetime: Lifetime::WARM, ..Settings::default() };
+    let warm = bench.function("echo", "echo", HI, warm).await;
+    let wasi = bench.function("faults", "count", "{}", Settings::default()).await;
+    Latencies::of(&fresh, 2_000).await;
+    Latencies::of(&fresh, 50_000).await.row("fresh sandbox, no imports");
+    Latencies::of(&warm, 50_000).await.row("warm instance");
+    Latencies::of(&wasi, 20_000).await.row("fresh sandbox, Rust std with WASI");
+}
+
+/// Calls per second of `tasks` tasks.
+async fn rate(function: &Function, tasks: usize, calls: usize) -> f64 {
+    let started = Instant::now();
+    let spawn = |_| {
+        let function = function.clone();
+        tokio::spawn(async move {
+            for _ in 0..calls {
+                function.call(PATIENCE).await.unwrap();
+            }
+        })
+    };
+    join((0..tasks).map(spawn).collect()).await;
+    f64::from(u32::try_from(tasks * calls).unwrap()) / started.elapsed().as_secs_f64()
+}
+
+async fn join(tasks: Vec<JoinHandle<()>>) {
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+/// Loops per second of `threads` threads that share nothing.
+fn pure_rate(threads: u32) -> f64 {
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut value = 1_u64;
+                for step in 0..400_000_000_u64 {
+                    value = black_box(value.wrapping_mul(6_364_136_223_846_793_005) ^ step);
+                }
+                value
+            });
+        }
+    });
+    f64::from(threads) / started.elapsed().as_secs_f64()
+}
+
+async fn scaling(bench: &Bench) {
+    println!("scaling: calls/s from one task to two, beside a pure CPU loop");
+    let function = bench.echo().await;
+    rate(&function, 2, 5_000).await;
+    for round in 1..=3 {
+        let (one, two) = (rate(&function, 1, 60_000).await, rate(&function, 2, 60_000).await);
+        let pure = pure_rate(2) / pure_rate(1);
+        let grown = two / one;
+        println!(
+            "  round {round}: {one:>8.0} → {two:>8.0} calls/s = {grown:.2} ×; CPU loop {pure:.2} ×; ratio {:.2}",
+            grown / pure
+        );
+    }
+}
+
+fn spin(function: &Function, count: usize, timeout: Duration) -> Vec<JoinHandle<()>> {
+    let spawn = |_| {
+        let function = function.clone();
+        tokio::spawn(async move {
+            function.call(timeout).await.unwrap_err();
+        })
+    };
+    (0..count).map(spawn).collect()
+}
+
+async fn deadline(bench: &Bench) {
+    println!("deadline: 100 ms on a guest that spins");
+    let timeout = Duration::from_millis(100);
+    let function = bench.function("faults", "spin", "{}", Settings::default()).await;
+    let mut durations = Vec::new();
+    for _ in 0..200 {
+        let started = Instant::now();
+        function.call(timeout).await.unwrap_err();
+        durations.push(started.elapsed());
+    }
+    Latencies::sorted(durations).row("one spinner, 200 tries");
+    let started = Instant::now();
+    join(spin(&function, 1_000, timeout)).await;
+    println!("  1,000 spinners at once: the last is gone after {:.2?}", started.elapsed());
+}
+
+async fn fairness(bench: &Bench) {
+    println!("fairness: echo while 64 guests spin");
+    let echo = bench.echo().await;
+    let spinner = bench.function("faults", "spin", "{}", Settings::default()).await;
+    let measure = |calls| {
+        let echo = echo.clone();
+        tokio::spawn(async move { Latencies::of(&echo, calls).await })
+    };
+    measure(5_000).await.unwrap().row("alone");
+    let spinners = spin(&spinner, 64, PATIENCE);
+    measure(1_000).await.unwrap().row("with 64 spinners");
+    for spinner in &spinners {
+        spinner.abort();
+    }
+}
+
+async fn waiting(bench: &Bench) {
+    println!("waiting: 1,000 calls that each wait 1 s in the host");
+    let second = r#"{"milliseconds":1000}"#;
+    let sleeper = bench.function("faults", "sleep", second, Settings::default()).await;
+    let started = Instant::now();
+    let spawn = |_| {
+        let sleeper = sleeper.clone();
+        tokio::spawn(async move {
+            sleeper.call(PATIENCE).await.unwrap();
+        })
+    };
+    join((0..1_000).map(spawn).collect()).await;
+    println!("  all done after {:.2?}", started.elapsed());
+}
 
 fn main() {
-    if cfg!(debug_assertions) {
-        panic!("a benchmark of an unoptimised build says nothing: use `cargo bench`");
-    }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    let sandbox = {
-        let _inside = runtime.enter();
-        Sandbox::new()
-    };
-    let bytes = std::fs::read(guest("echo")).expect("the guest can be read");
-    let echo =
-        runtime.block_on(sandbox.load_bytes(&bytes, Settings::default())).expect("the guest loads");
-    let echo = std::sync::Arc::new(echo);
-
-    let mut criterion = Criterion::default().configure_from_args();
-    let mut group = criterion.benchmark_group("calls");
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("echo in a fresh instance", |bencher| {
-        bencher.to_async(&runtime).iter(|| echo_once(&echo));
-    });
-    group.finish();
-    criterion.final_summary();
-
-    percentiles("echo in a fresh instance", runtime.block_on(echo_times(&echo)));
-    scaling(&runtime, &echo);
-    let spinner = runtime.block_on(spinner_times(&sandbox));
-    percentiles("late after a deadline of 100 ms", spinner);
-}
-
-async fn echo_once(echo: &Loaded) {
-    let output = echo.call("echo", r#"{"text":"hello"}"#).await.expect("echo answers");
-    black_box(output);
-}
-
-async fn echo_times(echo: &std::sync::Arc<Loaded>) -> Vec<Duration> {
-    let echo = std::sync::Arc::clone(echo);
-    // On a worker thread, as calls are in a host.
-    let measure = tokio::spawn(async move {
-        let mut times = Vec::with_capacity(SCALING_CALLS as usize);
-        for _ in 0..SCALING_CALLS {
-            let started = Instant::now();
-            echo_once(&echo).await;
-            times.push(started.elapsed());
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wants = |section: &str| wanted.is_empty() || wanted.iter().any(|name| name == section);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let bench = Bench::new();
+        if wants("echo") {
+            echo(&bench).await;
         }
-        times
+        if wants("scaling") {
+            scaling(&bench).await;
+        }
+        if wants("deadline") {
+            deadline(&bench).await;
+        }
+        if wants("fairness") {
+            fairness(&bench).await;
+        }
+        if wants("waiting") {
+            waiting(&bench).await;
+        }
     });
-    measure.await.expect("the calls end")
-}
-
-/// Calls per second and loops per second on one task and on two.
-fn scaling(runtime: &Runtime, echo: &std::sync::Arc<Loaded>) {
-    let calls = |tasks: u32| {
-        let started = Instant::now();
-        runtime.block_on(async {
-            let running: Vec<_> = (0..tasks)
-                .map(|_| {
-                    let echo = std::sync::Arc::clone(echo);
-                    tokio::spawn(async move {
-                        for _ in 0..SCALING_CALLS {
-                            echo_once(&echo).await;
-                        }
-                    })
-                })
-                .collect();
-            for task in running {
-                task.await.expect("the calls end");
-            }
-        });
-        f64::from(tasks * SCALING_CALLS) / started.elapsed().as_secs_f64()
-    };
-    let loops = |tasks: u32| {
-        let started = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..tasks {
-                scope.spawn(|| (0..300_000_000_u64).fold(0, |sum, number| black_box(sum ^ number)));
-            }
-        });
-        f64::from(tasks) / started.elapsed().as_secs_f64()
-    };
-    let (call_growth, loop_growth) = (calls(2) / calls(1), loops(2) / loops(1));
-    println!(
-        "scaling from one task to two: calls {call_growth:.2} ×, a pure loop {loop_growth:.2} ×, share {:.2}",
-        call_growth / loop_growth
-    );
-}
-
-async fn spinner_times(sandbox: &Sandbox) -> Vec<Duration> {
-    let mut settings = Settings { traceback: false, ..Settings::default() };
-    settings.limits.timeout = SPINNER_TIMEOUT;
-    let spinner = sandbox.load(SPIN, settings).await;
-    let mut times = Vec::with_capacity(SPINNER_TRIES);
-    for _ in 0..SPINNER_TRIES {
-        let started = Instant::now();
-        spinner.call("run", "{}").await.expect_err("nobody answers");
-        times.push(started.elapsed().saturating_sub(SPINNER_TIMEOUT));
-    }
-    times
-}
-
-fn percentiles(what: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |share: f64| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "an index into the times"
-        )]
-        let index = (times.len() as f64 * share) as usize;
-        times[index.min(times.len() - 1)]
-    };
-    println!(
-        "{what}: p50 {:?}, p95 {:?}, p99 {:?}, max {:?}",
-        at(0.50),
-        at(0.95),
-        at(0.99),
-        at(1.0)
-    );
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::Violation;
+
 /// A stable code that travels in envelopes, metrics and between nodes. The set is closed: a new
 /// meaning needs a new release of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -148,6 +150,24 @@ impl Failure {
     #[must_use]
     pub fn executed(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { executed: true, ..Self::before_execution(code, message) }
+    }
+
+    /// Arguments that do not fit the input schema: every violation in words and in the details.
+    #[must_use]
+    pub fn invalid_arguments(violations: &[Violation]) -> Self {
+        let mut message = String::from("the arguments do not fit the tool's input schema:");
+        for Violation { pointer, message: what } in violations {
+            let place = if pointer.is_empty() { "(root)" } else { pointer };
+            message.push_str("\n- ");
+            message.push_str(place);
+            message.push_str(": ");
+            message.push_str(what);
+        }
+        let failure = Self::before_execution(ErrorCode::InvalidArguments, message);
+        match serde_json::value::to_raw_value(violations) {
+            Ok(details) => failure.with_details(details),
+            Err(_) => failure,
+        }
     }
 
     /// Adds machine-readable details.

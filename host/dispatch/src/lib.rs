@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aop_core::{
-    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve, Route, Sample, SampleKind, Violation,
+    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve, Route, Sample, SampleKind,
 };
 use tracing::Instrument as _;
 
@@ -64,7 +64,7 @@ impl Dispatcher {
         let executable = &route.revision.executable;
         let arguments = executable
             .validate(route.tool.function, call.arguments)
-            .map_err(|violations| invalid_arguments(&violations))?;
+            .map_err(|violations| Failure::invalid_arguments(&violations))?;
 
         let deadline = deadline(call, &route);
         let _permit = self.gates.admit(&route.revision, deadline).await?;
@@ -128,19 +128,6 @@ fn unknown_tool(name: &str) -> Failure {
         ErrorCode::NotFound,
         format!("no tool `{shown}`: see tools/list, or search with aop_discover"),
     )
-}
-
-fn invalid_arguments(violations: &[Violation]) -> Failure {
-    let mut message = String::from("the arguments do not fit the tool's input schema:");
-    for Violation { pointer, message: what } in violations {
-        let place = if pointer.is_empty() { "(root)" } else { pointer };
-        message.push_str(&format!("\n- {place}: {what}"));
-    }
-    let failure = Failure::before_execution(ErrorCode::InvalidArguments, message);
-    match serde_json::value::to_raw_value(violations) {
-        Ok(details) => failure.with_details(details),
-        Err(_) => failure,
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use aop_core::{
     AgentId, AgentName, Arguments, CallContext, CallRecord, Caller, Digest, Executable, Hints,
-    Revision, RevisionNumber, Settings, TenantName, Tool, ToolName,
+    Revision, RevisionNumber, Settings, TenantName, Tool, ToolName, Violation,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;

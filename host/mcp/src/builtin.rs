@@ -194,15 +194,7 @@ fn parse<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, Failure> {
 }
 
 fn invalid(pointer: &str, message: String) -> Failure {
-    let violation = [Violation { pointer: pointer.to_owned(), message }];
-    let failure = Failure::before_execution(
-        ErrorCode::InvalidArguments,
-        "the arguments do not fit the input schema",
-    );
-    match to_raw_value(&violation) {
-        Ok(details) => failure.with_details(details),
-        Err(_) => failure,
-    }
+    Failure::invalid_arguments(&[Violation { pointer: pointer.to_owned(), message }])
 }
 
 fn output(value: &impl Serialize) -> Result<Output, Failure> {

@@ -4,11 +4,10 @@
 //! without parsing or copying it before; `rmcp`'s type is made from the same serialization.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
-use aop_core::{CallId, Envelope, ErrorCode, Failure, Output, Reply};
+use aop_core::{CallId, Envelope, Failure, Output, Reply};
 use rmcp::model::CallToolResult;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// A `tools/call` result as it goes over the wire.
@@ -84,31 +83,14 @@ fn readable_output(output: &Output) -> Readable<'_> {
     }
 }
 
-/// The message, and what a model needs to correct its call.
+/// The message, which names every violation, and when to come back.
 fn readable_failure(failure: &Failure) -> Cow<'_, str> {
-    #[derive(Deserialize)]
-    struct Violation<'a> {
-        #[serde(borrow)]
-        pointer: Cow<'a, str>,
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-    }
-    let mut text = Cow::Borrowed(failure.message.as_str());
-    if failure.code == ErrorCode::InvalidArguments
-        && let Some(details) = &failure.details
-        && let Ok(violations) = serde_json::from_str::<Vec<Violation<'_>>>(details.get())
-    {
-        for violation in violations {
-            let place =
-                if violation.pointer.is_empty() { "the arguments" } else { &violation.pointer };
-            // Writing to a string cannot fail.
-            let _ = write!(text.to_mut(), "\n- at {place}: {}", violation.message);
+    match failure.retry_after {
+        None => Cow::Borrowed(&failure.message),
+        Some(after) => {
+            Cow::Owned(format!("{}\nTry again in {} ms.", failure.message, after.as_millis()))
         }
     }
-    if let Some(after) = failure.retry_after {
-        let _ = write!(text.to_mut(), "\nTry again in {} ms.", after.as_millis());
-    }
-    text
 }
 
 #[cfg(test)]
