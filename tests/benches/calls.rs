@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use aop_core::settings::Lifetime;
 use aop_core::{
-    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine, GuestLog, Output,
-    Prepare as _, Settings, TenantName, ToolName,
+    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine,
+    GuestLog, Output, Prepare as _, Settings, TenantName, ToolName,
 };
 use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
 use aop_tests::{aop_binary, guest};
@@ -21,6 +21,10 @@ use tokio::task::JoinHandle;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HI: &str = r#"{"text":"hi"}"#;
+
+/// What `aop` itself allocates with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 struct NoLog;
 
@@ -60,12 +64,21 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let worker = WorkerProgram { program: aop_binary().to_owned(), arguments: vec!["compile-worker".to_owned()] };
+        let worker = WorkerProgram {
+            program: aop_binary().to_owned(),
+            arguments: vec!["compile-worker".to_owned()],
+        };
         let config = RuntimeConfig::new(directory.path().join("cache"), worker);
         Self { runtime: Runtime::new(config, Arc::new(NoLog)).unwrap(), _directory: directory }
     }
 
-    async fn function(&self, agent: &str, name: &str, arguments: &'static str, settings: Settings) -> Function {
+    async fn function(
+        &self,
+        agent: &str,
+        name: &str,
+        arguments: &'static str,
+        settings: Settings,
+    ) -> Function {
         let path = guest(agent);
         let digest = Digest::of(&std::fs::read(&path).unwrap());
         let artifact = Artifact { path: &path, digest };
@@ -232,9 +245,11 @@ async fn waiting(bench: &Bench) {
 }
 
 fn main() {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wants = |section: &str| wanted.is_empty() || wanted.iter().any(|name| name == section);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let bench = Bench::new();
         if wants("echo") {

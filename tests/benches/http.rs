@@ -28,6 +28,10 @@ const CALLS: usize = 20_000;
 /// Turns; the table shows each, so that noise is seen.
 const ROUNDS: usize = 3;
 
+/// What `aop` itself allocates with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 struct NoLog;
 
 impl GuestLog for NoLog {

@@ -3,7 +3,8 @@
 #
 #   tests/clients/inspector.sh URL AOP AGENTS
 set -euo pipefail
-source "$(dirname "$0")/versions"
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/versions"
 url=$1 aop=$2 agents=$3
 export HOME=$clients/home
 mkdir -p "$HOME"
@@ -12,40 +13,35 @@ inspect() {
     mcp-inspector --cli --format json -q "$@"
 }
 
-# expect LABEL JSON PYTHON: the expression over `it`, the JSON, holds.
+# expect LABEL EXPRESSION COMMAND…: the Python expression holds over `it`, the JSON that the command
+# prints. What a command prints may be longer than an argument can be, so it goes through a pipe.
 expect() {
-    python3 - "$@" <<'PYTHON'
-import json, sys
-label, text, expression = sys.argv[1:]
-try:
-    it = json.loads(text)
-    it = it.get("result", it)
-    right = eval(expression)
-except Exception as error:
-    right, text = False, f"{error!r}: {text}"
-if not right:
-    sys.exit(f"  {label}: not {expression}\n  {text[:2000]}")
-print(f"  {label}")
-PYTHON
+    local label=$1 expression=$2
+    shift 2
+    "$@" | python3 "$here/expect.py" "$label" "$expression"
+}
+
+# The Inspector exits with an error when a tool does, which is an answer, too.
+inspect_failing() {
+    inspect "$@" 2>/dev/null || true
 }
 
 names='{tool["name"] for tool in it["tools"]}'
 session() {
     local label=$1
     shift
-    expect "$label: tools/list" "$(inspect "$@" --method tools/list)" \
-        "{'echo_echo', 'faults_fail', 'aop_discover', 'aop_call'} <= $names"
+    expect "$label: tools/list" "{'echo_echo', 'faults_fail', 'aop_discover', 'aop_call'} <= $names" \
+        inspect "$@" --method tools/list
     expect "$label: a call" \
-        "$(inspect "$@" --method tools/call --tool-name echo_echo --tool-arg 'text=hello there')" \
-        "it['content'][0]['text'] == 'hello there' and it['structuredContent'] == {'success': True, 'result': 'hello there'}"
+        "it['content'][0]['text'] == 'hello there' and it['structuredContent'] == {'success': True, 'result': 'hello there'}" \
+        inspect "$@" --method tools/call --tool-name echo_echo --tool-arg 'text=hello there'
     expect "$label: a record" \
-        "$(inspect "$@" --method tools/call --tool-name types_identity_record --tool-args-json \
-            '{"value":{"name":"Ada","age":36,"tags":["a"]}}')" \
-        "it['structuredContent']['result'] == {'name': 'Ada', 'age': 36, 'tags': ['a']}"
-    # An agent's failure is an answer, whatever exit code the Inspector gives it.
+        "it['structuredContent']['result'] == {'name': 'Ada', 'age': 36, 'tags': ['a']}" \
+        inspect "$@" --method tools/call --tool-name types_identity_record --tool-args-json \
+        '{"value":{"name":"Ada","age":36,"tags":["a"]}}'
     expect "$label: a failing call" \
-        "$(inspect "$@" --method tools/call --tool-name faults_fail --tool-arg message=no || true)" \
-        "it['isError'] and it['structuredContent'] == {'success': False, 'error': 'no', 'code': 'guest_error'}"
+        "it['isError'] and it['structuredContent'] == {'success': False, 'error': 'no', 'code': 'guest_error'}" \
+        inspect_failing "$@" --method tools/call --tool-name faults_fail --tool-arg message=no
 }
 
 for era in modern legacy; do
@@ -53,14 +49,16 @@ for era in modern legacy; do
 done
 # Exits with 6 when a schema would trouble other clients.
 mcp-inspector --cli --format json --strict --server-url "$url/mcp" --transport http --protocol-era modern \
-    --method tools/list >/dev/null
+    --method tools/list >/dev/null 2>"$clients/portability.log" || {
+    cat "$clients/portability.log" >&2
+    exit 1
+}
 echo '  the schemas are portable'
 for era in modern legacy; do
     data=$(mktemp -d)
     # Everything after `--` is the server; the Inspector's own options come first.
-    expect "stdio, $era: a call" \
-        "$(inspect --protocol-era "$era" --method tools/call --tool-name echo_echo --tool-arg 'text=over pipes' \
-            -- "$aop" serve --stdio --agents "$agents" --data "$data")" \
-        "it['structuredContent'] == {'success': True, 'result': 'over pipes'}"
+    expect "stdio, $era: a call" "it['structuredContent'] == {'success': True, 'result': 'over pipes'}" \
+        inspect --protocol-era "$era" --method tools/call --tool-name echo_echo --tool-arg 'text=over pipes' \
+        -- "$aop" serve --stdio --agents "$agents" --data "$data"
     rm -rf "$data"
 done

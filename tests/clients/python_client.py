@@ -119,7 +119,7 @@ async def main() -> None:
         await check_sdk(f"mcp, {mode}", ENDPOINT, mode)
         await check_fastmcp(f"fastmcp, {mode}", mode)
     with tempfile.TemporaryDirectory() as data:
-        arguments = ["serve", "--stdio", "--agents", AGENTS, "--data", data]
+        arguments = ["serve", "--stdio", "--agents", AGENTS, "--data", data, "--log-level", "error"]
         for mode in ("auto", "legacy"):
             server = StdioServerParameters(command=AOP, args=arguments)
             await check_sdk(f"mcp, stdio, {mode}", server, mode)

@@ -2,6 +2,7 @@
 //! exit code.
 
 mod client;
+mod demo;
 mod serve;
 
 use aop_tests::{AgentsDirectory, Aop, Finished, component, guest};

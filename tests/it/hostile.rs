@@ -1,7 +1,7 @@
 //! Components that attack the host from inside: each gets its answer, the right one, in time, and
 //! leaves nothing behind. They are written as text here, so that what they do can be read.
 
-mod bombs;
+pub(crate) mod bombs;
 mod crowd;
 mod refused;
 mod wat;

@@ -144,6 +144,24 @@ async fn a_broken_file_from_the_start_is_shown_and_repaired() {
 }
 
 #[tokio::test]
+async fn while_a_component_compiles_the_old_revision_serves() {
+    let agents = AgentsDirectory::new().with("echo");
+    agents.put("number.wasm", &number(1));
+    let host = Host::serve(agents.path()).await;
+    // Seconds of work for the compiler.
+    agents.put("number.wasm", &crate::hostile::bombs::huge_function(60_000));
+    host.agent_is("number", |agent| agent["state"] == "INIT").await;
+    let shown = host.agent("number").await.expect("it is listed");
+    assert_eq!(
+        (&shown["revision"], get(&host).await),
+        (&json!(1), json!(1)),
+        "the old revision serves"
+    );
+    assert_eq!(host.mcp().call("echo_echo", json!({ "text": "x" })).await.value(), "x");
+    host.agent_is("number", |agent| agent["revision"] == 2 && is_active(agent)).await;
+}
+
+#[tokio::test]
 async fn changes_of_the_list_reach_clients_of_both_eras() {
     let agents = AgentsDirectory::new();
     let host = Host::serve(agents.path()).await;

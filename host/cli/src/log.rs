@@ -10,8 +10,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 use crate::config::LogFormat;
 use crate::output;
 
-/// Crates whose informational logs are noise; a level that names them overrides this.
-const QUIET: [(&str, &str); 1] = [("rmcp", "warn")];
+/// Crates that are silent unless the level names them: rmcp logs at WARN and ERROR whatever a client gets
+/// wrong, so any client could flood the log.
+const QUIET: [(&str, &str); 1] = [("rmcp", "off")];
 
 /// Changes the level of a running process.
 pub(crate) struct LogLevel(reload::Handle<EnvFilter, Registry>);
@@ -94,7 +95,7 @@ mod tests {
 
     #[test]
     fn rmcp_is_quiet_unless_it_is_named() {
-        assert!(filter("info").unwrap().to_string().contains("rmcp=warn"));
-        assert!(!filter("info,rmcp=trace").unwrap().to_string().contains("rmcp=warn"));
+        assert!(filter("info").unwrap().to_string().contains("rmcp=off"));
+        assert!(!filter("info,rmcp=trace").unwrap().to_string().contains("rmcp=off"));
     }
 }

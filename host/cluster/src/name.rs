@@ -18,7 +18,9 @@ pub struct ZoneName(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ZoneNameError {
     /// Not a DNS name in lower case.
-    #[error("`{0}` is not a zone name: use DNS labels of a-z, 0-9 and `-`, such as eu.acme.example")]
+    #[error(
+        "`{0}` is not a zone name: use DNS labels of a-z, 0-9 and `-`, such as eu.acme.example"
+    )]
     Malformed(String),
     /// The agent part is no agent name.
     #[error(transparent)]
@@ -34,7 +36,9 @@ impl ZoneName {
     /// Whether this zone is `other` or below it.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {
-        self.0.strip_suffix(other.0.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        self.0
+            .strip_suffix(other.0.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
     /// The name under which a tool of this zone is imported elsewhere:
@@ -123,7 +127,10 @@ mod tests {
     fn an_imported_tool_carries_its_zone_or_is_not_imported() {
         let tool = ToolName::new("textkit_summarize").unwrap();
         let zone: ZoneName = "eu.acme.example".parse().unwrap();
-        assert_eq!(zone.imported_tool_name(&tool).as_deref(), Some("textkit_summarize__eu_acme_example"));
+        assert_eq!(
+            zone.imported_tool_name(&tool).as_deref(),
+            Some("textkit_summarize__eu_acme_example")
+        );
         let long: ZoneName = format!("{}.example", "a".repeat(50)).parse().unwrap();
         assert_eq!(long.imported_tool_name(&tool), None);
     }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::interface::Refusal;
-use crate::{AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, State, TenantName, Tool, ToolName};
+use crate::{
+    AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, State, TenantName,
+    Tool, ToolName,
+};
 
 /// Where an agent's component comes from, and so who may change it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +140,11 @@ pub trait Catalog: Send + Sync {
     ///
     /// # Errors
     /// [`CatalogError`].
-    fn unload<'a>(&'a self, tenant: &'a TenantName, name: &'a str) -> BoxFuture<'a, Result<(), CatalogError>>;
+    fn unload<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), CatalogError>>;
 
     /// Goes back to the revision before the one that serves.
     ///

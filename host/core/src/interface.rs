@@ -71,7 +71,10 @@ pub enum TypeKind {
     Map(TypeId, TypeId),
     Tuple(Vec<TypeId>),
     Option(TypeId),
-    Result { ok: Option<TypeId>, err: Option<TypeId> },
+    Result {
+        ok: Option<TypeId>,
+        err: Option<TypeId>,
+    },
     Record(Vec<Field>),
     Variant(Vec<Case>),
     Enum(Vec<Label>),

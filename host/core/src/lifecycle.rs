@@ -108,7 +108,10 @@ mod tests {
         // Columns follow Event::ALL: prepared, published, invoked, idle, replaced, drained, failed.
         let table = [
             (Init, [Registered, Init, Init, Init, Terminated, Init, Error]),
-            (Registered, [Registered, Active, Registered, Registered, Terminated, Registered, Error]),
+            (
+                Registered,
+                [Registered, Active, Registered, Registered, Terminated, Registered, Error],
+            ),
             (Active, [Active, Active, Busy, Active, Draining, Active, Error]),
             (Busy, [Busy, Busy, Busy, Active, Draining, Busy, Error]),
             (Draining, [Draining, Draining, Draining, Draining, Draining, Terminated, Error]),

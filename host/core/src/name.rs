@@ -119,7 +119,11 @@ impl AgentName {
         if text == "aop" {
             return Err(NameError::Reserved(text.to_owned()));
         }
-        if is_label(text) { Ok(Self(text.into())) } else { Err(NameError::Label(text.to_owned(), "agent")) }
+        if is_label(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Label(text.to_owned(), "agent"))
+        }
     }
 
     /// The agent name for a component file: its stem made a DNS label. Upper case is lowered, every
@@ -154,7 +158,11 @@ impl TenantName {
     /// # Errors
     /// [`NameError`] when `text` is not a DNS label starting with a letter.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        if is_label(text) { Ok(Self(text.into())) } else { Err(NameError::Label(text.to_owned(), "tenant")) }
+        if is_label(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NameError::Label(text.to_owned(), "tenant"))
+        }
     }
 
     /// The one tenant of a host without identities.

@@ -29,7 +29,7 @@ impl Policy {
 
 /// How much one call may use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// From arrival to answer, retries included.
     #[serde(rename = "timeout_ms", with = "milliseconds")]

@@ -37,7 +37,12 @@ pub trait Search: Send + Sync {
     ///
     /// # Errors
     /// [`SearchError`] when the index is broken.
-    fn publish(&self, tenant: &TenantName, agent: &AgentName, tools: &[Arc<Tool>]) -> Result<(), SearchError>;
+    fn publish(
+        &self,
+        tenant: &TenantName,
+        agent: &AgentName,
+        tools: &[Arc<Tool>],
+    ) -> Result<(), SearchError>;
 
     /// The best hits first; ties in name order.
     ///

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, AgentName, BoxFuture, Digest, Origin, RevisionNumber, Settings, TenantName, ToolName};
+use crate::{
+    AgentId, AgentName, BoxFuture, Digest, Origin, RevisionNumber, Settings, TenantName, ToolName,
+};
 
 /// An agent as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +82,10 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    fn agents<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<Vec<AgentRecord>, StoreError>>;
+    fn agents<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+    ) -> BoxFuture<'a, Result<Vec<AgentRecord>, StoreError>>;
 
     /// The revisions of an agent, newest first.
     ///

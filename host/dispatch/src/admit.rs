@@ -53,7 +53,10 @@ impl Gates {
             }
             Err(_) => Err(Failure::before_execution(
                 ErrorCode::DeadlineExceeded,
-                format!("the deadline passed while the call waited for a free place of `{}`", revision.agent),
+                format!(
+                    "the deadline passed while the call waited for a free place of `{}`",
+                    revision.agent
+                ),
             )),
         }
     }

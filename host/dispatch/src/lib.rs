@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aop_core::{
-    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve, Route, Sample, SampleKind,
+    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
+    Route, Sample, SampleKind,
 };
 use tracing::Instrument as _;
 
@@ -82,10 +83,15 @@ impl Invoke for Dispatcher {
         let inner = span.clone();
         Box::pin(
             async move {
-                let mut record = Record::begin(id, &call, self.observe.as_ref(), &self.running, inner);
+                let mut record =
+                    Record::begin(id, &call, self.observe.as_ref(), &self.running, inner);
                 let result = self.call(&call, &mut record).await;
                 record.end(&result);
-                Reply { id, result, trace: call.trace.map(|trace| trace.child(record::span_id(id))) }
+                Reply {
+                    id,
+                    result,
+                    trace: call.trace.map(|trace| trace.child(record::span_id(id))),
+                }
             }
             .instrument(span),
         )
@@ -103,7 +109,11 @@ impl Measure for Dispatcher {
         };
         vec![
             gauge("calls_open", "Calls between arrival and answer", self.running.count()),
-            gauge("calls_queued", "Calls that wait for a free place of their agent", self.gates.queued()),
+            gauge(
+                "calls_queued",
+                "Calls that wait for a free place of their agent",
+                self.gates.queued(),
+            ),
         ]
     }
 }
@@ -115,8 +125,11 @@ fn deadline(call: &Call<'_>, route: &Route) -> Instant {
 }
 
 fn draining() -> Failure {
-    Failure::before_execution(ErrorCode::Unavailable, "the host is shutting down: try again shortly")
-        .with_retry_after(Duration::from_secs(1))
+    Failure::before_execution(
+        ErrorCode::Unavailable,
+        "the host is shutting down: try again shortly",
+    )
+    .with_retry_after(Duration::from_secs(1))
 }
 
 /// Longest part of an unknown name that is repeated to the caller.

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use aop_core::{
-    Call, CallContext, CallId, CallRecord, Digest, ErrorCode, Failure, FailureClass, InFlight, Meter, Observe,
-    Output, Revision, Route,
+    Call, CallContext, CallId, CallRecord, Digest, ErrorCode, Failure, FailureClass, InFlight,
+    Meter, Observe, Output, Revision, Route,
 };
 use tokio::sync::Notify;
 use tracing::Span;
@@ -162,7 +162,9 @@ impl<'a> Record<'a> {
             memory_peak_bytes: self.meter.memory_peak_bytes(),
         };
         self.observe.finished(&record, self.in_flight.is_some());
-        if let Some(revision) = revision.filter(|revision| revision.settings.verbose && code.is_none()) {
+        if let Some(revision) =
+            revision.filter(|revision| revision.settings.verbose && code.is_none())
+        {
             tracing::info!(
                 correlation_id = %self.id,
                 agent_name = %revision.agent,

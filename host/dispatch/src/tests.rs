@@ -81,7 +81,12 @@ struct Fixture {
     revision: Arc<Revision>,
 }
 
-fn fixture(settings: Settings, idempotent: bool, failures: Vec<Failure>, permits: usize) -> Fixture {
+fn fixture(
+    settings: Settings,
+    idempotent: bool,
+    failures: Vec<Failure>,
+    permits: usize,
+) -> Fixture {
     let script = Arc::new(Script {
         failures: Mutex::new(failures.into()),
         executions: AtomicU32::new(0),
@@ -193,10 +198,7 @@ async fn unknown_tools_and_bad_arguments_are_refused_before_anything_runs() {
     let failure = invalid.result.unwrap_err();
     assert_eq!(failure.code, ErrorCode::InvalidArguments);
     assert!(failure.message.contains("/x: unknown"), "{}", failure.message);
-    assert_eq!(
-        failure.details.unwrap().get(),
-        r#"[{"pointer":"/x","message":"unknown"}]"#
-    );
+    assert_eq!(failure.details.unwrap().get(), r#"[{"pointer":"/x","message":"unknown"}]"#);
     assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 0);
     assert_eq!(fixture.log.started.load(Ordering::SeqCst), 0);
     let finished = fixture.log.finished.lock().unwrap();

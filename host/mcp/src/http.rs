@@ -215,7 +215,13 @@ impl Http {
         };
         let stream = if parts.method == Method::GET { Some(self.open_stream()?) } else { None };
         let arrival = arrive(caller, &parts.headers, received, Bytes::new(), session.as_deref());
-        Ok(self.full(arrival, parts, None, stream, None).await)
+        let is_delete = parts.method == Method::DELETE;
+        let mut response = self.full(arrival, parts, None, stream, None).await;
+        if is_delete && response.status() == StatusCode::ACCEPTED {
+            // rmcp's 202 says "later", but the session is gone; clients know 200 and 204.
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        Ok(response)
     }
 
     async fn post(
@@ -313,6 +319,15 @@ impl Http {
         }
         let mut stream = None;
         match outline.method.as_deref() {
+            // SEP-2575: a client that tries the old handshake in the new revision must learn at once
+            // that there is none.
+            Some("initialize") if outline.stateless => {
+                return Err(Refusal::new(
+                    StatusCode::NOT_FOUND,
+                    ErrorCode::METHOD_NOT_FOUND,
+                    "2026-07-28 has no initialize: call server/discover, or any method directly",
+                ));
+            }
             Some("initialize") if session.is_none() => {
                 let slot = self.sessions.take_slot().ok_or_else(|| {
                     Refusal::full(

@@ -52,9 +52,8 @@ impl<F: Future> Future for Deadline<'_, F> {
         }
         this.turn.suspended();
         let deadline = this.deadline;
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let timer =
+            this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         if timer.as_mut().poll(cx).is_ready() {
             this.guest = None;
             return Poll::Ready(None);

@@ -15,7 +15,7 @@ const GUEST_STACK_MAX_BYTES: usize = 512 << 10;
 const FIBER_STACK_BYTES: usize = 2 << 20;
 /// Linear memory of a pool slot that is wiped by hand instead of given back to the kernel: without
 /// it two cores are slower than one, because both take the memory-map lock for every call.
-const SLOT_KEEP_RESIDENT_BYTES: usize = 1 << 20;
+const SLOT_KEEP_RESIDENT_BYTES: usize = 2 << 20;
 /// Fiber stack kept likewise.
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// Core instances per component instance to plan for: Python components have 14, Rust ones 3 or 4.
@@ -30,6 +30,9 @@ const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
 const MEMORIES_PER_COMPONENT_MAX: u32 = 16;
 /// Likewise for tables.
 const TABLES_PER_COMPONENT_MAX: u32 = 64;
+/// Elements of one pooled table: the limit that an instance has for all of its tables, so that the
+/// limiter is who says no, and can say why.
+const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Slots whose last module may come back: enough for a busy host's working set of agents.
 const WARM_SLOTS_MAX: u32 = 256;
 
@@ -72,6 +75,7 @@ impl Engines {
             .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
             .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
             .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+            .table_elements(TABLE_ELEMENTS_MAX)
             .max_unused_warm_slots(WARM_SLOTS_MAX.min(instances_max))
             .linear_memory_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
             .table_keep_resident(SLOT_KEEP_RESIDENT_BYTES)

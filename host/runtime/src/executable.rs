@@ -116,7 +116,8 @@ impl Agent {
         let mut store = Store::new(self.linked.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_max_component_handles(HANDLES_MAX);
-        let transfer_max = self.settings.limits.output_max_bytes.saturating_mul(TRANSFER_PER_OUTPUT_BYTE);
+        let transfer_max =
+            self.settings.limits.output_max_bytes.saturating_mul(TRANSFER_PER_OUTPUT_BYTE);
         store.set_hostcall_fuel(usize::try_from(transfer_max).unwrap_or(usize::MAX));
         arm(&mut store, turn);
         match self.linked.pre.instantiate_async(&mut store).await {
@@ -143,7 +144,9 @@ impl Agent {
         let result = interface.functions[call.function].result;
         let mut values = vec![Val::Bool(false); usize::from(result.is_some())];
         let payload = match result.map(|id| &interface.get(id).kind) {
-            Some(TypeKind::Stream(item) | TypeKind::Future(Some(item))) => &interface.get(*item).kind,
+            Some(TypeKind::Stream(item) | TypeKind::Future(Some(item))) => {
+                &interface.get(*item).kind
+            }
             _ => {
                 function.call_async(&mut live.store, &call.values, &mut values).await?;
                 return Ok(codec.encode(&values, self.output_max_bytes())?);
@@ -175,7 +178,12 @@ impl Agent {
         usize::try_from(self.settings.limits.output_max_bytes).unwrap_or(usize::MAX)
     }
 
-    fn explain(&self, error: &wasmtime::Error, store: &Store<State>, context: &CallContext) -> Failure {
+    fn explain(
+        &self,
+        error: &wasmtime::Error,
+        store: &Store<State>,
+        context: &CallContext,
+    ) -> Failure {
         failure::from_wasmtime(error, store.data().limiter.refused(), &self.settings, context)
     }
 }

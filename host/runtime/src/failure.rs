@@ -54,7 +54,10 @@ pub(crate) fn from_wasmtime(
             "the agent handed over more data at once than the host takes: return less, or raise `output` in its settings",
         )
     } else {
-        Failure::executed(ErrorCode::GuestTrapped, format!("the agent failed: {}", error.root_cause()))
+        Failure::executed(
+            ErrorCode::GuestTrapped,
+            format!("the agent failed: {}", error.root_cause()),
+        )
     }
 }
 

@@ -25,7 +25,11 @@ impl Lane {
 
     /// A place in the lane for one instance.
     pub(crate) fn turn(&self) -> Arc<Turn> {
-        Arc::new(Turn { lane: self.clone(), permit: Mutex::new(None), waiting: AtomicBool::new(false) })
+        Arc::new(Turn {
+            lane: self.clone(),
+            permit: Mutex::new(None),
+            waiting: AtomicBool::new(false),
+        })
     }
 }
 

@@ -126,11 +126,13 @@ impl Runtime {
             pooled: capability::linker(&engines.pooled)?,
             on_demand: capability::linker(&engines.on_demand)?,
         };
-        let cache = Cache::open(&config.cache_directory, &engine::compiling()?)
-            .map_err(|error| RuntimeError::Io(format!(
-                "cannot use the cache directory {}: {error}",
-                config.cache_directory.display()
-            )))?;
+        let cache =
+            Cache::open(&config.cache_directory, &engine::compiling()?).map_err(|error| {
+                RuntimeError::Io(format!(
+                    "cannot use the cache directory {}: {error}",
+                    config.cache_directory.display()
+                ))
+            })?;
         let ticker = Ticker::start(engines.clone())?;
         Ok(Self {
             engines,
@@ -188,7 +190,8 @@ impl Prepare for Runtime {
 impl Measure for Runtime {
     fn measure(&self) -> Vec<Sample> {
         #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-        let sample = |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
+        let sample =
+            |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
         let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let (hits, misses) = (&self.compiler.hits, &self.compiler.misses);
         vec![

@@ -81,7 +81,8 @@ impl ResourceLimiter for InstanceLimiter {
         match grown(self.table_elements, current, desired, self.table_elements_max) {
             Some(total) => self.table_elements = total,
             None => {
-                self.refused.get_or_insert(Refused::Table { max_elements: self.table_elements_max });
+                self.refused
+                    .get_or_insert(Refused::Table { max_elements: self.table_elements_max });
                 return Ok(false);
             }
         }

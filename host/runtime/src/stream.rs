@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 use aop_core::interface::TypeKind;
 use aop_core::{Failure, Progress};
-use futures::channel::mpsc;
 use futures::StreamExt as _;
+use futures::channel::mpsc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{
     Accessor, FutureAny, FutureConsumer, Lift, Source, StreamAny, StreamConsumer, StreamResult, Val,
@@ -124,7 +124,9 @@ async fn stream_of<T: Item>(
 ) -> Result<(), CallError> {
     let (sender, mut receiver) = mpsc::channel(ITEMS_IN_FLIGHT_MAX);
     accessor.with(|access| {
-        stream.try_into_stream_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
+        stream
+            .try_into_stream_reader::<T>()?
+            .pipe(access, Collector { sender, waiting: Vec::new() })
     })?;
     let mut count: u32 = 0;
     while let Some(item) = receiver.next().await {
@@ -145,7 +147,9 @@ async fn future_of<T: Item>(
 ) -> Result<Val, CallError> {
     let (sender, mut receiver) = mpsc::channel(1);
     accessor.with(|access| {
-        future.try_into_future_reader::<T>()?.pipe(access, Collector { sender, waiting: Vec::new() })
+        future
+            .try_into_future_reader::<T>()?
+            .pipe(access, Collector { sender, waiting: Vec::new() })
     })?;
     receiver.next().await.map(T::into_val).ok_or_else(|| {
         CallError::Wasmtime(wasmtime::format_err!("the agent dropped its future without a value"))
@@ -164,9 +168,13 @@ impl<T> Collector<T> {
         while let Some(item) = self.waiting.pop() {
             match self.sender.poll_ready(cx) {
                 Poll::Ready(Ok(())) => {
-                    self.sender.start_send(item).map_err(|_| wasmtime::format_err!("not collected"))?;
+                    self.sender
+                        .start_send(item)
+                        .map_err(|_| wasmtime::format_err!("not collected"))?;
                 }
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(wasmtime::format_err!("not collected"))),
+                Poll::Ready(Err(_)) => {
+                    return Poll::Ready(Err(wasmtime::format_err!("not collected")));
+                }
                 Poll::Pending => {
                     self.waiting.push(item);
                     return Poll::Pending;

@@ -33,7 +33,11 @@ struct Rate {
 impl Rate {
     fn new(lines_per_second: u32) -> Self {
         let quota = NonZeroU32::new(lines_per_second).unwrap_or(NonZeroU32::MIN);
-        Self { lines_per_second, limiter: RateLimiter::direct(Quota::per_second(quota)), dropped: 0 }
+        Self {
+            lines_per_second,
+            limiter: RateLimiter::direct(Quota::per_second(quota)),
+            dropped: 0,
+        }
     }
 }
 
@@ -44,9 +48,8 @@ impl GuestLogs {
         if agents.len() >= AGENTS_TRACKED_MAX && !agents.contains_key(line.agent) {
             agents.clear();
         }
-        let rate = agents
-            .entry(line.agent.clone())
-            .or_insert_with(|| Rate::new(line.lines_per_second));
+        let rate =
+            agents.entry(line.agent.clone()).or_insert_with(|| Rate::new(line.lines_per_second));
         if rate.lines_per_second != line.lines_per_second {
             *rate = Rate::new(line.lines_per_second);
         }
@@ -99,7 +102,11 @@ impl Measure for GuestLogs {
         };
         vec![
             counter("guest_log_lines", "Guest log lines kept", &self.kept),
-            counter("guest_log_lines_dropped", "Guest log lines over the agent's rate", &self.dropped),
+            counter(
+                "guest_log_lines_dropped",
+                "Guest log lines over the agent's rate",
+                &self.dropped,
+            ),
         ]
     }
 }

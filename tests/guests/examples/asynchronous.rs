@@ -33,7 +33,8 @@ impl Guest for Asynchronous {
     }
 
     async fn never() {
-        std::future::pending().await
+        // Waits on the host: a task that waits on nothing at all is a trap.
+        sleep(u64::MAX / 1_000_000).await;
     }
 
     async fn count_up(limit: u32, pause_milliseconds: u64) -> StreamReader<String> {

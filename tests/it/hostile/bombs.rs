@@ -117,10 +117,10 @@ async fn types_that_double_are_bounded() {
 }
 
 /// One function whose values all depend on the ones before, and none of which can be left out.
-fn huge_function() -> Vec<u8> {
+pub(crate) fn huge_function(steps: usize) -> Vec<u8> {
     // local 0 := (local 0 * local 1) rotated by local 1; local 1 := local 1 ^ local 0
     let step = [0x20, 0, 0x20, 1, 0x7e, 0x20, 1, 0x89, 0x21, 0, 0x20, 1, 0x20, 0, 0x85, 0x21, 1];
-    let body = [&[0][..], &step.repeat(400_000), &[0x20, 0, 0x0b]].concat();
+    let body = [&[0][..], &step.repeat(steps), &[0x20, 0, 0x0b]].concat();
     let code = section(10, &[&leb(1)[..], &leb(body.len()), &body].concat());
     let module = [
         MODULE,
@@ -131,25 +131,27 @@ fn huge_function() -> Vec<u8> {
         &code,
     ]
     .concat();
-    let mut escaped = String::with_capacity(module.len() * 3);
-    for byte in module {
-        write!(escaped, "\\{byte:02x}").expect("a string takes everything");
-    }
-    let text = format!(
+    // The rest is text, around a small module in whose place the huge one is put.
+    let small = component(
         r#"(component
-  (core module $m binary "{escaped}")
+  (core module $m (func (export "run") (param i64 i64) (result i64) unreachable))
   (core instance $i (instantiate $m))
-  (func (export "run") (param "a" u64) (param "b" u64) (result u64) (canon lift (core func $i "run"))))"#
+  (func (export "run") (param "a" u64) (param "b" u64) (result u64) (canon lift (core func $i "run"))))"#,
     );
-    component(&text)
+    let (kind, length) = (small[COMPONENT.len()], usize::from(small[COMPONENT.len() + 1]));
+    assert!(kind == 1 && length < 0x80, "the module comes first and is short");
+    let rest = &small[COMPONENT.len() + 2 + length..];
+    [COMPONENT, &section(1, &module), rest].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_costs_too_much_is_given_up() {
-    let error =
-        detonate(&huge_function(), CompileLimits { cpu_max: Duration::from_secs(1), ..tight() })
-            .await
-            .expect_err("it is refused");
+    let error = detonate(
+        &huge_function(400_000),
+        CompileLimits { cpu_max: Duration::from_secs(1), ..tight() },
+    )
+    .await
+    .expect_err("it is refused");
     assert!(matches!(error, PrepareError::TooCostly(_)), "{error:?}");
     assert!(error.to_string().contains("`compile."), "the setting is named: {error}");
 }
@@ -171,7 +173,7 @@ async fn a_compiler_that_takes_too_long_is_stopped() {
     };
     let sandbox = Sandbox::with_limits(limits);
     let error = sandbox
-        .load_bytes(&huge_function(), Settings::default())
+        .load_bytes(&huge_function(400_000), Settings::default())
         .await
         .map(drop)
         .expect_err("it is refused");

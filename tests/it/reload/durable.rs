@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aop_tests::{AgentsDirectory, Host, HostOptions, guest};
+use aop_tests::{AgentsDirectory, Host, HostOptions, eventually, guest};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -144,6 +144,39 @@ async fn a_host_that_is_killed_while_it_loads_starts_again() {
     for name in ["types", "echo", "faults"] {
         assert_eq!(host.agent(name).await.expect("it is loaded")["state"], "ACTIVE", "{name}");
     }
+}
+
+/// The process ids of the children of a process.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("there are processes").flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parent_of = |id: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name in parentheses may contain anything; after it come the state and the parent.
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    ids.filter(|id| parent_of(*id) == Some(parent)).collect()
+}
+
+#[tokio::test]
+async fn a_compile_worker_does_not_outlive_its_host() {
+    let (agents, data) = (AgentsDirectory::new(), data());
+    agents.put("slow.wasm", &crate::hostile::bombs::huge_function(400_000));
+    let options = HostOptions {
+        agents: vec![agents.path().to_owned()],
+        data: Some(data.path().to_owned()),
+        ..HostOptions::default()
+    };
+    let mut host = Host::spawn(options);
+    let worker =
+        eventually("a worker compiles", || async { children(host.pid()).first().copied() }).await;
+    host.kill();
+    eventually("the worker is gone", || async {
+        let status = std::fs::read_to_string(format!("/proc/{worker}/status")).unwrap_or_default();
+        let gone = status.is_empty() || status.contains("State:\tZ");
+        gone.then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &DemoArgs) -> CommandResult {
     let config = Config {
         listen: args.listen,
         agents: vec![agents],
-        data: Some(root.join("target/demo")),
+        data: Some(data_directory(&root, args.listen)),
         log_level: quiet.to_owned(),
         log_format: LogFormat::Auto,
         ..Config::default()
@@ -58,6 +58,15 @@ pub(crate) async fn run(args: &DemoArgs) -> CommandResult {
         Ok(())
     })
     .await
+}
+
+/// One for each address, so that two demos do not get into each other's way.
+fn data_directory(root: &Path, listen: SocketAddr) -> PathBuf {
+    let name = match listen.port() {
+        0 => format!("process-{}", std::process::id()),
+        port => format!("port-{port}"),
+    };
+    root.join("target/demo").join(name)
 }
 
 /// Told once the host listens. What it shows comes from the host itself, over the wire, so it must

@@ -48,6 +48,7 @@ pub(crate) async fn serve(
     reload: &Reload,
     announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> CommandResult {
+    raise_open_files_limit();
     aop_access::check_bind(config.listen, config.allow_unauthenticated).map_err(usage)?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().context("cannot read the address it listens on")?;
@@ -219,6 +220,18 @@ impl Reload {
         if !later.is_empty() {
             tracing::warn!(unchanged = shown(&later), "these take effect at the next start");
         }
+    }
+}
+
+/// Many systems start programs with 1,024 open files and let them ask for more; the connections alone
+/// that the server accepts are four times that.
+fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::warn!(%error, limit = ?current, "the limit of open files cannot be raised");
     }
 }
 

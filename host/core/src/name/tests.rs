@@ -13,7 +13,9 @@ fn agent_names_are_dns_labels_that_start_with_a_letter() {
 
 #[test]
 fn a_file_stem_becomes_a_label() {
-    for (stem, name) in [("Text_Kit", "text-kit"), ("7zip", "a7zip"), ("__a..b__", "a-b"), ("x", "x")] {
+    for (stem, name) in
+        [("Text_Kit", "text-kit"), ("7zip", "a7zip"), ("__a..b__", "a-b"), ("x", "x")]
+    {
         assert_eq!(AgentName::from_file_stem(stem).map(|n| n.to_string()), Ok(name.to_owned()));
     }
     assert!(AgentName::from_file_stem("___").is_err());

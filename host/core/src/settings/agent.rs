@@ -267,6 +267,11 @@ static TOOL_KEYS: &[Key<ToolSettings>] = &[
             chars_max: ToolName::LENGTH_MAX,
             get: |tool| tool.name.as_ref().map(ToString::to_string),
             set: |tool, text| {
+                if text.starts_with("aop_") {
+                    return Err(format!(
+                        "`{text}` is taken: names in aop_ are the host's own tools"
+                    ));
+                }
                 tool.name = Some(ToolName::new(text).map_err(|error| error.to_string())?);
                 Ok(())
             },

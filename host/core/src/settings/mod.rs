@@ -24,7 +24,7 @@ pub use quantity::{parse_size, parse_time, show_size, show_time};
 
 /// How an agent is described, limited and allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// What the agent is for; the component's own description otherwise.
     pub description: Option<String>,

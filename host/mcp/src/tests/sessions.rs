@@ -119,7 +119,7 @@ async fn cancelling_deleting_and_leaving_stop_a_call() {
 
         let call = waiting();
         world.until_hanging(1).await;
-        assert_eq!(send(&server, client.bare(Method::DELETE)).await.status, StatusCode::ACCEPTED);
+        assert_eq!(send(&server, client.bare(Method::DELETE)).await.status, StatusCode::NO_CONTENT);
         world.until_hanging(0).await;
         call.await.unwrap();
         let gone = client.send(&call_message(5, "echo", &json!({}))).await;

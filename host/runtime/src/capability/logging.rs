@@ -53,7 +53,8 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<(), RuntimeErr
         instance
             .func_wrap(
                 "log",
-                |store: StoreContextMut<'_, State>, (level, context, message): (Level, String, String)| {
+                |store: StoreContextMut<'_, State>,
+                 (level, context, message): (Level, String, String)| {
                     let line = clip(&message, LINE_MAX_BYTES);
                     store.data().voice.say(clip(&context, CONTEXT_MAX_BYTES), level.into(), line);
                     Ok(())

@@ -26,6 +26,10 @@ const ANSWER_MAX_BYTES: u64 = 64 << 20;
 /// What is kept of the worker's standard error for the operator's log.
 const STDERR_MAX_BYTES: u64 = 4 << 10;
 
+/// mimalloc, the allocator of our binary, reserves a gigabyte of address space at its first use, which
+/// would be half of what the worker may have. Other allocators ignore it.
+const ALLOCATOR_RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "64M");
+
 /// What compiling one component may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
@@ -73,11 +77,7 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    pub(crate) fn new(
-        cache: Cache,
-        program: WorkerProgram,
-        limits: CompileLimits,
-    ) -> Self {
+    pub(crate) fn new(cache: Cache, program: WorkerProgram, limits: CompileLimits) -> Self {
         Self {
             cache,
             program,
@@ -134,6 +134,7 @@ impl Compiler {
             .args(&self.program.arguments)
             .arg(serde_json::to_string(&request).map_err(internal)?)
             .env_clear()
+            .env(ALLOCATOR_RESERVE.0, ALLOCATOR_RESERVE.1)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

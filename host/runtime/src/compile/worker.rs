@@ -67,8 +67,9 @@ fn limit_self(request: &Request) -> Result<(), crate::RuntimeError> {
     ];
     for (resource, soft, hard) in limits {
         let limit = Rlimit { current: Some(soft), maximum: Some(hard) };
-        rustix::process::setrlimit(resource, limit)
-            .map_err(|error| crate::RuntimeError::Worker(format!("cannot limit itself: {error}")))?;
+        rustix::process::setrlimit(resource, limit).map_err(|error| {
+            crate::RuntimeError::Worker(format!("cannot limit itself: {error}"))
+        })?;
     }
     // A worker must not outlive a host that was killed.
     #[cfg(target_os = "linux")]
@@ -93,12 +94,16 @@ fn compile(request: &Request) -> Outcome {
     let code = match engine.precompile_component(&bytes) {
         Ok(code) => code,
         Err(error) => {
-            return Outcome::Refused { reason: format!("the component does not compile: {error:#}") };
+            return Outcome::Refused {
+                reason: format!("the component does not compile: {error:#}"),
+            };
         }
     };
     match std::fs::write(&request.output, code) {
         Ok(()) => Outcome::Compiled { interface: Box::new(interface) },
-        Err(error) => Outcome::Failed { reason: format!("cannot write the compiled code: {error}") },
+        Err(error) => {
+            Outcome::Failed { reason: format!("cannot write the compiled code: {error}") }
+        }
     }
 }
 

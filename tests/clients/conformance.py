@@ -1,0 +1,42 @@
+"""Compares the results of a conformance run with the failures that are expected, both ways.
+
+    python conformance.py RESULTS EXPECTED
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+results, expected_file = Path(sys.argv[1]), Path(sys.argv[2])
+
+# Extensions are run and never scored, and this host offers none.
+EXTENSIONS = ("tasks-",)
+
+passed, failures = set(), {}
+for checks in sorted(results.glob("*/checks.json")):
+    # server-<scenario>-<time>
+    scenario = re.fullmatch(r"server-(.+)-\d{4}-\d\d-\d\dT[\d-]+Z", checks.parent.name)[1]
+    if scenario.startswith(EXTENSIONS):
+        continue
+    for check in json.loads(checks.read_text()):
+        name = f"{scenario} {check['id']}"
+        if check["status"] == "FAILURE":
+            failures[name] = check.get("errorMessage") or check.get("description") or ""
+        elif check["status"] == "SUCCESS":
+            passed.add(name)
+passed -= failures.keys()
+
+lines = (line.split("#")[0].strip() for line in expected_file.read_text().splitlines())
+expected = {line for line in lines if line}
+unexpected = sorted(failures.keys() - expected)
+stale = sorted(expected - failures.keys())
+
+print(f"  {results.name}: {len(passed)} checks passed, {len(failures)} failed, {len(expected)} expected to")
+for name in unexpected:
+    print(f"  failed: {name}\n    {failures[name][:500]}")
+for name in stale:
+    print(f"  no longer fails, remove it from {expected_file.name}: {name}")
+if not passed:
+    print("  nothing was checked")
+sys.exit(bool(unexpected or stale or not passed))
