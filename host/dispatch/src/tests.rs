@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;

@@ -113,7 +113,6 @@ impl Measure for GuestLogs {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
     use aop_core::CallId;
 
