@@ -5,7 +5,7 @@ mod client;
 mod demo;
 mod serve;
 
-use aop_tests::{AgentsDirectory, Aop, Finished, component, guest};
+use aop_tests::{AgentsDirectory, Aop, Finished, component, guest, repository};
 use serde_json::{Value, json};
 
 fn path(guest_name: &str) -> String {
@@ -15,6 +15,14 @@ fn path(guest_name: &str) -> String {
 /// `aop run` of a fixture guest, with `--json`.
 async fn run(guest_name: &str, tool: &str, arguments: &str) -> Finished {
     Aop::new(&["run", &path(guest_name), tool, arguments, "--json"]).run().await
+}
+
+#[tokio::test]
+async fn the_configuration_reference_is_the_one_in_the_docs() {
+    let printed = Aop::new(&["config", "reference"]).run().await.code(0);
+    let kept =
+        std::fs::read_to_string(repository().join("docs/configuration.md")).expect("it is kept");
+    assert_eq!(printed.stdout, kept, "run: aop config reference > docs/configuration.md");
 }
 
 #[tokio::test]

@@ -155,11 +155,7 @@ impl World {
                     pointer: "/text".to_owned(),
                     message: "must be a string".to_owned(),
                 };
-                let failure = Failure::before_execution(
-                    ErrorCode::InvalidArguments,
-                    "the arguments do not fit",
-                );
-                Err(failure.with_details(to_raw_value(&[violation]).unwrap()))
+                Err(Failure::invalid_arguments(&[violation]))
             }
             "steps" => {
                 if let Some(progress) = &call.progress {

@@ -48,7 +48,7 @@ async fn a_failure_is_a_result_that_a_model_can_act_on() {
     assert_eq!(result["structuredContent"]["success"], false);
     assert_eq!(result["structuredContent"]["code"], "invalid_arguments");
     let text = result["content"][0]["text"].as_str().unwrap();
-    assert_eq!(text, "the arguments do not fit\n- at /text: must be a string");
+    assert!(text.ends_with("\n- /text: must be a string"), "{text}");
     let result = send(&server, call("busy", &json!({}))).await.result();
     assert_eq!(result["structuredContent"]["retry_after_ms"], 250);
 }
