@@ -4,7 +4,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use aop_tests::{BOUND, Mcp, aop_binary, http_client, repository, within};
+use aop_tests::{BOUND, Mcp, PATIENCE, aop_binary, http_client, repository, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -108,7 +108,7 @@ async fn the_demo_says_that_it_needs_a_checkout() {
         .current_dir(elsewhere.path())
         .args(["demo", "--listen", "127.0.0.1:0"])
         .output();
-    let output = within(BOUND, "the refusal", output).await.expect("aop starts");
+    let output = within(PATIENCE, "the refusal", output).await.expect("aop starts");
     assert_ne!(output.status.code(), Some(0));
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(complaint.contains("checkout") || complaint.contains("repository"), "{complaint}");

@@ -23,6 +23,9 @@ use crate::wire::{Host, State};
 /// How long the address is held back for agents that only have to be found in the cache, so that
 /// who reads it finds them. Agents that must be compiled do not hold back the host.
 const FIRST_LOAD_PATIENCE: Duration = Duration::from_secs(2);
+/// The same over stdio, where clients list the tools once and many do not listen for changes: long
+/// enough to compile a few agents, shorter than any client waits for its first answer.
+const STDIO_LOAD_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: &ServeArgs) -> CommandResult {
     let flags = Flags::new(args);
@@ -118,7 +121,7 @@ async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
     });
     let mut loading = pin!(loading);
     // Clients ask for the tools at once and only once.
-    if let Ok(ended) = tokio::time::timeout(FIRST_LOAD_PATIENCE, &mut loading).await {
+    if let Ok(ended) = tokio::time::timeout(STDIO_LOAD_PATIENCE, &mut loading).await {
         ended.context("loading the agents broke")??;
     }
     let (stop, mut stopping) = watch::channel(false);
