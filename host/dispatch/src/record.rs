@@ -123,7 +123,7 @@ impl<'a> Record<'a> {
     pub(crate) fn admitted(&mut self, revision: &Arc<Revision>) {
         self.in_flight = Some(revision.begin());
         self.observe.started(&revision.tenant, &revision.agent);
-        tracing::debug!(
+        tracing::info!(
             correlation_id = %self.id,
             agent_name = %revision.agent,
             task_hash = %TaskHash(self.call.arguments),
@@ -168,6 +168,7 @@ impl<'a> Record<'a> {
             tracing::info!(
                 correlation_id = %self.id,
                 agent_name = %revision.agent,
+                task_hash = %TaskHash(self.call.arguments),
                 "Success in {:.6}s",
                 duration.as_secs_f64()
             );

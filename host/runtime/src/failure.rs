@@ -83,8 +83,8 @@ fn from_trap(trap: Trap) -> Failure {
 fn limit(refused: Refused) -> Failure {
     let message = match refused {
         Refused::Memory { max_bytes } => format!(
-            "the agent needed more than its {} MiB of memory: raise `memory` in its settings",
-            max_bytes >> 20
+            "the agent needed more than its {} of memory: raise `memory` in its settings",
+            aop_core::settings::show_size(max_bytes)
         ),
         Refused::Table { max_elements } => {
             format!("the agent needed tables of more than {max_elements} elements")

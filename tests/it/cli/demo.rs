@@ -106,7 +106,10 @@ async fn the_demo_says_that_it_needs_a_checkout() {
     assert!(copied.success(), "the binary can be copied");
     let output = Command::new(&copy)
         .current_dir(elsewhere.path())
+        // Cargo tells a test, and so what it starts, where the checkout is.
+        .env_remove("CARGO_MANIFEST_DIR")
         .args(["demo", "--listen", "127.0.0.1:0"])
+        .kill_on_drop(true)
         .output();
     let output = within(PATIENCE, "the refusal", output).await.expect("aop starts");
     assert_ne!(output.status.code(), Some(0));

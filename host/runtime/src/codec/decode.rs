@@ -65,7 +65,11 @@ pub(super) fn arguments(
         Ok(values) if violations.is_empty() => Ok(values),
         Err(error) if !error.is_data() || violations.is_empty() => Err(vec![Violation {
             pointer: String::new(),
-            message: format!("the arguments are not valid JSON: {error}"),
+            message: if error.is_data() {
+                "expected an object with the parameters as its properties".to_owned()
+            } else {
+                format!("the arguments are not valid JSON: {error}")
+            },
         }]),
         _ => Err(violations),
     }
