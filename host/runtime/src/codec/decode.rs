@@ -66,7 +66,8 @@ pub(super) fn arguments(
         Err(error) if !error.is_data() || violations.is_empty() => Err(vec![Violation {
             pointer: String::new(),
             message: if error.is_data() {
-                "expected an object with the parameters as its properties".to_owned()
+                "the arguments are not a JSON object with the parameters as its properties"
+                    .to_owned()
             } else {
                 format!("the arguments are not valid JSON: {error}")
             },
