@@ -162,6 +162,12 @@ impl<'a> Record<'a> {
             memory_peak_bytes: self.meter.memory_peak_bytes(),
         };
         self.observe.finished(&record, self.in_flight.is_some());
+        tracing::debug!(
+            correlation_id = %self.id,
+            result.success = code.is_none(),
+            seconds = duration.as_secs_f64(),
+            "Agent execution finished"
+        );
         if let Some(revision) =
             revision.filter(|revision| revision.settings.verbose && code.is_none())
         {

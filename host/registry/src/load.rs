@@ -154,11 +154,11 @@ impl Shared {
         found: &Found,
     ) -> Result<Option<Draft>, RegistryError> {
         let kept = self.components.keep().await;
-        let source = self.read(found).await?;
+        // The bytes go here, before the wait for a turn to compile.
+        let Source { digest, settings, .. } = self.read(found).await?;
         let name = begun.name();
-        let digest = source.digest;
         self.agents.set_file_digest(name, digest);
-        let settings = source.settings.map_err(RegistryError::Rejected)?;
+        let settings = settings.map_err(RegistryError::Rejected)?;
         let origin = Origin::File { path: found.path.clone() };
         let Some(record) = self.agents.record(name) else {
             let component = Component { digest, settings, kept };

@@ -137,7 +137,9 @@ impl Reconciler {
         match (self.known.get(name), seen) {
             (Some(known), Some(seen)) => known.found.as_ref() == Some(seen),
             (Some(known), None) => {
+                // Only a file that is really gone is removed, not one that cannot be looked at now.
                 matches!(listing.directory_of(&known.path), Some(Directory::Unreadable(_)))
+                    || !is_gone(&known.path)
             }
             (None, Some(_)) => false,
             (None, None) => true,
@@ -184,6 +186,13 @@ impl Reconciler {
             .is_some_and(|known| listing.directory_of(&known.path) == Some(&Directory::Read));
         Change::Gone(name, if was_removed { Forget::Yes } else { Forget::No })
     }
+}
+
+fn is_gone(path: &Path) -> bool {
+    let looked = std::fs::symlink_metadata(path);
+    looked.is_err_and(|error| {
+        matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
+    })
 }
 
 #[cfg(test)]

@@ -45,12 +45,12 @@ impl<F: Future> Future for Deadline<'_, F> {
         let Some(guest) = this.guest.as_mut() else { return Poll::Ready(None) };
         let polled = guest.as_mut().poll(cx);
         this.meter.add_cpu(before.elapsed());
+        this.turn.suspended();
         if let Poll::Ready(output) = polled {
             // The store goes before the answer does: nobody sees a reply of a guest that still lives.
             this.guest = None;
             return Poll::Ready(Some(output));
         }
-        this.turn.suspended();
         let deadline = this.deadline;
         let timer =
             this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));

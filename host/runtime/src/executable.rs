@@ -81,8 +81,8 @@ impl Agent {
         turn: &Arc<Turn>,
     ) -> Result<Output, Failure> {
         let mut live = match self.warm.as_ref().and_then(|pool| pool.take()) {
-            Some(live) => {
-                live.store.data().begin(context.id);
+            Some(mut live) => {
+                live.store.data_mut().begin(context.id);
                 live
             }
             None => self.instantiate(context, turn).await?,

@@ -47,16 +47,17 @@ impl Turn {
         self.release();
         self.waiting.store(true, Ordering::Relaxed);
         Box::pin(async move {
+            // Even the only spinner must let the executor look at its other tasks. Before the permit is
+            // taken, since a suspension gives it back.
+            tokio::task::yield_now().await;
             // The semaphore is never closed; if it were, running on is the harmless answer.
             let permit = Arc::clone(&self.lane.0).acquire_owned().await.ok();
             self.waiting.store(false, Ordering::Relaxed);
             *self.slot() = permit;
-            // Even the only spinner must let the executor look at its other tasks.
-            tokio::task::yield_now().await;
         })
     }
 
-    /// Called when the guest is suspended: unless it queues for its turn, it waits for the host, and
+    /// Called when the guest is suspended or has ended: unless it queues for its turn, it waits for the host, and
     /// somebody else may compute.
     pub(crate) fn suspended(&self) {
         if !self.waiting.load(Ordering::Relaxed) {

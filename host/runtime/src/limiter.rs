@@ -44,6 +44,11 @@ impl InstanceLimiter {
         self.memory_bytes
     }
 
+    /// Before another call: what an earlier one was refused explains nothing of it.
+    pub(crate) const fn forget_refusal(&mut self) {
+        self.refused = None;
+    }
+
     pub(crate) const fn refused(&self) -> Option<Refused> {
         self.refused
     }

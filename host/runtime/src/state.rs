@@ -15,8 +15,12 @@ use crate::limiter::InstanceLimiter;
 
 /// Random bytes that a guest may ask for at once. More is an attack on the host's memory.
 const RANDOM_MAX_BYTES: u64 = 1 << 20;
-/// WASI resources (streams, pollables, …) that one instance may hold.
-const RESOURCES_MAX: usize = 4096;
+/// WASI resources (streams, pollables, HTTP fields and bodies, …) that one instance may hold. Each may
+/// buffer on the host, outside the instance's own memory.
+const RESOURCES_MAX: usize = 512;
+
+/// One set of HTTP headers that a guest builds.
+const HTTP_FIELDS_MAX_BYTES: usize = 8 << 10;
 
 /// The data of a store.
 pub(crate) struct State {
@@ -79,12 +83,14 @@ impl State {
             .allow_udp(false)
             .allow_ip_name_lookup(false)
             .build();
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             wasi,
             table,
-            http: WasiHttpCtx::new(),
+            http,
             egress: Egress::new(settings.policy.clone(), Arc::clone(&voice)),
             config,
             limiter: InstanceLimiter::new(&settings.limits),
@@ -94,7 +100,8 @@ impl State {
     }
 
     /// Makes a warm instance serve another call.
-    pub(crate) fn begin(&self, call: CallId) {
+    pub(crate) fn begin(&mut self, call: CallId) {
+        self.limiter.forget_refusal();
         *self.voice.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
     }
 }

@@ -26,7 +26,19 @@ impl Egress {
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Io), Error>;
 
+/// What a guest may write into an outgoing body at once, which the host buffers until it is sent. It is
+/// kept small because nothing is: a guest can fill bodies without end and never send one.
+const BODY_WRITE_MAX_BYTES: usize = 16 << 10;
+
 impl WasiHttpHooks for Egress {
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_WRITE_MAX_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,

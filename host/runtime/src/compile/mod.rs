@@ -124,6 +124,7 @@ impl Compiler {
     ) -> Result<Interface, PrepareError> {
         let request = Request {
             component: artifact.path.to_owned(),
+            digest: artifact.digest,
             output: output.to_owned(),
             cpu_max_seconds: self.limits.cpu_max.as_secs().max(1),
             memory_max_bytes: self.limits.memory_max_bytes,

@@ -7,7 +7,7 @@
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use aop_core::Interface;
+use aop_core::{Digest, Interface};
 use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ const CPU_GRACE_SECONDS: u64 = 1;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     pub(crate) component: PathBuf,
+    pub(crate) digest: Digest,
     pub(crate) output: PathBuf,
     pub(crate) cpu_max_seconds: u64,
     pub(crate) memory_max_bytes: u64,
@@ -119,6 +120,16 @@ fn read(request: &Request) -> Result<Vec<u8>, Outcome> {
             reason: format!(
                 "the component is larger than {} MiB: strip it, or raise `compile.component`",
                 request.component_max_bytes >> 20
+            ),
+        });
+    }
+    // What is compiled is sealed under this digest, so it must be what the digest says.
+    if Digest::of(&bytes) != request.digest {
+        return Err(Outcome::Failed {
+            reason: format!(
+                "{} does not hold {}: it is damaged",
+                request.component.display(),
+                request.digest
             ),
         });
     }
