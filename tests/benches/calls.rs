@@ -42,12 +42,17 @@ struct Function {
 
 impl Function {
     async fn call(&self, timeout: Duration) -> Result<Output, Failure> {
+        self.call_until(Instant::now() + timeout).await
+    }
+
+    /// As a host calls: what the timeout counts from is the arrival.
+    async fn call_until(&self, deadline: Instant) -> Result<Output, Failure> {
         let context = CallContext {
             id: CallId(uuid::Uuid::now_v7()),
             caller: Caller { tenant: TenantName::default_tenant() },
             agent: AgentName::new("bench").unwrap(),
             tool: ToolName::new("bench").unwrap(),
-            deadline: Instant::now() + timeout,
+            deadline,
             progress: None,
             meter: Arc::default(),
         };
@@ -188,10 +193,11 @@ async fn scaling(bench: &Bench) {
 }
 
 fn spin(function: &Function, count: usize, timeout: Duration) -> Vec<JoinHandle<()>> {
+    let deadline = Instant::now() + timeout;
     let spawn = |_| {
         let function = function.clone();
         tokio::spawn(async move {
-            function.call(timeout).await.unwrap_err();
+            function.call_until(deadline).await.unwrap_err();
         })
     };
     (0..count).map(spawn).collect()

@@ -132,10 +132,7 @@ async fn quiet_agents_are_quiet() {
         host.log().contains(failed.call_id()).then_some(())
     })
     .await;
-    let told: Vec<_> =
-        host.log_lines().into_iter().filter(|line| mentions(line, result.call_id())).collect();
-    assert_eq!(told.len(), 1, "only the start, unless `verbose` asks for more: {told:?}");
-    assert!(mentions(&told[0], "Agent execution started"), "{told:?}");
+    assert!(!host.log().contains(result.call_id()), "successes are not logged unless asked for");
 }
 
 #[tokio::test]

@@ -123,12 +123,22 @@ impl<'a> Record<'a> {
     pub(crate) fn admitted(&mut self, revision: &Arc<Revision>) {
         self.in_flight = Some(revision.begin());
         self.observe.started(&revision.tenant, &revision.agent);
-        tracing::info!(
-            correlation_id = %self.id,
-            agent_name = %revision.agent,
-            task_hash = %TaskHash(self.call.arguments),
-            "Agent execution started"
-        );
+        // A line for every call halves what the host can serve, so it is the operator's choice.
+        macro_rules! emit {
+            ($level:ident) => {
+                tracing::$level!(
+                    correlation_id = %self.id,
+                    agent_name = %revision.agent,
+                    task_hash = %TaskHash(self.call.arguments),
+                    "Agent execution started"
+                )
+            };
+        }
+        if revision.settings.verbose {
+            emit!(info);
+        } else {
+            emit!(debug);
+        }
     }
 
     pub(crate) const fn attempt(&mut self) {
