@@ -1,15 +1,20 @@
 //! One invocation, from the edge to its reply.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::{AgentName, BoxFuture, Caller, Failure, ToolName, TraceContext};
+use crate::bucket::SessionId;
+use crate::client::Client;
+use crate::interface::Feature;
+use crate::{
+    AgentId, AgentName, BoxFuture, Caller, Failure, Lineage, Services, ToolName, TraceContext,
+};
 
 /// Identifies a call in logs, spans and replies (the paper's correlation id).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -22,12 +27,26 @@ impl fmt::Display for CallId {
     }
 }
 
-/// A request to run a tool, parsed at the edge.
+/// What a call runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// A tool, by its name as it was sent.
+    Tool(&'a str),
+    /// A function of the standard interfaces by which an agent offers resources, prompts and completions.
+    Feature {
+        /// The agent's name as it was sent.
+        agent: &'a str,
+        /// Which function.
+        feature: Feature,
+    },
+}
+
+/// A request to run something, parsed at the edge.
 pub struct Call<'a> {
     /// Who asks, and for which tenant.
     pub caller: Caller,
-    /// The tool's name as it was sent.
-    pub tool: &'a str,
+    /// What to run.
+    pub target: Target<'a>,
     /// A JSON object as text; `{}` when the client sent none.
     pub arguments: &'a str,
     /// When the request arrived: what the timeout counts from.
@@ -38,6 +57,36 @@ pub struct Call<'a> {
     pub trace: Option<TraceContext>,
     /// Where progress goes, when the caller wants it.
     pub progress: Option<Arc<dyn Progress>>,
+    /// Who can be asked while the call runs, when its edge can carry questions.
+    pub client: Option<Arc<dyn Client>>,
+    /// The conversation that the call continues.
+    pub session: Option<SessionId>,
+    /// The calls that led to this one, when an agent makes it.
+    pub lineage: Option<Arc<Lineage>>,
+}
+
+impl<'a> Call<'a> {
+    /// A call that nobody follows: no shorter timeout, trace, progress, client, session or lineage.
+    #[must_use]
+    pub const fn new(
+        caller: Caller,
+        target: Target<'a>,
+        arguments: &'a str,
+        received: Instant,
+    ) -> Self {
+        Self {
+            caller,
+            target,
+            arguments,
+            received,
+            timeout: None,
+            trace: None,
+            progress: None,
+            client: None,
+            session: None,
+            lineage: None,
+        }
+    }
 }
 
 /// Runs calls. `dispatch` implements it.
@@ -55,6 +104,9 @@ pub struct Reply {
     pub result: Result<Output, Failure>,
     /// The trace to send back: the caller's, seen from this host's span.
     pub trace: Option<TraceContext>,
+    /// The conversation to continue with: the caller's, or one that began because the agent remembers
+    /// something of it.
+    pub session: Option<SessionId>,
 }
 
 /// A result as compact JSON, valid against the tool's output schema.
@@ -62,8 +114,20 @@ pub struct Reply {
 pub struct Output {
     /// The value; `null` for a function without a result.
     pub json: Box<RawValue>,
-    /// Whether the value is a string that a model should read as it is, without quotes.
-    pub is_text: bool,
+    /// How it is shown.
+    pub shown: Shown,
+}
+
+/// How a result is shown to whoever reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// As compact JSON.
+    Json,
+    /// As the text that it is, without quotes.
+    Text,
+    /// As the content blocks that it holds: one `aop:agent/content` block, or a list of them. Such a result
+    /// has no envelope.
+    Content,
 }
 
 /// What travels with a call into the guest.
@@ -74,6 +138,8 @@ pub struct CallContext {
     pub caller: Caller,
     /// Which agent runs.
     pub agent: AgentName,
+    /// Its identity.
+    pub agent_id: AgentId,
     /// Which of its tools.
     pub tool: ToolName,
     /// When the guest is stopped.
@@ -82,6 +148,38 @@ pub struct CallContext {
     pub progress: Option<Arc<dyn Progress>>,
     /// What the call has used so far, over all attempts.
     pub meter: Arc<Meter>,
+    /// The caller's trace, seen from this host's span.
+    pub trace: Option<TraceContext>,
+    /// Who can be asked while the call runs.
+    pub client: Option<Arc<dyn Client>>,
+    /// The conversation: the caller's, or one that begins when the agent first remembers something of it.
+    pub session: OnceLock<SessionId>,
+    /// The calls that led to this one.
+    pub lineage: Option<Arc<Lineage>>,
+    /// What the agent can ask its host for; none where no host is around the call.
+    pub services: Option<Arc<Services>>,
+}
+
+impl CallContext {
+    /// The context of a call without a host around it: nobody to ask, nothing to remember, no other agents.
+    #[must_use]
+    pub fn alone(caller: Caller, agent: AgentName, tool: ToolName, deadline: Instant) -> Self {
+        Self {
+            id: CallId(Uuid::nil()),
+            caller,
+            agent,
+            agent_id: AgentId(Uuid::nil()),
+            tool,
+            deadline,
+            progress: None,
+            meter: Arc::default(),
+            trace: None,
+            client: None,
+            session: OnceLock::new(),
+            lineage: None,
+            services: None,
+        }
+    }
 }
 
 /// What a call used. Kept even when it fails.
@@ -89,6 +187,7 @@ pub struct CallContext {
 pub struct Meter {
     cpu_nanos: AtomicU64,
     memory_peak_bytes: AtomicU64,
+    tokens: AtomicU64,
 }
 
 impl Meter {
@@ -101,6 +200,22 @@ impl Meter {
     /// Notes how much linear memory the instance had.
     pub fn note_memory(&self, bytes: u64) {
         self.memory_peak_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Adds tokens of a language model, read or written.
+    pub fn add_tokens(&self, count: u64) {
+        self.tokens.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes back tokens that were added and not used.
+    pub fn return_tokens(&self, count: u64) {
+        self.tokens.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Tokens of a language model, read and written.
+    #[must_use]
+    pub fn tokens(&self) -> u64 {
+        self.tokens.load(Ordering::Relaxed)
     }
 
     /// Time during which a core worked for the call.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::interface::Refusal;
+use crate::interface::{Feature, Refusal};
 use crate::{
     AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, State, TenantName,
     Tool, ToolName,
@@ -158,6 +158,9 @@ pub trait Catalog: Send + Sync {
 
     /// The tools of a tenant. Cheap: the same `Arc` until the set changes.
     fn tools(&self, tenant: &TenantName) -> Arc<ToolList>;
+
+    /// The agents of a tenant that offer a feature now, in name order.
+    fn offering(&self, tenant: &TenantName, feature: Feature) -> Vec<AgentName>;
 }
 
 /// The tools of a tenant at one moment.
@@ -173,6 +176,14 @@ pub struct ToolList {
 pub trait Resolve: Send + Sync {
     /// The serving revision that owns `tool`, by its name or an alias.
     fn resolve(&self, tenant: &TenantName, tool: &str) -> Option<Route>;
+
+    /// The serving revision of an agent that offers `feature`.
+    fn resolve_feature(
+        &self,
+        tenant: &TenantName,
+        agent: &str,
+        feature: Feature,
+    ) -> Option<FeatureRoute>;
 }
 
 /// Where a call goes.
@@ -184,8 +195,31 @@ pub struct Route {
     pub tool: Arc<Tool>,
 }
 
+/// Where a call for a feature goes.
+#[derive(Clone)]
+pub struct FeatureRoute {
+    /// The revision; holding it keeps it alive.
+    pub revision: Arc<Revision>,
+    /// Index into [`Interface::functions`](crate::Interface::functions).
+    pub function: usize,
+}
+
+/// Something that an agent offers besides tools and that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offer {
+    /// The list of resources.
+    Resources,
+    /// The list of prompts.
+    Prompts,
+    /// What is inside the resource of this URI.
+    Resource(String),
+}
+
 /// Is told when the tools of a tenant changed. Must not block.
 pub trait Listen: Send + Sync {
     /// The set of tools changed (names, schemas or descriptions).
     fn tools_changed(&self, tenant: &TenantName);
+
+    /// Something else that the tenant's agents offer changed.
+    fn offer_changed(&self, tenant: &TenantName, offer: Offer);
 }

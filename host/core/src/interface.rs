@@ -16,7 +16,7 @@ pub struct TypeId(pub u32);
 pub struct Interface {
     /// The type table. An entry refers only to entries before it.
     pub types: Vec<TypeDef>,
-    /// The exported functions that can be tools, in the component's order.
+    /// The exported functions that can be tools or offer a feature, in the component's order.
     pub functions: Vec<Function>,
     /// The exported functions that cannot, and why.
     pub refused: Vec<Refusal>,
@@ -116,7 +116,54 @@ pub struct Label {
     pub docs: Option<String>,
 }
 
-/// An exported function that can be a tool.
+/// A function of the standard interfaces by which an agent offers more than tools
+/// (`aop:agent/resources`, `prompts` and `completion`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the variants are functions of aop:agent, documented there")]
+pub enum Feature {
+    ResourcesList,
+    ResourcesTemplates,
+    ResourcesRead,
+    PromptsList,
+    PromptsGet,
+    CompletionComplete,
+}
+
+impl Feature {
+    /// Every feature with the interface and the function that offers it.
+    pub const ALL: [(Self, &'static str, &'static str); 6] = [
+        (Self::ResourcesList, "aop:agent/resources", "list"),
+        (Self::ResourcesTemplates, "aop:agent/resources", "templates"),
+        (Self::ResourcesRead, "aop:agent/resources", "read"),
+        (Self::PromptsList, "aop:agent/prompts", "list"),
+        (Self::PromptsGet, "aop:agent/prompts", "get"),
+        (Self::CompletionComplete, "aop:agent/completion", "complete"),
+    ];
+
+    /// The feature that a function of an interface offers. The interface's version does not matter here.
+    #[must_use]
+    pub fn named(interface: &str, function: &str) -> Option<Self> {
+        let interface = interface.split('@').next()?;
+        let offers = |&&(_, of, name): &&(Self, &str, &str)| (of, name) == (interface, function);
+        Self::ALL.iter().find(offers).map(|(feature, ..)| *feature)
+    }
+
+    /// As it is called in metrics and logs, where a tool's name would stand.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ResourcesList => "resources_list",
+            Self::ResourcesTemplates => "resources_templates",
+            Self::ResourcesRead => "resources_read",
+            Self::PromptsList => "prompts_list",
+            Self::PromptsGet => "prompts_get",
+            Self::CompletionComplete => "completion_complete",
+        }
+    }
+}
+
+/// An exported function that can be a tool, or offers a feature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Function {
     /// The exported instance it lives in, such as `acme:text/kit@1.0.0`; none for a root function.
@@ -136,6 +183,12 @@ pub struct Function {
 }
 
 impl Function {
+    /// Which feature the function offers; none for one that can be a tool.
+    #[must_use]
+    pub fn feature(&self) -> Option<Feature> {
+        Feature::named(self.interface.as_deref()?, &self.name)
+    }
+
     /// Identifies the function within its component: `interface#name`, or `name` at the root.
     #[must_use]
     pub fn path(&self) -> String {

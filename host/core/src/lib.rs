@@ -9,23 +9,31 @@
 //! [`AgentName`] and [`Settings`]; a tool ⟨n, d, I, O, f⟩ is a [`Tool`] and its [`Executable`].
 
 mod authenticate;
+pub mod bucket;
 mod call;
 mod catalog;
+pub mod client;
 mod digest;
+pub mod egress;
 mod envelope;
 mod error;
 mod guest_log;
 pub mod interface;
+mod library;
 pub mod lifecycle;
+pub mod lineage;
+pub mod model;
 mod name;
 mod observe;
-mod policy;
+pub mod policy;
 mod prepare;
 mod revision;
 pub mod schema;
 mod search;
+mod services;
 pub mod settings;
 mod store;
+mod task;
 mod tool;
 mod trace;
 
@@ -33,25 +41,29 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use authenticate::{Authenticate, AuthenticateError, Caller};
-pub use call::{Call, CallContext, CallId, Invoke, Meter, Output, Progress, Reply};
+pub use call::{Call, CallContext, CallId, Invoke, Meter, Output, Progress, Reply, Shown, Target};
 pub use catalog::{
-    AgentStatus, Catalog, CatalogError, Listen, LoadRequest, Origin, Resolve, RevisionStatus,
-    Route, ToolList,
+    AgentStatus, Catalog, CatalogError, FeatureRoute, Listen, LoadRequest, Offer, Origin, Resolve,
+    RevisionStatus, Route, ToolList,
 };
 pub use digest::{Digest, ParseDigestError};
 pub use envelope::Envelope;
 pub use error::{ErrorCode, Failure, FailureClass};
 pub use guest_log::{GuestLevel, GuestLine, GuestLog};
 pub use interface::Interface;
+pub use library::{Found, Library, unknown_tool};
 pub use lifecycle::{Event, State};
+pub use lineage::Lineage;
 pub use name::{AgentName, NameError, TenantName, ToolName};
 pub use observe::{CallRecord, Measure, Observe, Sample, SampleKind};
 pub use policy::{Limits, Policy};
 pub use prepare::{Arguments, Artifact, Executable, Prepare, PrepareError, Prepared, Violation};
 pub use revision::{AgentId, InFlight, Revision, RevisionNumber};
 pub use search::{Hit, Query, Search, SearchError};
+pub use services::Services;
 pub use settings::Settings;
 pub use store::{AgentRecord, NewRevision, RevisionRecord, Store, StoreError};
+pub use task::{TaskError, TaskRecord, TaskState, Tasks};
 pub use tool::{Hints, Tool};
 pub use trace::TraceContext;
 

@@ -85,6 +85,6 @@ pub trait Executable: Send + Sync {
         &'a self,
         function: usize,
         arguments: &'a Arguments,
-        context: &'a CallContext,
+        context: &'a Arc<CallContext>,
     ) -> BoxFuture<'a, Result<Output, Failure>>;
 }

@@ -1,5 +1,6 @@
 //! One digest and settings of an agent, live.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::interface::Feature;
 use crate::{AgentName, Digest, Executable, Settings, TenantName, Tool};
 
 /// An agent's identity: a UUIDv7 minted at its first load, stable across revisions (the paper's id).
@@ -48,6 +50,8 @@ pub struct Revision {
     pub settings: Arc<Settings>,
     /// What it publishes, in name order.
     pub tools: Vec<Arc<Tool>>,
+    /// What else it offers: index into [`Interface::functions`](crate::Interface::functions).
+    pub features: BTreeMap<Feature, usize>,
     /// How to call it.
     pub executable: Arc<dyn Executable>,
     /// Calls that run now. BUSY is read from here, so it costs no events.

@@ -20,13 +20,21 @@ pub struct Tool {
     pub description: String,
     /// I: JSON Schema 2020-12 whose root is a plain object.
     pub input_schema: Box<RawValue>,
-    /// O: JSON Schema 2020-12 of the [`Envelope`](crate::Envelope).
-    pub output_schema: Box<RawValue>,
+    /// O: JSON Schema 2020-12 of the [`Envelope`](crate::Envelope); none for a tool that answers with content
+    /// blocks of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<RawValue>>,
     /// The function as WIT text.
     pub signature: String,
     /// What settings say of its behaviour.
     #[serde(skip)]
     pub hints: Hints,
+    /// Whether a client that can follow tasks gets one instead of waiting.
+    #[serde(skip)]
+    pub task: bool,
+    /// Whether a call may ask its client something, so that its edge must be able to carry questions.
+    #[serde(skip)]
+    pub converses: bool,
     /// f: index into [`Interface::functions`](crate::Interface::functions).
     #[serde(skip)]
     pub function: usize,

@@ -3,12 +3,14 @@
 //! `max_retries` counts executions, as in the paper: 3 means one and at most two more. The deadline
 //! bounds them all together. What the guest *answers*, an error included, is never repeated.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aop_core::{Arguments, CallContext, ErrorCode, Failure, Output, Route};
+use aop_core::{Arguments, CallContext, ErrorCode, Failure, Output};
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 use crate::record::Record;
+use crate::work::Work;
 
 /// First pause between executions; each further one is twice as long, with jitter.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -17,12 +19,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Executes until an answer, a failure that must not be repeated, or no attempt or time is left.
 pub(crate) async fn run(
-    route: &Route,
+    work: &Work,
     arguments: &Arguments,
-    context: &CallContext,
+    context: &Arc<CallContext>,
     record: &mut Record<'_>,
 ) -> Result<Output, Failure> {
-    let executions_max = route.revision.settings.max_retries.max(1);
+    let executions_max = work.revision.settings.max_retries.max(1);
     let mut pauses = ExponentialBuilder::new()
         .with_min_delay(BACKOFF_MIN)
         .with_max_delay(BACKOFF_MAX)
@@ -31,10 +33,9 @@ pub(crate) async fn run(
         .build();
     loop {
         record.attempt();
-        let result =
-            route.revision.executable.execute(route.tool.function, arguments, context).await;
+        let result = work.revision.executable.execute(work.function, arguments, context).await;
         let failure = match result {
-            Err(failure) if may_repeat(&failure, route.tool.hints.idempotent) => failure,
+            Err(failure) if may_repeat(&failure, work.idempotent) => failure,
             result => return result,
         };
         match pauses.next() {

@@ -8,6 +8,7 @@
 mod admit;
 mod attempt;
 mod record;
+mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,29 +16,36 @@ use std::time::{Duration, Instant};
 
 use aop_core::{
     BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
-    Route, Sample, SampleKind,
+    Sample, SampleKind, Services,
 };
 use tracing::Instrument as _;
 
 use admit::Gates;
 use record::{Record, Running};
+use work::Work;
 
 /// Runs calls.
 pub struct Dispatcher {
     resolve: Arc<dyn Resolve>,
     observe: Arc<dyn Observe>,
+    services: Option<Arc<Services>>,
     gates: Gates,
     running: Running,
     draining: AtomicBool,
 }
 
 impl Dispatcher {
-    /// A dispatcher over what `resolve` finds.
+    /// A dispatcher over what `resolve` finds. Agents can ask `services` for what their policy grants.
     #[must_use]
-    pub fn new(resolve: Arc<dyn Resolve>, observe: Arc<dyn Observe>) -> Self {
+    pub fn new(
+        resolve: Arc<dyn Resolve>,
+        observe: Arc<dyn Observe>,
+        services: Option<Services>,
+    ) -> Self {
         Self {
             resolve,
             observe,
+            services: services.map(Arc::new),
             gates: Gates::default(),
             running: Running::default(),
             draining: AtomicBool::new(false),
@@ -53,26 +61,29 @@ impl Dispatcher {
 
     /// The path of a call.
     async fn call(&self, call: &Call<'_>, record: &mut Record<'_>) -> Result<Output, Failure> {
-        if self.draining.load(Ordering::Relaxed) {
+        // The call is counted already: either a drain that begins now waits for it, or it sees that
+        // the drain began. That takes one order of both for everybody, hence SeqCst here and there.
+        // A running call may finish, and so may what it calls.
+        if call.lineage.is_none() && self.draining.load(Ordering::SeqCst) {
             return Err(draining());
         }
-        let route = self
-            .resolve
-            .resolve(&call.caller.tenant, call.tool)
-            .ok_or_else(|| unknown_tool(call.tool))?;
-        record.resolved(&route);
+        let work = Work::find(self.resolve.as_ref(), call)?;
+        record.resolved(&work);
+        if let Some(lineage) = &call.lineage {
+            lineage.admit(work.revision.id)?;
+        }
 
-        let executable = &route.revision.executable;
+        let executable = &work.revision.executable;
         let arguments = executable
-            .validate(route.tool.function, call.arguments)
+            .validate(work.function, call.arguments)
             .map_err(|violations| Failure::invalid_arguments(&violations))?;
 
-        let deadline = deadline(call, &route);
-        let _permit = self.gates.admit(&route.revision, deadline).await?;
-        record.admitted(&route.revision);
+        let deadline = deadline(call, &work);
+        let _permit = self.gates.admit(&work.revision, deadline).await?;
+        record.admitted(&work.revision);
 
-        let context = record.context(&route, deadline);
-        attempt::run(&route, &arguments, &context, record).await
+        let context = record.context(&work, deadline, self.services.as_ref());
+        attempt::run(&work, &arguments, &context, record).await
     }
 }
 
@@ -86,11 +97,13 @@ impl Invoke for Dispatcher {
                 let mut record =
                     Record::begin(id, &call, self.observe.as_ref(), &self.running, inner);
                 let result = self.call(&call, &mut record).await;
+                let session = record.session();
                 record.end(&result);
                 Reply {
                     id,
                     result,
                     trace: call.trace.map(|trace| trace.child(record::span_id(id))),
+                    session,
                 }
             }
             .instrument(span),
@@ -119,8 +132,8 @@ impl Measure for Dispatcher {
 }
 
 /// The tool's timeout or the caller's, whichever is shorter, from the call's arrival.
-fn deadline(call: &Call<'_>, route: &Route) -> Instant {
-    let timeout = route.revision.settings.limits.timeout;
+fn deadline(call: &Call<'_>, work: &Work) -> Instant {
+    let timeout = work.revision.settings.limits.timeout;
     call.received + call.timeout.map_or(timeout, |wanted| wanted.min(timeout))
 }
 
@@ -130,17 +143,6 @@ fn draining() -> Failure {
         "the host is shutting down: try again shortly",
     )
     .with_retry_after(Duration::from_secs(1))
-}
-
-/// Longest part of an unknown name that is repeated to the caller.
-const NAME_ECHO_MAX_BYTES: usize = 128;
-
-fn unknown_tool(name: &str) -> Failure {
-    let shown = &name[..name.floor_char_boundary(NAME_ECHO_MAX_BYTES)];
-    Failure::before_execution(
-        ErrorCode::NotFound,
-        format!("no tool `{shown}`: see tools/list, or search with aop_discover"),
-    )
 }
 
 #[cfg(test)]

@@ -5,17 +5,20 @@
 //! `agent.name`, `task.length`, `result.success`; log fields `correlation_id`, `agent_name`,
 //! `task_hash`. Arguments are hashed, never logged.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use aop_core::bucket::SessionId;
 use aop_core::{
     Call, CallContext, CallId, CallRecord, Digest, ErrorCode, Failure, FailureClass, InFlight,
-    Meter, Observe, Output, Revision, Route,
+    Meter, Observe, Output, Revision, Services,
 };
 use tokio::sync::Notify;
 use tracing::Span;
 use tracing::field::Empty;
+
+use crate::work::Work;
 
 /// Hex digits of the arguments' hash in logs: enough to tell calls apart.
 const TASK_HASH_LENGTH: usize = 16;
@@ -72,7 +75,8 @@ pub(crate) struct Record<'a> {
     observe: &'a dyn Observe,
     running: &'a Running,
     span: Span,
-    route: Option<Route>,
+    work: Option<Work>,
+    context: Option<Arc<CallContext>>,
     in_flight: Option<InFlight>,
     attempts: u32,
     meter: Arc<Meter>,
@@ -94,7 +98,8 @@ impl<'a> Record<'a> {
             observe,
             running,
             span,
-            route: None,
+            work: None,
+            context: None,
             in_flight: None,
             attempts: 0,
             meter: Arc::default(),
@@ -103,21 +108,42 @@ impl<'a> Record<'a> {
     }
 
     /// What travels into the guest.
-    pub(crate) fn context(&self, route: &Route, deadline: Instant) -> CallContext {
-        CallContext {
+    pub(crate) fn context(
+        &mut self,
+        work: &Work,
+        deadline: Instant,
+        services: Option<&Arc<Services>>,
+    ) -> Arc<CallContext> {
+        let call = self.call;
+        let session = call.session.clone().map_or_else(OnceLock::new, OnceLock::from);
+        let context = Arc::new(CallContext {
             id: self.id,
-            caller: self.call.caller.clone(),
-            agent: route.revision.agent.clone(),
-            tool: route.tool.name.clone(),
+            caller: call.caller.clone(),
+            agent: work.revision.agent.clone(),
+            agent_id: work.revision.id,
+            tool: work.name.clone(),
             deadline,
-            progress: self.call.progress.clone(),
+            progress: call.progress.clone(),
             meter: Arc::clone(&self.meter),
-        }
+            trace: call.trace.map(|trace| trace.child(span_id(self.id))),
+            client: call.client.clone(),
+            session,
+            lineage: call.lineage.clone(),
+            services: services.cloned(),
+        });
+        self.context = Some(Arc::clone(&context));
+        context
     }
 
-    pub(crate) fn resolved(&mut self, route: &Route) {
-        self.span.record("agent.name", route.revision.agent.as_str());
-        self.route = Some(route.clone());
+    /// The conversation that the call continued or began.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        let begun = self.context.as_ref().and_then(|context| context.session.get());
+        begun.or(self.call.session.as_ref()).cloned()
+    }
+
+    pub(crate) fn resolved(&mut self, work: &Work) {
+        self.span.record("agent.name", work.revision.agent.as_str());
+        self.work = Some(work.clone());
     }
 
     pub(crate) fn admitted(&mut self, revision: &Arc<Revision>) {
@@ -157,12 +183,12 @@ impl<'a> Record<'a> {
         self.ended = true;
         let duration = self.call.received.elapsed();
         self.span.record("result.success", code.is_none());
-        let revision = self.route.as_ref().map(|route| &route.revision);
+        let revision = self.work.as_ref().map(|work| &work.revision);
         let record = CallRecord {
             id: self.id,
             tenant: &self.call.caller.tenant,
             agent: revision.map(|revision| &revision.agent),
-            tool: self.route.as_ref().map(|route| &route.tool.name),
+            tool: self.work.as_ref().map(|work| &work.name),
             duration,
             code,
             attempts: self.attempts,
@@ -174,6 +200,7 @@ impl<'a> Record<'a> {
         self.observe.finished(&record, self.in_flight.is_some());
         tracing::debug!(
             correlation_id = %self.id,
+            tool = record.tool.map(tracing::field::display),
             result.success = code.is_none(),
             seconds = duration.as_secs_f64(),
             "Agent execution finished"
@@ -193,7 +220,7 @@ impl<'a> Record<'a> {
 
     /// What broke is worth an operator's attention; what was refused or answered is the caller's.
     fn log_failure(&self, failure: &Failure) {
-        let agent = self.route.as_ref().map_or("", |route| route.revision.agent.as_str());
+        let agent = self.work.as_ref().map_or("", |work| work.revision.agent.as_str());
         macro_rules! emit {
             ($level:ident) => {
                 tracing::$level!(

@@ -1,10 +1,13 @@
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
 
+use aop_core::bucket::SessionId;
+use aop_core::interface::Feature;
 use aop_core::{
-    AgentId, AgentName, Arguments, CallContext, CallRecord, Caller, Digest, Executable, Hints,
-    Revision, RevisionNumber, Settings, TenantName, Tool, ToolName, Violation,
+    AgentId, AgentName, Arguments, CallContext, CallRecord, Caller, Digest, Executable,
+    FeatureRoute, Hints, Lineage, Revision, RevisionNumber, Route, Settings, Shown, Target,
+    TenantName, Tool, ToolName, Violation,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -16,7 +19,7 @@ fn raw(json: &str) -> Box<RawValue> {
 }
 
 fn answer() -> Output {
-    Output { json: raw("\"done\""), is_text: true }
+    Output { json: raw("\"done\""), shown: Shown::Text }
 }
 
 /// Fails as scripted, then answers; each execution first takes a permit of `gate`.
@@ -38,7 +41,7 @@ impl Executable for Script {
         &'a self,
         _: usize,
         _: &'a Arguments,
-        _: &'a CallContext,
+        _: &'a Arc<CallContext>,
     ) -> BoxFuture<'a, Result<Output, Failure>> {
         self.executions.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
@@ -70,6 +73,10 @@ impl Resolve for One {
     fn resolve(&self, _: &TenantName, tool: &str) -> Option<Route> {
         (tool == "agent").then(|| self.0.clone())
     }
+
+    fn resolve_feature(&self, _: &TenantName, _: &str, _: Feature) -> Option<FeatureRoute> {
+        None
+    }
 }
 
 struct Fixture {
@@ -95,9 +102,11 @@ fn fixture(
         title: None,
         description: String::new(),
         input_schema: raw("{}"),
-        output_schema: raw("{}"),
+        output_schema: Some(raw("{}")),
         signature: String::new(),
         hints: Hints { idempotent, ..Hints::default() },
+        task: false,
+        converses: false,
         function: 0,
     });
     let revision = Arc::new(Revision {
@@ -108,26 +117,20 @@ fn fixture(
         digest: Digest::of(b""),
         settings: Arc::new(settings),
         tools: vec![Arc::clone(&tool)],
+        features: BTreeMap::new(),
         executable: Arc::clone(&script) as Arc<dyn Executable>,
         in_flight: AtomicU32::new(0),
     });
     let log = Arc::new(Log::default());
     let route = Route { revision: Arc::clone(&revision), tool };
     let dispatcher =
-        Arc::new(Dispatcher::new(Arc::new(One(route)), Arc::clone(&log) as Arc<dyn Observe>));
+        Arc::new(Dispatcher::new(Arc::new(One(route)), Arc::clone(&log) as Arc<dyn Observe>, None));
     Fixture { dispatcher, script, log, revision }
 }
 
 fn call<'a>(tool: &'a str, arguments: &'a str) -> Call<'a> {
-    Call {
-        caller: Caller { tenant: TenantName::default_tenant() },
-        tool,
-        arguments,
-        received: tokio::time::Instant::now().into_std(),
-        timeout: None,
-        trace: None,
-        progress: None,
-    }
+    let caller = Caller { tenant: TenantName::default_tenant() };
+    Call::new(caller, Target::Tool(tool), arguments, tokio::time::Instant::now().into_std())
 }
 
 fn trap() -> Failure {
@@ -269,6 +272,52 @@ async fn a_dropped_call_is_recorded_as_cancelled_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_agent_is_not_called_while_it_waits_for_that_call() {
+    let fixture = fixture(Settings::default(), true, vec![], 100);
+    let name = AgentName::new("agent").unwrap();
+    let lineage = |id| Some(Lineage::of(id, name.clone(), None));
+    let looped = Call { lineage: lineage(fixture.revision.id), ..call("agent", "{}") };
+    let reply = fixture.dispatcher.invoke(looped).await;
+    assert_eq!(code(&reply), Some(ErrorCode::LoopDetected));
+    assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 0);
+    let other = Call { lineage: lineage(AgentId(uuid::Uuid::nil())), ..call("agent", "{}") };
+    assert_eq!(code(&fixture.dispatcher.invoke(other).await), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_call_may_call_on_during_a_drain() {
+    let fixture = fixture(Settings::default(), true, vec![], 100);
+    assert!(fixture.dispatcher.drain(Duration::from_secs(1)).await);
+    let parent = AgentId(uuid::Uuid::nil());
+    let lineage = Some(Lineage::of(parent, AgentName::new("parent").unwrap(), None));
+    let nested = Call { lineage, ..call("agent", "{}") };
+    assert_eq!(code(&fixture.dispatcher.invoke(nested).await), None);
+    let fresh = fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(code(&fresh), Some(ErrorCode::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_is_given_back() {
+    let fixture = fixture(Settings::default(), true, vec![], 100);
+    let session = SessionId::new("thread-1");
+    assert!(session.is_some());
+    let reply =
+        fixture.dispatcher.invoke(Call { session: session.clone(), ..call("agent", "{}") }).await;
+    assert_eq!(reply.session, session);
+    assert_eq!(fixture.dispatcher.invoke(call("agent", "{}")).await.session, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feature_that_nobody_offers_is_not_found() {
+    let fixture = fixture(Settings::default(), true, vec![], 100);
+    let target = Target::Feature { agent: "agent", feature: Feature::PromptsList };
+    let reply = fixture.dispatcher.invoke(Call { target, ..call("agent", "{}") }).await;
+    let failure = reply.result.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::NotFound);
+    assert!(failure.message.contains("prompts_list"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_refuses_new_calls_and_waits_for_running_ones() {
     let fixture = fixture(Settings::default(), false, vec![], 0);
     let dispatcher = Arc::clone(&fixture.dispatcher);
@@ -282,4 +331,18 @@ async fn a_drain_refuses_new_calls_and_waits_for_running_ones() {
     fixture.script.gate.add_permits(1);
     assert!(fixture.dispatcher.drain(Duration::from_secs(1)).await);
     assert_eq!(code(&running.await.unwrap()), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_runs_once_a_drain_has_ended() {
+    for _ in 0..500 {
+        let fixture = fixture(Settings::default(), false, vec![], Semaphore::MAX_PERMITS);
+        let late = Arc::clone(&fixture.dispatcher);
+        let call = tokio::spawn(async move { late.invoke(call("agent", "{}")).await });
+        assert!(fixture.dispatcher.drain(Duration::from_secs(60)).await);
+        let executions = fixture.script.executions.load(Ordering::SeqCst);
+        let is_refused = code(&call.await.unwrap()) == Some(ErrorCode::Unavailable);
+        assert_eq!(executions, fixture.script.executions.load(Ordering::SeqCst));
+        assert_eq!(is_refused, executions == 0);
+    }
 }

@@ -59,7 +59,8 @@ pub fn tool(tool: &Tool) -> Vec<String> {
             "its description has {length} characters, and some model APIs accept {DESCRIPTION_LENGTH_MAX}: shorten it with `description` in its settings"
         ));
     }
-    for (which, text) in [("input", &tool.input_schema), ("output", &tool.output_schema)] {
+    let output = tool.output_schema.as_ref().map(|schema| ("output", schema));
+    for (which, text) in [("input", &tool.input_schema)].into_iter().chain(output) {
         let found = match serde_json::from_str(text.get()) {
             Ok(value) => schema(&value),
             Err(error) => vec![error.to_string()],

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::interface::{Function, Interface, Refusal};
+use crate::interface::{Feature, Function, Interface, Refusal};
+use crate::model::ModelBinding;
 use crate::settings::ToolSettings;
 use crate::{AgentName, Hints, Settings, Tool, ToolName};
 
@@ -56,6 +57,8 @@ pub fn identifier(wit: &str) -> String {
 pub struct ToolSet {
     /// The tools, in name order.
     pub tools: Vec<Arc<Tool>>,
+    /// What else the agent offers, in order: index into `Interface::functions`.
+    pub features: BTreeMap<Feature, usize>,
     /// The exported functions that are not tools, and why.
     pub refused: Vec<Refusal>,
     /// Every name each function was ever published under, this revision's included: the first is
@@ -77,7 +80,11 @@ impl ToolSet {
         settings: &Settings,
         published: &BTreeMap<String, Vec<ToolName>>,
     ) -> Result<Self, SchemaError> {
-        let mut set = Self { refused: interface.refused.clone(), ..Self::default() };
+        let functions = interface.functions.iter().enumerate();
+        let features =
+            functions.filter_map(|(index, function)| Some((function.feature()?, index))).collect();
+        let mut set = Self { features, refused: interface.refused.clone(), ..Self::default() };
+        let converses = converses(interface, settings);
         let (said, mut mistakes) = names::assign_settings(interface, settings, &mut set.warnings);
         let mut bodies = set.render_all(interface, settings, &said);
         let candidates: Vec<_> = bodies.iter().map(|body| body.function).collect();
@@ -90,7 +97,7 @@ impl ToolSet {
         set.published = named.published;
         for (function, name) in named.listed {
             if let Some(at) = bodies.iter().position(|body| body.function == function) {
-                set.tools.push(Arc::new(bodies.swap_remove(at).named(name)));
+                set.tools.push(Arc::new(bodies.swap_remove(at).named(name, converses)));
             }
         }
         set.tools.sort_by(|a, b| a.name.cmp(&b.name));
@@ -108,6 +115,9 @@ impl ToolSet {
         let mut bodies = Vec::new();
         let mut bytes_left = SCHEMAS_MAX_BYTES;
         for (index, function) in interface.functions.iter().enumerate() {
+            if function.feature().is_some() {
+                continue;
+            }
             let said = said.get(index).copied().flatten();
             match Body::new(interface, index, function, settings, said, &mut bytes_left) {
                 Ok(body) => bodies.push(body),
@@ -118,7 +128,7 @@ impl ToolSet {
     }
 
     fn warn(&mut self) {
-        if self.tools.is_empty() {
+        if self.tools.is_empty() && self.features.is_empty() {
             self.warnings.push("the component exports no function that can be a tool".to_owned());
         }
         for tool in &self.tools {
@@ -143,7 +153,7 @@ struct Body<'a> {
     said: Option<&'a ToolSettings>,
     description: &'a str,
     input: Box<RawValue>,
-    output: Box<RawValue>,
+    output: Option<Box<RawValue>>,
 }
 
 impl<'a> Body<'a> {
@@ -164,7 +174,8 @@ impl<'a> Body<'a> {
             ));
         }
         // An agent that is one tool is described by its own description (the paper's d).
-        let is_the_agent = interface.functions.len() == 1 && function.name == "run";
+        let tools = interface.functions.iter().filter(|function| function.feature().is_none());
+        let is_the_agent = function.name == "run" && tools.count() == 1;
         let description = said
             .and_then(|said| said.description.as_deref())
             .or(settings.description.as_deref().filter(|_| is_the_agent))
@@ -176,11 +187,13 @@ impl<'a> Body<'a> {
             said,
             description,
             input: take(bytes_left, || input_schema(interface, function))?,
-            output: take(bytes_left, || output_schema(interface, function))?,
+            output: (!ResultShape::of(interface, function).is_content)
+                .then(|| take(bytes_left, || output_schema(interface, function)))
+                .transpose()?,
         })
     }
 
-    fn named(self, name: ToolName) -> Tool {
+    fn named(self, name: ToolName, converses: bool) -> Tool {
         let said = self.said.cloned().unwrap_or_default();
         Tool {
             name,
@@ -195,9 +208,25 @@ impl<'a> Body<'a> {
                 destructive: said.destructive,
                 open_world: said.open_world,
             },
+            task: said.task,
+            converses,
             function: self.function,
         }
     }
+}
+
+/// Whether a call of the agent can come to ask its client: by itself, through the agents that it calls, or
+/// because the client's own model is its model.
+fn converses(interface: &Interface, settings: &Settings) -> bool {
+    let imports = |name: &str| {
+        let names = interface.imports.iter();
+        names.filter_map(|import| import.split('@').next()).any(|import| import == name)
+    };
+    let asks_the_clients_model =
+        settings.model.as_ref().is_some_and(|model| model.provider == ModelBinding::CLIENT);
+    imports("aop:agent/elicit")
+        || imports("aop:agent/tools")
+        || (imports("aop:agent/model") && asks_the_clients_model)
 }
 
 /// Renders a schema out of what the agent has left. One that is too large has cost its limit, so

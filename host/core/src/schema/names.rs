@@ -24,7 +24,7 @@ pub(super) fn assign_settings<'a>(
     let mut said: Vec<Option<(&str, &ToolSettings)>> = vec![None; interface.functions.len()];
     let mut mistakes = Vec::new();
     for (key, value) in &settings.tools {
-        let named = |f: &Function| f.path() == *key || f.name == *key;
+        let named = |f: &Function| f.feature().is_none() && (f.path() == *key || f.name == *key);
         let found: Vec<_> =
             interface.functions.iter().enumerate().filter(|(_, f)| named(f)).collect();
         let exact = found.iter().find(|(_, f)| f.path() == *key);

@@ -1,5 +1,6 @@
-//! The standard agent interface, `run` of the package `aop:agent`: WIT cannot document parameters,
-//! so the paper's descriptions are laid over it here.
+//! What the package `aop:agent` means to the host: its `run`, for which the paper's descriptions are laid
+//! over the parameters since WIT cannot document them, and its content blocks. Both are known by their
+//! structure, because a component keeps no trace of where a type came from.
 
 use crate::interface::{Field, Function, Interface, TypeId, TypeKind};
 
@@ -33,4 +34,22 @@ pub(super) fn is_run(interface: &Interface, function: &Function) -> bool {
     function.name == "run"
         && function.parameters.len() == PARAMETERS.len()
         && function.parameters.iter().all(matches)
+}
+
+/// The cases of `aop:agent/content.block`, and the first field of what each holds.
+const BLOCKS: [(&str, &str); 5] =
+    [("text", "text"), ("image", "data"), ("audio", "data"), ("link", "uri"), ("embedded", "uri")];
+
+/// Whether a type is `aop:agent/content.block`.
+pub(super) fn is_block(interface: &Interface, id: TypeId) -> bool {
+    let TypeKind::Variant(cases) = &interface.get(id).kind else { return false };
+    let first_field = |ty: Option<TypeId>| match ty.map(|ty| &interface.get(ty).kind) {
+        Some(TypeKind::Record(fields)) => fields.first().map(|field| field.name.as_str()),
+        _ => None,
+    };
+    cases.len() == BLOCKS.len()
+        && cases
+            .iter()
+            .zip(BLOCKS)
+            .all(|(case, (name, field))| case.name == name && first_field(case.ty) == Some(field))
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::interface::{Case, Field, Function, Label, TypeDef, TypeId, TypeKind};
+use crate::interface::{Case, Feature, Field, Function, Label, TypeDef, TypeId, TypeKind};
 use serde_json::{Value, json};
 
 fn table(kinds: Vec<TypeKind>) -> Vec<TypeDef> {
@@ -257,6 +257,60 @@ fn property(kinds: Vec<TypeKind>) -> Value {
 }
 
 #[test]
+fn a_feature_is_no_tool_and_the_other_tool_is_still_alone() {
+    let paths = ["aop:agent/prompts@0.1.0#list", "acme:x/y#run", "aop:agent/resources@0.2.3#read"];
+    let set = tools(&exports(&paths), &Settings::default(), &Published::new());
+    assert_eq!(names(&set), ["my-kit"]);
+    let features: Vec<_> = set.features.into_iter().collect();
+    assert_eq!(features, [(Feature::ResourcesRead, 2), (Feature::PromptsList, 0)]);
+    assert!(set.warnings.is_empty(), "{:?}", set.warnings);
+}
+
+/// `aop:agent/content.block`, as far as it tells.
+fn blocks() -> Vec<TypeKind> {
+    let record = |field: &str, ty| {
+        TypeKind::Record(vec![Field { name: field.to_owned(), docs: None, ty: TypeId(ty) }])
+    };
+    let case = |name: &str, ty| Case { name: name.to_owned(), docs: None, ty: Some(TypeId(ty)) };
+    vec![
+        TypeKind::String,
+        TypeKind::List(TypeId(0)),
+        record("text", 0),
+        record("data", 1),
+        record("uri", 0),
+        TypeKind::Variant(vec![
+            case("text", 2),
+            case("image", 3),
+            case("audio", 3),
+            case("link", 4),
+            case("embedded", 4),
+        ]),
+    ]
+}
+
+#[test]
+fn a_tool_that_answers_with_content_has_no_output_schema() {
+    let with = |last: Vec<TypeKind>| {
+        let kinds: Vec<_> = blocks().into_iter().chain(last).collect();
+        let mut f = function("f");
+        f.result = Some(TypeId(u32::try_from(kinds.len()).unwrap() - 1));
+        Interface { types: table(kinds), functions: vec![f], ..Interface::default() }
+    };
+    let list = TypeKind::List(TypeId(5));
+    let result = |ok| TypeKind::Result { ok: Some(TypeId(ok)), err: Some(TypeId(0)) };
+    for content in [vec![], vec![list.clone()], vec![result(5)], vec![list.clone(), result(6)]] {
+        let interface = with(content);
+        assert!(ResultShape::of(&interface, &interface.functions[0]).is_content);
+        let set = tools(&interface, &Settings::default(), &Published::new());
+        assert!(set.tools[0].output_schema.is_none());
+    }
+    for other in [vec![TypeKind::List(TypeId(4))], vec![TypeKind::Option(TypeId(5))]] {
+        let set = tools(&with(other), &Settings::default(), &Published::new());
+        assert!(set.tools[0].output_schema.is_some());
+    }
+}
+
+#[test]
 fn the_standard_interface_has_the_papers_schemas() {
     let mut run = function("aop:agent/agent@0.1.0#run");
     let field = |name: &str, ty| Field { name: name.to_owned(), docs: None, ty: TypeId(ty) };
@@ -401,8 +455,8 @@ fn the_schemas_of_an_agent_are_bounded_together() {
     let one = wide.functions[0].clone();
     wide.functions = (0..100).map(|i| Function { name: format!("f{i}"), ..one.clone() }).collect();
     let set = tools(&wide, &Settings::default(), &Published::new());
-    let bytes: usize =
-        set.tools.iter().map(|t| t.input_schema.get().len() + t.output_schema.get().len()).sum();
+    let output = |t: &Tool| t.output_schema.as_ref().map_or(0, |schema| schema.get().len());
+    let bytes: usize = set.tools.iter().map(|t| t.input_schema.get().len() + output(t)).sum();
     assert!(bytes <= SCHEMAS_MAX_BYTES && set.tools.len() > 20);
     assert!(
         set.refused[0].reason.contains("more than 8 MiB together"),
@@ -447,4 +501,29 @@ fn the_linter_finds_what_model_apis_refuse() {
     let many = (0..1_001).map(|i| format!("v{i}")).collect::<Vec<_>>();
     let found = lint::schema(&object(json!({"a": {"type": "string", "enum": many}})));
     assert_eq!(found, ["has 1001 enum values, and some model APIs accept 1000"]);
+}
+
+#[test]
+fn tools_that_may_ask_their_client_say_so() {
+    let asks = |imports: &[&str], provider: &str| {
+        let interface = Interface {
+            imports: imports.iter().map(|&import| import.to_owned()).collect(),
+            ..exports(&["f"])
+        };
+        let model = ModelBinding {
+            provider: provider.to_owned(),
+            name: "m".to_owned(),
+            system: None,
+            temperature: None,
+            max_tokens: 1,
+            max_loops: 1,
+            tokens_per_call: 1,
+            tokens_per_day: 1,
+        };
+        let settings = Settings { model: Some(model), ..Settings::default() };
+        tools(&interface, &settings, &Published::new()).tools[0].converses
+    };
+    assert!(asks(&["aop:agent/elicit@0.1.0"], "openai") && asks(&["aop:agent/tools@0.2.0"], ""));
+    assert!(asks(&["aop:agent/model@0.1.0"], "client") && !asks(&["aop:agent/model@0.1.0"], "x"));
+    assert!(!asks(&["wasi:logging/logging@0.1.0-draft", "aop:agent/elicits@0.1.0"], "client"));
 }

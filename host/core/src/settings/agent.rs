@@ -1,10 +1,15 @@
-//! The keys of `NAME.toml`.
+//! The keys of `NAME.toml`. Those of its tables of grants are in [`grants`].
 
+mod grants;
+
+use std::mem;
 use std::time::Duration;
 
 use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
 use super::{Lifetime, Mistake, Settings, ToolSettings};
 use crate::ToolName;
+
+use grants::{MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
 const DESCRIPTION_CHARS_MAX: usize = 4096;
@@ -23,6 +28,7 @@ struct Draft {
     settings: Settings,
     is_warm: bool,
     warm: Warm,
+    model: Model,
 }
 
 struct Warm {
@@ -46,12 +52,18 @@ pub(super) fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
     if !draft.is_warm {
         let message = "`[warm]` has no effect: add `lifetime = \"warm\"` above the first `[table]`";
         mistakes.extend(document.mistake_at("warm", message));
-        mistakes.sort();
+    }
+    if document.has("model") {
+        match mem::take(&mut draft.model).bind() {
+            Ok(binding) => draft.settings.model = Some(binding),
+            Err(missing) => mistakes.extend(document.mistake_at("model", missing)),
+        }
     }
     if !mistakes.is_empty() {
+        mistakes.sort();
         return Err(mistakes);
     }
-    let Draft { mut settings, is_warm, warm } = draft;
+    let Draft { mut settings, is_warm, warm, .. } = draft;
     if is_warm {
         settings.lifetime = Lifetime::Warm { calls_max: warm.calls_max, idle_max: warm.idle_max };
     }
@@ -208,16 +220,9 @@ static KEYS: &[Key<Draft>] = &[
             rows: config_rows,
         },
     },
-    Key {
-        name: "policy",
-        meaning: "What the agent may touch.",
-        form: Form::Open {
-            placeholder: "<permission>",
-            entries_max: usize::MAX,
-            read: refuse_policy,
-            rows: Vec::new,
-        },
-    },
+    Key::section("model", "The language model that the agent talks to.", MODEL_KEYS),
+    Key::section("state", "What the agent remembers (`wasi:keyvalue`).", STATE_KEYS),
+    Key::section("policy", "What the agent may touch.", POLICY_KEYS),
     Key {
         name: "tools",
         meaning: "What is said of one function.",
@@ -333,6 +338,12 @@ static TOOL_KEYS: &[Key<ToolSettings>] = &[
             set: |tool, flag| tool.open_world = Some(flag),
         },
     },
+    Key::flag(
+        "task",
+        "The tool takes long: a client that can follow tasks gets one instead of waiting.",
+        |tool| Some(tool.task),
+        |tool, flag| tool.task = flag,
+    ),
 ];
 
 fn read_config(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
@@ -359,13 +370,6 @@ fn config_rows() -> Vec<Row> {
         ),
         meaning: "What the agent reads through `wasi:config`.".to_owned(),
     }]
-}
-
-fn refuse_policy(_: &mut Draft, entries: &mut Entries<'_, '_>) {
-    entries.each(|_, _| {
-        Err("this release cannot grant an agent anything: no network, files, environment or secrets; remove the key"
-            .to_owned())
-    });
 }
 
 fn read_tools(draft: &mut Draft, entries: &mut Entries<'_, '_>) {

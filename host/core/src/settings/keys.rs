@@ -68,6 +68,15 @@ pub enum Form<T: 'static> {
         /// Stores it.
         set: fn(&mut T, u64),
     },
+    /// A number that need not be whole.
+    Number {
+        /// Ends.
+        bounds: Bounds<f64>,
+        /// Reads it; none when there is no default.
+        get: fn(&T) -> Option<f64>,
+        /// Stores it.
+        set: fn(&mut T, f64),
+    },
     /// A duration with its unit, as text.
     Time {
         /// Ends.
@@ -255,7 +264,7 @@ impl<T> Form<T> {
         match self {
             Self::Text { .. } => "text".to_owned(),
             Self::Flag { .. } => "`true` or `false`".to_owned(),
-            Self::Count { .. } => "number".to_owned(),
+            Self::Count { .. } | Self::Number { .. } => "number".to_owned(),
             Self::Time { .. } => "duration".to_owned(),
             Self::Size { .. } => "size".to_owned(),
             Self::Choice { choices, .. } => scalar::quoted(choices),
@@ -271,6 +280,9 @@ impl<T> Form<T> {
             }
             Self::Flag { get, .. } => get(target).map(|flag| flag.to_string()).unwrap_or_default(),
             Self::Count { get, .. } => get(target).to_string(),
+            Self::Number { get, .. } => {
+                get(target).map(|number| number.to_string()).unwrap_or_default()
+            }
             Self::Time { get, .. } => format!("{:?}", show_time(get(target))),
             Self::Size { get, .. } => format!("{:?}", show_size(get(target))),
             Self::Choice { get, .. } => {
@@ -285,6 +297,7 @@ impl<T> Form<T> {
         match self {
             Self::Text { chars_max, .. } => format!("at most {chars_max} characters"),
             Self::Count { bounds, .. } => range(bounds.min, bounds.max, bounds.reason),
+            Self::Number { bounds, .. } => range(bounds.min, bounds.max, bounds.reason),
             Self::Time { bounds, .. } => {
                 range(show_time(bounds.min), show_time(bounds.max), bounds.reason)
             }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ModelBinding;
 use crate::policy::milliseconds;
 use crate::{Limits, Policy, ToolName};
 
@@ -42,6 +43,8 @@ pub struct Settings {
     pub config: BTreeMap<String, String>,
     /// What the agent may touch.
     pub policy: Policy,
+    /// The language model that it talks to (the paper's M, φ and θ); none for an agent without one.
+    pub model: Option<ModelBinding>,
     /// Per function, by its WIT name or its full path `interface#name`.
     pub tools: BTreeMap<String, ToolSettings>,
 }
@@ -67,6 +70,7 @@ impl Default for Settings {
             traceback: true,
             config: BTreeMap::new(),
             policy: Policy::deny_all(),
+            model: None,
             tools: BTreeMap::new(),
         }
     }
@@ -112,6 +116,8 @@ pub struct ToolSettings {
     pub destructive: Option<bool>,
     /// The tool reaches the world outside.
     pub open_world: Option<bool>,
+    /// A client that can follow tasks gets one instead of waiting (MCP tasks).
+    pub task: bool,
 }
 
 #[cfg(test)]

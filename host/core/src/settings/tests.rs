@@ -101,7 +101,7 @@ fn every_mistake_is_reported_at_once_in_the_order_of_lines() {
     line 1: unknown key "timout", did you mean "timeout"?
     line 2: `memory`: expected a size with its unit, like `memory = "64MiB"`, but this is of type integer
     line 3: `max_retries`: 11 is outside 1 to 10 (a call runs at least once, and what fails ten times fails again)
-    line 6: unknown key "tools.run.timeout": the keys here are name, title, description, idempotent, read_only, destructive, open_world
+    line 6: unknown key "tools.run.timeout": the keys here are name, title, description, idempotent, read_only, destructive, open_world, task
     line 7: unknown key "tools.run.idempotant", did you mean "idempotent"?
     "#);
 }
@@ -124,6 +124,13 @@ fn a_mistake_says_what_would_be_right() {
             "config = 3",
             "[config]\nkey = 3",
             "[policy]\nnetwork = true",
+            "[policy]\nhttp = [\"https://*\", \"example.com\"]",
+            "[policy]\ndirectories = [\"read data as /data\"]",
+            "[policy]\nprivate_networks = [\"10.0.0.0/33\"]",
+            "[policy]\ntools = \"*\"",
+            "[model]\nname = \"m\"",
+            "[model]\nprovider = \"p\"",
+            "[model]\nprovider = \"p\"\nname = \"m\"\ntemperature = nan",
             "[warm]\nidle = \"5s\"",
             "lifetime = \"warm\"\n[warm]\nverbose = true",
             "[tools.run]\nname = \"two__parts\"",
@@ -147,7 +154,14 @@ fn a_mistake_says_what_would_be_right() {
     line 1: `description`: expected text in quotes, like `description = "…"`, but this is of type integer
     line 1: `config` is a table: write `[config]` and its keys below that
     line 2: `config.key`: expected text in quotes, like `key = "…"`
-    line 2: `policy.network`: this release cannot grant an agent anything: no network, files, environment or secrets; remove the key
+    line 2: unknown key "policy.network": the keys here are http, private_networks, directories, environment, tools, shared_state
+    line 2: `policy.http`: the host of `https://*` must be a name, an address, or `*.` and a name: a star alone would be the whole network; `example.com` must begin with https:// or http://, like `GET https://api.example.com/v1/*`
+    line 2: `policy.directories`: `read data as /data` must be `read PATH as PATH` or `write PATH as PATH` with absolute paths, like `read /srv/reference as /data`
+    line 2: `policy.private_networks`: invalid IP address syntax: write networks like `10.1.0.0/16` or `fd00::/8`
+    line 2: `policy.tools`: expected a list of texts, like `tools = ["…"]`, but this is of type string
+    line 1: `[model]` needs `provider`: one of the host's configuration, or "client" for the connected client's own
+    line 1: `[model]` needs `name`: which of the provider's models to use
+    line 4: `model.temperature`: it must be a number
     line 1: `[warm]` has no effect: add `lifetime = "warm"` above the first `[table]`
     line 3: unknown key "warm.verbose": it belongs above the first `[table]`
     line 2: `tools.run.name`: `two__parts` is not a valid tool name: use 1 to 64 of A-Z, a-z, 0-9, `_` and `-`, starting with a letter, without `__`; set a shorter one with `[tools.<function>] name = "…"`
@@ -173,6 +187,8 @@ fn the_ends_of_every_range_are_allowed_and_the_next_value_is_not() {
         ("queue", ["0", "1000000"], ["-1", "1000001"]),
         ("log_lines_per_second", ["0", "100000"], ["-1", "100001"]),
         ("max_retries", ["1", "10"], ["0", "11"]),
+        ("state.keys_max", ["0", "10000000"], ["-1", "10000001"]),
+        ("state.size_max", ["\"0B\"", "\"64GiB\""], ["\"65GiB\"", "\"100GiB\""]),
         ("lifetime = \"warm\"\nwarm.calls_max", ["1", "1000000"], ["0", "1000001"]),
         ("lifetime = \"warm\"\nwarm.idle", ["\"1ms\"", "\"24h\""], ["\"0s\"", "\"25h\""]),
     ] {
@@ -184,6 +200,57 @@ fn the_ends_of_every_range_are_allowed_and_the_next_value_is_not() {
             assert!(found.contains("is outside"), "{key} = {value}: {found}");
         }
     }
+}
+
+#[test]
+fn the_ends_of_the_models_ranges() {
+    for (key, inside, outside) in [
+        ("temperature", ["0", "2.0"], ["-0.1", "2.1"]),
+        ("max_tokens", ["1", "1000000"], ["0", "1000001"]),
+        ("max_loops", ["1", "1000"], ["0", "1001"]),
+        ("tokens_per_call", ["1", "1000000000"], ["0", "1000000001"]),
+        ("tokens_per_day", ["1", "1000000000000"], ["0", "1000000000001"]),
+    ] {
+        let text = |value| format!("[model]\nprovider = \"p\"\nname = \"m\"\n{key} = {value}");
+        for value in inside {
+            assert!(Settings::from_toml(&text(value)).is_ok(), "{key} = {value}");
+        }
+        for value in outside {
+            assert!(mistake(&text(value)).contains("is outside"), "{key} = {value}");
+        }
+    }
+}
+
+#[test]
+fn a_model_and_a_policy_are_read_and_kept() {
+    let settings = Settings::from_toml(
+        r#"
+        [model]
+        provider = "ollama"
+        name = "llama"
+        system = "Be brief."
+        temperature = 0.5
+        [state]
+        keys_max = 7
+        [policy]
+        http = ["GET https://api.example.com/v1/*"]
+        private_networks = ["10.1.0.0/16"]
+        directories = ["read /srv/reference as /data"]
+        environment = ["TZ"]
+        tools = ["textkit_*"]
+        shared_state = true
+        "#,
+    )
+    .unwrap();
+    let model = settings.model.as_ref().unwrap();
+    assert_eq!((model.provider.as_str(), model.max_loops), ("ollama", 8));
+    assert_eq!(settings.limits.state_keys_max, 7);
+    assert!(settings.policy.permits_tool("textkit_summarize").is_ok());
+    assert!(settings.policy.shared_state);
+    let stored = serde_json::to_string(&settings).unwrap();
+    assert_eq!(serde_json::from_str::<Settings>(&stored).unwrap(), settings);
+    assert!(Settings::default().model.is_none());
+    assert_eq!(Settings::default().policy, crate::Policy::deny_all());
 }
 
 #[test]

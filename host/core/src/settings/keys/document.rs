@@ -50,6 +50,12 @@ impl<'t> Document<'t> {
         mistakes
     }
 
+    /// Whether the file has a key at its root.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.root.as_table().is_some_and(|table| table.contains_key(name))
+    }
+
     /// A mistake at a key of the root, when the file has that key.
     #[must_use]
     pub fn mistake_at(&self, name: &str, message: impl Into<String>) -> Option<Mistake> {

@@ -34,6 +34,10 @@ impl<T> Key<T> {
                     text.parse::<i64>().map_err(|_| format!("`{text}` is not a whole number"))?;
                 self.set_number(target, number)
             }
+            Form::Number { .. } => {
+                let number = text.parse().map_err(|_| format!("`{text}` is not a number"))?;
+                self.set_fraction(target, number)
+            }
             Form::Texts { .. } => {
                 let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
                 self.set_list(target, entries.map(str::to_owned).collect())
@@ -51,6 +55,12 @@ impl<T> Key<T> {
                 Ok(())
             }
             (Form::Count { .. }, ValueInner::Integer(number)) => self.set_number(target, *number),
+            (Form::Number { .. }, ValueInner::Float(number)) => self.set_fraction(target, *number),
+            (Form::Number { .. }, ValueInner::Integer(number)) => {
+                #[expect(clippy::cast_precision_loss, reason = "no bounds reach 2^53")]
+                let number = *number as f64;
+                self.set_fraction(target, number)
+            }
             (
                 Form::Text { .. } | Form::Time { .. } | Form::Size { .. } | Form::Choice { .. },
                 ValueInner::String(text),
@@ -110,6 +120,17 @@ impl<T> Key<T> {
         Ok(())
     }
 
+    fn set_fraction(&self, target: &mut T, number: f64) -> Result<(), String> {
+        let Form::Number { bounds, set, .. } = &self.form else {
+            return Err(self.wrong_type(&ValueInner::Float(number)));
+        };
+        if number.is_nan() {
+            return Err("it must be a number".to_owned());
+        }
+        set(target, within(number, bounds, f64::to_string)?);
+        Ok(())
+    }
+
     fn set_list(&self, target: &mut T, entries: Vec<String>) -> Result<(), String> {
         let Form::Texts { count_max, set, .. } = &self.form else {
             return Err(self.wrong_type(&ValueInner::Array(Vec::new())));
@@ -135,6 +156,9 @@ impl<T> Key<T> {
             Form::Flag { .. } => ("`true` or `false`, without quotes", "true".to_owned()),
             Form::Count { bounds, .. } => {
                 ("a whole number, without quotes", bounds.min.to_string())
+            }
+            Form::Number { bounds, .. } => {
+                ("a number, without quotes", format!("{:?}", bounds.min))
             }
             Form::Time { .. } => {
                 ("a duration with its unit", format!("\"{}s\"", number.unwrap_or(30)))

@@ -1,0 +1,61 @@
+//! The way out: HTTP requests of agents, as far as their policy lets them. `services` implements it.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Body;
+
+use crate::{BoxFuture, Policy};
+
+/// The body of a request or response on its way. Whoever reads it bounds it.
+pub type EgressBody = Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn Error + Send + Sync>> + Send>>;
+
+/// How long a request may take.
+#[derive(Debug, Clone, Copy)]
+pub struct EgressTimeouts {
+    /// Until the connection stands.
+    pub connect: Duration,
+    /// Until the response's head is there.
+    pub first_byte: Duration,
+    /// Between two pieces of the body.
+    pub between_bytes: Duration,
+}
+
+/// Why a request went nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EgressError {
+    /// The policy refuses it. The text names the rule for the guest.
+    #[error("{0}")]
+    Denied(String),
+    /// The name has no address, or only addresses that are refused.
+    #[error("{0}")]
+    Resolve(String),
+    /// Nobody answers there.
+    #[error("{0}")]
+    Connect(String),
+    /// It took too long.
+    #[error("{0}")]
+    Timeout(String),
+    /// What came back is not HTTP, or too large.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+/// Sends requests. Resolves a name once, checks every address it has, and connects to one of those, so
+/// that a name cannot change between the check and the connection.
+pub trait Egress: Send + Sync {
+    /// Sends one request under a policy and answers with the head of the response. Redirects are the
+    /// guest's to follow, and so checked like any request.
+    ///
+    /// # Errors
+    /// [`EgressError`].
+    fn send(
+        &self,
+        policy: Arc<Policy>,
+        request: http::Request<EgressBody>,
+        timeouts: EgressTimeouts,
+    ) -> BoxFuture<'static, Result<http::Response<EgressBody>, EgressError>>;
+}

@@ -1,0 +1,121 @@
+//! What an agent may touch, and how much it may use. Never mixed in one type.
+
+mod grant;
+mod http_rule;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use grant::{DirectoryGrant, ToolPattern};
+pub use http_rule::HttpRule;
+
+/// What an agent may touch beyond computing. The default grants nothing: no network, files, environment,
+/// tools or shared memory. Its model is granted by `[model]` ([`ModelBinding`](crate::model::ModelBinding)).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// Requests that it may send.
+    pub http: Vec<HttpRule>,
+    /// Private networks that the names in `http` may lead to. Loopback, link-local and other special
+    /// addresses count as private.
+    pub private_networks: Vec<IpNet>,
+    /// Directories that it sees.
+    pub directories: Vec<DirectoryGrant>,
+    /// Variables of the host's environment that it sees.
+    pub environment: Vec<String>,
+    /// Tools of other agents that it may call.
+    pub tools: Vec<ToolPattern>,
+    /// Whether it may keep state that all agents of the tenant share.
+    pub shared_state: bool,
+}
+
+impl Policy {
+    /// Nothing is allowed.
+    #[must_use]
+    pub fn deny_all() -> Self {
+        Self::default()
+    }
+
+    /// Whether the agent may send a request.
+    ///
+    /// # Errors
+    /// The rule that refuses it, for the guest.
+    pub fn permits_request(&self, method: &http::Method, uri: &http::Uri) -> Result<(), String> {
+        if self.http.iter().any(|rule| rule.permits(method, uri)) {
+            return Ok(());
+        }
+        let shown = uri.authority().map_or("?", http::uri::Authority::as_str);
+        Err(format!("no `http` rule of the agent's policy permits {method} to {shown}"))
+    }
+
+    /// Whether the agent may call a tool.
+    ///
+    /// # Errors
+    /// The rule that refuses it, for the guest.
+    pub fn permits_tool(&self, name: &str) -> Result<(), String> {
+        if self.tools.iter().any(|pattern| pattern.permits(name)) {
+            return Ok(());
+        }
+        Err(format!("no `tools` pattern of the agent's policy permits `{name}`"))
+    }
+}
+
+/// How much one call may use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// From arrival to answer, retries included.
+    #[serde(rename = "timeout_ms", with = "milliseconds")]
+    pub timeout: Duration,
+    /// All linear memories of one instance together.
+    pub memory_max_bytes: u64,
+    /// Elements of all tables of one instance together. Fixed: only a memory attack needs more.
+    pub table_elements_max: u64,
+    /// The result as JSON.
+    pub output_max_bytes: u64,
+    /// Executions of the agent at one time on this host.
+    pub concurrency: u32,
+    /// Calls that may wait for one of those, before further ones are refused.
+    pub queue: u32,
+    /// Lines of guest output and `wasi:logging` kept per second; the rest is counted and dropped.
+    pub log_lines_per_second: u32,
+    /// Entries of one state bucket (`wasi:keyvalue`).
+    pub state_keys_max: u64,
+    /// Keys and values of one state bucket together.
+    pub state_max_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            memory_max_bytes: 64 << 20,
+            table_elements_max: 100_000,
+            output_max_bytes: 8 << 20,
+            concurrency: 256,
+            queue: 1024,
+            log_lines_per_second: 100,
+            state_keys_max: 10_000,
+            state_max_bytes: 16 << 20,
+        }
+    }
+}
+
+/// Durations in stored settings are whole milliseconds.
+pub(crate) mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_millis)
+    }
+}
