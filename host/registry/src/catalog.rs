@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, AgentStatus, BoxFuture, Catalog, CatalogError, LoadRequest, Measure, Origin,
-    Resolve, RevisionStatus, Route, Sample, SampleKind, State, TenantName, ToolList,
+    AgentName, AgentStatus, BoxFuture, Catalog, CatalogError, FeatureRoute, LoadRequest, Measure,
+    Origin, Resolve, RevisionStatus, Route, Sample, SampleKind, State, TenantName, ToolList,
 };
 
 use crate::RegistryError;
@@ -18,6 +19,20 @@ use crate::turn::Turn;
 impl Resolve for Registry {
     fn resolve(&self, tenant: &TenantName, tool: &str) -> Option<Route> {
         if *tenant == self.shared.config.tenant { self.shared.agents.resolve(tool) } else { None }
+    }
+
+    fn resolve_feature(
+        &self,
+        tenant: &TenantName,
+        agent: &str,
+        feature: Feature,
+    ) -> Option<FeatureRoute> {
+        if *tenant != self.shared.config.tenant {
+            return None;
+        }
+        let revision = self.shared.agents.serving(agent)?;
+        let function = *revision.features.get(&feature)?;
+        Some(FeatureRoute { revision, function })
     }
 }
 
@@ -67,6 +82,14 @@ impl Catalog for Registry {
             self.shared.agents.tools()
         } else {
             Arc::default()
+        }
+    }
+
+    fn offering(&self, tenant: &TenantName, feature: Feature) -> Vec<AgentName> {
+        if *tenant == self.shared.config.tenant {
+            self.shared.agents.offering(feature)
+        } else {
+            Vec::new()
         }
     }
 }

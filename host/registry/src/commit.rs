@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aop_core::{AgentId, AgentName, AgentRecord, NewRevision, Origin, Revision, Tool, ToolName};
+use aop_core::{
+    AgentId, AgentName, AgentRecord, NewRevision, Offer, Origin, Revision, Tool, ToolName,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::RegistryError;
-use crate::agents::Serving;
+use crate::agents::{Changed, Serving};
 use crate::load::{Draft, Ready, Write};
 use crate::reconcile::{Change, Forget};
 use crate::registry::Shared;
@@ -28,7 +30,7 @@ const BATCH_MAX: usize = 256;
 pub(crate) enum Work {
     /// Its file changed.
     File(Change),
-    /// It is in the data directory, and the host starts.
+    /// It is in the data directory, and nothing of it serves: the host starts, or failed then.
     Stored(AgentName),
 }
 
@@ -76,7 +78,7 @@ impl Shared {
 
     async fn commit_all(&self, mut batch: Vec<Ready>) -> Result<(), RegistryError> {
         let mut outcome = Ok(());
-        let mut changed = false;
+        let mut changed = Changed::default();
         while !batch.is_empty() {
             let (claimed, mut refused) = claim(batch);
             let (stored, failed) = self.write(claimed).await;
@@ -90,9 +92,7 @@ impl Shared {
                 batch.extend(self.after_refusal(ready, error).await);
             }
         }
-        if changed {
-            self.tell_listeners();
-        }
+        self.tell_listeners(changed);
         outcome
     }
 
@@ -180,8 +180,8 @@ impl Shared {
         }
     }
 
-    /// Whether the tools that clients see changed.
-    fn publish(&self, ready: Ready, record: AgentRecord) -> bool {
+    /// What clients see changed.
+    fn publish(&self, ready: Ready, record: AgentRecord) -> Changed {
         // Turn and component are held until it is published.
         let Ready { begun, draft, despite, turn: _turn } = ready;
         let name = begun.name().clone();
@@ -193,6 +193,7 @@ impl Shared {
             digest: draft.digest,
             settings: Arc::clone(&draft.settings),
             tools: draft.set.tools.clone(),
+            features: draft.set.features.clone(),
             executable: Arc::clone(&draft.prepared.executable),
             in_flight: 0.into(),
         });
@@ -204,7 +205,7 @@ impl Shared {
             warnings: draft.set.warnings,
         };
         let changed = begun.publish(record, serving, despite.as_ref());
-        if changed {
+        if changed.tools {
             self.index(&name, &revision.tools);
         }
         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -252,10 +253,11 @@ impl Shared {
         if forgotten.is_err() && self.agents.origin(name) == Some(Origin::Api) {
             return forgotten.map_err(RegistryError::from);
         }
-        if self.agents.unload(name) {
+        let changed = self.agents.unload(name);
+        if changed.tools {
             self.index(name, &[]);
-            self.tell_listeners();
         }
+        self.tell_listeners(changed);
         self.look_again.notify_one();
         forgotten.map_err(RegistryError::from)
     }
@@ -266,9 +268,16 @@ impl Shared {
         }
     }
 
-    fn tell_listeners(&self) {
+    fn tell_listeners(&self, changed: Changed) {
+        let tenant = &self.config.tenant;
         for listener in &self.parts.listeners {
-            listener.tools_changed(&self.config.tenant);
+            if changed.tools {
+                listener.tools_changed(tenant);
+            }
+            if changed.offers {
+                listener.offer_changed(tenant, Offer::Resources);
+                listener.offer_changed(tenant, Offer::Prompts);
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ use crate::RegistryError;
 
 const SUFFIX: &str = ".wasm";
 const UNFINISHED_SUFFIX: &str = ".tmp";
+
+/// A stored component is compared piece by piece, so that a second copy is never in memory.
+const COMPARED_BYTES: usize = 64 << 10;
 
 /// The directory of components.
 pub(crate) struct Components {
@@ -60,11 +63,11 @@ impl Components {
         Kept { _loading: Arc::clone(&self.loading).read_owned().await }
     }
 
-    /// Stores a component, durably. Blocks on the disk.
+    /// Stores a component, durably; a damaged file in its place is replaced. Blocks on the disk.
     pub(crate) fn put(&self, bytes: &[u8], digest: &Digest) -> Result<(), RegistryError> {
         let path = self.path(digest);
-        // Contents are checked when a stored component is used again, not at every start.
-        if fs::metadata(&path).is_ok_and(|known| known.len() == bytes.len() as u64) {
+        // Looking costs a read; writing what is there already would cost a flush at every start.
+        if holds(&path, bytes) {
             return Ok(());
         }
         let unfinished = self.directory.join(format!("{}{UNFINISHED_SUFFIX}", Uuid::now_v7()));
@@ -132,3 +135,26 @@ impl Components {
         swept.map(Some).map_err(|error: io::Error| RegistryError::io(&self.directory, &error))
     }
 }
+
+/// Whether a file holds exactly these bytes. One that cannot be read does not.
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    let compare = || -> io::Result<bool> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() != bytes.len() as u64 {
+            return Ok(false);
+        }
+        let mut piece = vec![0; COMPARED_BYTES];
+        for expected in bytes.chunks(COMPARED_BYTES) {
+            let found = &mut piece[..expected.len()];
+            file.read_exact(found)?;
+            if found != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    compare().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests;

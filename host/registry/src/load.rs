@@ -80,6 +80,10 @@ impl Shared {
     /// Loads the active revision of an agent from the data directory.
     pub(crate) async fn load_stored(&self, name: &AgentName) -> Option<Ready> {
         let turn = self.turns.take(name).await;
+        if self.agents.serving(name).is_some() {
+            // Somebody loaded it meanwhile.
+            return None;
+        }
         let record = self.agents.record(name)?;
         let begun = self.agents.begin(name, record.origin.clone());
         match self.draft_of_active(&begun, record).await {

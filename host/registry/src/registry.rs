@@ -119,17 +119,16 @@ impl Registry {
             Origin::File { path } => is_watched(path),
         });
         let stored = shared.agents.names_of_api_agents();
-        let mut difference = shared.look().await?;
-        let mut work: Vec<Work> = stored.into_iter().map(Work::Stored).collect();
-        work.extend(difference.changes.into_iter().map(Work::File));
-        shared.run(work).await;
+        let mut look = shared.look().await?;
+        let stored = stored.into_iter().map(Work::Stored);
+        shared.run(stored.chain(std::mem::take(&mut look.work)).collect()).await;
         for _ in 1..FIRST_LOOKS_MAX {
-            if !difference.unsettled || shared.stop.is_cancelled() {
+            if !look.unsettled || shared.stop.is_cancelled() {
                 break;
             }
             tokio::time::sleep(shared.config.settle).await;
-            difference = shared.look().await?;
-            shared.run(difference.changes.into_iter().map(Work::File).collect()).await;
+            look = shared.look().await?;
+            shared.run(std::mem::take(&mut look.work)).await;
         }
         shared.serve_unreadable().await;
         shared.collect_garbage().await;

@@ -16,9 +16,16 @@ use tokio::sync::Notify;
 
 use crate::RegistryError;
 use crate::commit::Work;
-use crate::reconcile::{Difference, Now};
+use crate::reconcile::Now;
 use crate::registry::Shared;
 use crate::source::{self, Directory, Listing, Unusable};
+
+/// What a look came to.
+pub(crate) struct Look {
+    pub(crate) work: Vec<Work>,
+    /// Whether something changed that has not settled yet.
+    pub(crate) unsettled: bool,
+}
 
 /// How often a directory that does not exist is looked for.
 const MISSING_POLL: Duration = Duration::from_millis(250);
@@ -52,7 +59,7 @@ impl Shared {
                 }
             };
             pause = match self.look().await {
-                Ok(difference) => self.start(difference, &following),
+                Ok(look) => self.start(look, &following),
                 Err(error) => {
                     tracing::warn!(%error, "the agents directories could not be looked at");
                     self.config.rescan
@@ -64,14 +71,13 @@ impl Shared {
     }
 
     /// Starts what is to be done, and says how long to wait for the next look.
-    fn start(self: &Arc<Self>, difference: Difference, following: &Following) -> Duration {
-        if !difference.changes.is_empty() {
+    fn start(self: &Arc<Self>, look: Look, following: &Following) -> Duration {
+        if !look.work.is_empty() {
             let shared = Arc::clone(self);
-            let work = difference.changes.into_iter().map(Work::File).collect();
             // Compiling may take a minute; other agents change meanwhile.
-            self.tasks.spawn(async move { shared.run(work).await });
+            self.tasks.spawn(async move { shared.run(look.work).await });
         }
-        if difference.unsettled {
+        if look.unsettled {
             self.config.settle
         } else if following.misses_some {
             MISSING_POLL.min(self.config.rescan)
@@ -80,8 +86,8 @@ impl Shared {
         }
     }
 
-    /// Looks at the directories.
-    pub(crate) async fn look(&self) -> Result<Difference, RegistryError> {
+    /// Looks at the directories, and at what failed and may not fail again.
+    pub(crate) async fn look(&self) -> Result<Look, RegistryError> {
         let (directories, agents_max) = (self.config.agent_dirs.clone(), self.config.agents_max);
         let listed = tokio::task::spawn_blocking(move || {
             // Before the listing: what changes during it must not count as settled.
@@ -99,8 +105,13 @@ impl Shared {
         for (path, directory) in reconciler.note_directories(&listing) {
             report_directory(&path, &directory);
         }
-        due.iter().for_each(|name| reconciler.again(name));
-        Ok(reconciler.look(&listing, now, self.config.settle))
+        due.files.iter().for_each(|name| reconciler.again(name));
+        let difference = reconciler.look(&listing, now, self.config.settle);
+        let changes = difference.changes.into_iter().map(Work::File);
+        Ok(Look {
+            work: due.stored.into_iter().map(Work::Stored).chain(changes).collect(),
+            unsettled: difference.unsettled,
+        })
     }
 
     fn set_aside_names_of_the_api(&self, listing: &mut Listing) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use aop_core::lifecycle::next;
 use aop_core::{AgentName, AgentRecord, Digest, Event, Origin, State, ToolName};
 
-use super::{Agent, Agents, Attempt, Retry, Serving, log};
+use super::{Agent, Agents, Attempt, Changed, Retry, Serving, log};
 use crate::RegistryError;
 
 /// An attempt under way. The agent's turn is held meanwhile, so there is one at a time.
@@ -106,14 +106,14 @@ impl Begun {
         Ok(())
     }
 
-    /// It serves. Whether the tools that clients see changed. With `despite`, what serves is an
+    /// It serves. What of it clients see changed. With `despite`, what serves is an
     /// older revision, and the newest could not be loaded for that reason.
     pub(crate) fn publish(
         mut self,
         record: AgentRecord,
         serving: Serving,
         despite: Option<&RegistryError>,
-    ) -> bool {
+    ) -> Changed {
         self.is_over = true;
         let changed = self.agents.publish(&self.name, record, serving);
         if let Some(error) = despite {

@@ -6,6 +6,7 @@
 //! else. Whoever takes both takes `table` first.
 
 mod begun;
+mod changed;
 mod status;
 
 use std::collections::hash_map::Entry;
@@ -15,7 +16,7 @@ use std::sync::{
 };
 use std::time::Instant;
 
-use aop_core::interface::Refusal;
+use aop_core::interface::{Feature, Refusal};
 use aop_core::lifecycle::next;
 use aop_core::{
     AgentName, AgentRecord, Digest, Event, Origin, Revision, Route, State, Tool, ToolList, ToolName,
@@ -23,6 +24,7 @@ use aop_core::{
 use tokio::sync::watch;
 
 pub(crate) use self::begun::{About, Begun, report};
+pub(crate) use self::changed::Changed;
 use crate::RegistryError;
 use crate::source::Unusable;
 
@@ -94,6 +96,15 @@ enum Retry {
     After(Instant),
 }
 
+/// Agents that deserve another attempt.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// From their files.
+    pub(crate) files: Vec<AgentName>,
+    /// From the data directory.
+    pub(crate) stored: Vec<AgentName>,
+}
+
 struct Draining {
     agent: AgentName,
     digest: Digest,
@@ -138,6 +149,17 @@ impl Agents {
     /// Where a tool name leads. On the path of every call.
     pub(crate) fn resolve(&self, tool: &str) -> Option<Route> {
         self.names().get(tool)?.route.clone()
+    }
+
+    /// The agents whose serving revision offers a feature, in name order.
+    pub(crate) fn offering(&self, feature: Feature) -> Vec<AgentName> {
+        let offers = |agent: &Agent| {
+            let serving = agent.serving.as_ref();
+            serving.is_some_and(|serving| serving.revision.features.contains_key(&feature))
+        };
+        let table = self.table();
+        let agents = table.agents.iter().filter(|(_, agent)| offers(agent));
+        agents.map(|(name, _)| name.clone()).collect()
     }
 
     /// Takes over what the store knows. `expected` agents are about to load: they are shown, and
@@ -187,7 +209,7 @@ impl Agents {
     }
 
     /// What an agent serves with.
-    pub(crate) fn serving(&self, name: &AgentName) -> Option<Arc<Revision>> {
+    pub(crate) fn serving(&self, name: &str) -> Option<Arc<Revision>> {
         let table = self.table();
         table.agents.get(name)?.serving.as_ref().map(|serving| Arc::clone(&serving.revision))
     }
@@ -234,10 +256,10 @@ impl Agents {
     }
 
     /// Publishes a revision of an agent that [`Begun`] an attempt: from here on calls find it, and
-    /// only it. Whether the tools that clients see changed.
-    fn publish(&self, name: &AgentName, record: AgentRecord, serving: Serving) -> bool {
+    /// only it. What of it clients see changed.
+    fn publish(&self, name: &AgentName, record: AgentRecord, serving: Serving) -> Changed {
         let mut table = self.table();
-        let Some(agent) = table.agents.get_mut(name) else { return false };
+        let Some(agent) = table.agents.get_mut(name) else { return Changed::default() };
         agent.origin = record.origin.clone();
         agent.attempt = None;
         let kept: Vec<ToolName> = {
@@ -246,8 +268,13 @@ impl Agents {
         };
         self.lead_names_to(name, agent, kept, Some(&serving));
         let changed = {
-            let before = agent.serving.as_ref().map_or(&[][..], |serving| &serving.revision.tools);
-            !looks_the_same(before, &serving.revision.tools)
+            let before = agent.serving.as_ref().map(|serving| &serving.revision);
+            let tools = before.map_or(&[][..], |before| &before.tools);
+            let offered = before.is_some_and(|before| !before.features.is_empty());
+            Changed {
+                tools: !looks_the_same(tools, &serving.revision.tools),
+                offers: offered || !serving.revision.features.is_empty(),
+            }
         };
         let revision = &serving.revision;
         log(name, Some(&revision.digest), Some(revision.number.0), State::Active);
@@ -256,23 +283,26 @@ impl Agents {
         if let Some(replaced) = replaced {
             table.drain(name, replaced);
         }
-        self.note_change(table, changed);
+        self.note_change(table, changed.tools);
         changed
     }
 
-    /// Takes an agent out: calls do not find it any more, running ones finish. Whether the tools
-    /// that clients see changed.
-    pub(crate) fn unload(&self, name: &AgentName) -> bool {
+    /// Takes an agent out: calls do not find it any more, running ones finish. What of it clients saw
+    /// changed.
+    pub(crate) fn unload(&self, name: &AgentName) -> Changed {
         let mut table = self.table();
-        let Some(mut agent) = table.agents.remove(name) else { return false };
+        let Some(mut agent) = table.agents.remove(name) else { return Changed::default() };
         self.lead_names_to(name, &mut agent, Vec::new(), None);
         table.released += 1;
-        let changed =
-            agent.serving.as_ref().is_some_and(|serving| !serving.revision.tools.is_empty());
+        let revision = agent.serving.as_ref().map(|serving| &serving.revision);
+        let changed = Changed {
+            tools: revision.is_some_and(|revision| !revision.tools.is_empty()),
+            offers: revision.is_some_and(|revision| !revision.features.is_empty()),
+        };
         if let Some(serving) = agent.serving {
             table.drain(name, serving);
         }
-        self.note_change(table, changed);
+        self.note_change(table, changed.tools);
         changed
     }
 
@@ -355,20 +385,28 @@ impl Agents {
         built
     }
 
-    /// Files' agents whose failure may have passed.
-    pub(crate) fn due_for_retry(&self, now: Instant, after: std::time::Duration) -> Vec<AgentName> {
-        let table = self.table();
+    /// Agents whose failure may have passed. One that is in the data directory is due once, and only
+    /// while nothing of it serves: what failed of another was told to whoever sent it.
+    pub(crate) fn due_for_retry(&self, now: Instant, after: std::time::Duration) -> Due {
+        let mut table = self.table();
+        let released = table.released;
         let is_due = |agent: &Agent| match agent.attempt.as_ref().map(|attempt| attempt.retry) {
-            Some(Retry::NamesReleased(released)) => released != table.released,
+            Some(Retry::NamesReleased(then)) => released != then,
             Some(Retry::After(failed)) => now.duration_since(failed) >= after,
             Some(Retry::Never) | None => false,
         };
-        table
-            .agents
-            .iter()
-            .filter(|(_, agent)| is_due(agent))
-            .map(|(name, _)| name.clone())
-            .collect()
+        let mut due = Due::default();
+        for (name, agent) in table.agents.iter_mut().filter(|(_, agent)| is_due(agent)) {
+            match (&agent.origin, &mut agent.attempt) {
+                (Origin::File { .. }, _) => due.files.push(name.clone()),
+                (Origin::Api, Some(attempt)) if agent.serving.is_none() => {
+                    attempt.retry = Retry::Never;
+                    due.stored.push(name.clone());
+                }
+                (Origin::Api, _) => {}
+            }
+        }
+        due
     }
 
     /// Notes which replaced revisions have finished their last call.
@@ -432,7 +470,10 @@ fn looks_the_same(before: &[Arc<Tool>], after: &[Arc<Tool>]) -> bool {
             && a.title == b.title
             && a.description == b.description
             && a.input_schema.get() == b.input_schema.get()
-            && a.output_schema.get() == b.output_schema.get()
+            && match (&a.output_schema, &b.output_schema) {
+                (Some(a), Some(b)) => a.get() == b.get(),
+                (a, b) => a.is_none() && b.is_none(),
+            }
             && a.signature == b.signature
             && a.hints == b.hints
     };

@@ -210,3 +210,34 @@ fn what_comes_and_goes_before_it_settles_never_was() {
     assert_eq!(reconciler.look(&there(&[]), clock.now(), SETTLE), nothing());
     assert!(reconciler.pending.is_empty());
 }
+
+#[test]
+fn a_file_that_cannot_be_looked_at_is_not_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (missing, file, circle) = (
+        directory.path().join("missing.wasm"),
+        directory.path().join("file"),
+        directory.path().join("circle"),
+    );
+    std::fs::write(&file, "").unwrap();
+    // Fails for whoever looks, root included, and not because the file is missing.
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    assert!(super::is_gone(&missing) && super::is_gone(&file.join("a.wasm")));
+    assert!(!super::is_gone(&circle.join("a.wasm")) && !super::is_gone(&file));
+}
+
+#[test]
+fn an_agent_whose_file_cannot_be_looked_at_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let circle = directory.path().join("circle");
+    std::os::unix::fs::symlink(&circle, &circle).unwrap();
+    let (mut clock, mut reconciler) = (Clock::start(), Reconciler::default());
+    reconciler.expect(name("a"), circle.join("a.wasm"));
+    // The directory could be read, and the file was not there to be seen.
+    let mut listing = Listing::default();
+    listing.directories.insert(circle, Directory::Read);
+    for _ in 0..3 {
+        clock.pass(1000);
+        assert_eq!(reconciler.look(&listing, clock.now(), SETTLE), Difference::default());
+    }
+}

@@ -265,3 +265,28 @@ async fn an_agent_whose_component_is_lost_says_so() {
     host.load("a", "fn run One.").await.unwrap();
     assert_eq!(host.status("a").state, State::Active);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_the_host_failed_at_start_is_tried_again() {
+    let host = Host::scanned().await;
+    host.load("a", "fn run One.").await.unwrap();
+    let host = host.restarted_failing(2).await;
+    assert_eq!((host.status("a").state, host.resolved("a")), (State::Error, None));
+    host.registry.watch();
+    host.until_state("a", State::Active).await;
+    assert_eq!(host.resolved("a").as_deref(), Some("One."));
+    assert_eq!(host.prepare.prepared.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_failed_upload_is_not_tried_again_while_an_older_revision_serves() {
+    let host = Host::scanned().await;
+    host.load("a", "fn run One.").await.unwrap();
+    host.prepare.host_failures.store(1, Ordering::SeqCst);
+    assert!(matches!(host.load("a", "fn run Two.").await, Err(CatalogError::Internal(_))));
+    let long_after = std::time::Instant::now() + super::PATIENCE;
+    let due = host.registry.shared.agents.due_for_retry(long_after, super::PATIENCE / 2);
+    assert!(due.stored.is_empty() && due.files.is_empty(), "{due:?}");
+    assert_eq!(host.status("a").state, State::Error);
+    assert_eq!(host.resolved("a").as_deref(), Some("One."));
+}

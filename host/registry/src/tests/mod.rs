@@ -17,8 +17,8 @@ use std::time::Duration;
 use aop_core::interface::Function;
 use aop_core::{
     AgentName, AgentStatus, Arguments, Artifact, BoxFuture, CallContext, Catalog, Executable,
-    Failure, Interface, Listen, LoadRequest, Output, Prepare, PrepareError, Prepared, Resolve,
-    Search, Settings, State, Store, TenantName, Violation,
+    Failure, Interface, Listen, LoadRequest, Offer, Output, Prepare, PrepareError, Prepared,
+    Resolve, Search, Settings, State, Store, TenantName, Violation,
 };
 use aop_store::{SqliteStore, StoreConfig, ToolIndex};
 use tempfile::TempDir;
@@ -137,7 +137,7 @@ impl Executable for FakeExecutable {
         &'a self,
         _function: usize,
         _arguments: &'a Arguments,
-        _context: &'a CallContext,
+        _context: &'a Arc<CallContext>,
     ) -> BoxFuture<'a, Result<Output, Failure>> {
         unreachable!("the registry calls nothing")
     }
@@ -150,6 +150,10 @@ impl Listen for Told {
     fn tools_changed(&self, tenant: &TenantName) {
         assert_eq!(*tenant, TenantName::default_tenant());
         self.0.send_modify(|times| *times += 1);
+    }
+
+    fn offer_changed(&self, _: &TenantName, _: Offer) {
+        unreachable!("the fakes offer nothing but tools")
     }
 }
 
@@ -213,10 +217,16 @@ impl Host {
 
     /// Stops the host and starts it over the same directories, scanned.
     async fn restarted(self) -> Self {
+        self.restarted_failing(0).await
+    }
+
+    /// The same, and the new host itself fails that often.
+    async fn restarted_failing(self, host_failures: usize) -> Self {
         self.registry.drain().await;
         let Self { directory, registry, store, .. } = self;
         drop((registry, store));
         let (prepare, told) = (FakePrepare::new(), Arc::new(Told::default()));
+        prepare.host_failures.store(host_failures, Ordering::SeqCst);
         let search = Arc::new(ToolIndex::new());
         let (store, registry) = open(config(directory.path()), &prepare, &told, &search);
         registry.scan().await.unwrap();

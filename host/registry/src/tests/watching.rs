@@ -190,3 +190,31 @@ async fn the_other_twin_takes_over() {
     assert_eq!(host.status("a").id, id, "it is the same agent");
     assert_eq!(host.registry.list(&tenant()).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_stays_while_its_file_cannot_be_looked_at() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let permit = |host: &Host, mode: u32| {
+        fs::set_permissions(host.path("agents"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let host = Host::watched().await;
+    host.write("agents/a.wasm", "fn run One.");
+    host.until_state("a", State::Active).await;
+    // The directory can still be listed, but nothing in it can be looked at.
+    permit(&host, 0o400);
+    if fs::metadata(host.path("agents/a.wasm")).is_ok() {
+        let notice = "skipped: this user may look at every file\n";
+        std::io::stderr().write_all(notice.as_bytes()).unwrap();
+        permit(&host, 0o700);
+        return;
+    }
+    host.write("more/b.wasm", "fn run Other.");
+    host.until_state("b", State::Active).await;
+    // A later look, which would be the one that finds it settled.
+    host.write("more/c.wasm", "fn run Another.");
+    host.until_state("c", State::Active).await;
+    assert_eq!(host.resolved("a").as_deref(), Some("One."));
+    permit(&host, 0o700);
+    host.write("agents/a.wasm", "fn run Two.");
+    host.until("it is followed again", |host| host.resolved("a").as_deref() == Some("Two.")).await;
+}
