@@ -1,5 +1,6 @@
 //! The functions of one linked component under one agent's settings: validate, then run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -9,19 +10,19 @@ use aop_core::{
     Arguments, BoxFuture, CallContext, ErrorCode, Executable, Failure, GuestLog, Output, Settings,
     Violation,
 };
-use wasmtime::Store;
 use wasmtime::component::Val;
-use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use crate::codec::FunctionCodec;
 use crate::component::Linked;
 use crate::deadline::Deadline;
 use crate::failure;
+use crate::guest::Grants;
 use crate::lane::{Lane, Turn};
 use crate::state::State;
 use crate::stream::{self, CallError};
 use crate::ticker::Ticker;
-use crate::warm::{Live, WarmPool};
+use crate::warm::{Live, Shelf, WarmPool};
 
 /// Data handed from guest to host in one go, as a multiple of the output limit: a list costs the
 /// host 40 bytes per element while it is lifted, a base64 text 1.3 bytes per byte.
@@ -36,6 +37,10 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<dyn GuestLog>,
     /// Instances that live now.
     pub(crate) live: Arc<AtomicUsize>,
+    /// Those of them that wait for a call.
+    pub(crate) shelf: Arc<Shelf>,
+    /// The host's environment, of which an agent sees what its policy names.
+    pub(crate) environment: Arc<BTreeMap<String, String>>,
 }
 
 /// An agent's revision, ready to be called.
@@ -43,7 +48,7 @@ pub(crate) struct Agent {
     linked: Arc<Linked>,
     codecs: Vec<FunctionCodec>,
     settings: Arc<Settings>,
-    config: Arc<WasiConfigVariables>,
+    grants: Arc<Grants>,
     shared: Arc<Shared>,
     warm: Option<Arc<WarmPool>>,
 }
@@ -57,15 +62,15 @@ struct Decoded {
 impl Agent {
     pub(crate) fn new(linked: Arc<Linked>, settings: Arc<Settings>, shared: Arc<Shared>) -> Self {
         let codecs = FunctionCodec::all(&linked.interface);
-        let config = settings.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        let grants = Arc::new(Grants::new(Arc::clone(&settings), &shared.environment));
         let warm = match settings.lifetime {
             Lifetime::Call => None,
-            Lifetime::Warm { calls_max, idle_max } => Some(WarmPool::new(calls_max, idle_max)),
+            Lifetime::Warm { calls_max, idle_max } => Some(shared.shelf.pool(calls_max, idle_max)),
         };
-        Self { linked, codecs, settings, config: Arc::new(config), shared, warm }
+        Self { linked, codecs, settings, grants, shared, warm }
     }
 
-    async fn run(&self, call: &Decoded, context: &CallContext) -> Result<Output, Failure> {
+    async fn run(&self, call: &Decoded, context: &Arc<CallContext>) -> Result<Output, Failure> {
         let _ticking = self.shared.ticker.running();
         let turn = self.shared.lane.turn();
         let guest = self.run_guest(call, context, &turn);
@@ -77,19 +82,18 @@ impl Agent {
     async fn run_guest(
         &self,
         call: &Decoded,
-        context: &CallContext,
+        context: &Arc<CallContext>,
         turn: &Arc<Turn>,
     ) -> Result<Output, Failure> {
         let mut live = match self.warm.as_ref().and_then(|pool| pool.take()) {
             Some(mut live) => {
-                live.store.data_mut().begin(context.id);
+                live.store.data_mut().begin(context);
                 live
             }
             None => self.instantiate(context, turn).await?,
         };
         arm(&mut live.store, turn);
         let called = self.call(&mut live, call, context).await;
-        context.meter.note_memory(live.store.data().limiter.memory_bytes());
         let result = match called {
             Err(CallError::Wasmtime(error)) => {
                 return Err(self.explain(&error, &live.store, context));
@@ -100,19 +104,38 @@ impl Agent {
         // A guest that answered an error is as good as one that answered a value.
         let answered = result.as_ref().err().is_none_or(|f| f.code == ErrorCode::GuestError);
         if let Some(pool) = self.warm.as_ref().filter(|_| answered) {
+            live.store.data_mut().guest.end();
             pool.keep(live);
         }
         result
     }
 
-    async fn instantiate(&self, context: &CallContext, turn: &Arc<Turn>) -> Result<Live, Failure> {
+    async fn instantiate(
+        &self,
+        context: &Arc<CallContext>,
+        turn: &Arc<Turn>,
+    ) -> Result<Live, Failure> {
+        loop {
+            let mut store = self.store(context, turn)?;
+            let error = match self.linked.pre.instantiate_async(&mut store).await {
+                Ok(instance) => return Ok(Live { store, instance, calls: 0 }),
+                Err(error) => error,
+            };
+            // What waits for a call must not keep one from running.
+            let is_full = error.is::<PoolConcurrencyLimitError>();
+            if !(is_full && self.shared.shelf.evict()) {
+                return Err(self.explain(&error, &store, context));
+            }
+        }
+    }
+
+    fn store(&self, context: &Arc<CallContext>, turn: &Arc<Turn>) -> Result<Store<State>, Failure> {
         let state = State::new(
-            &self.settings,
-            Arc::clone(&self.config),
+            &self.grants,
             Arc::clone(&self.shared.log),
             Arc::clone(&self.shared.live),
             context,
-        );
+        )?;
         let mut store = Store::new(self.linked.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_max_component_handles(HANDLES_MAX);
@@ -120,13 +143,7 @@ impl Agent {
             self.settings.limits.output_max_bytes.saturating_mul(TRANSFER_PER_OUTPUT_BYTE);
         store.set_hostcall_fuel(usize::try_from(transfer_max).unwrap_or(usize::MAX));
         arm(&mut store, turn);
-        match self.linked.pre.instantiate_async(&mut store).await {
-            Ok(instance) => Ok(Live { store, instance, calls: 0 }),
-            Err(error) => {
-                context.meter.note_memory(store.data().limiter.memory_bytes());
-                Err(self.explain(&error, &store, context))
-            }
-        }
+        Ok(store)
     }
 
     async fn call(
@@ -207,7 +224,7 @@ impl Executable for Agent {
         &'a self,
         function: usize,
         arguments: &'a Arguments,
-        context: &'a CallContext,
+        context: &'a Arc<CallContext>,
     ) -> BoxFuture<'a, Result<Output, Failure>> {
         Box::pin(async move {
             match arguments.0.downcast_ref::<Decoded>() {

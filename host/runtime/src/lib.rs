@@ -12,6 +12,7 @@
 //! What a guest can import is in [`capability`], one file each. How values cross is in `codec`, what
 //! a component exports is found by `derive` (inside the worker).
 
+mod binding;
 mod capability;
 mod codec;
 mod compile;
@@ -21,6 +22,7 @@ mod derive;
 mod engine;
 mod executable;
 mod failure;
+mod guest;
 mod lane;
 mod limiter;
 mod state;
@@ -28,7 +30,7 @@ mod stream;
 mod ticker;
 mod warm;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -44,6 +46,7 @@ use engine::Engines;
 use executable::{Agent, Shared};
 use lane::Lane;
 use ticker::Ticker;
+use warm::Shelf;
 
 pub use compile::worker;
 pub use compile::{CompileLimits, WorkerProgram};
@@ -58,11 +61,21 @@ pub struct RuntimeConfig {
     /// What compiling one component may cost.
     pub compile_limits: CompileLimits,
     /// Instances that may live at once. Address space is reserved for all of them (about 8 GiB
-    /// each), memory only for those that live.
+    /// each), memory only for those that live. Half as many may idle between calls of their agents.
     pub instances_max: u32,
+    /// What the compiled components may take on disk. Those that were unused for longest go first,
+    /// and are compiled again when they are needed. Of all processes that share a cache, the smallest
+    /// bound counts.
+    pub cache_max_bytes: u64,
+    /// The environment of the host. An agent sees the variables that its policy names, and no other.
+    pub environment: Arc<BTreeMap<String, String>>,
 }
 
 impl RuntimeConfig {
+    /// The default of `cache_max_bytes`: 200 Python agents of 35 MB, or 10,000 Rust agents of 0.8 MB,
+    /// which is as many as a host is made for.
+    pub const CACHE_MAX_BYTES: u64 = 8 << 30;
+
     /// Instances that may live at once by default: a thousand waiting agents and as many again, well
     /// below the kernel's 65,530 memory maps.
     pub const INSTANCES_MAX: u32 = 2048;
@@ -75,6 +88,8 @@ impl RuntimeConfig {
             worker,
             compile_limits: CompileLimits::default(),
             instances_max: Self::INSTANCES_MAX,
+            cache_max_bytes: Self::CACHE_MAX_BYTES,
+            environment: Arc::default(),
         }
     }
 }
@@ -126,13 +141,15 @@ impl Runtime {
             pooled: capability::linker(&engines.pooled)?,
             on_demand: capability::linker(&engines.on_demand)?,
         };
-        let cache =
-            Cache::open(&config.cache_directory, &engine::compiling()?).map_err(|error| {
+        let engine = engine::compiling()?;
+        let cache = Cache::open(&config.cache_directory, config.cache_max_bytes, &engine).map_err(
+            |error| {
                 RuntimeError::Io(format!(
                     "cannot use the cache directory {}: {error}",
                     config.cache_directory.display()
                 ))
-            })?;
+            },
+        )?;
         let ticker = Ticker::start(engines.clone())?;
         Ok(Self {
             engines,
@@ -143,6 +160,8 @@ impl Runtime {
                 ticker,
                 log,
                 live: Arc::new(AtomicUsize::new(0)),
+                shelf: Shelf::new(config.instances_max),
+                environment: config.environment,
             }),
             linked: Mutex::default(),
         })

@@ -4,7 +4,9 @@
 //! get sixteen times the limit. This one adds them up, and remembers that it said no, so that the
 //! trap which usually follows is explained as what it is.
 
-use aop_core::Limits;
+use std::sync::Arc;
+
+use aop_core::{Limits, Meter};
 use wasmtime::ResourceLimiter;
 
 /// Core instances, memories and tables that one instance may have: far above any toolchain's output
@@ -19,6 +21,8 @@ pub(crate) struct InstanceLimiter {
     table_elements: u64,
     table_elements_max: u64,
     refused: Option<Refused>,
+    /// Of the call that is served now. It is told at once, because a call may end at any moment.
+    meter: Arc<Meter>,
 }
 
 /// What was refused first.
@@ -29,24 +33,23 @@ pub(crate) enum Refused {
 }
 
 impl InstanceLimiter {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits, meter: Arc<Meter>) -> Self {
         Self {
             memory_bytes: 0,
             memory_max_bytes: limits.memory_max_bytes,
             table_elements: 0,
             table_elements_max: limits.table_elements_max,
             refused: None,
+            meter,
         }
     }
 
-    /// Linear memory held now. It never shrinks, so this is also the peak.
-    pub(crate) const fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
-    }
-
-    /// Before another call: what an earlier one was refused explains nothing of it.
-    pub(crate) const fn forget_refusal(&mut self) {
+    /// Before another call: what an earlier one was refused explains nothing of it, and the memory
+    /// that it left is this one's.
+    pub(crate) fn begin(&mut self, meter: Arc<Meter>) {
         self.refused = None;
+        meter.note_memory(self.memory_bytes);
+        self.meter = meter;
     }
 
     pub(crate) const fn refused(&self) -> Option<Refused> {
@@ -68,7 +71,11 @@ impl ResourceLimiter for InstanceLimiter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         match grown(self.memory_bytes, current, desired, self.memory_max_bytes) {
-            Some(total) => self.memory_bytes = total,
+            Some(total) => {
+                self.memory_bytes = total;
+                // Memory never shrinks, so this is also the peak.
+                self.meter.note_memory(total);
+            }
             None => {
                 self.refused.get_or_insert(Refused::Memory { max_bytes: self.memory_max_bytes });
                 return Ok(false);
@@ -106,3 +113,6 @@ impl ResourceLimiter for InstanceLimiter {
         CORE_INSTANCES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,14 +3,16 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aop_core::{AgentName, CallContext, CallId, GuestLevel, GuestLine, GuestLog, Settings};
+use aop_core::{
+    AgentName, CallContext, CallId, Failure, GuestLevel, GuestLine, GuestLog, Settings,
+};
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use crate::capability::http::Egress;
 use crate::capability::stdio::{GuestOutput, Stream};
+use crate::capability::surroundings;
+use crate::guest::{Grants, Guest};
 use crate::limiter::InstanceLimiter;
 
 /// Random bytes that a guest may ask for at once. More is an attack on the host's memory.
@@ -27,10 +29,10 @@ pub(crate) struct State {
     wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) http: WasiHttpCtx,
-    pub(crate) egress: Egress,
-    pub(crate) config: Arc<WasiConfigVariables>,
     pub(crate) limiter: InstanceLimiter,
-    pub(crate) voice: Arc<Voice>,
+    pub(crate) guest: Guest,
+    /// Standard output and error, for the line that each has not ended.
+    outputs: [GuestOutput; 2],
     _counted: Counted,
 }
 
@@ -44,7 +46,11 @@ pub(crate) struct Voice {
 }
 
 impl Voice {
-    fn new(log: Arc<dyn GuestLog>, settings: &Settings, context: &CallContext) -> Arc<Self> {
+    pub(crate) fn new(
+        log: Arc<dyn GuestLog>,
+        settings: &Settings,
+        context: &CallContext,
+    ) -> Arc<Self> {
         Arc::new(Self {
             log,
             agent: context.agent.clone(),
@@ -67,42 +73,56 @@ impl Voice {
 }
 
 impl State {
+    /// The state of a new instance that serves a call.
+    ///
+    /// # Errors
+    /// `internal` when a directory that the operator granted cannot be opened.
     pub(crate) fn new(
-        settings: &Settings,
-        config: Arc<WasiConfigVariables>,
+        grants: &Arc<Grants>,
         log: Arc<dyn GuestLog>,
         live: Arc<AtomicUsize>,
-        context: &CallContext,
-    ) -> Self {
+        context: &Arc<CallContext>,
+    ) -> Result<Self, Failure> {
+        let settings = &grants.settings;
         let voice = Voice::new(log, settings, context);
-        let wasi = WasiCtxBuilder::new()
-            .stdout(GuestOutput::new(Arc::clone(&voice), Stream::Stdout))
-            .stderr(GuestOutput::new(Arc::clone(&voice), Stream::Stderr))
+        let outputs = [Stream::Stdout, Stream::Stderr]
+            .map(|stream| GuestOutput::new(Arc::clone(&voice), stream));
+        let [stdout, stderr] = outputs.clone();
+        let mut wasi = WasiCtxBuilder::new();
+        wasi.stdout(stdout)
+            .stderr(stderr)
             .max_random_size(RANDOM_MAX_BYTES)
             .allow_tcp(false)
             .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .build();
+            .allow_ip_name_lookup(false);
+        surroundings::grant(&mut wasi, grants, &voice)?;
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
-        Self {
-            wasi,
+        let mut guest = Guest::new(Arc::clone(grants), voice);
+        guest.begin(context);
+        Ok(Self {
+            wasi: wasi.build(),
             table,
             http,
-            egress: Egress::new(settings.policy.clone(), Arc::clone(&voice)),
-            config,
-            limiter: InstanceLimiter::new(&settings.limits),
-            voice,
+            limiter: InstanceLimiter::new(&settings.limits, Arc::clone(&context.meter)),
+            guest,
+            outputs,
             _counted: Counted::new(live),
-        }
+        })
     }
 
     /// Makes a warm instance serve another call.
-    pub(crate) fn begin(&mut self, call: CallId) {
-        self.limiter.forget_refusal();
-        *self.voice.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
+    pub(crate) fn begin(&mut self, context: &Arc<CallContext>) {
+        self.limiter.begin(Arc::clone(&context.meter));
+        *self.guest.voice.call.lock().unwrap_or_else(PoisonError::into_inner) = context.id;
+        self.guest.begin(context);
+    }
+
+    /// Ends a call of a warm instance: what it wrote is its own, also without an end of line.
+    pub(crate) fn end(&self) {
+        self.outputs.iter().for_each(GuestOutput::end_line);
     }
 }
 

@@ -1,36 +1,42 @@
-//! `wasi:http` outgoing requests, as far as the policy lets them. This release grants none: the guest
-//! gets `HTTP-request-denied` and the operator's log names the rule.
+//! `wasi:http` outgoing requests, as far as the policy lets them: 0.2 and 0.3 through the same hook.
+//!
+//! What a request may reach is decided twice: here by its method and URL, and by the host's
+//! [`Egress`](aop_core::egress::Egress) for every address that its name leads to. A refused guest gets
+//! `HTTP-request-denied`; the operator's log has the rule. Bodies pass through piece by piece, so the
+//! host holds a piece of each and no more, and few requests are on their way at one time.
 
+use std::error::Error as StdError;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use aop_core::{GuestLevel, Policy};
+use aop_core::egress::{EgressBody, EgressError, EgressTimeouts};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::guest::{Bounded, Guest, services};
 use crate::state::{State, Voice};
-
-/// The way out of one instance.
-pub(crate) struct Egress {
-    policy: Policy,
-    voice: Arc<Voice>,
-}
-
-impl Egress {
-    pub(crate) const fn new(policy: Policy, voice: Arc<Voice>) -> Self {
-        Self { policy, voice }
-    }
-}
-
-type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
-type Sent = Result<(http::Response<WasiBody>, Io), Error>;
 
 /// What a guest may write into an outgoing body at once, which the host buffers until it is sent. It is
 /// kept small because nothing is: a guest can fill bodies without end and never send one.
 const BODY_WRITE_MAX_BYTES: usize = 16 << 10;
+/// Until a connection stands, unless the guest wants less.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// Until the answer begins, and between its pieces, unless the guest says otherwise. The call's deadline
+/// bounds everything anyhow.
+const ANSWER_DEFAULT: Duration = Duration::from_secs(30);
 
-impl WasiHttpHooks for Egress {
+type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
+type Sent = Result<(http::Response<WasiBody>, Io), Error>;
+
+impl WasiHttpHooks for Guest {
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
         1
     }
@@ -39,28 +45,117 @@ impl WasiHttpHooks for Egress {
         BODY_WRITE_MAX_BYTES
     }
 
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_WRITE_MAX_BYTES
+    }
+
     fn send_request(
         &mut self,
         request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
+        options: Option<RequestOptions>,
         _io: Io,
     ) -> Box<dyn Future<Output = Sent> + Send> {
-        let rule = match self.policy.outgoing_http() {
-            Err(rule) => rule,
-            Ok(()) => "no transport is configured",
-        };
-        let authority = request.uri().authority().map_or("?", http::uri::Authority::as_str);
-        self.voice.say(
-            "policy",
-            GuestLevel::Warn,
-            &format!("refused a request to {authority}: {rule}"),
-        );
-        Box::new(std::future::ready(Err(Error::HttpRequestDenied)))
+        let sending = self.sending(request, options);
+        Box::new(async move {
+            let response = sending?.await?;
+            // Whoever sends it also drives its connection.
+            Ok((response, Box::new(std::future::ready(Ok(()))) as Io))
+        })
+    }
+}
+
+impl Guest {
+    /// The request on its way, if it may go.
+    fn sending(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<impl Future<Output = Result<http::Response<WasiBody>, Error>> + Send + 'static, Error>
+    {
+        let policy = Arc::clone(&self.grants.policy);
+        policy
+            .permits_request(request.method(), request.uri())
+            .map_err(|rule| denied(&self.voice, &rule))?;
+        let place = self.place(Bounded::Requests).map_err(|_| Error::ConnectionLimitReached)?;
+        let context = self.peek().cloned().ok_or(Error::HttpRequestDenied)?;
+        let services =
+            services(&context).map_err(|failure| Error::InternalError(Some(failure.message)))?;
+        let left = context.deadline.saturating_duration_since(Instant::now());
+        let timeouts = timeouts(options.unwrap_or_default(), left);
+        let request = request.map(|body| -> EgressBody { Box::pin(body.map_err(Into::into)) });
+        let sending = services.egress.send(policy, request, timeouts);
+        let voice = Arc::clone(&self.voice);
+        Ok(async move {
+            let response = sending.await.map_err(|error| refused(&voice, error))?;
+            Ok(response.map(|body| Incoming { body, _place: place }.boxed_unsync()))
+        })
+    }
+}
+
+fn timeouts(options: RequestOptions, left: Duration) -> EgressTimeouts {
+    let within = |wanted: Option<Duration>, default: Duration| wanted.unwrap_or(default).min(left);
+    EgressTimeouts {
+        connect: within(options.connect_timeout, CONNECT_MAX).min(CONNECT_MAX),
+        first_byte: within(options.first_byte_timeout, ANSWER_DEFAULT),
+        between_bytes: within(options.between_bytes_timeout, ANSWER_DEFAULT),
+    }
+}
+
+fn denied(voice: &Voice, rule: &str) -> Error {
+    voice.refuse(rule, "`http` under `[policy]`");
+    Error::HttpRequestDenied
+}
+
+/// The nearest of `wasi:http`'s own codes.
+fn refused(voice: &Voice, error: EgressError) -> Error {
+    match error {
+        EgressError::Denied(rule) => {
+            voice.refuse(&rule, "`http` or `private_networks` under `[policy]`");
+            Error::HttpRequestDenied
+        }
+        EgressError::Resolve(why) => Error::DnsError { rcode: Some(why), info_code: None },
+        EgressError::Connect(_) => Error::ConnectionRefused,
+        EgressError::Timeout(_) => Error::HttpResponseTimeout,
+        EgressError::Protocol(_) => Error::HttpProtocolError,
+    }
+}
+
+/// The body of an answer, which keeps its request's place until it is read or dropped.
+struct Incoming {
+    body: EgressBody,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        self.body.as_mut().poll_frame(cx).map_err(broken)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer that ended in its middle.
+fn broken(error: Box<dyn StdError + Send + Sync>) -> Error {
+    match error.downcast_ref::<EgressError>() {
+        Some(EgressError::Timeout(_)) => Error::ConnectionReadTimeout,
+        _ => Error::HttpResponseIncomplete,
     }
 }
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.egress, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView { hooks: &mut self.guest, table: &mut self.table, ctx: &mut self.http }
     }
 }

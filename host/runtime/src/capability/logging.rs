@@ -1,4 +1,4 @@
-//! `wasi:logging`: structured lines into the host's log.
+//! `wasi:logging`: structured lines into the host's log, and to the client that waits for the call.
 //!
 //! The proposal has no release; both names that toolchains emit today are linked.
 
@@ -56,7 +56,12 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<(), RuntimeErr
                 |store: StoreContextMut<'_, State>,
                  (level, context, message): (Level, String, String)| {
                     let line = clip(&message, LINE_MAX_BYTES);
-                    store.data().voice.say(clip(&context, CONTEXT_MAX_BYTES), level.into(), line);
+                    let (context, level) = (clip(&context, CONTEXT_MAX_BYTES), level.into());
+                    let guest = &store.data().guest;
+                    guest.voice.say(context, level, line);
+                    if let Some(client) = guest.peek().and_then(|call| call.client.as_ref()) {
+                        client.log(level, context, line);
+                    }
                     Ok(())
                 },
             )
@@ -69,6 +74,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> Result<(), RuntimeErr
 const CONTEXT_MAX_BYTES: usize = 256;
 
 /// The longest prefix of at most `max_bytes` bytes that is whole characters.
-fn clip(text: &str, max_bytes: usize) -> &str {
+pub(crate) fn clip(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }

@@ -5,15 +5,23 @@
 //! and 0.3 are linked side by side.
 
 use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_config::WasiConfig;
 
 use crate::RuntimeError;
+use crate::binding::{agent_0_1_0, keyvalue_draft, keyvalue_draft2};
 use crate::state::State;
 
-pub(crate) mod http;
-mod logging;
+mod changes;
+mod elicit;
+mod http;
+pub(crate) mod keyvalue;
+pub(crate) mod logging;
+pub(crate) mod model;
+mod progress;
 pub(crate) mod stdio;
+pub(crate) mod surroundings;
+mod tools;
 
 /// A linker with every capability.
 pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>, RuntimeError> {
@@ -24,9 +32,15 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>, RuntimeError> {
         .map_err(RuntimeError::engine)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
-        WasiConfig::new(&state.config)
+        WasiConfig::new(&state.guest.grants.config)
     })
     .map_err(RuntimeError::engine)?;
+    agent_0_1_0::Host_::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+        .map_err(RuntimeError::engine)?;
+    keyvalue_draft::Imports::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+        .map_err(RuntimeError::engine)?;
+    keyvalue_draft2::Imports::add_to_linker::<_, HasSelf<State>>(&mut linker, |state| state)
+        .map_err(RuntimeError::engine)?;
     logging::add_to_linker(&mut linker)?;
     Ok(linker)
 }

@@ -58,6 +58,14 @@ impl GuestOutput {
         }
     }
 
+    /// Says the line that is being written, if there is one.
+    pub(crate) fn end_line(&self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if !line.bytes.is_empty() {
+            self.say(&mut line);
+        }
+    }
+
     fn say(&self, line: &mut Line) {
         let (context, level) = match self.stream {
             Stream::Stdout => ("stdout", GuestLevel::Info),
@@ -83,11 +91,7 @@ impl Drop for GuestOutput {
     /// A last line without an end is still said, by whoever of the clones goes last.
     fn drop(&mut self) {
         if Arc::strong_count(&self.line) == 1 {
-            let line = Arc::clone(&self.line);
-            let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-            if !line.bytes.is_empty() {
-                self.say(&mut line);
-            }
+            self.end_line();
         }
     }
 }

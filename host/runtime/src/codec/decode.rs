@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
 use aop_core::Violation;
-use aop_core::interface::{Field, Function, Interface, TypeId, TypeKind};
+use aop_core::interface::{Field, Interface, TypeId, TypeKind};
 use aop_core::schema::identifier;
 use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -18,14 +18,18 @@ use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqA
 use wasmtime::component::Val;
 
 use super::VAL_BYTES;
-use keys::{KeySeed, NameSeed, spells};
+use index::{Index, Known};
+use keys::{KeySeed, NameSeed};
 use visit::PairSeed;
 use words::{Special, canonical, excerpt, expected, not_finite};
 
 mod case;
+mod index;
 mod keys;
 mod visit;
 mod words;
+
+pub(super) use index::Names;
 
 /// Violations that are reported. More would not help anybody.
 pub(super) const VIOLATIONS_MAX: usize = 32;
@@ -48,11 +52,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 pub(super) fn arguments(
     interface: &Interface,
-    function: &Function,
+    names: &Names,
+    function: usize,
     text: &str,
 ) -> Result<Vec<Val>, Vec<Violation>> {
     let context = Context {
         interface,
+        names,
         violations: RefCell::new(Vec::new()),
         bytes_left: Cell::new(VALUES_MAX_BYTES),
     };
@@ -79,6 +85,7 @@ pub(super) fn arguments(
 /// What one decoding shares.
 struct Context<'a> {
     interface: &'a Interface,
+    names: &'a Names,
     violations: RefCell<Vec<Violation>>,
     bytes_left: Cell<usize>,
 }
@@ -149,7 +156,8 @@ impl fmt::Display for Path<'_> {
 
 struct ArgumentsSeed<'a> {
     context: &'a Context<'a>,
-    function: &'a Function,
+    /// Which of the interface's functions.
+    function: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for ArgumentsSeed<'_> {
@@ -168,7 +176,9 @@ impl<'de> Visitor<'de> for ArgumentsSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<Val>, A::Error> {
-        fields(self.context, &Path::Root, &self.function.parameters, map)
+        let parameters = &self.context.interface.functions[self.function].parameters;
+        let index = self.context.names.of_parameters(self.function);
+        fields(self.context, &Path::Root, parameters, index, map)
     }
 }
 
@@ -177,14 +187,16 @@ fn fields<'de, A: MapAccess<'de>>(
     context: &Context<'_>,
     path: &Path<'_>,
     fields: &[Field],
+    index: Option<&Index>,
     mut map: A,
 ) -> Result<Vec<Val>, A::Error> {
     context.charge(path, fields.len() * (VAL_BYTES + size_of::<String>()))?;
     let mut slots: Vec<Option<Val>> = Vec::new();
     slots.resize_with(fields.len(), || None);
     let name_of = |index: usize| fields.get(index).map(|field| field.name.as_str());
+    let known = Known { name_of: &name_of, index };
     let mut next = 0;
-    while let Some(key) = map.next_key_seed(KeySeed { name_of: &name_of, next })? {
+    while let Some(key) = map.next_key_seed(KeySeed { known, next })? {
         let Some(index) = key.expect_new(context, path, &name_of, |i| slots[i].is_some()) else {
             map.next_value::<IgnoredAny>()?;
             context.charge(path, 0)?;
@@ -229,6 +241,11 @@ impl<'de> DeserializeSeed<'de> for Seed<'_> {
 impl<'a> Seed<'a> {
     fn kind(&self) -> &'a TypeKind {
         self.context.kind(self.ty)
+    }
+
+    /// The index of the type's names, when it is a wide one.
+    fn index(&self) -> Option<&'a Index> {
+        self.context.names.of_type(self.ty)
     }
 
     /// The seed of an option's payload, when that is written without a wrapper.
@@ -294,8 +311,9 @@ impl<'a> Seed<'a> {
                 chars.next().filter(|_| chars.next().is_none()).map(Val::Char)
             }
             K::Enum(labels) => {
-                let label = labels.iter().find(|label| spells(text, &label.name));
-                label.map(|label| Val::Enum(label.name.clone()))
+                let name_of = |index: usize| labels.get(index).map(|label| label.name.as_str());
+                let known = Known { name_of: &name_of, index: self.index() };
+                known.find(text).map(|index| Val::Enum(labels[index].name.clone()))
             }
             K::U64 => canonical::<u64>(text).map(Val::U64),
             K::S64 => canonical::<i64>(text).map(Val::S64),
@@ -378,10 +396,11 @@ impl<'a> Seed<'a> {
         seq: &mut A,
     ) -> Result<Val, A::Error> {
         let name_of = |index: usize| labels.get(index).map(|label| label.name.as_str());
+        let known = Known { name_of: &name_of, index: self.index() };
         let mut is_set = vec![false; labels.len()];
         for position in 0.. {
             let path = Path::Index(self.path, position);
-            let seed = NameSeed { context: self.context, path: &path, name_of: &name_of };
+            let seed = NameSeed { context: self.context, path: &path, known };
             let Some(index) = seq.next_element_seed(seed)? else { break };
             let Some(index) = index else { continue };
             if std::mem::replace(&mut is_set[index], true) {
@@ -418,8 +437,9 @@ impl<'a> Seed<'a> {
     /// `{"some": …}`, the payload of an option that is an option itself.
     fn wrapped<'de, A: MapAccess<'de>>(&self, of: TypeId, mut map: A) -> Result<Val, A::Error> {
         let name_of = |index: usize| (index == 0).then_some("some");
+        let known = Known { name_of: &name_of, index: None };
         let mut some = None;
-        while let Some(key) = map.next_key_seed(KeySeed { name_of: &name_of, next: 0 })? {
+        while let Some(key) = map.next_key_seed(KeySeed { known, next: 0 })? {
             match key.expect_new(self.context, self.path, &name_of, |_| some.is_some()) {
                 Some(_) => {
                     let path = Path::Key(self.path, "some");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use aop_core::interface::{Interface, TypeId, TypeKind};
 use aop_core::schema::{ResultError, ResultShape, ResultValue};
-use aop_core::{ErrorCode, Failure, Output};
+use aop_core::{ErrorCode, Failure, Output, Shown};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::value::RawValue;
@@ -46,8 +46,12 @@ pub(super) fn result(
         _ => Err(Broken::Mismatch),
     };
     written.map_err(|broken| broken.into_failure(limit_bytes))?;
-    let is_text = matches!(outcome, Ok(Some(Val::String(_))));
-    Ok(Output { json: raw(writer.text)?, is_text })
+    let shown = match outcome {
+        _ if shape.is_content => Shown::Content,
+        Ok(Some(Val::String(_))) => Shown::Text,
+        _ => Shown::Json,
+    };
+    Ok(Output { json: raw(writer.text)?, shown })
 }
 
 /// What the guest returned as its error, for people and typed.
@@ -436,6 +440,6 @@ impl StreamEncoder {
         if self.text.len() > self.limit_bytes {
             return Err(Broken::TooLong.into_failure(self.limit_bytes));
         }
-        Ok(Output { json: raw(self.text)?, is_text: false })
+        Ok(Output { json: raw(self.text)?, shown: Shown::Json })
     }
 }

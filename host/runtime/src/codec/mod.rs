@@ -14,11 +14,11 @@ mod encode;
 
 use std::sync::Arc;
 
-use aop_core::interface::Function;
 use aop_core::schema::ResultShape;
 use aop_core::{Failure, Interface, Output, Violation};
 use wasmtime::component::Val;
 
+use decode::Names;
 pub(crate) use encode::StreamEncoder;
 
 /// What one dynamic value takes, without what it points to.
@@ -28,6 +28,7 @@ const VAL_BYTES: usize = size_of::<Val>();
 #[derive(Clone)]
 pub(crate) struct FunctionCodec {
     interface: Arc<Interface>,
+    names: Arc<Names>,
     function: usize,
     shape: ResultShape,
 }
@@ -35,19 +36,16 @@ pub(crate) struct FunctionCodec {
 impl FunctionCodec {
     /// A codec for every function of an interface, in its order.
     pub(crate) fn all(interface: &Arc<Interface>) -> Vec<Self> {
+        let names = Arc::new(Names::new(interface));
         let functions = interface.functions.iter().enumerate();
         functions
             .map(|(index, function)| Self {
                 interface: Arc::clone(interface),
+                names: Arc::clone(&names),
                 function: index,
                 shape: ResultShape::of(interface, function),
             })
             .collect()
-    }
-
-    /// The function.
-    pub(crate) fn function(&self) -> &Function {
-        &self.interface.functions[self.function]
     }
 
     /// Decodes a JSON object into the parameters, in order.
@@ -55,7 +53,7 @@ impl FunctionCodec {
     /// # Errors
     /// Every violation with its JSON pointer, at most [`decode::VIOLATIONS_MAX`], at least one.
     pub(crate) fn decode(&self, arguments: &str) -> Result<Vec<Val>, Vec<Violation>> {
-        decode::arguments(&self.interface, self.function(), arguments)
+        decode::arguments(&self.interface, &self.names, self.function, arguments)
     }
 
     /// Encodes what the function returned: no value or one. The engine has already read a future

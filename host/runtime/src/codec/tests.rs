@@ -1,6 +1,6 @@
-use aop_core::interface::{Case, Field, Label, TypeDef, TypeId, TypeKind};
+use aop_core::interface::{Case, Field, Function, Label, TypeDef, TypeId, TypeKind};
 use aop_core::schema::{input_schema, lint, output_schema};
-use aop_core::{Envelope, ErrorCode};
+use aop_core::{Envelope, ErrorCode, Shown};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -114,9 +114,13 @@ fn codec(table: Table, parameters: Vec<(&str, TypeId)>, result: Option<TypeId>) 
     FunctionCodec::all(&Arc::new(interface)).remove(0)
 }
 
+fn function(codec: &FunctionCodec) -> &Function {
+    &codec.interface.functions[codec.function]
+}
+
 fn schemas(codec: &FunctionCodec) -> (Value, Value) {
-    let input = input_schema(&codec.interface, codec.function()).unwrap();
-    let output = output_schema(&codec.interface, codec.function()).unwrap();
+    let input = input_schema(&codec.interface, function(codec)).unwrap();
+    let output = output_schema(&codec.interface, function(codec)).unwrap();
     (serde_json::from_str(input.get()).unwrap(), serde_json::from_str(output.get()).unwrap())
 }
 
@@ -629,7 +633,7 @@ fn results_become_outcomes() {
     let output = codec
         .encode(&[Val::Result(Ok(Some(Box::new(Val::String("hi \"you\"".into())))))], LIMIT)
         .unwrap();
-    assert_eq!((output.json.get(), output.is_text), (r#""hi \"you\"""#, true));
+    assert_eq!((output.json.get(), output.shown), (r#""hi \"you\"""#, Shown::Text));
     let failure = codec.encode(&err(Some(Val::String("no such city".into()))), LIMIT).unwrap_err();
     assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::GuestError, "no such city"));
     assert!(failure.details.is_none() && failure.executed);
@@ -651,6 +655,54 @@ fn results_become_outcomes() {
     let envelope =
         json!({"success": false, "error": "x", "code": "guest_error", "details": {"tag": "a"}});
     assert!(jsonschema::validator_for(&output).unwrap().is_valid(&envelope));
+}
+
+/// The type `aop:agent/content.block`, as far as it is told by its structure.
+fn block(table: &mut Table) -> TypeId {
+    let text = table.push(TypeKind::String);
+    let byte = table.push(TypeKind::U8);
+    let bytes = table.push(TypeKind::List(byte));
+    let mut record = |first: &str, ty| {
+        let field = Field { name: first.to_owned(), docs: None, ty };
+        table.push(TypeKind::Record(vec![field]))
+    };
+    let cases = [
+        ("text", record("text", text)),
+        ("image", record("data", bytes)),
+        ("audio", record("data", bytes)),
+        ("link", record("uri", text)),
+        ("embedded", record("uri", text)),
+    ];
+    let case = |(name, ty): (&str, _)| Case { name: name.to_owned(), docs: None, ty: Some(ty) };
+    table.push(TypeKind::Variant(cases.map(case).into()))
+}
+
+#[test]
+fn content_blocks_are_shown_as_what_they_are() {
+    let said = |text: &str| {
+        let record = vec![("text".to_owned(), Val::String(text.into()))];
+        Val::Variant("text".to_owned(), Some(Box::new(Val::Record(record))))
+    };
+    let mut table = Table(Vec::new());
+    let one = block(&mut table);
+    let output = codec(table, vec![], Some(one)).encode(&[said("hi")], LIMIT).unwrap();
+    let expected = r#"{"tag":"text","val":{"text":"hi"}}"#;
+    assert_eq!((output.json.get(), output.shown), (expected, Shown::Content));
+
+    let mut table = Table(Vec::new());
+    let block = block(&mut table);
+    let list = table.push(TypeKind::List(block));
+    let text = table.push(TypeKind::String);
+    let result = table.push(TypeKind::Result { ok: Some(list), err: Some(text) });
+    let codec = codec(table, vec![], Some(result));
+    let image = vec![("data".to_owned(), Val::List(vec![Val::U8(0), Val::U8(255)]))];
+    let image = Val::Variant("image".to_owned(), Some(Box::new(Val::Record(image))));
+    let blocks = Val::List(vec![said("a"), image]);
+    let output = codec.encode(&[Val::Result(Ok(Some(Box::new(blocks))))], LIMIT).unwrap();
+    let expected = r#"[{"tag":"text","val":{"text":"a"}},{"tag":"image","val":{"data":"AP8="}}]"#;
+    assert_eq!((output.json.get(), output.shown), (expected, Shown::Content));
+    let failure = codec.encode(&err(Some(Val::String("no".into()))), LIMIT).unwrap_err();
+    assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::GuestError, "no"));
 }
 
 #[test]

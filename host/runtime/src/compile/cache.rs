@@ -5,26 +5,43 @@
 //! that only this data directory has (mode 0600). A file that somebody else put there, that was
 //! copied from another host, or that a disk damaged has no valid seal, is ignored and compiled again.
 //! Someone who can read the key can already act as the host's user; that is outside what it guards.
+//!
+//! Its size is bounded by [`sweep`], which forgets what was unused for longest.
+
+mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::hash::{Hash, Hasher};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use aop_core::{Digest, Interface};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::NamedTempFile;
 use wasmtime::Engine;
 
 /// A valid interface file is smaller; see the worker's answer.
 const INTERFACE_MAX_BYTES: u64 = 64 << 20;
+/// What a kept interface says. A higher number makes old entries unused when the same component is now
+/// understood otherwise: 2 has the functions of `aop:agent`'s features among the others.
+const INTERFACE_FORMAT: u32 = 2;
 /// Hex digits of a seal.
 const SEAL_LENGTH: usize = 64;
 
 /// The cache of one data directory.
 #[derive(Clone)]
 pub(crate) struct Cache {
+    /// Of every engine version.
+    root: PathBuf,
+    /// Of this engine version.
     directory: PathBuf,
     key: Arc<[u8; 32]>,
+    bytes_max: u64,
+    /// Bytes that were written since the last sweep.
+    unswept: Arc<AtomicU64>,
 }
 
 /// A compiled component: sealed, found and read.
@@ -36,18 +53,33 @@ pub(crate) struct Entry {
 }
 
 impl Cache {
-    /// Opens `directory/<engine version>`, making the key if there is none.
-    pub(crate) fn open(directory: &Path, engine: &Engine) -> std::io::Result<Self> {
-        make_private_directory(directory)?;
-        let key = read_or_make_key(&directory.join("seal.key"))?;
-        let directory = directory.join(version_of(engine));
+    /// Opens `root/<engine version>`, making the key if there is none, and sweeps all of `root`.
+    pub(crate) fn open(root: &Path, bytes_max: u64, engine: &Engine) -> std::io::Result<Self> {
+        make_private_directory(root)?;
+        let key = read_or_make_key(&root.join("seal.key"))?;
+        let directory = root.join(version_of(engine));
         make_private_directory(&directory)?;
-        Ok(Self { directory, key: Arc::new(key) })
+        let cache = Self {
+            root: root.to_owned(),
+            directory,
+            key: Arc::new(key),
+            bytes_max,
+            unswept: Arc::default(),
+        };
+        cache.sweep(None);
+        Ok(cache)
     }
 
     /// A file for the worker to write code into, in the same file system as the cache.
-    pub(crate) fn reserve(&self) -> std::io::Result<TempPath> {
-        Ok(NamedTempFile::with_prefix_in("compiling-", &self.directory)?.into_temp_path())
+    pub(crate) fn reserve(&self) -> std::io::Result<NamedTempFile> {
+        self.temporary("compiling-")
+    }
+
+    /// A temporary file, locked so that no process takes it for left over.
+    fn temporary(&self, prefix: &str) -> std::io::Result<NamedTempFile> {
+        let file = NamedTempFile::with_prefix_in(prefix, &self.directory)?;
+        file.as_file().lock()?;
+        Ok(file)
     }
 
     /// The entry, if there is one with a valid seal.
@@ -61,19 +93,20 @@ impl Cache {
         &self,
         digest: Digest,
         interface: &Interface,
-        code: TempPath,
+        code: NamedTempFile,
     ) -> std::io::Result<Entry> {
         let json = serde_json::to_vec(interface)?;
         let cache = self.clone();
         blocking(move || {
-            let seal = cache.seal(digest, &json, &code)?;
-            let mut file = NamedTempFile::with_prefix_in("sealing-", &cache.directory)?;
+            let seal = cache.seal(digest, &json, code.path())?;
+            let mut file = cache.temporary("sealing-")?;
             file.write_all(seal.to_hex().as_bytes())?;
             file.write_all(b"\n")?;
             file.write_all(&json)?;
             // The code first: an interface file without its code would be a broken entry.
-            code.persist(cache.code(digest)).map_err(|error| error.error)?;
+            let code = code.persist(cache.code(digest)).map_err(|error| error.error)?;
             file.persist(cache.interface(digest)).map_err(|error| error.error)?;
+            cache.note_written(digest, code.metadata()?.len() + json.len() as u64);
             cache.read(digest).ok_or_else(|| {
                 std::io::Error::other("the compiled code changed while it was stored")
             })
@@ -84,7 +117,7 @@ impl Cache {
     fn read(&self, digest: Digest) -> Option<Entry> {
         let file = std::fs::File::open(self.interface(digest)).ok()?;
         let mut text = Vec::new();
-        file.take(INTERFACE_MAX_BYTES).read_to_end(&mut text).ok()?;
+        (&file).take(INTERFACE_MAX_BYTES).read_to_end(&mut text).ok()?;
         let (seal, json) = text.split_at_checked(SEAL_LENGTH)?;
         let json = json.strip_prefix(b"\n")?;
         let code = self.code(digest);
@@ -94,6 +127,8 @@ impl Cache {
             tracing::warn!(%digest, "a cached component has no valid seal and is compiled again");
             return None;
         }
+        // In a directory that cannot be written, nothing is swept either.
+        let _ = file.set_modified(SystemTime::now());
         Some(Entry { code, interface: serde_json::from_slice(json).ok()? })
     }
 
@@ -106,12 +141,35 @@ impl Cache {
         Ok(hasher.finalize())
     }
 
+    fn note_written(&self, digest: Digest, bytes: u64) {
+        let unswept = self.unswept.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if unswept > sweep::room(self.bytes_max) {
+            self.sweep(Some(&self.entry(digest)));
+        }
+    }
+
+    fn sweep(&self, spared: Option<&Path>) {
+        match sweep::sweep(&self.root, self.bytes_max, spared) {
+            // What is there beyond the room that a sweep leaves counts as written since.
+            Ok(bytes) => {
+                let room = sweep::room(self.bytes_max);
+                self.unswept.store(bytes.saturating_sub(self.bytes_max - room), Ordering::Relaxed);
+            }
+            Err(error) => tracing::warn!(%error, "the cache of compiled code could not be swept"),
+        }
+    }
+
+    /// Where an entry is, without an extension.
+    fn entry(&self, digest: Digest) -> PathBuf {
+        self.directory.join(digest.hex())
+    }
+
     fn code(&self, digest: Digest) -> PathBuf {
-        self.directory.join(format!("{}.cwasm", digest.hex()))
+        self.entry(digest).with_extension(sweep::CODE)
     }
 
     fn interface(&self, digest: Digest) -> PathBuf {
-        self.directory.join(format!("{}.interface", digest.hex()))
+        self.entry(digest).with_extension(sweep::INTERFACE)
     }
 }
 
@@ -119,6 +177,7 @@ impl Cache {
 fn version_of(engine: &Engine) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    INTERFACE_FORMAT.hash(&mut hasher);
     engine.precompile_compatibility_hash().hash(&mut hasher);
     format!("{:016x}", hasher.finish())
 }

@@ -5,6 +5,8 @@
 //! that worker wrote. What was compiled is kept by digest and engine version ([`cache`]).
 
 mod cache;
+#[cfg(test)]
+mod tests;
 pub mod worker;
 
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_core::{Artifact, Interface, PrepareError};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
@@ -23,8 +25,8 @@ use worker::{Outcome, Request};
 /// The worker's answer is the derived interface as JSON. A component is refused long before its
 /// interface gets this big; more than this means that the worker has run wild.
 const ANSWER_MAX_BYTES: u64 = 64 << 20;
-/// What is kept of the worker's standard error for the operator's log.
-const STDERR_MAX_BYTES: u64 = 4 << 10;
+/// What is kept of the worker's standard error for the operator's log: its end.
+const STDERR_MAX_BYTES: usize = 4 << 10;
 
 /// mimalloc, the allocator of our binary, reserves a gigabyte of address space at its first use, which
 /// would be half of what the worker may have. Other allocators ignore it.
@@ -107,7 +109,7 @@ impl Compiler {
         self.misses.fetch_add(1, Ordering::Relaxed);
         let started = std::time::Instant::now();
         let output = self.cache.reserve().map_err(internal)?;
-        let interface = self.run_worker(artifact, &output).await?;
+        let interface = self.run_worker(artifact, output.path()).await?;
         let entry = self.cache.put(artifact.digest, &interface, output).await.map_err(internal)?;
         tracing::info!(
             digest = %artifact.digest,
@@ -147,21 +149,19 @@ impl Compiler {
         let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(internal("the compile worker has no pipes"));
         };
-        let (mut answer, mut complaint) = (Vec::new(), Vec::new());
-        let (mut stdout, mut stderr) =
-            (stdout.take(ANSWER_MAX_BYTES), stderr.take(STDERR_MAX_BYTES));
         let finished = tokio::time::timeout(self.limits.wall_max, async {
-            tokio::try_join!(stdout.read_to_end(&mut answer), stderr.read_to_end(&mut complaint))?;
-            child.wait().await
+            let (answer, complaint) = tokio::try_join!(answer(stdout), last_words(stderr))?;
+            Ok((child.wait().await?, answer, complaint))
         })
         .await;
-        let Ok(status) = finished else {
+        let Ok(finished) = finished else {
             return Err(PrepareError::TooCostly(format!(
                 "compiling took longer than {} s and was stopped: make the component smaller, or raise `compile.wall`",
                 self.limits.wall_max.as_secs()
             )));
         };
-        let status = status.map_err(internal)?;
+        let (status, answer, complaint) =
+            finished.map_err(|error: std::io::Error| internal(error))?;
         match serde_json::from_slice::<Outcome>(&answer) {
             Ok(Outcome::Compiled { interface }) if status.success() => Ok(*interface),
             Ok(Outcome::Refused { reason }) => Err(PrepareError::NotAComponent(reason)),
@@ -189,6 +189,31 @@ impl Compiler {
                 self.limits.memory_max_bytes >> 20
             ))
         }
+    }
+}
+
+/// Reads the worker's answer.
+async fn answer(stdout: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    stdout.take(ANSWER_MAX_BYTES + 1).read_to_end(&mut answer).await?;
+    if answer.len() as u64 > ANSWER_MAX_BYTES {
+        let reason = format!("the compile worker answered more than {ANSWER_MAX_BYTES} bytes");
+        return Err(std::io::Error::other(reason));
+    }
+    Ok(answer)
+}
+
+/// Reads all that the worker complains, so that it never waits for a reader, and keeps the end.
+async fn last_words(mut stderr: impl AsyncRead + Unpin) -> std::io::Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let mut piece = [0; STDERR_MAX_BYTES];
+    loop {
+        let length = stderr.read(&mut piece).await?;
+        if length == 0 {
+            return Ok(kept);
+        }
+        kept.extend_from_slice(&piece[..length]);
+        kept.drain(..kept.len().saturating_sub(STDERR_MAX_BYTES));
     }
 }
 

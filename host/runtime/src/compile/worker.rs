@@ -135,3 +135,6 @@ fn read(request: &Request) -> Result<Vec<u8>, Outcome> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

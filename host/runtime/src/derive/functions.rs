@@ -14,9 +14,6 @@ use super::scan::Scan;
 use super::signature;
 use super::types::{Obstacle, Types, checked};
 
-/// Interfaces of ours that become MCP features of their own instead of tools.
-const FEATURES: [&str; 3] = ["aop:agent/resources", "aop:agent/prompts", "aop:agent/completion"];
-
 pub(super) fn derive(scan: &Scan<'_>, docs: &Docs) -> Result<Interface, DeriveError> {
     reject_package(scan)?;
     let names = TypeNames::new(scan);
@@ -74,11 +71,10 @@ fn reject_package(scan: &Scan<'_>) -> Result<(), DeriveError> {
     Ok(())
 }
 
-/// WASI's own exports, our features, and what Python's runtime leaks.
+/// WASI's own exports, and what Python's runtime leaks.
 fn is_skipped(scan: &Scan<'_>, export: &str) -> bool {
-    let name = export.split_once('@').map_or(export, |(name, _)| name);
     let leaked = export == "exports" && made_by(scan, "componentize_py");
-    export.starts_with("wasi:") || FEATURES.contains(&name) || leaked
+    export.starts_with("wasi:") || leaked
 }
 
 /// Whether a tool is among the producers, however its name is hyphenated.

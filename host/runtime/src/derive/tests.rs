@@ -1,4 +1,8 @@
-use aop_core::interface::TypeKind;
+use std::collections::BTreeMap;
+
+use aop_core::interface::{Feature, TypeKind};
+use aop_core::schema::ToolSet;
+use aop_core::{AgentName, Settings};
 
 use super::limits::{DOC_MAX_BYTES, FUNCTIONS_MAX, MEMBERS_MAX, NESTING_MAX, TYPES_MAX};
 use super::*;
@@ -231,9 +235,6 @@ fn exporting(exports: &str) -> Vec<u8> {
 fn exports_that_are_not_for_callers_are_skipped() {
     let wasm = exporting(
         r#"(export "wasi:cli/run@0.2.6" (instance $in))
-        (export "aop:agent/prompts@0.1.0" (instance $in))
-        (export "aop:agent/resources@0.1.0" (instance $in))
-        (export "aop:agent/completion@0.1.0" (instance $in))
         (export "aop:agent/agent@0.1.0" (instance $in))
         (export "exports" (instance $in))
         (export "init" (func $f))"#,
@@ -254,6 +255,34 @@ fn exports_that_are_not_for_callers_are_skipped() {
         )));
         assert_eq!(paths(&found.unwrap()), [left]);
     }
+}
+
+#[test]
+fn what_an_agent_offers_besides_tools_is_found_by_its_name() {
+    let wasm = exporting(
+        r#"(instance $listing (export "list" (func $f)) (export "more" (func $f)))
+        (export "aop:agent/prompts@0.1.0" (instance $listing))
+        (export "aop:agent/resources" (instance $listing))
+        (export "acme:agent/resources@0.1.0" (instance $listing))
+        (export "list" (func $f))"#,
+    );
+    let interface = interface(&wasm).unwrap();
+    let features: Vec<_> = interface.functions.iter().map(|f| (f.path(), f.feature())).collect();
+    let expected = [
+        ("aop:agent/prompts@0.1.0#list", Some(Feature::PromptsList)),
+        ("aop:agent/prompts@0.1.0#more", None),
+        ("aop:agent/resources#list", Some(Feature::ResourcesList)),
+        ("aop:agent/resources#more", None),
+        ("acme:agent/resources@0.1.0#list", None),
+        ("acme:agent/resources@0.1.0#more", None),
+        ("list", None),
+    ];
+    assert_eq!(features, expected.map(|(path, feature)| (path.to_owned(), feature)));
+    let name = AgentName::new("a").unwrap();
+    let set = ToolSet::new(&interface, &name, &Settings::default(), &BTreeMap::new()).unwrap();
+    let offered: Vec<_> = set.features.into_iter().collect();
+    assert_eq!(offered, [(Feature::ResourcesList, 2), (Feature::PromptsList, 0)]);
+    assert_eq!(set.tools.len(), 5, "features are no tools");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
+use super::index::Known;
 use super::keys::{KeySeed, NameSeed};
 use super::words::{expected, listed};
 use super::{Path, Seed};
@@ -25,16 +26,18 @@ impl Seed<'_> {
     /// `{"tag": …, "val": …}`.
     pub(super) fn case<'de, 'n, A: MapAccess<'de>>(
         &self,
-        name_of: &impl Fn(usize) -> Option<&'n str>,
+        known: Known<'_, impl Fn(usize) -> Option<&'n str>>,
         payload_of: impl Fn(usize) -> Option<TypeId>,
         mut map: A,
     ) -> Result<Option<TaggedValue>, A::Error> {
+        let name_of = known.name_of;
         let keys = |index: usize| ["tag", "val"].get(index).copied();
+        let members = Known { name_of: &keys, index: None };
         let [tag_path, val_path] = ["tag", "val"].map(|key| Path::Key(self.path, key));
         let mut tag: Option<Option<usize>> = None;
         let mut payload = Payload::Absent;
         while let Some(key) =
-            map.next_key_seed(KeySeed { name_of: &keys, next: usize::from(tag.is_some()) })?
+            map.next_key_seed(KeySeed { known: members, next: usize::from(tag.is_some()) })?
         {
             let is_there =
                 |i| if i == 0 { tag.is_some() } else { !matches!(payload, Payload::Absent) };
@@ -43,7 +46,7 @@ impl Seed<'_> {
                     map.next_value::<IgnoredAny>()?;
                 }
                 (Some(0), _) => {
-                    let seed = NameSeed { context: self.context, path: &tag_path, name_of };
+                    let seed = NameSeed { context: self.context, path: &tag_path, known };
                     tag = Some(map.next_value_seed(seed)?);
                 }
                 (Some(_), Some(Some(case))) => {

@@ -5,18 +5,13 @@ use std::fmt;
 use aop_core::schema::identifier;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use super::index::Known;
 use super::words::{excerpt, hint, listed};
 use super::{Context, Path};
 
-/// Whether JSON text spells a WIT identifier.
-pub(super) fn spells(text: &str, wit: &str) -> bool {
-    text.len() == wit.len()
-        && text.bytes().zip(wit.bytes()).all(|(t, w)| t == if w == b'-' { b'_' } else { w })
-}
-
 /// Finds a property among known names without allocating; the next one in order is tried first.
 pub(super) struct KeySeed<'f, F> {
-    pub(super) name_of: &'f F,
+    pub(super) known: Known<'f, F>,
     pub(super) next: usize,
 }
 
@@ -69,12 +64,10 @@ impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> Visitor<'de> for KeySeed<'_, F> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {
-        let fits = |index: &usize| (self.name_of)(*index).is_some_and(|name| spells(text, name));
-        if fits(&self.next) {
+        if self.known.is(self.next, text) {
             return Ok(Key::Known(self.next));
         }
-        let mut known = (0..).take_while(|index| (self.name_of)(*index).is_some());
-        Ok(known.find(fits).map_or_else(|| Key::Unknown(text.to_owned()), Key::Known))
+        Ok(self.known.find(text).map_or_else(|| Key::Unknown(text.to_owned()), Key::Known))
     }
 }
 
@@ -82,13 +75,13 @@ impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> Visitor<'de> for KeySeed<'_, F> {
 pub(super) struct NameSeed<'a, F> {
     pub(super) context: &'a Context<'a>,
     pub(super) path: &'a Path<'a>,
-    pub(super) name_of: &'a F,
+    pub(super) known: Known<'a, F>,
 }
 
 impl<'n, F: Fn(usize) -> Option<&'n str>> NameSeed<'_, F> {
     fn unfit<E>(&self, found: impl FnOnce() -> String) -> Result<Option<usize>, E> {
         self.context.violation(self.path, || {
-            format!("expected one of {}, found {}", listed(self.name_of), found())
+            format!("expected one of {}, found {}", listed(self.known.name_of), found())
         });
         Ok(None)
     }
@@ -130,8 +123,7 @@ impl<'de, 'n, F: Fn(usize) -> Option<&'n str>> Visitor<'de> for NameSeed<'_, F> 
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<usize>, E> {
-        let mut names = (0..).map_while(self.name_of);
-        match names.position(|name| spells(text, name)) {
+        match self.known.find(text) {
             Some(index) => Ok(Some(index)),
             None => self.unfit(|| format!("the string \"{}\"", excerpt(text))),
         }

@@ -6,6 +6,7 @@ use aop_core::interface::{TypeId, TypeKind};
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use wasmtime::component::Val;
 
+use super::index::Known;
 use super::words::{excerpt, expected};
 use super::{Context, Path, Seed, UNFIT, fields};
 use crate::codec::VAL_BYTES;
@@ -105,7 +106,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
         }
         match self.kind() {
             K::Record(of) => {
-                let values = fields(self.context, self.path, of, map)?;
+                let values = fields(self.context, self.path, of, self.index(), map)?;
                 self.context.charge(self.path, of.iter().map(|field| field.name.len()).sum())?;
                 let named = of.iter().map(|field| field.name.clone()).zip(values);
                 Ok(Val::Record(named.collect()))
@@ -116,15 +117,16 @@ impl<'de> Visitor<'de> for Seed<'_> {
             K::Option(of) => self.wrapped(*of, map),
             K::Variant(cases) => {
                 let name_of = |index: usize| cases.get(index).map(|case| case.name.as_str());
-                let found = self.case(&name_of, |index| cases[index].ty, map)?;
+                let known = Known { name_of: &name_of, index: self.index() };
+                let found = self.case(known, |index| cases[index].ty, map)?;
                 let variant =
                     |(index, value): (usize, _)| Val::Variant(cases[index].name.clone(), value);
                 Ok(found.map_or(UNFIT, variant))
             }
             K::Result { ok, err } => {
                 let name_of = |index: usize| ["ok", "err"].get(index).copied();
-                let found =
-                    self.case(&name_of, |index| if index == 0 { *ok } else { *err }, map)?;
+                let known = Known { name_of: &name_of, index: None };
+                let found = self.case(known, |index| if index == 0 { *ok } else { *err }, map)?;
                 let result =
                     |(index, value)| Val::Result(if index == 0 { Ok(value) } else { Err(value) });
                 Ok(found.map_or(UNFIT, result))

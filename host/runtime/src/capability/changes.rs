@@ -1,0 +1,84 @@
+//! `aop:agent/changes`: tells clients that what the agent offers has changed.
+//!
+//! An agent speaks only for itself: a URI must be in the scheme that is its name. How much it tells
+//! during one call is bounded, since every client that subscribed is told.
+
+use aop_core::Offer;
+
+use crate::binding::agent_0_1_0::changes;
+use crate::guest::Guest;
+use crate::state::State;
+
+/// Changes that one call may tell: a call that changes more says that the list changed.
+const CHANGES_PER_CALL_MAX: u32 = 256;
+/// As long as a URI may be that is shown to anybody.
+const URI_MAX_BYTES: usize = 2048;
+
+impl changes::Host for State {
+    async fn resource_updated(&mut self, uri: String) -> wasmtime::Result<Result<(), String>> {
+        let context = self.guest.context()?;
+        if let Err(rule) = check(context.agent.as_str(), &uri) {
+            return Ok(Err(rule));
+        }
+        self.guest.tell(Offer::Resource(uri))
+    }
+
+    async fn resources_changed(&mut self) -> wasmtime::Result<()> {
+        self.guest.tell(Offer::Resources).map(drop)
+    }
+
+    async fn prompts_changed(&mut self) -> wasmtime::Result<()> {
+        self.guest.tell(Offer::Prompts).map(drop)
+    }
+}
+
+impl Guest {
+    fn tell(&mut self, offer: Offer) -> wasmtime::Result<Result<(), String>> {
+        let serving = self.serving()?;
+        if serving.changes == CHANGES_PER_CALL_MAX {
+            return Ok(Err(format!(
+                "one call may tell {CHANGES_PER_CALL_MAX} changes at most: say that the list changed instead"
+            )));
+        }
+        serving.changes += 1;
+        let context = &serving.context;
+        for listener in context.services.iter().flat_map(|services| &services.listeners) {
+            listener.offer_changed(&context.caller.tenant, offer.clone());
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Whether a URI is the agent's own.
+///
+/// # Errors
+/// The rule that it breaks.
+fn check(agent: &str, uri: &str) -> Result<(), String> {
+    let is_own = uri
+        .strip_prefix(agent)
+        .and_then(|rest| rest.strip_prefix(':'))
+        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()));
+    if !is_own {
+        return Err(format!("the URI must be one of the agent's own, like `{agent}://path`"));
+    }
+    if uri.len() > URI_MAX_BYTES {
+        return Err(format!("the URI has more than {URI_MAX_BYTES} bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_speaks_for_its_own_uris_only() {
+        assert_eq!(check("notes", "notes://a/b?c#d"), Ok(()));
+        let long = format!("notes://{}", "x".repeat(URI_MAX_BYTES));
+        for uri in
+            ["", "notes", "notes:", "note://a", "notes2://a", "NOTES://a", "notes://a b", &long]
+        {
+            assert!(check("notes", uri).is_err(), "{uri}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What capabilities know of the guest they serve: what its operator granted it, and which call it
+//! works on. They translate; what they translate to is in the call's
+//! [`Services`](aop_core::Services).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aop_core::{CallContext, ErrorCode, Failure, GuestLevel, Lineage, Policy, Services, Settings};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime_wasi_config::WasiConfigVariables;
+
+use crate::capability::logging::clip;
+use crate::state::Voice;
+
+/// What is logged of a rule, which may repeat what a guest asked for.
+const RULE_MAX_BYTES: usize = 512;
+
+/// What an agent may do, made ready once for all of its instances.
+pub(crate) struct Grants {
+    pub(crate) settings: Arc<Settings>,
+    /// The settings' own, for whoever needs it for longer than a call.
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) config: WasiConfigVariables,
+    /// The variables that it sees.
+    pub(crate) environment: Vec<(String, String)>,
+}
+
+impl Grants {
+    /// `environment` is the host's, of which the agent sees what its policy names.
+    pub(crate) fn new(settings: Arc<Settings>, environment: &BTreeMap<String, String>) -> Self {
+        let visible = settings.policy.environment.iter();
+        let environment = visible.filter_map(|name| {
+            let (name, value) = environment.get_key_value(name)?;
+            Some((name.clone(), value.clone()))
+        });
+        Self {
+            policy: Arc::new(settings.policy.clone()),
+            config: settings.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            environment: environment.collect(),
+            settings,
+        }
+    }
+}
+
+/// The guest of one instance.
+pub(crate) struct Guest {
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) voice: Arc<Voice>,
+    /// None between the calls of a warm instance, so that nothing of a caller waits with it.
+    serving: Option<Serving>,
+    /// Made when they are first needed: most agents need none.
+    places: [Option<Arc<Semaphore>>; Bounded::COUNT],
+}
+
+/// What a guest holds in the host outside its own memory, and so may hold few of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bounded {
+    /// HTTP requests, from their sending to the end of the answer.
+    Requests,
+    /// Completions of a model that are read while they are written.
+    Completions,
+    /// Attempts to change a value in a bucket.
+    Attempts,
+}
+
+/// The call that a guest works on, and what it has used of what one call may.
+pub(crate) struct Serving {
+    pub(crate) context: Arc<CallContext>,
+    lineage: Option<Arc<Lineage>>,
+    /// The newest report of progress.
+    pub(crate) progress: f64,
+    /// Changes that it told.
+    pub(crate) changes: u32,
+}
+
+impl Guest {
+    pub(crate) const fn new(grants: Arc<Grants>, voice: Arc<Voice>) -> Self {
+        Self { grants, voice, serving: None, places: [const { None }; Bounded::COUNT] }
+    }
+
+    /// Begins a call.
+    pub(crate) fn begin(&mut self, context: &Arc<CallContext>) {
+        self.serving = Some(Serving {
+            context: Arc::clone(context),
+            lineage: None,
+            progress: f64::NEG_INFINITY,
+            changes: 0,
+        });
+    }
+
+    /// Ends the call.
+    pub(crate) fn end(&mut self) {
+        self.serving = None;
+    }
+
+    /// The call. A guest without one computes for nobody, and is stopped.
+    pub(crate) fn serving(&mut self) -> wasmtime::Result<&mut Serving> {
+        self.serving.as_mut().ok_or_else(|| wasmtime::format_err!("the agent works on no call"))
+    }
+
+    /// What the call travels with.
+    pub(crate) fn context(&mut self) -> wasmtime::Result<Arc<CallContext>> {
+        Ok(Arc::clone(&self.serving()?.context))
+    }
+
+    /// The call's, without stopping a guest that has none.
+    pub(crate) fn peek(&self) -> Option<&Arc<CallContext>> {
+        self.serving.as_ref().map(|serving| &serving.context)
+    }
+
+    /// A place for one more of something that the guest holds in the host, until it is dropped.
+    ///
+    /// # Errors
+    /// The rule, when all places are taken.
+    pub(crate) fn place(&mut self, of: Bounded) -> Result<OwnedSemaphorePermit, String> {
+        let places =
+            self.places[of as usize].get_or_insert_with(|| Arc::new(Semaphore::new(of.max())));
+        Arc::clone(places).try_acquire_owned().map_err(|_| {
+            format!("an agent has at most {} {}: finish or drop one", of.max(), of.name())
+        })
+    }
+}
+
+impl Bounded {
+    const COUNT: usize = 3;
+
+    const fn max(self) -> usize {
+        match self {
+            // As many as a browser opens at once, several times over.
+            Self::Requests => 16,
+            // Each holds a connection to the provider.
+            Self::Completions => 4,
+            // Each holds the value that it read, up to a mebibyte.
+            Self::Attempts => 8,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Requests => "requests on their way",
+            Self::Completions => "completions that are being read",
+            Self::Attempts => "attempts to change a value",
+        }
+    }
+}
+
+impl Serving {
+    /// The lineage of the calls that the guest makes: one for all of them, since they share a budget.
+    pub(crate) fn lineage(&mut self) -> Arc<Lineage> {
+        let context = &self.context;
+        let lineage = self.lineage.get_or_insert_with(|| {
+            Lineage::of(context.agent_id, context.agent.clone(), context.lineage.clone())
+        });
+        Arc::clone(lineage)
+    }
+}
+
+impl Voice {
+    /// Tells the operator what was refused, and which setting would grant it.
+    pub(crate) fn refuse(&self, rule: &str, setting: &str) {
+        let rule = clip(rule, RULE_MAX_BYTES);
+        let text = format!("refused: {rule} (the setting is {setting})");
+        self.say("policy", GuestLevel::Warn, &text);
+    }
+}
+
+/// The host around a call.
+pub(crate) fn services(context: &CallContext) -> Result<Arc<Services>, Failure> {
+    context.services.clone().ok_or_else(|| {
+        Failure::before_execution(
+            ErrorCode::Unavailable,
+            "no host is around this call that could do it",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

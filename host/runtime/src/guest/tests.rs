@@ -1,0 +1,71 @@
+use std::sync::Mutex;
+use std::time::Instant;
+
+use aop_core::{AgentName, Caller, GuestLine, GuestLog, TenantName, ToolName};
+
+use super::*;
+
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl GuestLog for Log {
+    fn line(&self, line: GuestLine<'_>) {
+        self.0.lock().unwrap().push(line.text.to_owned());
+    }
+}
+
+fn context() -> Arc<CallContext> {
+    let caller = Caller { tenant: TenantName::new("default").unwrap() };
+    let (agent, tool) = (AgentName::new("a").unwrap(), ToolName::new("a_run").unwrap());
+    Arc::new(CallContext::alone(caller, agent, tool, Instant::now()))
+}
+
+fn guest(log: &Arc<Log>) -> Guest {
+    let settings = Arc::new(Settings::default());
+    let voice = Voice::new(log.clone(), &settings, &context());
+    Guest::new(Arc::new(Grants::new(settings, &BTreeMap::new())), voice)
+}
+
+#[test]
+fn few_things_are_held_at_one_time() {
+    let mut guest = guest(&Arc::default());
+    for (of, max) in [(Bounded::Requests, 16), (Bounded::Completions, 4), (Bounded::Attempts, 8)] {
+        let mut held: Vec<_> = (0..max).map(|_| guest.place(of).unwrap()).collect();
+        assert!(guest.place(of).unwrap_err().contains(&max.to_string()));
+        held.pop();
+        assert!(guest.place(of).is_ok(), "a place comes back");
+    }
+}
+
+#[test]
+fn nothing_of_a_call_stays_when_it_ends() {
+    let mut guest = guest(&Arc::default());
+    assert!(guest.serving().is_err() && guest.peek().is_none());
+    let context = context();
+    guest.begin(&context);
+    let serving = guest.serving().unwrap();
+    serving.progress = 1.0;
+    assert!(Arc::ptr_eq(&serving.lineage(), &serving.lineage()), "one budget");
+    guest.end();
+    assert_eq!(Arc::strong_count(&context), 1);
+    guest.begin(&context);
+    let serving = guest.serving().unwrap();
+    assert!(serving.progress < 0.0, "a call has a progress of its own");
+}
+
+#[test]
+fn a_refusal_names_the_setting_however_long_the_rule() {
+    let log = Arc::new(Log::default());
+    guest(&log).voice.refuse(&"ä".repeat(10_000), "`tools` under `[policy]`");
+    let lines = log.0.lock().unwrap();
+    assert!(lines[0].len() < 1000 && lines[0].contains("`tools` under `[policy]`"), "{lines:?}");
+}
+
+#[test]
+fn an_agent_is_given_the_variables_that_its_policy_names() {
+    let mut settings = Settings::default();
+    settings.policy.environment = vec!["A".into(), "ABSENT".into()];
+    let pair = |name: &str| (name.to_owned(), format!("value of {name}"));
+    let grants = Grants::new(Arc::new(settings), &BTreeMap::from([pair("A"), pair("B")]));
+    assert_eq!(grants.environment, [pair("A")]);
+}
