@@ -1,7 +1,24 @@
 //! What the capabilities of agents stand on, kept out of `runtime` so that their dependencies do
-//! not slow the slowest crate to build. Today that is the sink for guest logs; outgoing HTTP and
-//! model providers join it here.
+//! not slow the slowest crate to build.
+//!
+//! - [`HttpEgress`] sends the HTTP requests that an agent's policy permits, to addresses that were checked.
+//! - [`ModelProviders`] talks to language models with the operator's keys and counts tokens.
+//! - [`GuestLogs`] forwards what guests log, at a bounded rate.
+//!
+//! Both ways out share one [`Network`]: its connections, its TLS and its resolver.
 
+mod egress;
+mod error;
 mod guest_log;
+mod model;
+mod network;
+#[cfg(test)]
+mod testing;
 
+pub use egress::{EgressConfig, HttpEgress};
+pub use error::ServicesError;
 pub use guest_log::GuestLogs;
+pub use model::{
+    Key, ModelConfig, ModelProvider, ModelProviders, ProviderKind, SpentTokens, TokenLedger,
+};
+pub use network::{Network, ResolveName, SystemResolver};

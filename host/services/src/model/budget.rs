@@ -1,0 +1,230 @@
+//! Tokens per day (UTC), of an agent and of a tenant.
+//!
+//! What a completion may take at most is reserved before it is sent and settled by what it took, so that
+//! completions at one time cannot overdraw a budget together. The counters live in memory, one per agent that
+//! spoke today; a ledger keeps them over a restart.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::UNIX_EPOCH;
+
+use aop_core::model::{ModelBinding, ModelError, Spender, Usage};
+use aop_core::{AgentId, BoxFuture, TenantName};
+
+use super::Clock;
+
+/// Agents that are counted per day: as many as a host can be configured to load.
+const AGENTS_MAX: usize = 1_000_000;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// What an agent spent on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentTokens {
+    /// Whose.
+    pub tenant: TenantName,
+    /// The agent.
+    pub agent: AgentId,
+    /// How many, read and written.
+    pub tokens: u64,
+}
+
+/// What remembers spent tokens over a restart. Days count from the Unix epoch.
+pub trait TokenLedger: Send + Sync {
+    /// What was spent on a day; earlier days may be forgotten.
+    fn spent(&self, day: u64) -> BoxFuture<'_, Result<Vec<SpentTokens>, String>>;
+
+    /// Adds to what an agent spent on a day.
+    fn spend(&self, day: u64, spent: SpentTokens) -> BoxFuture<'static, Result<(), String>>;
+}
+
+pub(super) struct Budgets {
+    today: Mutex<Today>,
+    tenant_max: u64,
+    agents_max: usize,
+    ledger: Option<Arc<dyn TokenLedger>>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Today {
+    day: u64,
+    agents: HashMap<AgentId, u64>,
+    tenants: HashMap<TenantName, u64>,
+}
+
+impl Today {
+    fn add(&mut self, spender: &Spender, tokens: u64) {
+        let agent = self.agents.entry(spender.agent).or_default();
+        *agent = agent.saturating_add(tokens);
+        let tenant = self.tenants.entry(spender.tenant.clone()).or_default();
+        *tenant = tenant.saturating_add(tokens);
+    }
+
+    fn subtract(&mut self, spender: &Spender, tokens: u64) {
+        if let Some(agent) = self.agents.get_mut(&spender.agent) {
+            *agent = agent.saturating_sub(tokens);
+        }
+        if let Some(tenant) = self.tenants.get_mut(&spender.tenant) {
+            *tenant = tenant.saturating_sub(tokens);
+        }
+    }
+}
+
+impl Budgets {
+    pub(super) fn new(tenant_max: u64, ledger: Option<Arc<dyn TokenLedger>>, clock: Clock) -> Self {
+        Self { today: Mutex::default(), tenant_max, agents_max: AGENTS_MAX, ledger, clock }
+    }
+
+    fn day(&self) -> u64 {
+        (self.clock)().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()) / DAY_SECONDS
+    }
+
+    /// The counters of this day.
+    fn today<T>(&self, work: impl FnOnce(&mut Today) -> T) -> T {
+        let day = self.day();
+        let mut today = self.today.lock().unwrap_or_else(PoisonError::into_inner);
+        if today.day != day {
+            *today = Today { day, ..Today::default() };
+        }
+        work(&mut today)
+    }
+
+    pub(super) async fn restore(&self) {
+        let (Some(ledger), day) = (&self.ledger, self.day()) else { return };
+        match ledger.spent(day).await {
+            Ok(spent) => self.today(|today| {
+                // Midnight may have passed meanwhile.
+                let spent = if today.day == day { spent } else { Vec::new() };
+                for SpentTokens { tenant, agent, tokens } in spent {
+                    today.add(&Spender { tenant, agent }, tokens);
+                }
+            }),
+            Err(reason) => tracing::error!(reason, "today's token budgets begin anew"),
+        }
+    }
+
+    /// Reserves what a completion may take at most.
+    pub(super) fn reserve(
+        self: &Arc<Self>,
+        spender: &Spender,
+        binding: &ModelBinding,
+        size: Usage,
+    ) -> Result<Reservation, ModelError> {
+        let wanted = total(size);
+        self.today(|today| {
+            let over = |whose: &str, used: u64, budget: u64| {
+                (used.saturating_add(wanted) > budget).then(|| {
+                    ModelError::Budget(format!(
+                        "{whose} used {used} of {budget} tokens of today (UTC), and this completion may take {wanted}"
+                    ))
+                })
+            };
+            let agent = today.agents.get(&spender.agent).copied();
+            if agent.is_none() && today.agents.len() >= self.agents_max {
+                return Err(ModelError::Budget("too many agents asked models today".to_owned()));
+            }
+            let tenant = today.tenants.get(&spender.tenant).copied().unwrap_or_default();
+            let refusal = over("the agent", agent.unwrap_or_default(), binding.tokens_per_day)
+                .or_else(|| over("the tenant", tenant, self.tenant_max));
+            if let Some(refusal) = refusal {
+                return Err(refusal);
+            }
+            today.add(spender, wanted);
+            Ok(())
+        })?;
+        Ok(Reservation {
+            budgets: Arc::clone(self),
+            spender: spender.clone(),
+            day: self.day(),
+            size,
+            spent: Some(Usage::default()),
+        })
+    }
+
+    fn settle(&self, day: u64, spender: &Spender, reserved: u64, spent: u64) {
+        self.today(|today| {
+            // Yesterday's counters are gone.
+            if today.day == day {
+                today.subtract(spender, reserved);
+                today.add(spender, spent);
+            }
+        });
+        let (Some(ledger), Ok(runtime)) = (&self.ledger, tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        if spent > 0 {
+            let Spender { tenant, agent } = spender.clone();
+            let writing = ledger.spend(day, SpentTokens { tenant, agent, tokens: spent });
+            runtime.spawn(async move {
+                if let Err(reason) = writing.await {
+                    tracing::error!(reason, "spent tokens were not written down");
+                }
+            });
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_agents_max(mut self, agents_max: usize) -> Self {
+        self.agents_max = agents_max;
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self, spender: &Spender) -> (u64, u64) {
+        self.today(|today| {
+            let of = |count: Option<&u64>| count.copied().unwrap_or_default();
+            (of(today.agents.get(&spender.agent)), of(today.tenants.get(&spender.tenant)))
+        })
+    }
+}
+
+fn total(usage: Usage) -> u64 {
+    usage.input_tokens.saturating_add(usage.output_tokens)
+}
+
+/// Tokens set aside. Dropped without being settled, it costs what is known to be spent by then.
+pub(super) struct Reservation {
+    budgets: Arc<Budgets>,
+    spender: Spender,
+    day: u64,
+    size: Usage,
+    /// None once it is settled.
+    spent: Option<Usage>,
+}
+
+impl Reservation {
+    /// What was reserved.
+    pub(super) fn size(&self) -> Usage {
+        self.size
+    }
+
+    /// From now on the provider reads the conversation, and bills it.
+    pub(super) fn sent(&mut self) {
+        if let Some(spent) = &mut self.spent {
+            spent.input_tokens = self.size.input_tokens;
+        }
+    }
+
+    /// So much more was written.
+    pub(super) fn wrote(&mut self, tokens: u64) {
+        if let Some(spent) = &mut self.spent {
+            spent.output_tokens = spent.output_tokens.saturating_add(tokens);
+        }
+    }
+
+    /// Gives back what was not used.
+    pub(super) fn settle(&mut self, usage: Usage) {
+        if self.spent.take().is_some() {
+            self.budgets.settle(self.day, &self.spender, total(self.size), total(usage));
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(spent) = self.spent {
+            self.settle(spent);
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Language models: the operator's providers, spoken to through `rig-core`, which knows their formats and
+//! leaves the network to us ([`transport`]).
+//!
+//! A completion passes through: its provider and its key are found by name; the conversation is translated
+//! ([`translate`]); tokens are reserved against the budgets of the day ([`budget`]); it is sent, and again where
+//! that may help ([`retry`]); what it really took is settled. An error says what an agent can do about it and
+//! never holds a key ([`failure`]).
+
+mod budget;
+mod config;
+mod failure;
+mod retry;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod translate;
+mod transport;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use aop_core::model::{
+    Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Spender,
+    Usage,
+};
+use aop_core::{BoxFuture, Measure, Sample, SampleKind};
+use rig_core::DynModel;
+use rig_core::http_client::{DynHttpClient, HttpClientExt};
+use rig_core::operation;
+use rig_core::providers::anthropic::wire::AnthropicConfig;
+use rig_core::providers::openai::wire::{Auth, Dialect, OPENAI, OpenAIConfig};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::instrument::{WithDispatch, WithSubscriber as _};
+use tracing::subscriber::NoSubscriber;
+
+use self::budget::{Budgets, Reservation};
+pub use self::budget::{SpentTokens, TokenLedger};
+pub use self::config::{Key, ModelConfig, ModelProvider, ProviderKind};
+use self::failure::Trouble;
+use self::retry::Retries;
+use self::stream::Writing;
+use self::transport::Transport;
+use crate::ServicesError;
+use crate::network::{Network, Target};
+
+/// A server that speaks OpenAI's format, whoever made it.
+const COMPATIBLE: Dialect = Dialect::gateway("openai", "", "");
+
+type Model = DynModel<operation::Completion>;
+/// The time of day, so that a test can choose it.
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// The model providers of a host.
+pub struct ModelProviders {
+    providers: HashMap<String, Arc<Provider>>,
+    budgets: Arc<Budgets>,
+    retries: Retries,
+    permits: Arc<Semaphore>,
+    counts: Arc<Counts>,
+}
+
+/// A provider and the way to it.
+struct Provider {
+    config: ModelProvider,
+    http: DynHttpClient,
+}
+
+impl Provider {
+    fn new(config: ModelProvider, http: DynHttpClient) -> Result<Self, ServicesError> {
+        let wrong = |reason: String| ServicesError::Provider { name: config.name.clone(), reason };
+        let uri = config.url.parse::<http::Uri>();
+        let uri = uri.map_err(|error| wrong(format!("`{}` is not a URL: {error}", config.url)))?;
+        let target =
+            Target::of(&uri).map_err(|reason| wrong(format!("`{}`: {reason}", config.url)))?;
+        if uri.query().is_some() {
+            return Err(wrong(format!("`{}` holds a query: leave it out", config.url)));
+        }
+        let header = |key: &Key| http::HeaderValue::from_str(key.expose()).is_ok();
+        if config.key.as_ref().is_some_and(|key| key.expose().is_empty() || !header(key)) {
+            return Err(wrong("its key is empty, or holds characters that no key has".to_owned()));
+        }
+        if config.key.is_some() && !target.is_tls && !is_near(&target) {
+            tracing::warn!(
+                provider = config.name,
+                "the provider's key travels unencrypted: use https in its `url`"
+            );
+        }
+        Ok(Self { config, http })
+    }
+
+    /// One of its models.
+    fn model(&self, name: &str) -> Model {
+        let ModelProvider { kind, url, key, .. } = &self.config;
+        let key = key.as_ref().map(Key::expose).unwrap_or_default();
+        match kind {
+            ProviderKind::OpenAi => {
+                // Only OpenAI itself names the limit of its reasoning models differently.
+                let dialect = if url.trim_end_matches('/') == kind.default_url() {
+                    &OPENAI
+                } else {
+                    &COMPATIBLE
+                };
+                let config = OpenAIConfig::with_key(dialect, key)
+                    .with_base_url(url)
+                    .with_auth(Auth::OptionalBearer);
+                config.connect(self.http.clone()).chat(name).erase()
+            }
+            ProviderKind::Anthropic => {
+                let config = AnthropicConfig::new(key).with_base_url(url);
+                config.connect(self.http.clone()).completion(name).erase()
+            }
+        }
+    }
+}
+
+/// Whether a server is on this machine.
+fn is_near(target: &Target) -> bool {
+    target.host == "localhost" || target.literal().is_some_and(|address| address.is_loopback())
+}
+
+/// What was asked of models so far.
+#[derive(Default)]
+struct Counts {
+    completed: AtomicU64,
+    refused: AtomicU64,
+    busy: AtomicU64,
+    failed: AtomicU64,
+    retries: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+}
+
+impl Counts {
+    fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn completed(&self, usage: Usage) {
+        Self::add(&self.completed, 1);
+        Self::add(&self.input_tokens, usage.input_tokens);
+        Self::add(&self.output_tokens, usage.output_tokens);
+    }
+
+    fn failed(&self, error: &ModelError) {
+        let counter = match error {
+            ModelError::Denied(_) | ModelError::Budget(_) | ModelError::Invalid(_) => &self.refused,
+            ModelError::Busy(_) => &self.busy,
+            ModelError::Unavailable(_) => &self.failed,
+        };
+        Self::add(counter, 1);
+    }
+}
+
+impl ModelProviders {
+    /// Providers over a network. Without a ledger, budgets begin anew with the process.
+    ///
+    /// # Errors
+    /// [`ServicesError::Provider`].
+    pub fn new(
+        config: ModelConfig,
+        network: Network,
+        ledger: Option<Arc<dyn TokenLedger>>,
+    ) -> Result<Self, ServicesError> {
+        let transport = Transport::new(network, &config);
+        Self::over(config, transport, ledger, Arc::new(SystemTime::now))
+    }
+
+    fn over(
+        config: ModelConfig,
+        http: impl HttpClientExt + 'static,
+        ledger: Option<Arc<dyn TokenLedger>>,
+        clock: Clock,
+    ) -> Result<Self, ServicesError> {
+        let http = DynHttpClient::new(http);
+        let mut providers = HashMap::new();
+        for provider in config.providers {
+            let name = provider.name.clone();
+            providers.insert(name, Arc::new(Provider::new(provider, http.clone())?));
+        }
+        Ok(Self {
+            providers,
+            budgets: Arc::new(Budgets::new(
+                config.tenant_tokens_per_day,
+                ledger,
+                Arc::clone(&clock),
+            )),
+            retries: Retries { window: config.retry_window, clock },
+            permits: Arc::new(Semaphore::new(config.completions_max)),
+            counts: Arc::default(),
+        })
+    }
+
+    /// Takes what the ledger knows of today into account. Before that, budgets count from zero.
+    pub async fn restore(&self) {
+        self.budgets.restore().await;
+    }
+
+    /// What every completion begins with.
+    async fn begin(
+        &self,
+        spender: &Spender,
+        binding: &ModelBinding,
+        mut request: CompletionRequest,
+    ) -> Result<Begun, ModelError> {
+        let provider = self.providers.get(&binding.provider).ok_or_else(|| {
+            ModelError::Denied(format!(
+                "this host has no model provider `{}`: its operator adds one below `[model.providers]`",
+                binding.provider
+            ))
+        })?;
+        request.max_tokens.get_or_insert(binding.max_tokens);
+        let size = translate::estimate(&request);
+        let model = provider.model(&request.model);
+        let name = request.model.clone();
+        let request = translate::request(provider.config.kind, request)?;
+        let reservation = self.budgets.reserve(spender, binding, size)?;
+        let closed = |_| ModelError::Unavailable("the host is shutting down".to_owned());
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
+        let provider = Arc::clone(provider);
+        let clock = Arc::clone(&self.retries.clock);
+        Ok(Begun { provider, model, name, request, reservation, clock, _permit: permit })
+    }
+
+    async fn run(
+        &self,
+        spender: &Spender,
+        binding: &ModelBinding,
+        request: CompletionRequest,
+    ) -> Result<Completion, ModelError> {
+        let mut begun = self.begin(spender, binding, request).await?;
+        begun.reservation.sent();
+        let attempt = || quietly(begun.model.call(begun.request.clone()));
+        match self.retries.run(&begun.provider.config, &self.counts.retries, attempt).await {
+            Ok(response) => {
+                let completion =
+                    translate::completion(response, &begun.name, begun.reservation.size());
+                begun.reservation.settle(completion.usage);
+                Ok(completion)
+            }
+            Err(trouble) => Err(begun.fail(trouble)),
+        }
+    }
+
+    async fn open(
+        &self,
+        spender: &Spender,
+        binding: &ModelBinding,
+        request: CompletionRequest,
+    ) -> Result<Writing, ModelError> {
+        let mut begun = self.begin(spender, binding, request).await?;
+        begun.reservation.sent();
+        let attempt = || quietly(stream::open(&begun.model, begun.request.clone()));
+        match self.retries.run(&begun.provider.config, &self.counts.retries, attempt).await {
+            Ok(opened) => Ok(Writing::new(opened, begun, Arc::clone(&self.counts))),
+            Err(trouble) => Err(begun.fail(trouble)),
+        }
+    }
+}
+
+/// Keeps the client library from logging: it would write down conversations, and texts of providers with
+/// whatever they repeat, a key for example.
+fn quietly<F: Future>(work: F) -> WithDispatch<F> {
+    work.with_subscriber(NoSubscriber::default())
+}
+
+/// A completion that is about to be sent.
+struct Begun {
+    provider: Arc<Provider>,
+    model: Model,
+    /// The model's, as it was asked for.
+    name: String,
+    request: rig_core::completion::CompletionRequest,
+    reservation: Reservation,
+    clock: Clock,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Begun {
+    /// What the provider refused costs nothing; what broke off later counts as far as it is known.
+    fn fail(mut self, trouble: Trouble) -> ModelError {
+        if trouble.is_free {
+            self.reservation.settle(Usage::default());
+        }
+        tracing::warn!(provider = self.provider.config.name, model = self.name, error = %trouble.error, "no completion");
+        trouble.error
+    }
+}
+
+impl Models for ModelProviders {
+    fn complete<'a>(
+        &'a self,
+        spender: &'a Spender,
+        binding: &'a ModelBinding,
+        request: CompletionRequest,
+    ) -> BoxFuture<'a, Result<Completion, ModelError>> {
+        Box::pin(async move {
+            let outcome = self.run(spender, binding, request).await;
+            match &outcome {
+                Ok(completion) => self.counts.completed(completion.usage),
+                Err(error) => self.counts.failed(error),
+            }
+            outcome
+        })
+    }
+
+    fn stream<'a>(
+        &'a self,
+        spender: &'a Spender,
+        binding: &'a ModelBinding,
+        request: CompletionRequest,
+    ) -> BoxFuture<'a, Result<Box<dyn CompletionStream>, ModelError>> {
+        Box::pin(async move {
+            match self.open(spender, binding, request).await {
+                Ok(writing) => Ok(Box::new(writing) as Box<dyn CompletionStream>),
+                Err(error) => {
+                    self.counts.failed(&error);
+                    Err(error)
+                }
+            }
+        })
+    }
+}
+
+impl Measure for ModelProviders {
+    fn measure(&self) -> Vec<Sample> {
+        let counter = |name, help, value: &AtomicU64| Sample {
+            name,
+            help,
+            kind: SampleKind::Counter,
+            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+            value: value.load(Ordering::Relaxed) as f64,
+        };
+        let counts = &self.counts;
+        vec![
+            counter("model_completions", "Completions of models", &counts.completed),
+            counter(
+                "model_refused",
+                "Completions that a budget, the host or the model refused",
+                &counts.refused,
+            ),
+            counter("model_busy", "Completions that a provider had no capacity for", &counts.busy),
+            counter("model_failed", "Completions that failed at a provider", &counts.failed),
+            counter("model_retries", "Further attempts at completions", &counts.retries),
+            counter("model_input_tokens", "Tokens that models read", &counts.input_tokens),
+            counter("model_output_tokens", "Tokens that models wrote", &counts.output_tokens),
+        ]
+    }
+}

@@ -1,0 +1,282 @@
+//! Connections to servers: a name is resolved once, its addresses are checked, and one of those is connected
+//! to, so that no answer of a name server can change in between.
+//!
+//! HTTP/1.1 only: a connection carries one request at a time, so one agent's slow body holds up nobody else.
+//! Neither proxies of the environment nor redirects are followed: both would lead past the check.
+
+mod address;
+mod pool;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use aop_core::BoxFuture;
+use aop_core::egress::EgressBody;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+pub(crate) use address::is_public;
+use pool::{Pool, Server};
+pub(crate) use target::Target;
+
+/// Addresses of one name that are tried: names with more have them for spreading load.
+const ADDRESSES_TRIED_MAX: usize = 4;
+/// The head of a response, as large as web servers commonly allow requests.
+const HEAD_MAX_BYTES: usize = 64 << 10;
+/// Headers of a response.
+const HEADERS_MAX: usize = 128;
+
+/// Finds the addresses of a name.
+pub trait ResolveName: Send + Sync {
+    /// The addresses of `host`, which is no literal address.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// Asks the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl ResolveName for SystemResolver {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// Why there is no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    #[error("`{0}` has no address")]
+    NoAddress(String),
+    #[error("`{0}` leads only to addresses that are refused")]
+    Refused(String),
+    #[error("cannot connect to `{host}`: {reason}")]
+    Connect { host: String, reason: String },
+    #[error("no connection to `{0}` in time")]
+    ConnectTimeout(String),
+    #[error("`{0}` did not answer in time")]
+    AnswerTimeout(String),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+}
+
+/// The way to servers. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Network {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    resolver: Box<dyn ResolveName>,
+    tls: OnceLock<Result<TlsConnector, String>>,
+    pool: Arc<Pool>,
+    opened: AtomicU64,
+}
+
+impl Network {
+    /// A network that trusts the certificates the operating system trusts, which are read when they are first
+    /// needed: a host whose agents stay at home needs none.
+    #[must_use]
+    pub fn new(resolver: impl ResolveName + 'static) -> Self {
+        Self::over(resolver, OnceLock::new())
+    }
+
+    fn over(
+        resolver: impl ResolveName + 'static,
+        tls: OnceLock<Result<TlsConnector, String>>,
+    ) -> Self {
+        let (pool, opened) = Default::default();
+        Self { inner: Arc::new(Inner { resolver: Box::new(resolver), tls, pool, opened }) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_tls(resolver: impl ResolveName + 'static, config: ClientConfig) -> Self {
+        Self::over(resolver, OnceLock::from(Ok(connector(config))))
+    }
+
+    async fn tls(&self) -> Result<TlsConnector, String> {
+        if let Some(tls) = self.inner.tls.get() {
+            return tls.clone();
+        }
+        let inner = Arc::clone(&self.inner);
+        let reading =
+            tokio::task::spawn_blocking(move || inner.tls.get_or_init(trusting_the_system).clone());
+        reading.await.map_err(|error| error.to_string())?
+    }
+
+    /// Connections that wait.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        self.inner.pool.count()
+    }
+
+    /// Connections opened so far.
+    pub(crate) fn opened(&self) -> u64 {
+        self.inner.opened.load(Ordering::Relaxed)
+    }
+
+    /// Sends a request in origin form to an address that `admits`, within `connect` until the connection stands
+    /// and `answer` until the head of the response is there.
+    pub(crate) async fn send(
+        &self,
+        target: &Target,
+        admits: impl Fn(IpAddr) -> bool,
+        request: Request<EgressBody>,
+        (connect, answer): (Duration, Duration),
+    ) -> Result<Response<Incoming>, NetworkError> {
+        let timeout = |_| NetworkError::ConnectTimeout(target.host.clone());
+        let connecting = tokio::time::timeout(connect, self.connect(target, &admits, connect));
+        let connection = connecting.await.map_err(timeout)??;
+        let waiting = tokio::time::timeout(answer, self.exchange(connection, request, connect));
+        let late = |_| NetworkError::AnswerTimeout(target.host.clone());
+        waiting.await.map_err(late)?
+    }
+
+    async fn exchange(
+        &self,
+        mut connection: Connection,
+        request: Request<EgressBody>,
+        connect: Duration,
+    ) -> Result<Response<Incoming>, NetworkError> {
+        let response = match connection.sender.try_send_request(request).await {
+            Ok(response) => response,
+            Err(mut error) => match error.take_message() {
+                // The server had closed it while it waited, before anything of the request was written.
+                Some(request) if connection.is_reused => {
+                    let timeout =
+                        |_| NetworkError::ConnectTimeout(connection.server.target.host.clone());
+                    let connecting =
+                        tokio::time::timeout(connect, self.open(connection.server.clone()));
+                    connection = connecting.await.map_err(timeout)??;
+                    connection.sender.send_request(request).await?
+                }
+                _ => return Err(error.into_error().into()),
+            },
+        };
+        self.keep(connection);
+        Ok(response)
+    }
+
+    /// Gives a connection back once its response was read to the end.
+    fn keep(&self, connection: Connection) {
+        let Connection { mut sender, server, .. } = connection;
+        let pool = Arc::clone(&self.inner.pool);
+        tokio::spawn(async move {
+            if sender.ready().await.is_ok() {
+                pool.give_back(server, sender);
+            }
+        });
+    }
+
+    async fn connect(
+        &self,
+        target: &Target,
+        admits: &impl Fn(IpAddr) -> bool,
+        limit: Duration,
+    ) -> Result<Connection, NetworkError> {
+        let addresses = match target.literal() {
+            Some(address) => vec![address],
+            None => self.inner.resolver.resolve(&target.host).await.unwrap_or_default(),
+        };
+        if addresses.is_empty() {
+            return Err(NetworkError::NoAddress(target.host.clone()));
+        }
+        let servers: Vec<_> = addresses
+            .into_iter()
+            .filter(|address| admits(*address))
+            .take(ADDRESSES_TRIED_MAX)
+            .map(|address| Server {
+                target: target.clone(),
+                address: SocketAddr::new(address, target.port),
+            })
+            .collect();
+        if let Some((server, sender)) =
+            servers.iter().find_map(|server| Some((server, self.inner.pool.take(server)?)))
+        {
+            return Ok(Connection { sender, server: server.clone(), is_reused: true });
+        }
+        // An address that swallows packets must leave time for the next one.
+        let share = limit / u32::try_from(servers.len().max(1)).unwrap_or(u32::MAX);
+        let mut outcome = Err(NetworkError::Refused(target.host.clone()));
+        for server in servers {
+            let late = |_| NetworkError::ConnectTimeout(target.host.clone());
+            let opening = tokio::time::timeout(share, self.open(server));
+            outcome = opening.await.map_err(late).flatten();
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn open(&self, server: Server) -> Result<Connection, NetworkError> {
+        let failed = |error: &dyn std::fmt::Display| NetworkError::Connect {
+            host: server.target.host.clone(),
+            reason: error.to_string(),
+        };
+        let stream = TcpStream::connect(server.address).await.map_err(|error| failed(&error))?;
+        // It only costs latency where it fails.
+        let _ = stream.set_nodelay(true);
+        let sender = if server.target.is_tls {
+            let name =
+                ServerName::try_from(server.target.host.clone()).map_err(|error| failed(&error))?;
+            let tls = self.tls().await.map_err(|reason| failed(&reason))?;
+            let stream = tls.connect(name, stream).await.map_err(|error| failed(&error))?;
+            handshake(stream).await?
+        } else {
+            handshake(stream).await?
+        };
+        self.inner.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Connection { sender, server, is_reused: false })
+    }
+}
+
+fn trusting_the_system() -> Result<TlsConnector, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_platform_verifier())
+        .map_err(|error| format!("the certificates of the system cannot be read: {error}"))?
+        .with_no_client_auth();
+    Ok(connector(config))
+}
+
+fn connector(mut config: ClientConfig) -> TlsConnector {
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    TlsConnector::from(Arc::new(config))
+}
+
+struct Connection {
+    sender: SendRequest<EgressBody>,
+    server: Server,
+    is_reused: bool,
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> Result<SendRequest<EgressBody>, NetworkError> {
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEADERS_MAX)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // What goes wrong is told to whoever waits for the response or its body.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(sender)
+}

@@ -1,0 +1,115 @@
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+
+use super::pool::IDLE_TIMEOUT;
+use super::*;
+use crate::testing::{Names, Step, Stub, ok};
+
+const PATIENT: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+
+fn request() -> Request<EgressBody> {
+    let body: EgressBody = Box::pin(Full::new(Bytes::new()).map_err(|never| match never {}));
+    Request::get("/").header("Host", "a").body(body).unwrap()
+}
+
+/// A server with a certificate for a name, and a network that trusts it.
+async fn certified(name: &str, resolver: Names) -> (Stub, Network) {
+    let certified = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let certificate: CertificateDer<'static> = certified.cert.der().clone();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let wrap = move |stream| {
+        let acceptor = acceptor.clone();
+        // A client that refuses the certificate leaves a stream that says nothing.
+        async move {
+            match acceptor.accept(stream).await {
+                Ok(stream) => Box::new(stream) as Box<dyn Stream>,
+                Err(_) => Box::new(tokio::io::empty()),
+            }
+        }
+    };
+    let stub = Stub::serve(|_| vec![Step::Send(ok("secret"))], wrap).await;
+    (stub, Network::with_tls(resolver, client))
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+fn target(is_tls: bool, host: &str, stub: &Stub) -> Target {
+    Target { is_tls, host: host.to_owned(), port: stub.address.port() }
+}
+
+#[tokio::test]
+async fn certificates_are_checked_against_the_name_that_was_asked_for() {
+    let here: &[&[&str]] = &[&["127.0.0.1"]];
+    let names = Names::default().with("good.test", here).with("other.test", here);
+    let (stub, network) = certified("good.test", names.clone()).await;
+    let ask = async |network: &Network, host: &str| {
+        network.send(&target(true, host, &stub), |_| true, request(), PATIENT).await
+    };
+    let response = ask(&network, "good.test").await.unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "secret");
+    let refusal = ask(&network, "other.test").await.unwrap_err().to_string();
+    assert!(refusal.contains("cannot connect") && refusal.contains("certificate"), "{refusal}");
+    let strangers = Network::new(names);
+    let refusal = ask(&strangers, "good.test").await.unwrap_err().to_string();
+    assert!(refusal.contains("certificate"), "{refusal}");
+    assert_eq!(stub.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn connections_that_wait_are_bounded_and_closed_in_time() {
+    let stub = Stub::saying("hello").await;
+    let network = Network::new(Names::default());
+    let target = target(false, "127.0.0.1", &stub);
+    let send = async || network.send(&target, |_| true, request(), PATIENT).await.unwrap();
+    let responses = futures::future::join_all((0..20).map(|_| send())).await;
+    assert_eq!(stub.connections(), 20);
+    for response in responses {
+        response.into_body().collect().await.unwrap();
+    }
+    while network.idle() < 8 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(network.idle(), 8, "eight wait for one server");
+    tokio::time::pause();
+    tokio::time::advance(IDLE_TIMEOUT).await;
+    while network.idle() > 0 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
+    let stub = Stub::saying("hello").await;
+    // Nobody listens on the port at the first address.
+    let names = Names::default().with("two.test", &[&["127.0.0.2", "127.0.0.1"]]);
+    let network = Network::new(names);
+    let target = target(false, "two.test", &stub);
+    network.send(&target, |_| true, request(), PATIENT).await.unwrap();
+    let only_first = |address: IpAddr| address.to_string() == "127.0.0.2";
+    let refused = network.send(&target, only_first, request(), PATIENT).await;
+    assert!(matches!(refused, Err(NetworkError::Connect { .. })), "{refused:?}");
+}
