@@ -1,5 +1,6 @@
 //! What every implementation of [`Store`] does, as a suite: call [`store`] with a function that
-//! opens the same store again, as a restart would. It panics at the first difference.
+//! opens the same store again, as a restart would; [`buckets()`] does the same for [`Buckets`](aop_core::bucket::Buckets). They panic
+//! at the first difference.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "it is only ever called by tests")]
 
@@ -11,6 +12,10 @@ use aop_core::{
     TenantName, ToolName,
 };
 use uuid::Uuid;
+
+mod buckets;
+
+pub use buckets::{buckets, session};
 
 /// Runs the whole suite on an empty store. `reopen` closes nothing: every store it returned before
 /// has been dropped by then.

@@ -1,8 +1,8 @@
 //! What survives a restart, and what finds a tool.
 //!
 //! [`SqliteStore`] is the durable [`Store`](aop_core::Store) of one host: agents, revisions,
-//! settings and published names in one SQLite file of the data directory, which it locks so that no
-//! second host writes there. Component bytes are not in it; `registry` keeps those as files beside
+//! settings, published names and what agents remember ([`Buckets`](aop_core::bucket::Buckets)) in one
+//! SQLite file of the data directory, which it locks so that no second host writes there. Component bytes are not in it; `registry` keeps those as files beside
 //! it. [`ToolIndex`] is the ranked full-text [`Search`](aop_core::Search) over tools; it lives in
 //! memory, because it is rebuilt from the agents at every start anyway.
 //!
@@ -18,4 +18,4 @@ mod sqlite;
 
 pub use error::OpenError;
 pub use index::ToolIndex;
-pub use sqlite::{SqliteStore, StoreConfig};
+pub use sqlite::{SpentTokens, SqliteStore, StoreConfig};

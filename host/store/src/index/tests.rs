@@ -20,9 +20,11 @@ fn tool(name: &str, description: &str, parameters: &[(&str, &str)]) -> Arc<Tool>
         title: None,
         description: description.to_owned(),
         input_schema: serde_json::value::to_raw_value(&schema).unwrap(),
-        output_schema: serde_json::value::to_raw_value(&json!({"type": "object"})).unwrap(),
+        output_schema: None,
         signature: String::new(),
         hints: Hints::default(),
+        task: false,
+        converses: false,
         function: 0,
     })
 }

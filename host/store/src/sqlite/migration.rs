@@ -8,7 +8,7 @@ use super::refused;
 use crate::OpenError;
 
 /// Step `n` leads from `user_version` n to n + 1.
-const STEPS: [&str; 1] = [
+const STEPS: [&str; 3] = [
     // Settings, origin and published names are JSON, because nothing ever asks for a part of them.
     "CREATE TABLE agents (
         tenant TEXT NOT NULL,
@@ -31,6 +31,8 @@ const STEPS: [&str; 1] = [
         FOREIGN KEY (tenant, name) REFERENCES agents (tenant, name) ON DELETE CASCADE
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX revisions_by_digest ON revisions (digest);",
+    include_str!("state.sql"),
+    include_str!("tasks.sql"),
 ];
 
 /// Brings the schema up to date.

@@ -9,23 +9,29 @@
 //! **Reads** run on blocking threads over a few read-only connections; the write-ahead log lets them
 //! go on while something is written.
 
+mod buckets;
 mod decode;
 mod migration;
 mod readers;
+mod tasks;
+mod tokens;
 mod write;
 mod writer;
 
 use std::fs::DirBuilder;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aop_core::{
     AgentName, AgentRecord, BoxFuture, Digest, NewRevision, RevisionNumber, RevisionRecord, Store,
     StoreError, TenantName,
 };
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
 
 use self::readers::Readers;
+pub use self::tokens::SpentTokens;
 use self::writer::Writer;
 use crate::OpenError;
 use crate::error::{describe, is_damage};
@@ -43,24 +49,38 @@ pub struct StoreConfig {
     /// The host's data directory; created when it does not exist.
     pub data_dir: PathBuf,
     /// The most the database may take on disk, without its write-ahead log. A revision takes about
-    /// 2 kB, so the default of 1 GiB holds ten revisions of 50,000 agents; more means that something
-    /// runs away, and it must not take the disk with it.
+    /// 2 kB, so ten revisions of 50,000 agents take 1 GiB; the state of agents has limits of its own,
+    /// and pages that are half empty may double it. More than the default of 4 GiB means that something runs
+    /// away, and it must not take the disk with it.
     pub size_max_bytes: u64,
+    /// The most that all agents together may remember, in bytes with 128 for each key and 512 for each bucket.
+    /// The default of 1 GiB leaves room for the agents themselves, so that state which grows cannot
+    /// stop the host from loading one.
+    pub state_max_bytes: u64,
+    /// The same for one agent over all its conversations, or for what a tenant's agents share. With the default
+    /// of 256 MiB, it takes several to fill the store.
+    pub agent_state_max_bytes: u64,
 }
 
 impl StoreConfig {
     /// The defaults for a data directory.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), size_max_bytes: 1 << 30 }
+        Self {
+            data_dir: data_dir.into(),
+            size_max_bytes: 4 << 30,
+            state_max_bytes: 1 << 30,
+            agent_state_max_bytes: 256 << 20,
+        }
     }
 }
 
 /// See the module's documentation. Dropping it finishes the queued writes and frees the directory.
 pub struct SqliteStore {
     readers: Readers,
-    // The writer goes before the lock: the directory is ours until the last write is on disk.
-    writer: Writer,
+    writer: Arc<Writer>,
+    ceilings: buckets::Ceilings,
+    room_kib: Semaphore,
     _lock: DataDirectoryLock,
 }
 
@@ -79,8 +99,34 @@ impl SqliteStore {
             connect(&path, config.size_max_bytes).map_err(|error| refused(&path, &error))?;
         check(&connection, &path)?;
         migration::run(&connection, &path)?;
+        tasks::interrupt(&connection).map_err(|error| refused(&path, &error))?;
         let writer = Writer::start(connection).map_err(io)?;
-        Ok(Self { readers: Readers::new(path), writer, _lock: lock })
+        Ok(Self {
+            readers: Readers::new(path),
+            writer: Arc::new(writer),
+            ceilings: buckets::Ceilings {
+                all_max_bytes: config.state_max_bytes,
+                agent_max_bytes: config.agent_state_max_bytes,
+            },
+            room_kib: Semaphore::new(buckets::QUEUED_MAX_KIB as usize),
+            _lock: lock,
+        })
+    }
+
+    /// Refuses further writes, finishes the queued ones and merges the write-ahead log, so that the
+    /// database file alone holds everything. For a process that ends while something still holds the
+    /// store: dropping the store does the same.
+    pub async fn close(&self) {
+        let writer = Arc::clone(&self.writer);
+        // It only fails when the process ends anyway.
+        let _ = tokio::task::spawn_blocking(move || writer.close()).await;
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // Before the lock goes: the directory is ours until the last write is on disk.
+        self.writer.close();
     }
 }
 

@@ -50,6 +50,32 @@ async fn what_was_answered_survives_a_crash() {
 }
 
 #[tokio::test]
+async fn a_clean_stop_leaves_everything_in_the_database_file() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory).unwrap();
+    // Somebody looks at the database, which keeps SQLite from merging its log by itself.
+    let onlooker = Connection::open(directory.path().join("aop.sqlite")).unwrap();
+    let agents = |connection: &Connection| {
+        connection.query_row("SELECT count(*) FROM agents", [], |row| row.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(agents(&onlooker), 0);
+    store.append(&tenant(), vec![revision("alpha", new_id(), "alpha")]).await.unwrap();
+    let log = directory.path().join("aop.sqlite-wal");
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    drop(store);
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    let store = open(&directory).unwrap();
+    store.append(&tenant(), vec![revision("beta", new_id(), "beta")]).await.unwrap();
+    store.close().await;
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0, "also while somebody holds the store");
+    let late = store.append(&tenant(), vec![revision("gamma", new_id(), "gamma")]).await;
+    assert!(matches!(late, Err(StoreError::Failed(_))), "{late:?}");
+    let copied = TempDir::new().unwrap();
+    fs::copy(directory.path().join("aop.sqlite"), copied.path().join("aop.sqlite")).unwrap();
+    assert_eq!(open(&copied).unwrap().agents(&tenant()).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn a_write_that_nobody_waits_for_is_whole_or_absent() {
     let directory = TempDir::new().unwrap();
     let store = open(&directory).unwrap();

@@ -77,9 +77,17 @@ pub(super) fn remove(
     name: &AgentName,
 ) -> Result<(), StoreError> {
     let run = || {
+        let whose = [tenant.as_str(), name.as_str()];
+        // What it remembers goes with it, with everything below the owner.
+        connection
+            .prepare_cached(
+                "DELETE FROM owners WHERE tenant = ?1
+                 AND agent = (SELECT id FROM agents WHERE tenant = ?1 AND name = ?2)",
+            )?
+            .execute(whose)?;
         connection
             .prepare_cached("DELETE FROM agents WHERE tenant = ?1 AND name = ?2")?
-            .execute([tenant.as_str(), name.as_str()])
+            .execute(whose)
     };
     run().map(|_| ()).map_err(|error| failed(&error))
 }

@@ -1,6 +1,7 @@
 //! The thread that owns the writing connection, and its group commit.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use aop_core::StoreError;
@@ -17,10 +18,12 @@ const QUEUED_MAX: usize = 1024;
 /// small enough that the first of a group does not wait long for the last.
 const GROUP_MAX: usize = 256;
 
+type Queue = mpsc::Sender<Box<dyn Write>>;
+
 pub(super) struct Writer {
-    // Dropped first, which ends the thread once the queue is empty.
-    queue: Option<mpsc::Sender<Box<dyn Write>>>,
-    thread: Option<JoinHandle<()>>,
+    // Taken first, which ends the thread once the queue is empty.
+    queue: Mutex<Option<Queue>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -29,28 +32,32 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("aop-store-writer".to_owned())
             .spawn(move || run(&connection, writes))?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) })
     }
 
     /// Applies `work` in a transaction; it is durable once this answers. A caller that gives up
     /// before its turn leaves nothing behind.
-    pub(super) async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let closed = || StoreError::Failed("the store is closed".to_owned());
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
+        let closed = || E::from(StoreError::Failed("the store is closed".to_owned()));
         let (reply, answer) = oneshot::channel();
         let pending = Pending { work: Some(work), outcome: None, reply };
-        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let queue = queue.ok_or_else(closed)?;
         queue.send(Box::new(pending)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        drop(self.queue.take());
-        if let Some(thread) = self.thread.take() {
+impl Writer {
+    /// Refuses further writes and waits for the queued ones, also when somebody else closes it at the
+    /// same time. Blocks on the disk.
+    pub(super) fn close(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut running = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = running.take() {
             // A panic there was already reported by the panic hook, and every waiter was told.
             let _ = thread.join();
         }
@@ -67,13 +74,18 @@ trait Write: Send {
     fn finish(self: Box<Self>, group: &Result<(), StoreError>);
 }
 
-struct Pending<F, T> {
+struct Pending<F, T, E> {
     work: Option<F>,
-    outcome: Option<Result<T, StoreError>>,
-    reply: oneshot::Sender<Result<T, StoreError>>,
+    outcome: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
 }
 
-impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Write for Pending<F, T> {
+impl<T, E, F> Write for Pending<F, T, E>
+where
+    T: Send,
+    E: From<StoreError> + Send,
+    F: FnOnce(&Connection) -> Result<T, E> + Send,
+{
     fn abandoned(&self) -> bool {
         self.reply.is_closed()
     }
@@ -86,7 +98,7 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, StoreError> + Send> Write for 
     fn finish(self: Box<Self>, group: &Result<(), StoreError>) {
         let answer = match (self.outcome, group) {
             (Some(Err(error)), _) => Err(error),
-            (_, Err(error)) => Err(error.clone()),
+            (_, Err(error)) => Err(error.clone().into()),
             (Some(answer), Ok(())) => answer,
             (None, Ok(())) => return,
         };
@@ -112,6 +124,10 @@ fn run(connection: &Connection, mut writes: mpsc::Receiver<Box<dyn Write>>) {
             write.finish(&outcome);
         }
     }
+    // SQLite does this by itself only when the last connection closes, whoever's that is: a copy of
+    // the database file alone must hold everything once the host has stopped.
+    // Nobody is left to hear that it failed, and the next start makes up for it.
+    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
 }
 
 /// Applies a group in one transaction. A write that fails is undone by itself.

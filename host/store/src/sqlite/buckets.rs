@@ -1,0 +1,448 @@
+//! Buckets in SQLite.
+//!
+//! A write happens first and is measured afterwards, inside the same savepoint: the triggers of the schema
+//! have summed it up by then, and what is over a limit is undone as a whole. Three limits hold a bucket: its own
+//! quota, its agent's share over all conversations, and what the whole store may hold.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets, KeyPage};
+use aop_core::{BoxFuture, StoreError};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use tokio::sync::SemaphorePermit;
+
+use super::SqliteStore;
+use crate::error::failed;
+
+/// Longest key in bytes: a path or a URL fits, and keys are what a search reads.
+const KEY_MAX_BYTES: usize = 1 << 10;
+/// Longest value in bytes: a long conversation fits, and a value is read and written as a whole.
+const VALUE_MAX_BYTES: usize = 1 << 20;
+/// Most keys of one page.
+const PAGE_MAX: u32 = 1000;
+/// When a conversation was last used is kept to this, so that not every use is a write.
+const TOUCH_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Buckets that one write forgets: each may hold thousands of entries, and other writes wait meanwhile.
+const FORGOTTEN_AT_ONCE: u32 = 16;
+
+/// Keys and values that wait to be written, in KiB: a write is held in memory until its turn, and thousands of
+/// calls may write at once.
+pub(super) const QUEUED_MAX_KIB: u32 = 64 << 10;
+
+/// What all buckets together are held to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ceilings {
+    pub(super) all_max_bytes: u64,
+    pub(super) agent_max_bytes: u64,
+}
+
+/// A bucket as the tables know it.
+#[derive(Clone)]
+struct Place {
+    tenant: String,
+    agent: Vec<u8>,
+    session: String,
+}
+
+impl From<&Bucket> for Place {
+    fn from(bucket: &Bucket) -> Self {
+        let (agent, session) = match &bucket.scope {
+            BucketScope::Tenant => (Vec::new(), ""),
+            BucketScope::Agent(agent) => (agent.0.as_bytes().to_vec(), ""),
+            BucketScope::Session(agent, session) => (agent.0.as_bytes().to_vec(), session.as_str()),
+        };
+        Self { tenant: bucket.tenant.as_str().to_owned(), agent, session: session.to_owned() }
+    }
+}
+
+/// Lets a write fail in the store's words and in those of buckets.
+enum Refused {
+    Bucket(BucketError),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<rusqlite::Error> for Refused {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(failed(&error))
+    }
+}
+
+impl From<Refused> for BucketError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Bucket(error) => error,
+            Refused::Store(StoreError::Failed(reason)) => Self::Failed(reason),
+            Refused::Store(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Place {
+    fn find(&self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
+        connection
+            .prepare_cached(
+                "SELECT buckets.id FROM buckets JOIN owners ON owners.id = owner
+                 WHERE tenant = ?1 AND agent = ?2 AND session = ?3",
+            )?
+            .query_row(params![self.tenant, self.agent, self.session], |row| row.get(0))
+            .optional()
+    }
+
+    /// The bucket, which begins to exist when it is written to first.
+    fn open(&self, connection: &Connection) -> rusqlite::Result<i64> {
+        let now = now_unix_ms();
+        if let Some(bucket) = self.find(connection)? {
+            touch(connection, bucket, now)?;
+            return Ok(bucket);
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO owners (tenant, agent) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![self.tenant, self.agent])?;
+        connection
+            .prepare_cached(
+                "INSERT INTO buckets (owner, session, touched_unix_ms)
+                 SELECT id, ?3, ?4 FROM owners WHERE tenant = ?1 AND agent = ?2 RETURNING id",
+            )?
+            .query_row(params![self.tenant, self.agent, self.session, now], |row| row.get(0))
+    }
+}
+
+fn touch(connection: &Connection, bucket: i64, now: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE buckets SET touched_unix_ms = ?2 WHERE id = ?1 AND touched_unix_ms < ?3",
+        )?
+        .execute(params![bucket, now, now.saturating_sub(milliseconds(TOUCH_EVERY))])
+        .map(|_| ())
+}
+
+fn put(
+    connection: &Connection,
+    bucket: i64,
+    entries: &[(String, Vec<u8>)],
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO entries (bucket, key, value) VALUES (?1, ?2, ?3)
+         ON CONFLICT (bucket, key) DO UPDATE SET value = excluded.value",
+    )?;
+    entries
+        .iter()
+        .try_for_each(|(key, value)| statement.execute(params![bucket, key, value]).map(|_| ()))
+}
+
+/// Measures what a write left behind.
+fn check(
+    connection: &Connection,
+    bucket: i64,
+    quota: BucketQuota,
+    ceilings: Ceilings,
+) -> Result<(), Refused> {
+    let (keys, bytes, agent, all) = connection
+        .prepare_cached(
+            "SELECT keys, bytes, owners.charged_bytes, state_total.charged_bytes
+             FROM buckets JOIN owners ON owners.id = owner, state_total WHERE buckets.id = ?1",
+        )?
+        .query_row([bucket], |row| {
+            let sum = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            Ok((sum(0)?, sum(1)?, sum(2)?, sum(3)?))
+        })?;
+    let full = |message: String| Err(Refused::Bucket(BucketError::Quota(message)));
+    if keys > quota.keys_max {
+        return full(format!(
+            "the bucket would hold {keys} keys, and {} are its limit",
+            quota.keys_max
+        ));
+    }
+    if bytes > quota.bytes_max {
+        return full(format!(
+            "the bucket would hold {bytes} bytes of keys and values, and {} are its limit",
+            quota.bytes_max
+        ));
+    }
+    if agent > ceilings.agent_max_bytes {
+        return full(format!(
+            "what the agent remembers over all conversations reached the host's limit of {} bytes: delete what is not needed any more",
+            ceilings.agent_max_bytes
+        ));
+    }
+    if all > ceilings.all_max_bytes {
+        return full(format!(
+            "what the agents of this host remember reached its limit of {} bytes",
+            ceilings.all_max_bytes
+        ));
+    }
+    Ok(())
+}
+
+fn check_sizes<'a>(
+    mut entries: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), BucketError> {
+    entries.try_for_each(|(key, value)| {
+        check_key(key)?;
+        if value.len() > VALUE_MAX_BYTES {
+            return Err(BucketError::Quota(format!(
+                "the value has {} bytes, and {VALUE_MAX_BYTES} are the limit",
+                value.len()
+            )));
+        }
+        Ok(())
+    })
+}
+
+fn check_key(key: &str) -> Result<(), BucketError> {
+    if key.len() > KEY_MAX_BYTES {
+        return Err(BucketError::Quota(format!(
+            "the key has {} bytes, and {KEY_MAX_BYTES} are the limit",
+            key.len()
+        )));
+    }
+    Ok(())
+}
+
+fn value_of(connection: &Connection, bucket: i64, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT value FROM entries WHERE bucket = ?1 AND key = ?2")?
+        .query_row(params![bucket, key], |row| row.get(0))
+        .optional()
+}
+
+fn swap(
+    connection: &Connection,
+    place: &Place,
+    (key, expected): (&str, Option<&[u8]>),
+    value: Vec<u8>,
+) -> Result<i64, Refused> {
+    let stored = match place.find(connection)? {
+        Some(bucket) => value_of(connection, bucket, key)?,
+        None => None,
+    };
+    if stored.as_deref() != expected {
+        return Err(Refused::Bucket(BucketError::Conflict));
+    }
+    let bucket = place.open(connection)?;
+    put(connection, bucket, &[(key.to_owned(), value)])?;
+    Ok(bucket)
+}
+
+fn delete(connection: &Connection, place: &Place, keys: &[String]) -> rusqlite::Result<()> {
+    let Some(bucket) = place.find(connection)? else { return Ok(()) };
+    let mut statement =
+        connection.prepare_cached("DELETE FROM entries WHERE bucket = ?1 AND key = ?2")?;
+    for key in keys {
+        statement.execute(params![bucket, key])?;
+    }
+    touch(connection, bucket, now_unix_ms())?;
+    // An empty bucket is the same as none.
+    connection
+        .prepare_cached("DELETE FROM buckets WHERE id = ?1 AND keys = 0")?
+        .execute([bucket])
+        .map(|_| ())
+}
+
+fn page(
+    connection: &Connection,
+    place: &Place,
+    after: Option<&str>,
+    limit: u32,
+) -> rusqlite::Result<KeyPage> {
+    let limit = limit.clamp(1, PAGE_MAX);
+    let Some(bucket) = place.find(connection)? else { return Ok(KeyPage::default()) };
+    let mut statement = connection.prepare_cached(
+        "SELECT key FROM entries WHERE bucket = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![bucket, after, limit + 1], |row| row.get(0))?;
+    let mut keys = rows.collect::<rusqlite::Result<Vec<String>>>()?;
+    let is_last = keys.len() <= limit as usize;
+    keys.truncate(limit as usize);
+    let next = if is_last { None } else { keys.last().cloned() };
+    Ok(KeyPage { keys, next })
+}
+
+impl SqliteStore {
+    /// Forgets conversations that nobody used for `untouched_for`, a few per write so that other writes get
+    /// their turn. Answers how many.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was forgotten by then stays forgotten.
+    pub async fn forget_sessions(&self, untouched_for: Duration) -> Result<u64, StoreError> {
+        let before = now_unix_ms().saturating_sub(milliseconds(untouched_for));
+        let mut forgotten = 0;
+        loop {
+            let count = self
+                .writer
+                .write(move |connection| {
+                    let run = || {
+                        connection
+                            .prepare_cached(
+                                "DELETE FROM buckets WHERE id IN (
+                                     SELECT id FROM buckets WHERE session <> '' AND touched_unix_ms <= ?1
+                                     ORDER BY touched_unix_ms LIMIT ?2)",
+                            )?
+                            .execute(params![before, FORGOTTEN_AT_ONCE])
+                    };
+                    run().map_err(|error| failed(&error))
+                })
+                .await?;
+            forgotten += count as u64;
+            if count < FORGOTTEN_AT_ONCE as usize {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    /// Waits until so much more may be held in memory.
+    async fn room_for(&self, bytes: usize) -> Result<SemaphorePermit<'_>, BucketError> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(QUEUED_MAX_KIB);
+        let closed = |_| BucketError::Failed("the store is closed".to_owned());
+        self.room_kib.acquire_many(kib).await.map_err(closed)
+    }
+
+    /// Notes that a conversation is in use.
+    async fn touch_session(&self, bucket: i64) -> Result<(), BucketError> {
+        let work = move |connection: &Connection| -> Result<(), Refused> {
+            Ok(touch(connection, bucket, now_unix_ms())?)
+        };
+        Ok(self.writer.write(work).await?)
+    }
+}
+
+/// A value, and the bucket when it wants to be touched.
+type Value = Option<(Vec<u8>, Option<i64>)>;
+
+fn get(connection: &Connection, place: &Place, key: &str) -> rusqlite::Result<Value> {
+    let stale = now_unix_ms().saturating_sub(milliseconds(TOUCH_EVERY));
+    connection
+        .prepare_cached(
+            "SELECT value, buckets.id, session <> '' AND touched_unix_ms < ?5
+             FROM owners JOIN buckets ON owner = owners.id JOIN entries ON bucket = buckets.id
+             WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND key = ?4",
+        )?
+        .query_row(params![place.tenant, place.agent, place.session, key, stale], |row| {
+            let is_stale: bool = row.get(2)?;
+            Ok((row.get(0)?, is_stale.then(|| row.get(1)).transpose()?))
+        })
+        .optional()
+}
+
+impl Buckets for SqliteStore {
+    fn get<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, BucketError>> {
+        let (place, key) = (Place::from(bucket), key.to_owned());
+        Box::pin(async move {
+            let read = move |connection: &Connection| {
+                get(connection, &place, &key).map_err(|error| failed(&error))
+            };
+            let Some((value, stale)) = self.readers.read(read).await.map_err(Refused::Store)?
+            else {
+                return Ok(None);
+            };
+            if let Some(bucket) = stale {
+                self.touch_session(bucket).await?;
+            }
+            Ok(Some(value))
+        })
+    }
+
+    fn set<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        quota: BucketQuota,
+        entries: &'a [(String, Vec<u8>)],
+    ) -> BoxFuture<'a, Result<(), BucketError>> {
+        let ceilings = self.ceilings;
+        Box::pin(async move {
+            if entries.is_empty() {
+                return Ok(());
+            }
+            check_sizes(entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
+            let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+            if bytes as u64 > quota.bytes_max {
+                return Err(BucketError::Quota(format!(
+                    "the entries have {bytes} bytes, and the bucket may hold {}",
+                    quota.bytes_max
+                )));
+            }
+            let _room = self.room_for(bytes).await?;
+            let (place, entries) = (Place::from(bucket), entries.to_vec());
+            let work = move |connection: &Connection| -> Result<(), Refused> {
+                let bucket = place.open(connection)?;
+                put(connection, bucket, &entries)?;
+                check(connection, bucket, quota, ceilings)
+            };
+            Ok(self.writer.write(work).await?)
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        keys: &'a [String],
+    ) -> BoxFuture<'a, Result<(), BucketError>> {
+        let (place, keys) = (Place::from(bucket), keys.to_vec());
+        Box::pin(async move {
+            let work = move |connection: &Connection| -> Result<(), Refused> {
+                Ok(delete(connection, &place, &keys)?)
+            };
+            Ok(self.writer.write(work).await?)
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        quota: BucketQuota,
+        key: &'a str,
+        expected: Option<&'a [u8]>,
+        value: Vec<u8>,
+    ) -> BoxFuture<'a, Result<(), BucketError>> {
+        let ceilings = self.ceilings;
+        Box::pin(async move {
+            check_sizes(std::iter::once((key, value.as_slice())))?;
+            let _room = self.room_for(key.len() + value.len()).await?;
+            let (place, key, expected) =
+                (Place::from(bucket), key.to_owned(), expected.map(<[u8]>::to_vec));
+            let work = move |connection: &Connection| -> Result<(), Refused> {
+                let bucket = swap(connection, &place, (&key, expected.as_deref()), value)?;
+                check(connection, bucket, quota, ceilings)
+            };
+            Ok(self.writer.write(work).await?)
+        })
+    }
+
+    fn keys<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        after: Option<&'a str>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<KeyPage, BucketError>> {
+        let (place, after) = (Place::from(bucket), after.map(str::to_owned));
+        Box::pin(async move {
+            let read = move |connection: &Connection| {
+                page(connection, &place, after.as_deref(), limit).map_err(|error| failed(&error))
+            };
+            Ok(self.readers.read(read).await.map_err(Refused::Store)?)
+        })
+    }
+}
+
+fn now_unix_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, milliseconds)
+}
+
+fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets as _};
+use aop_core::{AgentId, AgentName, Store as _, TenantName};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::super::{SpentTokens, SqliteStore, StoreConfig};
+use crate::conformance::{self, revision, session};
+
+const ROOMY: BucketQuota = BucketQuota { keys_max: 10_000, bytes_max: 16 << 20 };
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn open(directory: &TempDir) -> SqliteStore {
+    SqliteStore::open(&StoreConfig::new(directory.path())).unwrap()
+}
+
+fn onlooker(directory: &TempDir) -> Connection {
+    let connection = Connection::open(directory.path().join("aop.sqlite")).unwrap();
+    connection.pragma_update(None, "foreign_keys", true).unwrap();
+    connection
+}
+
+fn agent() -> AgentId {
+    AgentId(Uuid::now_v7())
+}
+
+fn tenant() -> TenantName {
+    TenantName::default_tenant()
+}
+
+/// What the sums say and what they should say: the whole, and each bucket's keys and bytes.
+fn sums(connection: &Connection) -> [(i64, i64); 2] {
+    let pair =
+        |sql: &str| connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    [
+        pair(
+            "SELECT (SELECT charged_bytes FROM state_total),
+                (SELECT coalesce(sum(512 + bytes + 128 * keys), 0) FROM buckets)",
+        ),
+        pair(
+            "SELECT (SELECT coalesce(sum(bytes * 100000 + keys), 0) FROM buckets),
+                (SELECT coalesce(sum(100000 * (octet_length(key) + octet_length(value)) + 1), 0) FROM entries)",
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn buckets_conform_and_their_sums_hold() {
+    let directory = TempDir::new().unwrap();
+    conformance::buckets(|| open(&directory)).await;
+    for (said, counted) in sums(&onlooker(&directory)) {
+        assert_eq!(said, counted);
+        assert!(said > 0);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_takes_its_state_with_it() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let (going, staying) = (agent(), agent());
+    let revisions = vec![revision("going", going, "a"), revision("staying", staying, "b")];
+    store.append(&tenant(), revisions).await.unwrap();
+    let entry = [("key".to_owned(), b"value".to_vec())];
+    let of = |agent| Bucket { tenant: tenant(), scope: BucketScope::Agent(agent) };
+    let all = [of(going), session(going, "s"), of(staying), session(staying, "s")];
+    for bucket in &all {
+        store.set(bucket, ROOMY, &entry).await.unwrap();
+    }
+    store.remove(&tenant(), &AgentName::new("going").unwrap()).await.unwrap();
+    for (bucket, left) in all.iter().zip([false, false, true, true]) {
+        assert_eq!(store.get(bucket, "key").await.unwrap().is_some(), left, "{bucket:?}");
+    }
+    for (said, counted) in sums(&onlooker(&directory)) {
+        assert_eq!(said, counted);
+    }
+}
+
+#[tokio::test]
+async fn conversations_that_nobody_uses_are_forgotten() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let (agent, entry) = (agent(), [("key".to_owned(), b"value".to_vec())]);
+    let of_agent = Bucket { tenant: tenant(), scope: BucketScope::Agent(agent) };
+    store.set(&of_agent, ROOMY, &entry).await.unwrap();
+    for index in 0..50 {
+        store.set(&session(agent, &format!("old-{index}")), ROOMY, &entry).await.unwrap();
+    }
+    for name in ["read", "written", "new"] {
+        store.set(&session(agent, name), ROOMY, &entry).await.unwrap();
+    }
+    let raw = onlooker(&directory);
+    raw.execute(
+        "UPDATE buckets SET touched_unix_ms = touched_unix_ms - ?1 WHERE session <> 'new'",
+        [i64::try_from((DAY * 31).as_millis()).unwrap()],
+    )
+    .unwrap();
+    store.get(&session(agent, "read"), "key").await.unwrap().unwrap();
+    store.set(&session(agent, "written"), ROOMY, &entry).await.unwrap();
+    assert_eq!(store.forget_sessions(DAY * 30).await.unwrap(), 50);
+    for name in ["read", "written", "new"] {
+        assert!(store.get(&session(agent, name), "key").await.unwrap().is_some(), "{name}");
+    }
+    assert!(store.get(&session(agent, "old-7"), "key").await.unwrap().is_none());
+    assert!(store.get(&of_agent, "key").await.unwrap().is_some(), "it is of no conversation");
+    for (said, counted) in sums(&raw) {
+        assert_eq!(said, counted);
+    }
+}
+
+#[tokio::test]
+async fn one_agent_cannot_fill_the_store_with_conversations() {
+    let directory = TempDir::new().unwrap();
+    let config = StoreConfig {
+        state_max_bytes: 60_000,
+        agent_state_max_bytes: 40_000,
+        ..StoreConfig::new(directory.path())
+    };
+    let store = SqliteStore::open(&config).unwrap();
+    let fill = async |agent: AgentId| {
+        for index in 0..100 {
+            let entry = [("key".to_owned(), vec![0; 3000])];
+            if let Err(error) = store.set(&session(agent, &index.to_string()), ROOMY, &entry).await
+            {
+                return (index, error);
+            }
+        }
+        panic!("the limit was never hit")
+    };
+    let (stored, error) = fill(agent()).await;
+    assert_eq!(stored, 40_000 / (3000 + 3 + 128 + 512));
+    assert!(matches!(&error, BucketError::Quota(message) if message.contains("40000")), "{error}");
+    let (stored, error) = fill(agent()).await;
+    assert_eq!(stored, 60_000 / (3000 + 3 + 128 + 512) - 10);
+    assert!(matches!(&error, BucketError::Quota(message) if message.contains("60000")), "{error}");
+    store.append(&tenant(), vec![revision("agent", agent(), "a")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn spent_tokens_add_up_and_go_with_their_day() {
+    let directory = TempDir::new().unwrap();
+    let (agent, tenant) = (agent(), tenant());
+    let spent = |tokens| SpentTokens { tenant: tenant.clone(), agent, tokens };
+    let store = open(&directory);
+    store.spend_tokens(7, spent(100)).await.unwrap();
+    store.spend_tokens(8, spent(3)).await.unwrap();
+    store.spend_tokens(8, spent(4)).await.unwrap();
+    drop(store);
+    let store = open(&directory);
+    assert_eq!(store.spent_tokens(8).await.unwrap(), [spent(7)]);
+    assert_eq!(store.spent_tokens(7).await.unwrap(), [], "days before are forgotten");
+}

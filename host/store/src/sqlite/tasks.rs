@@ -1,0 +1,126 @@
+//! Tasks: rows that are written when a task begins and ends, and forgotten when it has expired.
+
+use aop_core::{BoxFuture, StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::SqliteStore;
+use crate::error::failed;
+
+/// Ends what was running when the host stopped. The directory is locked, so nothing runs now.
+pub(super) fn interrupt(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let sql = "UPDATE tasks SET state = 'failed' WHERE state = 'working'";
+    connection.execute(sql, []).map(|_| ())
+}
+
+impl Tasks for SqliteStore {
+    fn begin(&self, task: TaskRecord, tasks_max: u32) -> BoxFuture<'_, Result<(), TaskError>> {
+        Box::pin(async move {
+            let begun = self.writer.write(move |connection| {
+                begin(connection, &task, tasks_max).map_err(|error| failed(&error))
+            });
+            if begun.await? { Ok(()) } else { Err(TaskError::Full) }
+        })
+    }
+
+    fn find<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TaskRecord>, StoreError>> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        Box::pin(self.readers.read(move |connection| find(connection, tenant, id)))
+    }
+
+    fn end<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        id: &'a str,
+        state: TaskState,
+        outcome: Option<String>,
+        updated_unix_ms: u64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let (tenant, id) = (tenant.clone(), id.to_owned());
+        Box::pin(self.writer.write(move |connection| {
+            let sql = "UPDATE tasks SET state = ?3, outcome = ?4, updated_unix_ms = ?5
+                       WHERE tenant = ?1 AND id = ?2 AND state = 'working'";
+            let updated = milliseconds(updated_unix_ms);
+            let values = params![tenant.as_str(), id, state.as_str(), outcome, updated];
+            connection.execute(sql, values).map(|_| ()).map_err(|error| failed(&error))
+        }))
+    }
+}
+
+/// Whether there was a place for it.
+fn begin(
+    connection: &Connection,
+    task: &TaskRecord,
+    tasks_max: u32,
+) -> Result<bool, rusqlite::Error> {
+    let (created, updated, expires) = (
+        milliseconds(task.created_unix_ms),
+        milliseconds(task.updated_unix_ms),
+        milliseconds(task.expires_unix_ms),
+    );
+    // One that still works is not forgotten: its end would have nowhere to go.
+    let forget = "DELETE FROM tasks WHERE expires_unix_ms <= ?1 AND state <> 'working'";
+    connection.execute(forget, [created])?;
+    let tenant = task.tenant.as_str();
+    let count: u32 =
+        connection.query_row("SELECT count(*) FROM tasks WHERE tenant = ?1", [tenant], |row| {
+            row.get(0)
+        })?;
+    if count >= tasks_max {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO tasks (tenant, id, state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let (state, outcome) = (task.state.as_str(), &task.outcome);
+    connection.execute(sql, params![tenant, task.id, state, created, updated, expires, outcome])?;
+    Ok(true)
+}
+
+fn find(
+    connection: &Connection,
+    tenant: TenantName,
+    id: String,
+) -> Result<Option<TaskRecord>, StoreError> {
+    let sql = "SELECT state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome
+               FROM tasks WHERE tenant = ?1 AND id = ?2";
+    let read = || {
+        let mut statement = connection.prepare_cached(sql)?;
+        let row = statement.query_row(params![tenant.as_str(), id], |row| {
+            let state: String = row.get(0)?;
+            let times = [row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?];
+            Ok((state, times, row.get::<_, Option<String>>(4)?))
+        });
+        row.optional()
+    };
+    let Some((state, times, outcome)) = read().map_err(|error| failed(&error))? else {
+        return Ok(None);
+    };
+    let states =
+        [TaskState::Working, TaskState::Completed, TaskState::Failed, TaskState::Cancelled];
+    let state = states.into_iter().find(|known| known.as_str() == state);
+    let state =
+        state.ok_or_else(|| StoreError::Failed("a task is in a state that is none".to_owned()))?;
+    let [created_unix_ms, updated_unix_ms, expires_unix_ms] =
+        times.map(|time| u64::try_from(time).unwrap_or(0));
+    let task = TaskRecord {
+        id,
+        tenant,
+        state,
+        created_unix_ms,
+        updated_unix_ms,
+        expires_unix_ms,
+        outcome,
+    };
+    Ok(Some(task))
+}
+
+/// SQLite's integers are signed. No clock is near the difference.
+fn milliseconds(unix_ms: u64) -> i64 {
+    i64::try_from(unix_ms).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

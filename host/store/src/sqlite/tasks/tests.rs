@@ -1,0 +1,79 @@
+use aop_core::{TaskError, TaskRecord, TaskState, Tasks as _, TenantName};
+use tempfile::TempDir;
+
+use crate::{SqliteStore, StoreConfig};
+
+fn open(directory: &TempDir) -> SqliteStore {
+    SqliteStore::open(&StoreConfig::new(directory.path())).unwrap()
+}
+
+fn task(id: &str, created_unix_ms: u64) -> TaskRecord {
+    TaskRecord {
+        id: id.to_owned(),
+        tenant: TenantName::default_tenant(),
+        state: TaskState::Working,
+        created_unix_ms,
+        updated_unix_ms: created_unix_ms,
+        expires_unix_ms: created_unix_ms + 1000,
+        outcome: None,
+    }
+}
+
+#[tokio::test]
+async fn a_task_is_its_tenants_alone() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let (mine, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
+    store.begin(task("a", 5), 9).await.unwrap();
+    assert_eq!(store.find(&mine, "a").await.unwrap(), Some(task("a", 5)));
+    assert_eq!(store.find(&other, "a").await.unwrap(), None);
+    assert_eq!(store.find(&mine, "b").await.unwrap(), None);
+    store.end(&other, "a", TaskState::Cancelled, None, 6).await.unwrap();
+    assert_eq!(store.find(&mine, "a").await.unwrap().unwrap().state, TaskState::Working);
+}
+
+#[tokio::test]
+async fn a_task_ends_once() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let mine = TenantName::default_tenant();
+    store.begin(task("a", 5), 9).await.unwrap();
+    store.end(&mine, "a", TaskState::Completed, Some("{}".to_owned()), 7).await.unwrap();
+    store.end(&mine, "a", TaskState::Cancelled, None, 8).await.unwrap();
+    let ended = store.find(&mine, "a").await.unwrap().unwrap();
+    assert_eq!((ended.state, ended.updated_unix_ms), (TaskState::Completed, 7));
+    assert_eq!(ended.outcome.as_deref(), Some("{}"));
+}
+
+#[tokio::test]
+async fn what_ran_when_the_host_stopped_has_failed() {
+    let directory = TempDir::new().unwrap();
+    let mine = TenantName::default_tenant();
+    {
+        let store = open(&directory);
+        store.begin(task("ran", 5), 9).await.unwrap();
+        store.begin(task("ended", 5), 9).await.unwrap();
+        store.end(&mine, "ended", TaskState::Completed, Some("1".to_owned()), 6).await.unwrap();
+    }
+    let store = open(&directory);
+    let ran = store.find(&mine, "ran").await.unwrap().unwrap();
+    assert_eq!((ran.state, ran.outcome), (TaskState::Failed, None));
+    let ended = store.find(&mine, "ended").await.unwrap().unwrap();
+    assert_eq!((ended.state, ended.outcome.as_deref()), (TaskState::Completed, Some("1")));
+}
+
+#[tokio::test]
+async fn tasks_are_bounded_and_make_room_when_they_expire() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let mine = TenantName::default_tenant();
+    store.begin(task("a", 0), 2).await.unwrap();
+    store.begin(task("b", 0), 2).await.unwrap();
+    store.end(&mine, "a", TaskState::Failed, None, 1).await.unwrap();
+    assert!(matches!(store.begin(task("c", 999), 2).await, Err(TaskError::Full)));
+    store.begin(task("c", 1000), 2).await.unwrap();
+    assert_eq!(store.find(&mine, "a").await.unwrap(), None);
+    assert!(store.find(&mine, "b").await.unwrap().is_some(), "one that still works stays");
+    let other = TaskRecord { tenant: TenantName::new("other").unwrap(), ..task("d", 1000) };
+    store.begin(other, 1).await.unwrap();
+}
