@@ -1,12 +1,15 @@
 //! What the edge knows of a request before anyone parsed it. It travels beside the request through
 //! `rmcp`, so that a handler there sees the same facts as the fast path.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use aop_core::{Caller, TraceContext};
 use bytes::Bytes;
 use rmcp::model::Extensions;
 use tokio_util::sync::CancellationToken;
+
+use crate::following::Following;
 
 /// One request's circumstances.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub(crate) struct Arrival {
     pub(crate) message: Bytes,
     /// The trace in the transport's headers, if it has any.
     pub(crate) trace: Option<TraceContext>,
+    /// What the client follows besides answers; none for a stateless request over HTTP.
+    pub(crate) following: Option<Arc<Following>>,
     /// Cancelled when nobody waits for the answer any more: the connection closed, the session
     /// was deleted, stdin ended.
     pub(crate) gone: CancellationToken,

@@ -1,25 +1,20 @@
-//! The three tools that make a large catalogue usable: search it, read one definition, call it.
+//! The tools that make a large catalogue usable: search it, read one definition, call one tool or many.
 //!
-//! They answer with the same envelope as any tool. `aop_call` reaches agents' tools only, so a call
-//! cannot be wrapped in itself.
+//! They answer with the same envelope as any tool. `aop_call` and `aop_call_many` reach agents' tools only,
+//! so a call cannot be wrapped in itself.
 
 use std::borrow::Cow;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use aop_core::{
-    AgentName, CallId, Caller, ErrorCode, Failure, Output, Query, Reply, Resolve, Search,
-    TraceContext, Violation,
+    CallId, ErrorCode, Failure, Library, Output, Reply, Shown, TenantName, TraceContext, Violation,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use crate::list::Definition;
-
-/// Hits when the caller names no limit: enough to choose from, short enough to read.
-const LIMIT_DEFAULT: u32 = 10;
-/// Hits at most: beyond this, a better query serves the caller better.
-const LIMIT_MAX: u32 = 100;
+use crate::many;
 
 /// One of the host's own tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +22,7 @@ pub(crate) enum Builtin {
     Discover,
     Describe,
     Call,
+    CallMany,
 }
 
 impl Builtin {
@@ -35,6 +31,7 @@ impl Builtin {
             "aop_discover" => Some(Self::Discover),
             "aop_describe" => Some(Self::Describe),
             "aop_call" => Some(Self::Call),
+            "aop_call_many" => Some(Self::CallMany),
             _ => None,
         }
     }
@@ -45,15 +42,8 @@ pub(crate) fn is_reserved(name: &str) -> bool {
     name.starts_with("aop_")
 }
 
-/// What the built-in tools look into.
-pub(crate) struct Library<'a> {
-    pub(crate) resolve: &'a Arc<dyn Resolve>,
-    pub(crate) search: &'a Arc<dyn Search>,
-    pub(crate) caller: &'a Caller,
-}
-
 #[derive(Serialize)]
-struct Found<'a> {
+struct FoundTools<'a> {
     tools: Vec<FoundTool<'a>>,
 }
 
@@ -61,7 +51,7 @@ struct Found<'a> {
 struct FoundTool<'a> {
     name: &'a str,
     agent: &'a str,
-    description: String,
+    description: &'a str,
     score: f64,
 }
 
@@ -73,57 +63,39 @@ struct Described<'a> {
     signature: &'a str,
 }
 
-impl Library<'_> {
-    /// `aop_discover`: the best tools for a query.
-    pub(crate) fn discover(&self, arguments: &str) -> Result<Output, Failure> {
-        let arguments: DiscoverArguments<'_> = parse(arguments)?;
-        let agent = arguments.agent.as_deref().map(AgentName::new).transpose();
-        let agent = agent.map_err(|error| invalid("/agent", error.to_string()))?;
-        let limit = arguments.limit.unwrap_or(LIMIT_DEFAULT);
-        if !(1..=LIMIT_MAX).contains(&limit) {
-            return Err(invalid("/limit", format!("must be between 1 and {LIMIT_MAX}")));
-        }
-        let query = Query { text: arguments.query.into_owned(), agent, limit };
-        let tenant = &self.caller.tenant;
-        let hits = self
-            .search
-            .search(tenant, &query)
-            .map_err(|error| Failure::before_execution(ErrorCode::Internal, error.to_string()))?;
-        let describe = |name: &str| {
-            self.resolve.resolve(tenant, name).map(|route| route.tool.description.clone())
-        };
-        let tools = hits
-            .iter()
-            .filter_map(|hit| {
-                // A tool that left after the index was read is no hit any more.
-                let description = describe(&hit.tool)?;
-                Some(FoundTool {
-                    name: &hit.tool,
-                    agent: &hit.agent,
-                    description,
-                    score: hit.score,
-                })
-            })
-            .collect();
-        output(&Found { tools })
-    }
-
-    /// `aop_describe`: the full definition of one tool.
-    pub(crate) fn describe(&self, arguments: &str) -> Result<Output, Failure> {
-        let arguments: DescribeArguments<'_> = parse(arguments)?;
-        let name = &*arguments.tool;
-        let Some(route) = self.resolve.resolve(&self.caller.tenant, name) else {
-            return Err(unknown(name));
-        };
-        output(&Described {
-            agent: &route.revision.agent,
-            definition: Definition::new(&route.tool),
-            signature: &route.tool.signature,
-        })
-    }
+/// `aop_discover`: the best tools for a query.
+pub(crate) fn discover(
+    library: &Library,
+    tenant: &TenantName,
+    arguments: &str,
+) -> Result<Output, Failure> {
+    let DiscoverArguments { query, agent, limit } = parse(arguments)?;
+    let found = library.discover(tenant, &query, agent.as_deref(), limit)?;
+    let tools = found.iter().map(|found| FoundTool {
+        name: &found.route.tool.name,
+        agent: &found.route.revision.agent,
+        description: &found.route.tool.description,
+        score: found.score,
+    });
+    output(&FoundTools { tools: tools.collect() })
 }
 
-/// What `aop_call` passes on.
+/// `aop_describe`: the full definition of one tool.
+pub(crate) fn describe(
+    library: &Library,
+    tenant: &TenantName,
+    arguments: &str,
+) -> Result<Output, Failure> {
+    let DescribeArguments { tool } = parse(arguments)?;
+    let route = library.describe(tenant, &tool)?;
+    output(&Described {
+        agent: &route.revision.agent,
+        definition: Definition::new(&route.tool),
+        signature: &route.tool.signature,
+    })
+}
+
+/// What `aop_call` passes on; `aop_call_many` has a list of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Forwarded<'a> {
@@ -138,38 +110,34 @@ impl Forwarded<'_> {
     pub(crate) fn arguments(&self) -> &str {
         self.arguments.map_or("{}", RawValue::get)
     }
+
+    /// Whether it can be passed on.
+    ///
+    /// # Errors
+    /// `invalid_arguments`.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if is_reserved(&self.tool) {
+            let reason = "built-in tools cannot be called through a built-in tool";
+            return Err(invalid("/tool", reason.to_owned()));
+        }
+        if !self.arguments().starts_with('{') {
+            let reason = "must be an object with the tool's arguments";
+            return Err(invalid("/arguments", reason.to_owned()));
+        }
+        Ok(())
+    }
 }
 
 /// Reads the arguments of `aop_call`.
 pub(crate) fn forwarded(arguments: &str) -> Result<Forwarded<'_>, Failure> {
     let forwarded: Forwarded<'_> = parse(arguments)?;
-    if is_reserved(&forwarded.tool) {
-        return Err(invalid(
-            "/tool",
-            "built-in tools cannot be called through aop_call".to_owned(),
-        ));
-    }
-    if !forwarded.arguments().starts_with('{') {
-        return Err(invalid(
-            "/arguments",
-            "must be an object with the tool's arguments".to_owned(),
-        ));
-    }
+    forwarded.check()?;
     Ok(forwarded)
-}
-
-/// The failure for a tool that does not exist, where it is an argument.
-pub(crate) fn unknown(name: &str) -> Failure {
-    let shown: String = name.chars().take(aop_core::ToolName::LENGTH_MAX).collect();
-    Failure::before_execution(
-        ErrorCode::NotFound,
-        format!("no tool `{shown}`: search with aop_discover"),
-    )
 }
 
 /// Wraps what a built-in tool answered.
 pub(crate) fn reply(result: Result<Output, Failure>, trace: Option<TraceContext>) -> Reply {
-    Reply { id: CallId(Uuid::now_v7()), result, trace }
+    Reply { id: CallId(Uuid::now_v7()), result, trace, session: None }
 }
 
 #[derive(Deserialize)]
@@ -189,25 +157,26 @@ struct DescribeArguments<'a> {
     tool: Cow<'a, str>,
 }
 
-fn parse<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, Failure> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, Failure> {
     serde_json::from_str(arguments).map_err(|error| invalid("", error.to_string()))
 }
 
-fn invalid(pointer: &str, message: String) -> Failure {
+pub(crate) fn invalid(pointer: &str, message: String) -> Failure {
     Failure::invalid_arguments(&[Violation { pointer: pointer.to_owned(), message }])
 }
 
-fn output(value: &impl Serialize) -> Result<Output, Failure> {
+pub(crate) fn output(value: &impl Serialize) -> Result<Output, Failure> {
     match to_raw_value(value) {
-        Ok(json) => Ok(Output { json, is_text: false }),
+        Ok(json) => Ok(Output { json, shown: Shown::Json }),
         Err(error) => Err(Failure::before_execution(ErrorCode::Internal, error.to_string())),
     }
 }
 
-/// The definitions of the three tools as JSON objects, in the order `tools/list` shows them.
-pub(crate) fn definitions() -> &'static [String; 3] {
-    static DEFINITIONS: LazyLock<[String; 3]> = LazyLock::new(|| {
-        [call_definition(), describe_definition(), discover_definition()].map(|v| v.to_string())
+/// The definitions of the tools as JSON objects, in the order `tools/list` shows them.
+pub(crate) fn definitions() -> &'static [String; 4] {
+    static DEFINITIONS: LazyLock<[String; 4]> = LazyLock::new(|| {
+        [call_definition(), call_many_definition(), describe_definition(), discover_definition()]
+            .map(|definition| definition.to_string())
     });
     &DEFINITIONS
 }
@@ -224,8 +193,8 @@ fn discover_definition() -> serde_json::Value {
                 "query": { "type": "string", "description": "Words that describe the task. Empty lists all tools by name." },
                 "agent": { "type": "string", "description": "Only tools of this agent." },
                 "limit": {
-                    "type": "integer", "minimum": 1, "maximum": LIMIT_MAX,
-                    "description": format!("At most this many matches; {LIMIT_DEFAULT} when left out."),
+                    "type": "integer", "minimum": 1, "maximum": Library::LIMIT_MAX,
+                    "description": format!("At most this many matches; {} when left out.", Library::LIMIT_DEFAULT),
                 },
             },
             "additionalProperties": false,
@@ -272,11 +241,11 @@ fn describe_definition() -> serde_json::Value {
                 "title": { "type": "string" },
                 "description": { "type": "string" },
                 "inputSchema": { "type": "object", "description": "JSON Schema of the arguments." },
-                "outputSchema": { "type": "object", "description": "JSON Schema of the result." },
+                "outputSchema": { "type": "object", "description": "JSON Schema of the result; none for a tool that shows content of its own." },
                 "annotations": { "type": "object" },
                 "signature": { "type": "string", "description": "The function in WIT." },
             },
-            "required": ["agent", "name", "description", "inputSchema", "outputSchema", "annotations", "signature"],
+            "required": ["agent", "name", "description", "inputSchema", "annotations", "signature"],
         })),
         "annotations": { "readOnlyHint": true, "idempotentHint": true, "openWorldHint": false },
     })
@@ -299,9 +268,58 @@ fn call_definition() -> serde_json::Value {
             "required": ["tool"],
             "additionalProperties": false,
         },
-        "outputSchema": envelope(&serde_json::json!({ "description": "What the called tool returns." })),
+        "outputSchema": envelope(&anything("What the called tool returns.")),
         "annotations": { "idempotentHint": false },
     })
+}
+
+fn call_many_definition() -> serde_json::Value {
+    serde_json::json!({
+        "name": "aop_call_many",
+        "title": "Call many tools",
+        "description": "Calls up to 1000 tools of this server at once and waits for all. Each has a result of its own, \
+            in the order of the calls: one that fails does not fail the others.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "calls": {
+                    "type": "array",
+                    "maxItems": many::CALLS_MAX,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "tool": { "type": "string", "description": "The tool's name, as aop_discover gives it." },
+                            "arguments": {
+                                "type": "object",
+                                "description": "The tool's arguments, as its input schema says. Left out: none.",
+                            },
+                        },
+                        "required": ["tool"],
+                        "additionalProperties": false,
+                    },
+                },
+            },
+            "required": ["calls"],
+            "additionalProperties": false,
+        },
+        "outputSchema": envelope(&serde_json::json!({
+            "type": "object",
+            "properties": {
+                "results": { "type": "array", "items": envelope(&anything("What the called tool returns.")) },
+            },
+            "required": ["results"],
+        })),
+        "annotations": { "idempotentHint": false },
+    })
+}
+
+/// The schema of any JSON value. It names the types, because strict clients warn of one that does not.
+fn anything(description: &str) -> serde_json::Value {
+    let kinds = ["object", "string", "number", "boolean", "null"]
+        .map(|kind| serde_json::json!({ "type": kind }));
+    let list = serde_json::json!({ "type": "array", "items": {} });
+    let kinds: Vec<_> = kinds.into_iter().chain([list]).collect();
+    serde_json::json!({ "description": description, "anyOf": kinds })
 }
 
 /// The schema of an envelope around `result`.
@@ -313,7 +331,7 @@ fn envelope(result: &serde_json::Value) -> serde_json::Value {
             "result": result,
             "error": { "type": "string", "description": "What went wrong, when success is false." },
             "code": { "type": "string", "enum": ErrorCode::ALL.map(ErrorCode::as_str) },
-            "details": { "description": "Machine-readable details of the error." },
+            "details": anything("Machine-readable details of the error."),
             "retry_after_ms": { "type": "integer", "minimum": 0 },
         },
         "required": ["success"],

@@ -1,21 +1,64 @@
-//! Tells every connected client that the tools of its tenant changed.
+//! Tells every connected client what changed for its tenant: the tools, the resources, the prompts, or what is
+//! inside a resource that it subscribed to.
 //!
 //! A change is a counter per tenant behind a `watch` channel, so a slow client costs nothing and
-//! any number of changes that it has not seen is one notification. A tenant has a counter once one
-//! of its clients listens; their number is bounded by the tenants that authenticate.
+//! any number of changes that it has not seen is one notification. A tenant has counters once one
+//! of its clients listens; their number is bounded by the tenants that authenticate. Only resources that
+//! somebody subscribed to are remembered, at most [`FOLLOWED_MAX`] of them.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aop_core::{Listen, TenantName};
+use aop_core::{Listen, Offer, TenantName};
 use tokio::sync::watch;
+
+/// Resources that are subscribed to, by all clients of all tenants. Each takes its URI's length, so that this
+/// many of the longest take 128 MiB; it only has to stop growth.
+pub(crate) const FOLLOWED_MAX: usize = 65_536;
 
 /// The hub between whoever changes the catalogue and the clients that watch it. Create it before
 /// both.
 #[derive(Debug, Default)]
 pub struct Changes {
-    tenants: Mutex<HashMap<TenantName, watch::Sender<u64>>>,
+    tenants: Mutex<HashMap<TenantName, Tenant>>,
+}
+
+#[derive(Debug)]
+struct Tenant {
+    versions: watch::Sender<Versions>,
+    followed: HashMap<Arc<str>, Followed>,
+}
+
+/// A resource that somebody subscribed to.
+#[derive(Debug)]
+struct Followed {
+    /// By how many clients.
+    clients: usize,
+    /// [`Versions::updates`] when it last changed; 0 when it did not since somebody subscribed.
+    version: u64,
+}
+
+/// Counters that grow with every change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) tools: u64,
+    pub(crate) resources: u64,
+    pub(crate) prompts: u64,
+    /// What is inside some resource that somebody subscribed to.
+    pub(crate) updates: u64,
+}
+
+impl Versions {
+    /// The newer of each.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            tools: self.tools.max(other.tools),
+            resources: self.resources.max(other.resources),
+            prompts: self.prompts.max(other.prompts),
+            updates: self.updates.max(other.updates),
+        }
+    }
 }
 
 impl Changes {
@@ -25,26 +68,80 @@ impl Changes {
         Self::default()
     }
 
-    /// Watches the tools of a tenant, from now on.
+    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantName, Tenant>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Watches what changes for a tenant, from now on.
     pub(crate) fn subscribe(&self, tenant: &TenantName) -> Subscription {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = match tenants.get(tenant) {
-            Some(sender) => sender.subscribe(),
-            None => {
-                let (sender, receiver) = watch::channel(0);
-                tenants.insert(tenant.clone(), sender);
-                receiver
+        let mut tenants = self.tenants();
+        let tenant = tenants.entry(tenant.clone()).or_insert_with(Tenant::new);
+        Subscription { receiver: tenant.versions.subscribe() }
+    }
+
+    /// Remembers changes of a resource from now on, until [`Self::unfollow`]; false when too many are
+    /// remembered already.
+    pub(crate) fn follow(&self, tenant: &TenantName, uri: &str) -> bool {
+        let mut tenants = self.tenants();
+        let total: usize = tenants.values().map(|tenant| tenant.followed.len()).sum();
+        let tenant = tenants.entry(tenant.clone()).or_insert_with(Tenant::new);
+        if let Some(followed) = tenant.followed.get_mut(uri) {
+            followed.clients += 1;
+            return true;
+        }
+        if total >= FOLLOWED_MAX {
+            return false;
+        }
+        tenant.followed.insert(uri.into(), Followed { clients: 1, version: 0 });
+        true
+    }
+
+    /// Takes back one [`Self::follow`].
+    pub(crate) fn unfollow(&self, tenant: &TenantName, uri: &str) {
+        let mut tenants = self.tenants();
+        let Some(tenant) = tenants.get_mut(tenant) else { return };
+        if let Some(followed) = tenant.followed.get_mut(uri) {
+            followed.clients -= 1;
+            if followed.clients == 0 {
+                tenant.followed.remove(uri);
             }
-        };
-        Subscription { receiver }
+        }
+    }
+
+    /// Whether a resource changed after the version `known` of [`Versions::updates`].
+    pub(crate) fn is_updated(&self, tenant: &TenantName, uri: &str, known: u64) -> bool {
+        let tenants = self.tenants();
+        let followed = tenants.get(tenant).and_then(|tenant| tenant.followed.get(uri));
+        followed.is_some_and(|followed| followed.version > known)
+    }
+}
+
+impl Tenant {
+    fn new() -> Self {
+        Self { versions: watch::channel(Versions::default()).0, followed: HashMap::new() }
     }
 }
 
 impl Listen for Changes {
     fn tools_changed(&self, tenant: &TenantName) {
-        let tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = tenants.get(tenant) {
-            sender.send_modify(|version| *version += 1);
+        if let Some(tenant) = self.tenants().get(tenant) {
+            tenant.versions.send_modify(|versions| versions.tools += 1);
+        }
+    }
+
+    fn offer_changed(&self, tenant: &TenantName, offer: Offer) {
+        let mut tenants = self.tenants();
+        let Some(tenant) = tenants.get_mut(tenant) else { return };
+        match offer {
+            Offer::Resources => tenant.versions.send_modify(|versions| versions.resources += 1),
+            Offer::Prompts => tenant.versions.send_modify(|versions| versions.prompts += 1),
+            Offer::Resource(uri) => {
+                let Some(followed) = tenant.followed.get_mut(&*uri) else { return };
+                tenant.versions.send_modify(|versions| {
+                    versions.updates += 1;
+                    followed.version = versions.updates;
+                });
+            }
         }
     }
 }
@@ -52,23 +149,23 @@ impl Listen for Changes {
 /// One listener's view of a tenant's changes.
 #[derive(Debug)]
 pub(crate) struct Subscription {
-    receiver: watch::Receiver<u64>,
+    receiver: watch::Receiver<Versions>,
 }
 
 impl Subscription {
-    /// The version of the tool set now. Grows with every change.
-    pub(crate) fn version(&self) -> u64 {
+    /// The counters now.
+    pub(crate) fn versions(&self) -> Versions {
         *self.receiver.borrow()
     }
 
-    /// Waits until the version differs from `known`, then for the changes of `window` to gather,
-    /// and returns it. Never returns once the hub is gone. Cancel-safe.
-    pub(crate) async fn after(&mut self, known: u64, window: Duration) -> u64 {
-        let gone = self.receiver.wait_for(|version| *version != known).await.is_err();
+    /// Waits until a counter differs from `known`, then for the changes of `window` to gather,
+    /// and returns them. Never returns once the hub is gone. Cancel-safe.
+    pub(crate) async fn after(&mut self, known: Versions, window: Duration) -> Versions {
+        let gone = self.receiver.wait_for(|versions| *versions != known).await.is_err();
         if gone {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(window).await;
-        self.version()
+        self.versions()
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 /// Which tools `tools/list` shows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Expose {
-    /// Every tool, and the three built-in ones.
+    /// Every tool, and the built-in ones.
     #[default]
     All,
-    /// `aop_discover`, `aop_describe` and `aop_call` only, for catalogues that would not fit a
+    /// `aop_discover`, `aop_describe`, `aop_call` and `aop_call_many` only, for catalogues that would not fit a
     /// model's context. Other tools stay callable by their names: hiding is not a permission.
     BuiltinsOnly,
 }
@@ -56,6 +56,25 @@ pub struct McpConfig {
     /// How long calls may still answer after stdin closed. Default 1 s: requests piped into the
     /// process get their answers, and a guest that spins does not outlive its client for long.
     pub stdio_grace: Duration,
+    /// How long an agent may take to list its resources or prompts. Default 2 s: a list that waits for a hung
+    /// agent helps nobody, so one that takes longer is left out of it.
+    pub list_timeout: Duration,
+    /// Resources that one session or event stream may subscribe to. Default 256: what a person watches.
+    /// Beyond: an error, or for `subscriptions/listen` only the first ones.
+    pub subscriptions_max: usize,
+    /// Calls that wait for their clients to come back with answers (2026-07-28). Default 1,024: each keeps an
+    /// instance. Beyond: the question fails, and the agent goes on without an answer.
+    pub parked_max: usize,
+    /// The same per tenant. Default 256: one tenant does not take the places of all.
+    pub parked_per_tenant_max: usize,
+    /// How long the result of a task is kept, from its creation on. Default 24 h: whoever asked for a task
+    /// may come back tomorrow.
+    pub task_ttl: Duration,
+    /// How often a client should ask how a task is doing. Default 1 s: a person hardly notices, and a
+    /// thousand tasks cost a thousand cheap reads per second.
+    pub task_poll_interval: Duration,
+    /// Tasks per tenant, the finished ones included. Default 1,000. Beyond: the call is refused until some expire.
+    pub tasks_per_tenant_max: u32,
     /// What `Retry-After` says when the server is full or draining. Default 2 s.
     pub retry_after: Duration,
 }
@@ -77,6 +96,13 @@ impl Default for McpConfig {
             streams_max: 2048,
             list_changed_window: Duration::from_millis(100),
             stdio_grace: Duration::from_secs(1),
+            list_timeout: Duration::from_secs(2),
+            subscriptions_max: 256,
+            parked_max: 1024,
+            parked_per_tenant_max: 256,
+            task_ttl: Duration::from_secs(24 * 60 * 60),
+            task_poll_interval: Duration::from_secs(1),
+            tasks_per_tenant_max: 1000,
             retry_after: Duration::from_secs(2),
         }
     }
@@ -85,5 +111,5 @@ impl Default for McpConfig {
 /// Written for a model that meets this server for the first time.
 const INSTRUCTIONS: &str = "This server runs sandboxed agents as tools. \
     If no listed tool fits a task, search the whole catalogue with aop_discover, read a tool's \
-    schema with aop_describe, and run it with aop_call. Every result says `success`; when it is \
+    schema with aop_describe, and run it with aop_call, or several with aop_call_many. Every result says `success`; when it is \
     false, `error` says what to change.";

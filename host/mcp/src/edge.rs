@@ -1,21 +1,36 @@
 //! What both paths and both transports share: the tools of a tenant, and one call.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use aop_core::{Call, Caller, ErrorCode, Failure, Progress, Reply, TraceContext};
+use aop_core::bucket::SessionId;
+use aop_core::client::Client;
+use aop_core::interface::Feature;
+use aop_core::{
+    AgentName, Call, Caller, ErrorCode, Failure, Library, Progress, Reply, Target, Tool,
+    TraceContext, unknown_tool,
+};
 
-use crate::builtin::{self, Builtin, Library};
+use crate::builtin::{self, Builtin};
 use crate::config::McpConfig;
+use crate::converse::Parked;
 use crate::list::{BadCursor, Page, Pages};
+use crate::many;
 use crate::measure::Counters;
+use crate::message::{Method, Request};
+use crate::result::Answer;
 use crate::server::McpParts;
+use crate::tasks::TaskRunner;
 
 /// The edge without a transport.
 pub(crate) struct Edge {
     pub(crate) config: McpConfig,
     pub(crate) parts: McpParts,
     pub(crate) counters: Arc<Counters>,
+    /// Calls that wait for their client to come back with answers.
+    pub(crate) parked: Arc<Parked>,
+    /// Calls that go on after their request was answered, where there is a place to keep them.
+    pub(crate) tasks: Option<Arc<TaskRunner>>,
     pages: Pages,
 }
 
@@ -28,6 +43,24 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) received: Instant,
     pub(crate) trace: Option<TraceContext>,
     pub(crate) progress: Option<Arc<dyn Progress>>,
+    /// Who can be asked while the call runs.
+    pub(crate) client: Option<Arc<dyn Client>>,
+    /// The conversation to continue.
+    pub(crate) session: Option<SessionId>,
+}
+
+/// A call of one of the functions by which an agent offers more than tools.
+pub(crate) struct FeatureCall<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) agent: &'a AgentName,
+    pub(crate) feature: Feature,
+    /// A JSON object as text.
+    pub(crate) arguments: &'a str,
+    pub(crate) received: Instant,
+    /// A shorter timeout than the agent's.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) progress: Option<Arc<dyn Progress>>,
+    pub(crate) client: Option<Arc<dyn Client>>,
 }
 
 /// The tool that was named does not exist for the caller: the request itself is wrong.
@@ -38,7 +71,9 @@ pub(crate) struct UnknownTool(String);
 impl Edge {
     pub(crate) fn new(config: McpConfig, parts: McpParts) -> Self {
         let pages = Pages::new(config.page_size, config.expose);
-        Self { config, parts, counters: Arc::default(), pages }
+        let parked = Parked::new(config.parked_max, config.parked_per_tenant_max);
+        let tasks = parts.tasks.clone().map(|store| TaskRunner::new(store, &config));
+        Self { config, parts, counters: Arc::default(), parked, tasks, pages }
     }
 
     /// A page of the caller's tools.
@@ -54,31 +89,53 @@ impl Edge {
         self.pages.page(&caller.tenant, &list, cursor)
     }
 
+    /// Whether a plain request needs nothing that only the full path has: a way to ask its client, or to
+    /// become a task.
+    pub(crate) fn is_quick(&self, caller: &Caller, request: &Request<'_>) -> bool {
+        let Method::Call { name, arguments } = &request.method else { return true };
+        let may_converse = |name: &str| self.tool(caller, name).is_some_and(|tool| tool.converses);
+        match Builtin::named(name) {
+            None => !self.tool(caller, name).is_some_and(|tool| tool.converses || tool.task),
+            Some(Builtin::Call) => {
+                !builtin::forwarded(arguments).is_ok_and(|forwarded| may_converse(&forwarded.tool))
+            }
+            Some(Builtin::CallMany | Builtin::Describe | Builtin::Discover) => true,
+        }
+    }
+
+    /// The definition of a tool that is not the host's own.
+    pub(crate) fn tool(&self, caller: &Caller, name: &str) -> Option<Arc<Tool>> {
+        self.library().describe(&caller.tenant, name).ok().map(|route| route.tool)
+    }
+
     /// Runs a call to its end. Dropping the future cancels it.
     ///
     /// # Errors
     /// [`UnknownTool`].
-    pub(crate) async fn call(&self, call: ToolCall<'_>) -> Result<Reply, UnknownTool> {
-        let library = Library {
-            resolve: &self.parts.resolve,
-            search: &self.parts.search,
-            caller: call.caller,
-        };
+    pub(crate) async fn call(&self, call: ToolCall<'_>) -> Result<Answer, UnknownTool> {
+        let tenant = &call.caller.tenant;
+        let trace = call.trace;
+        let answered = |result| Ok(Answer::new(builtin::reply(result, trace), false));
         match Builtin::named(call.name) {
             None => {
                 let name = call.name;
                 let reply = self.invoke(call).await;
                 // The dispatcher resolves names; asking twice would cost every good call.
-                if is_unknown(&reply) { Err(UnknownTool(shown(name))) } else { Ok(reply) }
+                if is_unknown(&reply) {
+                    Err(UnknownTool(shown(name)))
+                } else {
+                    Ok(Answer::new(reply, false))
+                }
             }
             Some(Builtin::Discover) => {
-                Ok(builtin::reply(library.discover(call.arguments), call.trace))
+                answered(builtin::discover(self.library(), tenant, call.arguments))
             }
             Some(Builtin::Describe) => {
-                Ok(builtin::reply(library.describe(call.arguments), call.trace))
+                answered(builtin::describe(self.library(), tenant, call.arguments))
             }
+            Some(Builtin::CallMany) => answered(many::call(&self.parts.invoke, &call).await),
             Some(Builtin::Call) => match builtin::forwarded(call.arguments) {
-                Err(failure) => Ok(builtin::reply(Err(failure), call.trace)),
+                Err(failure) => answered(Err(failure)),
                 Ok(forwarded) => {
                     let inner = ToolCall {
                         name: &forwarded.tool,
@@ -87,31 +144,50 @@ impl Edge {
                     };
                     let mut reply = self.invoke(inner).await;
                     if is_unknown(&reply) {
-                        reply.result = Err(builtin::unknown(&forwarded.tool));
+                        reply.result = Err(unknown_tool(&forwarded.tool));
                     }
-                    Ok(reply)
+                    Ok(Answer::new(reply, true))
                 }
             },
         }
     }
 
-    async fn invoke(&self, call: ToolCall<'_>) -> Reply {
+    /// Runs one of an agent's features to its end. Dropping the future cancels it. An agent that does not
+    /// offer it is answered with `not_found`, not executed.
+    pub(crate) async fn feature(&self, call: FeatureCall<'_>) -> Reply {
+        let target = Target::Feature { agent: call.agent, feature: call.feature };
         self.parts
             .invoke
             .invoke(Call {
-                caller: call.caller.clone(),
-                tool: call.name,
-                arguments: call.arguments,
-                received: call.received,
-                timeout: None,
+                timeout: call.timeout,
+                progress: call.progress,
+                client: call.client,
+                ..Call::new(call.caller.clone(), target, call.arguments, call.received)
+            })
+            .await
+    }
+
+    const fn library(&self) -> &Library {
+        &self.parts.library
+    }
+
+    async fn invoke(&self, call: ToolCall<'_>) -> Reply {
+        let target = Target::Tool(call.name);
+        self.parts
+            .invoke
+            .invoke(Call {
                 trace: call.trace,
                 progress: call.progress,
+                client: call.client,
+                session: call.session,
+                ..Call::new(call.caller.clone(), target, call.arguments, call.received)
             })
             .await
     }
 }
 
-fn is_unknown(reply: &Reply) -> bool {
+/// Whether nothing ran because there is nothing of that name.
+pub(crate) fn is_unknown(reply: &Reply) -> bool {
     matches!(&reply.result, Err(Failure { code: ErrorCode::NotFound, executed: false, .. }))
 }
 

@@ -83,9 +83,11 @@ pub(crate) async fn answer(
                 received: arrival.received,
                 trace: trace(request.meta.traceparent.as_deref(), arrival.trace),
                 progress: None,
+                client: None,
+                session: request.session.clone(),
             };
             match edge.call(call).await {
-                Ok(reply) => response(request.id, &ToolResult::new(&reply, stateless)),
+                Ok(answer) => response(request.id, &ToolResult::new(&answer, stateless)),
                 Err(unknown) => error(request.id, &unknown),
             }
         }

@@ -2,29 +2,36 @@
 //!
 //! `rmcp` runs a handler to its end whatever happens to the client, so every wait here also watches
 //! the request's cancellation and the connection it came over.
+#![expect(deprecated, reason = "2026-07-28 deprecates logging, and still has it")]
+
+mod exchange;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use aop_core::{Progress, Reply, TraceContext};
-use rmcp::ErrorData;
+use aop_core::TraceContext;
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, Implementation,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, SubscriptionFilter,
-    Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
+    CompleteResult, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
+    GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, JsonObject, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    PromptsCapability, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
+    ResourcesCapability, ServerCapabilities, ServerConfig, SetLevelRequestMethod,
+    SetLevelRequestParams, SubscribeRequestMethod, SubscribeRequestParams, SubscriptionFilter,
+    TASKS_EXTENSION_ID, Tool, ToolsCapability, UnsubscribeRequestMethod, UnsubscribeRequestParams,
+    UpdateTaskParams,
 };
-use rmcp::service::{RequestContext, RoleServer, SubscriptionContext};
-use rmcp::{Peer, ServerHandler};
-use tokio::sync::mpsc;
+use rmcp::service::{RequestContext, RoleServer, SubscriptionContext, SubscriptionSendError};
+use rmcp::{ErrorData, ServerHandler};
 use tokio_util::sync::CancellationToken;
 
+use self::exchange::Exchange;
 use crate::arrival::Arrival;
-use crate::edge::{Edge, ToolCall, UnknownTool};
-use crate::message;
-use crate::progress::Reporter;
+use crate::edge::Edge;
+use crate::features::{completion, prompts, resources};
+use crate::following::Following;
+use crate::tasks::TaskRunner;
+use crate::uri;
 
 /// The revisions this server speaks. Older ones want batches, which are refused.
 pub(crate) const REVISIONS: &[ProtocolVersion] =
@@ -42,61 +49,45 @@ impl Handler {
         Self { edge, draining }
     }
 
-    /// Runs a call and forwards its progress, until it ends or nobody waits for it.
-    async fn run(
-        &self,
-        call: ToolCall<'_>,
-        reports: Option<mpsc::Receiver<rmcp::model::ProgressNotificationParam>>,
-        context: &RequestContext<RoleServer>,
-        gone: &CancellationToken,
-    ) -> Result<Result<Reply, UnknownTool>, ErrorData> {
-        let (forwarded, forward) = forward(reports, context.peer.clone());
-        let answer = async {
-            let answer = self.edge.call(call).await;
-            // The call's end closes the queue; what is still in it goes out before the answer.
-            forwarded.cancel();
-            answer
-        };
-        let both = async { tokio::join!(answer, forward).0 };
-        tokio::select! {
-            biased;
-            () = context.ct.cancelled() => Err(cancelled()),
-            () = gone.cancelled() => Err(cancelled()),
-            answer = both => Ok(answer),
-        }
+    /// The tasks of this host.
+    fn tasks(&self) -> Result<&Arc<TaskRunner>, ErrorData> {
+        let none = || ErrorData::internal_error("this host keeps no tasks", None);
+        self.edge.tasks.as_ref().ok_or_else(none)
     }
 }
 
-/// A future that sends reports until the call ended and the queue is empty.
-fn forward(
-    reports: Option<mpsc::Receiver<rmcp::model::ProgressNotificationParam>>,
-    peer: Peer<RoleServer>,
-) -> (CancellationToken, impl Future<Output = ()>) {
-    let ended = CancellationToken::new();
-    let end = ended.clone();
-    let forward = async move {
-        let Some(mut reports) = reports else { return };
-        loop {
-            let report = tokio::select! {
-                biased;
-                report = reports.recv() => report,
-                () = end.cancelled() => None,
-            };
-            let Some(report) = report else { return };
-            if peer.notify_progress(report).await.is_err() {
-                return;
-            }
-        }
-    };
-    (ended, forward)
+/// Whether a request is of the revision without sessions.
+fn is_stateless(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|version| !version.has_initialize())
+}
+
+/// What the client of a request follows.
+fn following(context: &RequestContext<RoleServer>) -> Result<(&Arrival, &Following), ErrorData> {
+    let arrival = arrival(&context.extensions)?;
+    let none = || ErrorData::internal_error("the request lost its session", None);
+    Ok((arrival, arrival.following.as_deref().ok_or_else(none)?))
 }
 
 fn cancelled() -> ErrorData {
     ErrorData::new(ErrorCode::INTERNAL_ERROR, "the request was cancelled", None)
 }
 
-fn not_found<M: rmcp::model::ConstString>() -> ErrorData {
-    ErrorData::method_not_found::<M>()
+fn cursor(request: Option<PaginatedRequestParams>) -> Option<String> {
+    request.and_then(|params| params.cursor)
+}
+
+/// Gives a list the hints that the stateless revision wants, and its cursor.
+macro_rules! paged {
+    ($handler:expr, $context:expr, $result:expr, $next:expr) => {{
+        let mut result = $result;
+        result.next_cursor = $next;
+        if is_stateless(&$context) {
+            result = result
+                .with_ttl_ms(list_ttl_ms(&$handler.edge))
+                .with_cache_scope(CacheScope::Private);
+        }
+        Ok(result)
+    }};
 }
 
 fn arrival(extensions: &rmcp::model::Extensions) -> Result<&Arrival, ErrorData> {
@@ -107,8 +98,7 @@ fn arrival(extensions: &rmcp::model::Extensions) -> Result<&Arrival, ErrorData> 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let config = &self.edge.config;
-        let capabilities =
-            ServerCapabilities::builder().enable_tools().enable_tool_list_changed().build();
+        let capabilities = capabilities(self.edge.tasks.is_some());
         let server = Implementation::new(config.server_name.clone(), env!("CARGO_PKG_VERSION"))
             .with_title("Agent Orchestration Protocol host");
         let info = ServerConfig::new(capabilities)
@@ -130,21 +120,13 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let arrival = arrival(&context.extensions)?;
-        let cursor = request.and_then(|params| params.cursor);
         let page = self
             .edge
-            .page(&arrival.caller, cursor.as_deref())
+            .page(&arrival.caller, cursor(request).as_deref())
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
         let tools: Vec<Tool> = serde_json::from_slice(&page.tools)
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
-        let mut result = ListToolsResult::with_all_items(tools);
-        result.next_cursor.clone_from(&page.next);
-        let stateless = context.protocol_version().is_some_and(|version| !version.has_initialize());
-        Ok(if stateless {
-            result.with_ttl_ms(list_ttl_ms(&self.edge)).with_cache_scope(CacheScope::Private)
-        } else {
-            result
-        })
+        paged!(self, context, ListToolsResult::with_all_items(tools), page.next.clone())
     }
 
     // `get_tool` stays `None`: it only serves the check of `x-mcp-header` annotations, and schemas
@@ -155,122 +137,237 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let arrival = arrival(&context.extensions)?;
-        let arguments = match message::arguments(&arrival.message) {
-            Some(arguments) => Cow::Borrowed(arguments),
-            // Only a message with a member twice gets here; rmcp kept the last one.
-            None => Cow::Owned(
-                serde_json::to_string(&request.arguments.unwrap_or_default())
-                    .map_err(|error| ErrorData::internal_error(error.to_string(), None))?,
-            ),
-        };
-        let (progress, reports) = match context.meta.get_progress_token().map(Reporter::new) {
-            Some((reporter, reports)) => {
-                (Some(Arc::new(reporter) as Arc<dyn Progress>), Some(reports))
-            }
-            None => (None, None),
-        };
-        let call = ToolCall {
-            caller: &arrival.caller,
-            name: &request.name,
-            arguments: &arguments,
-            received: arrival.received,
-            trace: trace(context.meta.get_traceparent(), arrival.trace),
-            progress,
-        };
-        let reply = self
-            .run(call, reports, &context, &arrival.gone)
-            .await?
-            .map_err(|unknown| ErrorData::invalid_params(unknown.to_string(), None))?;
-        // rmcp takes the mark of the stateless revision away where it does not belong.
-        crate::result::ToolResult::new(&reply, true)
-            .to_rmcp()
-            .map(CallToolResponse::Complete)
-            .map_err(|error| ErrorData::internal_error(error.to_string(), None))
+        Exchange::new(&self.edge, &context)?.call_tool(request).await
     }
 
-    fn accepted_subscription_filter(
+    async fn get_prompt(
         &self,
-        _requested: &SubscriptionFilter,
-    ) -> Option<SubscriptionFilter> {
-        Some(SubscriptionFilter::builder().tools_list_changed().build())
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        Exchange::new(&self.edge, &context)?.get_prompt(request).await
     }
 
-    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let arrival = arrival(&context.request_context().extensions)?;
-        let mut changes = self.edge.parts.changes.subscribe(&arrival.caller.tenant);
-        let mut known = changes.version();
-        loop {
-            tokio::select! {
-                () = context.cancelled() => return Ok(()),
-                () = arrival.gone.cancelled() => return Ok(()),
-                () = self.draining.cancelled() => return Ok(()),
-                version = changes.after(known, self.edge.config.list_changed_window) => known = version,
-            }
-            if context.accepted().tools_list_changed != Some(true) {
-                continue;
-            }
-            if context.sink().notify_tool_list_changed().await.is_err() {
-                return Ok(());
-            }
-        }
-    }
-
-    // What rmcp would answer with an empty success although the capability is not offered:
-
-    async fn complete(
+    async fn read_resource(
         &self,
-        _request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<CompleteResult, ErrorData> {
-        Err(not_found::<CompleteRequestMethod>())
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        Exchange::new(&self.edge, &context)?.read_resource(request).await
     }
 
     async fn list_prompts(
         &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(not_found::<ListPromptsRequestMethod>())
+        let caller = &arrival(&context.extensions)?.caller;
+        let page = prompts::list(&self.edge, caller, cursor(request).as_deref()).await?;
+        paged!(self, context, ListPromptsResult::with_all_items(page.items), page.next)
     }
 
     async fn list_resources(
         &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(not_found::<ListResourcesRequestMethod>())
+        let caller = &arrival(&context.extensions)?.caller;
+        let page = resources::list(&self.edge, caller, cursor(request).as_deref()).await?;
+        paged!(self, context, ListResourcesResult::with_all_items(page.items), page.next)
     }
 
     async fn list_resource_templates(
         &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(not_found::<ListResourceTemplatesRequestMethod>())
+        let caller = &arrival(&context.extensions)?.caller;
+        let page = resources::templates(&self.edge, caller, cursor(request).as_deref()).await?;
+        paged!(self, context, ListResourceTemplatesResult::with_all_items(page.items), page.next)
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let caller = &arrival(&context.extensions)?.caller;
+        completion::complete(&self.edge, caller, request).await
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if is_stateless(&context) {
+            return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
+        }
+        following(&context)?.1.set_level(request.level);
+        Ok(())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if is_stateless(&context) {
+            return Err(ErrorData::method_not_found::<SubscribeRequestMethod>());
+        }
+        let (arrival, following) = following(&context)?;
+        let caller = &arrival.caller;
+        resources::reader(&self.edge, caller, &request.uri)?;
+        following
+            .subscribe(&caller.tenant, &request.uri)
+            .map_err(|full| ErrorData::invalid_request(full.to_string(), None))
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        if is_stateless(&context) {
+            return Err(ErrorData::method_not_found::<UnsubscribeRequestMethod>());
+        }
+        following(&context)?.1.unsubscribe(&request.uri);
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let wanted = requested.resource_subscriptions.iter().flatten();
+        let possible = wanted.filter(|uri| uri::owner(uri).is_some());
+        let accepted = possible.take(self.edge.config.subscriptions_max);
+        let filter = SubscriptionFilter::builder()
+            .tools_list_changed()
+            .prompts_list_changed()
+            .resources_list_changed()
+            .resource_subscriptions(accepted);
+        Some(filter.build())
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let arrival = arrival(&context.request_context().extensions)?;
+        let (hub, tenant) = (&self.edge.parts.changes, &arrival.caller.tenant);
+        let mut changes = hub.subscribe(tenant);
+        let mut known = changes.versions();
+        let following = Following::new(hub.clone(), self.edge.config.subscriptions_max);
+        for uri in context.accepted().resource_subscriptions.iter().flatten() {
+            if following.subscribe(tenant, uri).is_err() {
+                tracing::warn!("a client misses changes: too many resources are subscribed to");
+                break;
+            }
+        }
+        loop {
+            let versions = tokio::select! {
+                () = context.cancelled() => return Ok(()),
+                () = arrival.gone.cancelled() => return Ok(()),
+                () = self.draining.cancelled() => return Ok(()),
+                versions = changes.after(known, self.edge.config.list_changed_window) => versions,
+            };
+            for news in following.news(known, versions) {
+                // What the client did not ask for is not sent.
+                match context.sink().send(news).await {
+                    Ok(()) | Err(SubscriptionSendError::NotificationNotAccepted(_)) => {}
+                    Err(_) => return Ok(()),
+                }
+            }
+            known = versions;
+        }
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let tenant = &arrival(&context.extensions)?.caller.tenant;
+        self.tasks()?.get(tenant, &request.task_id).await.map(GetTaskResult::new)
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let tenant = &arrival(&context.extensions)?.caller.tenant;
+        self.tasks()?.update(tenant, &request.task_id, request.input_responses).await
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let tenant = &arrival(&context.extensions)?.caller.tenant;
+        self.tasks()?.cancel(tenant, &request.task_id).await
     }
 
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         // rmcp files a request whose params do not fit its method as a custom one.
-        if matches!(
-            &*request.method,
-            "tools/call"
-                | "tools/list"
-                | "subscriptions/listen"
-                | "server/discover"
-                | "initialize"
-                | "ping"
-        ) {
+        let method = &*request.method;
+        let is_removed = is_stateless(&context) && METHODS_OF_SESSIONS.contains(&method);
+        if !is_removed && METHODS.contains(&method) {
             let reason = format!("Invalid params for {}", request.method);
             return Err(ErrorData::invalid_params(reason, None));
         }
         let shown: String = request.method.chars().take(METHOD_SHOWN_MAX).collect();
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, shown, None))
     }
+}
+
+/// The methods that this server knows.
+const METHODS: [&str; 18] = [
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
+];
+
+/// Those of them that 2026-07-28 does not have.
+const METHODS_OF_SESSIONS: [&str; 5] =
+    ["initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"];
+
+/// What this server can do. Lists may be empty: agents come and go, capabilities cannot.
+fn capabilities(has_tasks: bool) -> ServerCapabilities {
+    let mut capabilities = ServerCapabilities::default();
+    let mut tools = ToolsCapability::default();
+    tools.list_changed = Some(true);
+    let mut prompts = PromptsCapability::default();
+    prompts.list_changed = Some(true);
+    let mut resources = ResourcesCapability::default();
+    resources.list_changed = Some(true);
+    resources.subscribe = Some(true);
+    capabilities.tools = Some(tools);
+    capabilities.prompts = Some(prompts);
+    capabilities.resources = Some(resources);
+    capabilities.completions = Some(JsonObject::new());
+    capabilities.logging = Some(JsonObject::new());
+    capabilities.extensions =
+        has_tasks.then(|| [(TASKS_EXTENSION_ID.to_owned(), JsonObject::new())].into());
+    capabilities
 }
 
 /// Characters of an unknown method that are worth repeating to whoever sent it.

@@ -268,6 +268,9 @@ impl Http {
         received: Instant,
     ) -> Option<Result<Response<Body>, Refusal>> {
         let request = message::plain(scanned)?;
+        if !self.edge.is_quick(caller, &request) {
+            return None;
+        }
         let arrival = || arrive(caller.clone(), &parts.headers, received, body.clone(), None);
         if fast::admits_stateless(&parts.headers, &request) {
             let message = fast::answer(&self.edge, &request, &arrival(), true).await;
@@ -277,7 +280,8 @@ impl Http {
             return None;
         }
         let session = self.sessions.find(session_id(&parts.headers)?, &caller.tenant)?;
-        if !session.is_open() {
+        // Log lines come before the answer: they need a stream.
+        if !session.is_open() || session.following().wants_logs() {
             return None;
         }
         // What stands in the way of the request is told by the other path.
@@ -418,7 +422,8 @@ fn arrive(
 ) -> Arrival {
     let trace = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
     let gone = session.map_or_else(CancellationToken::new, Session::child_token);
-    Arrival { caller, received, message, trace, gone }
+    let following = session.map(|session| session.following().clone());
+    Arrival { caller, received, message, trace, following, gone }
 }
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {

@@ -4,7 +4,7 @@
 //! [`aop_core::Reply`] back into bytes, for the stateless revision 2026-07-28 and for the sessions
 //! of 2025-11-25 and 2025-06-18, over HTTP on one endpoint and over standard input and output.
 //! What it serves comes from the traits in [`McpParts`]; it keeps no state of its own but sessions,
-//! rendered list pages and counters.
+//! calls that converse with their clients, rendered list pages and counters.
 //!
 //! A request takes one of two paths through the same `edge`. The fast path accepts plain
 //! `tools/call` and `tools/list` requests, parses them borrowed and writes the answer into one
@@ -17,21 +17,29 @@ mod arrival;
 mod builtin;
 mod changes;
 mod config;
+mod content;
+mod converse;
 mod edge;
 mod error;
 mod fast;
+mod features;
+mod following;
 mod handler;
 mod http;
+mod level;
 mod list;
+mod many;
 mod measure;
 mod message;
-mod progress;
+mod notify;
 mod result;
 mod server;
 mod session;
 mod stdio;
+mod tasks;
 #[cfg(test)]
 mod tests;
+mod uri;
 
 pub use changes::Changes;
 pub use config::{Expose, McpConfig};

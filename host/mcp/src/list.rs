@@ -1,6 +1,6 @@
 //! `tools/list`, from pages that are rendered once per tool set.
 //!
-//! The order is the three built-in tools, then the catalogue in name order. A cursor names the last
+//! The order is the built-in tools, then the catalogue in name order. A cursor names the last
 //! tool of a page instead of counting, so a client that pages while agents come and go neither
 //! misses nor repeats a tool that stayed. Rendered pages are kept while the catalogue hands out the
 //! same list; at most [`TENANTS_CACHED_MAX`] tenants' pages are kept.
@@ -148,7 +148,8 @@ pub(crate) struct Definition<'a> {
     title: Option<&'a str>,
     description: &'a str,
     input_schema: &'a RawValue,
-    output_schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_schema: Option<&'a RawValue>,
     annotations: Annotations,
 }
 
@@ -159,7 +160,7 @@ impl<'a> Definition<'a> {
             title: tool.title.as_deref(),
             description: &tool.description,
             input_schema: &tool.input_schema,
-            output_schema: &tool.output_schema,
+            output_schema: tool.output_schema.as_deref(),
             annotations: tool.hints.into(),
         }
     }

@@ -48,6 +48,13 @@ impl Measure for McpServer {
             sample("mcp_sessions", "MCP sessions open now", gauge, self.sessions_open()),
             sample("mcp_streams", "MCP event streams open now", gauge, self.streams_open()),
             sample(
+                "mcp_calls_parked",
+                "Calls that wait for their client to come back with answers",
+                gauge,
+                self.calls_parked(),
+            ),
+            sample("mcp_tasks", "Calls that run as tasks now", gauge, self.tasks_running()),
+            sample(
                 "mcp_requests_fast",
                 "MCP requests answered on the fast path",
                 counter,

@@ -6,9 +6,11 @@
 
 use std::borrow::Cow;
 
-use rmcp::model::{ClientCapabilities, RequestId};
+use aop_core::bucket::SessionId;
+use rmcp::model::{ClientCapabilities, RequestId, RequestMetaObject};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The revision that needs no session.
@@ -148,6 +150,8 @@ pub(crate) struct Request<'a> {
     pub(crate) method: Method<'a>,
     /// The `_meta` of the params; empty when there is none.
     pub(crate) meta: Meta<'a>,
+    /// The conversation to continue.
+    pub(crate) session: Option<SessionId>,
 }
 
 /// What a plain request asks.
@@ -186,6 +190,10 @@ pub(crate) struct Meta<'a> {
     capabilities: Option<&'a RawValue>,
     #[serde(rename = "progressToken")]
     progress_token: Option<IgnoredAny>,
+    #[serde(rename = "io.modelcontextprotocol/logLevel")]
+    log_level: Option<IgnoredAny>,
+    #[serde(borrow, rename = "aop/session")]
+    session: Option<&'a RawValue>,
     #[serde(borrow)]
     pub(crate) traceparent: Option<Cow<'a, str>>,
 }
@@ -199,9 +207,36 @@ impl Meta<'_> {
             })
     }
 
+    /// The conversation to continue.
+    ///
+    /// # Errors
+    /// [`BadSession`].
+    fn session(&self) -> Result<Option<SessionId>, BadSession> {
+        let Some(raw) = self.session else { return Ok(None) };
+        let text: Text<'_> = serde_json::from_str(raw.get()).map_err(|_| BadSession)?;
+        SessionId::new(&text.0).map(Some).ok_or(BadSession)
+    }
+
     /// Whether it says nothing of a revision, as before the stateless one.
     pub(crate) const fn is_sessional(&self) -> bool {
         self.protocol_version.is_none() && self.capabilities.is_none()
+    }
+}
+
+/// The conversation that a request wants to continue has no possible name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("_meta[\"aop/session\"] must be 1 to {} visible ASCII characters", SessionId::LENGTH_MAX)]
+pub(crate) struct BadSession;
+
+/// The conversation that the `_meta` of a request wants to continue.
+///
+/// # Errors
+/// [`BadSession`].
+pub(crate) fn session(meta: &RequestMetaObject) -> Result<Option<SessionId>, BadSession> {
+    match meta.get("aop/session") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => SessionId::new(text).map(Some).ok_or(BadSession),
+        Some(_) => Err(BadSession),
     }
 }
 
@@ -243,9 +278,11 @@ pub(crate) fn plain<'a>(scanned: Scanned<'a>) -> Option<Request<'a>> {
     let key = plain_id(request.id)?;
     let params = request.params.unwrap_or_default();
     let meta = params.meta.unwrap_or_default();
-    if meta.progress_token.is_some() {
+    // Progress and log lines come before the answer: they need a stream.
+    if meta.progress_token.is_some() || meta.log_level.is_some() {
         return None;
     }
+    let session = meta.session().ok()?;
     let method = match (&*request.method, params.name, params.arguments, params.cursor) {
         ("tools/call", Some(name), arguments, None) => {
             let arguments = arguments.map_or("{}", RawValue::get);
@@ -257,7 +294,7 @@ pub(crate) fn plain<'a>(scanned: Scanned<'a>) -> Option<Request<'a>> {
         ("tools/list", None, None, cursor) => Method::List { cursor },
         _ => return None,
     };
-    Some(Request { id: request.id, key, method, meta })
+    Some(Request { id: request.id, key, method, meta, session })
 }
 
 /// An id whose text can be sent back as it is: rmcp would spell `1.0` as `1`.

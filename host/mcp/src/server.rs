@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aop_core::{Authenticate, Catalog, Invoke, Resolve, Search};
+use aop_core::{Authenticate, Catalog, Invoke, Library, Tasks};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -24,16 +24,16 @@ use crate::stdio;
 pub struct McpParts {
     /// Whose tools exist.
     pub catalog: Arc<dyn Catalog>,
-    /// What a tool's name means.
-    pub resolve: Arc<dyn Resolve>,
     /// Runs calls. It answers an unknown tool with `not_found`, not executed.
     pub invoke: Arc<dyn Invoke>,
     /// Finds tools.
-    pub search: Arc<dyn Search>,
+    pub library: Library,
     /// Who a request comes from.
     pub authenticate: Arc<dyn Authenticate>,
     /// The hub that the registry tells of changes.
     pub changes: Arc<Changes>,
+    /// Where tasks are kept; without it no call becomes one.
+    pub tasks: Option<Arc<dyn Tasks>>,
 }
 
 /// The MCP server. Clones are the same server.
@@ -58,6 +58,7 @@ impl McpServer {
             pending_max: config.pending_max,
             idle_timeout: config.session_idle_timeout,
             list_changed_window: config.list_changed_window,
+            subscriptions_max: config.subscriptions_max,
         };
         let draining = CancellationToken::new();
         let changes = parts.changes.clone();
@@ -106,15 +107,29 @@ impl McpServer {
         stdio::serve(self.edge.clone(), self.draining.clone(), input, output, shutdown).await
     }
 
-    /// Refuses new requests, ends event streams and every session without a running request. What
-    /// runs is answered. For a graceful shutdown; there is no way back.
+    /// Refuses new requests, ends event streams, calls whose client would have to come back, and every session
+    /// without a running request. What runs is answered. For a graceful shutdown; there is no way back.
     pub fn drain(&self) {
         self.draining.cancel();
+        self.edge.parked.clear();
         self.sessions.drain();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn edge(&self) -> &Edge {
+        &self.edge
     }
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.edge.counters
+    }
+
+    pub(crate) fn calls_parked(&self) -> u64 {
+        self.edge.parked.count() as u64
+    }
+
+    pub(crate) fn tasks_running(&self) -> u64 {
+        self.edge.tasks.as_ref().map_or(0, |tasks| tasks.count() as u64)
     }
 
     pub(crate) fn sessions_open(&self) -> u64 {

@@ -18,16 +18,18 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use aop_core::TenantName;
+use futures::{Stream, StreamExt as _};
 use rmcp::model::{
-    ClientJsonRpcMessage, ProgressToken, RequestId, ServerJsonRpcMessage, ServerNotification,
-    ToolListChangedNotification,
+    ClientJsonRpcMessage, Extensions, GetExtensions as _, RequestId, ServerJsonRpcMessage,
 };
+use rmcp::service::OriginatingRequestId;
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::changes::{Changes, Subscription};
+use crate::changes::{Changes, Subscription, Versions};
+use crate::following::Following;
 use crate::measure::Counters;
 
 /// Messages that may wait between a session and its service, or in one answer's stream. Fixed: it
@@ -41,6 +43,7 @@ pub(crate) struct SessionLimits {
     pub(crate) pending_max: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) list_changed_window: Duration,
+    pub(crate) subscriptions_max: usize,
 }
 
 /// Every session of the server.
@@ -68,6 +71,7 @@ pub(crate) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 /// One session.
 pub(crate) struct Session {
     tenant: OnceLock<TenantName>,
+    following: Arc<Following>,
     inbox: mpsc::Sender<ClientJsonRpcMessage>,
     state: Mutex<State>,
     pending_max: usize,
@@ -79,22 +83,23 @@ pub(crate) struct Session {
 #[derive(Default)]
 struct State {
     pending: HashMap<RequestId, Waiting>,
-    progress: HashMap<ProgressToken, RequestId>,
     opening: Option<oneshot::Sender<ServerJsonRpcMessage>>,
     opened: bool,
     streams: usize,
     last_used: Option<Instant>,
-    /// The newest version of the tool set that a stream of this session told of.
-    announced: u64,
+    /// The newest changes that a stream of this session told of.
+    announced: Versions,
     slot: Option<OwnedSemaphorePermit>,
 }
 
-/// Who waits for the answer to a request.
-enum Waiting {
-    /// A stream, fed through `rmcp`.
-    Stream { messages: mpsc::Sender<ServerSseMessage>, progress: Option<ProgressToken> },
-    /// The fast path, which only wants to know when to stop.
-    Direct(CancellationToken),
+/// A request that runs. It keeps its id from being used again until nothing of it runs any more,
+/// cancelled or not: an answer could not be told from that to another request of the same id.
+struct Waiting {
+    /// Stops it.
+    stop: CancellationToken,
+    /// The stream that `rmcp`'s path answers through; none for the fast path, and none once it was
+    /// cancelled.
+    answer: Option<mpsc::Sender<ServerSseMessage>>,
 }
 
 /// A session could not take a request.
@@ -115,6 +120,8 @@ pub(crate) enum SessionError {
     Foreign,
     #[error("the session ended while it was opened")]
     Ended,
+    #[error("the request that this message belongs to has no stream any more")]
+    Unrouted,
 }
 
 impl Sessions {
@@ -243,23 +250,26 @@ impl Session {
         if state.pending.len() >= self.pending_max {
             return Err(Busy::Full);
         }
-        if let Waiting::Stream { progress: Some(token), .. } = &waiting {
-            state.progress.insert(token.clone(), id.clone());
-        }
         state.pending.insert(id, waiting);
         Ok(())
     }
 
-    fn unregister(&self, id: &RequestId) -> Option<Waiting> {
+    /// Takes a request that ended off the table; gives back where its answer goes.
+    fn unregister(&self, id: &RequestId) -> Option<mpsc::Sender<ServerSseMessage>> {
         let mut state = self.state();
-        let waiting = state.pending.remove(id);
-        if let Some(Waiting::Stream { progress: Some(token), .. }) = &waiting {
-            state.progress.remove(token);
-        }
+        let answer = state.pending.remove(id).and_then(|waiting| waiting.answer);
         state.last_used = Some(Instant::now());
         drop(state);
         self.close_if_drained();
-        waiting
+        answer
+    }
+
+    /// Stops a request and lets go of whoever waits for it. Its end takes it off the table.
+    fn cancel(&self, id: &RequestId) {
+        let mut state = self.state();
+        let Some(waiting) = state.pending.get_mut(id) else { return };
+        waiting.stop.cancel();
+        waiting.answer = None;
     }
 
     /// Cancelled when nobody waits for a request of this session any more: at the latest when the
@@ -274,33 +284,32 @@ impl Session {
     /// [`Busy`].
     pub(crate) fn begin(self: &Arc<Self>, id: RequestId) -> Result<Direct, Busy> {
         let cancelled = self.closed.child_token();
-        self.register(id.clone(), Waiting::Direct(cancelled.clone()))?;
+        let waiting = Waiting { stop: cancelled.clone(), answer: None };
+        self.register(id.clone(), waiting)?;
         Ok(Direct { session: self.clone(), id, cancelled })
     }
 
     /// Where a message of the service goes; none when nobody waits for it.
     fn route(&self, message: &ServerJsonRpcMessage) -> Option<mpsc::Sender<ServerSseMessage>> {
-        let answered = match message {
-            ServerJsonRpcMessage::Response(response) => Some(&response.id),
-            ServerJsonRpcMessage::Error(error) => error.id.as_ref(),
+        match message {
+            ServerJsonRpcMessage::Response(response) => self.unregister(&response.id),
+            ServerJsonRpcMessage::Error(error) => self.unregister(error.id.as_ref()?),
             ServerJsonRpcMessage::Notification(notification) => {
-                let ServerNotification::ProgressNotification(progress) = &notification.notification
-                else {
-                    return None;
-                };
-                let state = self.state();
-                let id = state.progress.get(&progress.params.progress_token)?;
-                return match state.pending.get(id) {
-                    Some(Waiting::Stream { messages, .. }) => Some(messages.clone()),
-                    _ => None,
-                };
+                self.stream_of(notification.notification.extensions())
             }
-            ServerJsonRpcMessage::Request(_) => None,
-        };
-        match self.unregister(answered?)? {
-            Waiting::Stream { messages, .. } => Some(messages),
-            Waiting::Direct(_) => None,
+            ServerJsonRpcMessage::Request(request) => self.stream_of(request.request.extensions()),
         }
+    }
+
+    /// The stream of the request that a message belongs to.
+    fn stream_of(&self, extensions: &Extensions) -> Option<mpsc::Sender<ServerSseMessage>> {
+        let OriginatingRequestId(id) = extensions.get()?;
+        self.state().pending.get(id)?.answer.clone()
+    }
+
+    /// What the client follows besides the answers to its requests.
+    pub(crate) const fn following(&self) -> &Arc<Following> {
+        &self.following
     }
 
     /// Hands the answer to `initialize` to whoever waits for it; gives other messages back.
@@ -314,35 +323,49 @@ impl Session {
         None
     }
 
-    /// Tells a stream of every change that no stream of this session told of, until either ends.
-    async fn announce(
+    /// A stream that tells of every change that no stream of this session told of, until the
+    /// session ends.
+    ///
+    /// A change counts as told when the stream is read, not before: one that breaks leaves it to
+    /// the session's others, and to the next.
+    fn announcements(
         self: Arc<Self>,
-        mut changes: Subscription,
+        changes: Subscription,
         window: Duration,
-        stream: mpsc::Sender<ServerSseMessage>,
-    ) {
-        let _open = OpenStream::new(self.clone());
-        loop {
-            let known = self.state().announced;
-            let version = tokio::select! {
-                () = self.closed.cancelled() => return,
-                () = self.draining.cancelled() => return,
-                () = stream.closed() => return,
-                version = changes.after(known, window) => version,
-            };
-            // With several streams, one of them tells: the protocol wants every message once.
-            let first = std::mem::replace(&mut self.state().announced, version) != version;
-            if first && stream.send(list_changed()).await.is_err() {
-                return;
-            }
-        }
+    ) -> impl Stream<Item = ServerSseMessage> + Send + Sync + 'static {
+        let open = OpenStream::new(self);
+        let batches =
+            futures::stream::unfold((open, changes), move |(open, mut changes)| async move {
+                let session = &open.0;
+                loop {
+                    let known = session.state().announced;
+                    let versions = tokio::select! {
+                        () = session.closed.cancelled() => return None,
+                        () = session.draining.cancelled() => return None,
+                        versions = changes.after(known, window) => versions,
+                    };
+                    // With several streams, one of them tells: the protocol wants every message once.
+                    let known = session.state().tell(versions);
+                    let news = session.following.news(known, versions);
+                    if !news.is_empty() {
+                        let messages = news.into_iter().map(ServerJsonRpcMessage::notification);
+                        let messages =
+                            messages.map(ServerSseMessage::from_message).collect::<Vec<_>>();
+                        return Some((futures::stream::iter(messages), (open, changes)));
+                    }
+                }
+            });
+        batches.flatten()
     }
 }
 
-fn list_changed() -> ServerSseMessage {
-    ServerSseMessage::from_message(ServerJsonRpcMessage::notification(
-        ServerNotification::ToolListChangedNotification(ToolListChangedNotification::default()),
-    ))
+impl State {
+    /// Notes that these changes were told of; gives back which were before.
+    fn tell(&mut self, versions: Versions) -> Versions {
+        let known = self.announced;
+        self.announced = known.max(versions);
+        known
+    }
 }
 
 /// Keeps a session from idling out while one of its streams is open.

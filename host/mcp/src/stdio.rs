@@ -7,8 +7,10 @@
 //! that pipelines sees as backpressure and never as an error.
 
 mod lines;
+mod output;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -21,16 +23,17 @@ use rmcp::model::{
 use rmcp::service::{QuitReason, serve_server_with_ct};
 use rmcp::transport::{Transport, TransportAdapterIdentity};
 use rmcp::{ErrorData, RoleServer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use self::lines::{Line, Lines};
+use self::output::{announce, write};
 use crate::arrival::Arrival;
-use crate::changes::Subscription;
 use crate::edge::Edge;
 use crate::error::McpError;
 use crate::fast;
+use crate::following::Following;
 use crate::handler::Handler;
 use crate::http::OVERLOADED;
 use crate::message::{self, Outline, Scanned};
@@ -40,16 +43,15 @@ use crate::message::{self, Outline, Scanned};
 const OUTPUT_QUEUE_LENGTH: usize = 256;
 /// Messages that may wait for `rmcp`'s loop. Fixed: it only covers the hand-over.
 const SERVICE_QUEUE_LENGTH: usize = 32;
-/// A write is sent once it is this large: as much as a pipe holds on Linux.
-const WRITE_BYTES: usize = 64 << 10;
 
 /// What the tasks of one connection share.
 struct Connection {
     edge: Arc<Edge>,
     caller: Caller,
     output: mpsc::Sender<Vec<u8>>,
-    /// Requests that run on the fast path, and how to stop them.
-    running: Mutex<HashMap<RequestId, CancellationToken>>,
+    /// Requests that run, on either path. A request keeps its id from being used again until
+    /// nothing of it runs any more, cancelled or not.
+    running: Mutex<HashMap<RequestId, Stop>>,
     pending: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     /// Cancelled when no further request will come: ends subscriptions.
@@ -57,6 +59,26 @@ struct Connection {
     /// Cancelled when no answer is wanted any more.
     stop: CancellationToken,
     era: Mutex<Era>,
+    following: Arc<Following>,
+}
+
+/// How to stop a request that runs.
+struct Stop {
+    token: CancellationToken,
+    /// Whether its client cancelled it, so that it wants no answer.
+    cancelled: bool,
+}
+
+/// A request of the fast path, for as long as it runs.
+struct Running<'a> {
+    connection: &'a Connection,
+    key: RequestId,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.connection.running().remove(&self.key);
+    }
 }
 
 /// How the connection was opened: decides what a request must carry.
@@ -92,17 +114,7 @@ where
     let stop = CancellationToken::new();
     // Dropping this future leaves nothing behind.
     let _stopped = stop.clone().drop_guard();
-    let connection = Arc::new(Connection {
-        caller,
-        output: to_output,
-        running: Mutex::default(),
-        pending: Arc::new(Semaphore::new(edge.config.pending_max)),
-        streams: Arc::new(Semaphore::new(edge.config.streams_max)),
-        ending: stop.child_token(),
-        stop: stop.clone(),
-        era: Mutex::new(Era::Unknown),
-        edge: edge.clone(),
-    });
+    let connection = Arc::new(Connection::new(edge.clone(), caller, to_output, stop.clone()));
     let transport = Pipe { connection: connection.clone(), from_client };
     let handler = Handler::new(edge.clone(), draining.clone());
     // A child: the service cancels its token when it ends, and answers may still be wanted then.
@@ -176,7 +188,28 @@ async fn read<R: AsyncRead + Send + Unpin>(
 }
 
 impl Connection {
-    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, CancellationToken>> {
+    fn new(
+        edge: Arc<Edge>,
+        caller: Caller,
+        output: mpsc::Sender<Vec<u8>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let following = Following::new(edge.parts.changes.clone(), edge.config.subscriptions_max);
+        Self {
+            caller,
+            output,
+            running: Mutex::default(),
+            pending: Arc::new(Semaphore::new(edge.config.pending_max)),
+            streams: Arc::new(Semaphore::new(edge.config.streams_max)),
+            ending: stop.child_token(),
+            stop,
+            era: Mutex::new(Era::Unknown),
+            following: Arc::new(following),
+            edge,
+        }
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<RequestId, Stop>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -232,7 +265,9 @@ impl Connection {
         self.edge.counters.full.add();
         match &mut message {
             ClientJsonRpcMessage::Request(request) => {
-                if let Err(error) = self.admit(&mut request.request, &outline, line.clone()).await {
+                let id = request.id.clone();
+                let admitted = self.admit(&id, &mut request.request, &outline, line.clone()).await;
+                if let Err(error) = admitted {
                     self.complain(outline.id, &error).await;
                     return None;
                 }
@@ -241,19 +276,53 @@ impl Connection {
                 notification: ClientNotification::CancelledNotification(_),
                 ..
             }) => {
-                let cancelled = outline.cancels.and_then(|id| self.running().remove(&id));
-                if let Some(cancelled) = cancelled {
-                    cancelled.cancel();
+                // Not for the service: it would forget the request at once, and take the answer
+                // that still comes for that to the next request of the same id.
+                if let Some(id) = outline.cancels {
+                    self.cancel(&id);
                 }
+                return None;
             }
             _ => {}
         }
         Some(message)
     }
 
+    /// Notes that a request runs, and how it is stopped.
+    fn begin(&self, id: &RequestId, token: CancellationToken) -> Result<(), ErrorData> {
+        match self.running().entry(id.clone()) {
+            Entry::Occupied(_) => {
+                let reason = "a request with this id is already running: ids must be unique";
+                Err(ErrorData::invalid_request(reason, None))
+            }
+            Entry::Vacant(free) => {
+                free.insert(Stop { token, cancelled: false });
+                Ok(())
+            }
+        }
+    }
+
+    fn cancel(&self, id: &RequestId) {
+        if let Some(stop) = self.running().get_mut(id) {
+            stop.cancelled = true;
+            stop.token.cancel();
+        }
+    }
+
+    /// Notes that the service is done with a request. Whether its client still wants the answer.
+    fn finish(&self, message: &ServerJsonRpcMessage) -> bool {
+        let id = match message {
+            ServerJsonRpcMessage::Response(response) => Some(&response.id),
+            ServerJsonRpcMessage::Error(error) => error.id.as_ref(),
+            _ => None,
+        };
+        id.and_then(|id| self.running().remove(id)).is_none_or(|stop| !stop.cancelled)
+    }
+
     /// Gives a request its place and its circumstances; it holds both until it is answered.
     async fn admit(
         &self,
+        id: &RequestId,
         request: &mut ClientRequest,
         outline: &Outline<'_>,
         line: Bytes,
@@ -275,6 +344,7 @@ impl Connection {
             let place = self.pending.clone().acquire_owned().await;
             place.map_err(|_| ErrorData::internal_error("the connection is closing", None))?
         };
+        self.begin(id, arrival.gone.clone())?;
         request.extensions_mut().insert(Arc::new(place));
         request.extensions_mut().insert(arrival);
         Ok(())
@@ -286,6 +356,7 @@ impl Connection {
             received: Instant::now(),
             message,
             trace: None,
+            following: Some(self.following.clone()),
             gone: self.stop.child_token(),
         }
     }
@@ -294,6 +365,9 @@ impl Connection {
     async fn take_plain(self: &Arc<Self>, line: &Bytes, scanned: Scanned<'_>) -> bool {
         let era = *self.era();
         let Some(request) = message::plain(scanned) else { return false };
+        if self.following.wants_logs() || !self.edge.is_quick(&self.caller, &request) {
+            return false;
+        }
         let stateless = request.meta.is_stateless();
         let admitted = match era {
             Era::Unknown => false,
@@ -304,91 +378,38 @@ impl Connection {
             return false;
         }
         let Ok(permit) = self.pending.clone().acquire_owned().await else { return false };
-        let cancelled = self.stop.child_token();
         let key = request.key;
-        if self.running().insert(key.clone(), cancelled.clone()).is_some() {
-            let reason = "a request with this id is already running: ids must be unique";
-            self.complain(Some(key), &ErrorData::invalid_request(reason, None)).await;
+        let arrival = self.arrival(line.clone());
+        if let Err(error) = self.begin(&key, arrival.gone.clone()) {
+            self.complain(Some(key), &error).await;
             return true;
         }
         let connection = self.clone();
-        let arrival = self.arrival(line.clone());
         tokio::spawn(async move {
-            connection.answer(arrival, &cancelled, stateless).await;
-            connection.running().remove(&key);
+            // Ends before the answer goes out: whoever has that may use the id again.
+            let running = Running { connection: &connection, key };
+            let answer = connection.answer(arrival, stateless).await;
+            drop(running);
+            if let Some(answer) = answer {
+                let _ = connection.output.send(answer).await;
+            }
             drop(permit);
         });
         true
     }
 
-    /// Runs a plain request and queues its answer. The line is parsed again because what was parsed
-    /// borrows from it.
-    async fn answer(&self, arrival: Arrival, cancelled: &CancellationToken, stateless: bool) {
+    /// Runs a plain request; none when it was cancelled. The line is parsed again because what was
+    /// parsed borrows from it.
+    async fn answer(&self, arrival: Arrival, stateless: bool) -> Option<Vec<u8>> {
         let line = arrival.message.clone();
-        let Ok(text) = std::str::from_utf8(&line) else { return };
-        let Some(request) = message::plain(Scanned { text, surrogates: false }) else { return };
-        let answer = tokio::select! {
-            biased;
-            () = cancelled.cancelled() => return,
-            answer = fast::answer(&self.edge, &request, &arrival, stateless) => answer,
-        };
-        let _ = self.output.send(answer).await;
-    }
-}
-
-/// Tells a client of the revisions with sessions that the tools changed.
-async fn announce(
-    connection: Arc<Connection>,
-    mut changes: Subscription,
-    draining: CancellationToken,
-) {
-    let mut known = changes.version();
-    loop {
+        let text = std::str::from_utf8(&line).ok()?;
+        let request = message::plain(Scanned { text, surrogates: false })?;
         tokio::select! {
-            () = connection.stop.cancelled() => return,
-            () = draining.cancelled() => return,
-            version = changes.after(known, connection.edge.config.list_changed_window) => known = version,
-        }
-        if *connection.era() != Era::Session {
-            continue;
-        }
-        let notification = br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
-        if connection.output.send(notification.to_vec()).await.is_err() {
-            return;
+            biased;
+            () = arrival.gone.cancelled() => None,
+            answer = fast::answer(&self.edge, &request, &arrival, stateless) => Some(answer),
         }
     }
-}
-
-/// Writes queued messages, as many as are ready in one write.
-async fn write<W: AsyncWrite + Unpin>(
-    mut output: W,
-    mut messages: mpsc::Receiver<Vec<u8>>,
-    stop: CancellationToken,
-) -> std::io::Result<()> {
-    let mut buffer = Vec::with_capacity(WRITE_BYTES);
-    while let Some(message) = messages.recv().await {
-        buffer.extend_from_slice(&message);
-        buffer.push(b'\n');
-        while buffer.len() < WRITE_BYTES
-            && let Ok(message) = messages.try_recv()
-        {
-            buffer.extend_from_slice(&message);
-            buffer.push(b'\n');
-        }
-        let written = async {
-            output.write_all(&buffer).await?;
-            output.flush().await
-        };
-        let written = written.await;
-        if written.is_err() {
-            // Nobody reads: nothing needs to run for them.
-            stop.cancel();
-            return written;
-        }
-        buffer.clear();
-        buffer.shrink_to(WRITE_BYTES);
-    }
-    Ok(())
 }
 
 /// The connection as a transport for `rmcp`.
@@ -409,8 +430,12 @@ impl Transport<RoleServer> for Pipe {
         {
             *self.connection.era() = Era::Session;
         }
+        let wanted = self.connection.finish(&message);
         let output = self.connection.output.clone();
         async move {
+            if !wanted {
+                return Ok(());
+            }
             let message = serde_json::to_vec(&message)?;
             output.send(message).await.map_err(|_| std::io::ErrorKind::BrokenPipe.into())
         }

@@ -1,9 +1,12 @@
 //! The whole edge against fakes of the traits it serves, driven as HTTP requests without a socket.
 
+mod asking;
 mod differential;
 mod fakes;
 mod hostile;
-mod requests;
+mod listening;
+pub(crate) mod requests;
+mod rounds;
 mod sessions;
 mod socket;
 mod stateless;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aop_core::interface::Feature;
 use aop_core::{
     AgentId, AgentName, AgentStatus, Authenticate, AuthenticateError, BoxFuture, CallId,
     CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Hints, LoadRequest, Origin,
@@ -179,9 +180,11 @@ impl Catalog for FakeCatalog {
                 title: Some("Run".to_owned()),
                 description: "Runs.".to_owned(),
                 input_schema: schema(),
-                output_schema: schema(),
+                output_schema: Some(schema()),
                 signature: "run: func()".to_owned(),
                 hints: Hints::default(),
+                task: false,
+                converses: false,
                 function: 0,
             })
         };
@@ -190,6 +193,10 @@ impl Catalog for FakeCatalog {
             generation: 1,
             tools: agents.values().flat_map(|agent| &agent.tools).map(tool).collect(),
         })
+    }
+
+    fn offering(&self, _: &TenantName, _: Feature) -> Vec<AgentName> {
+        Vec::new()
     }
 }
 

@@ -17,11 +17,13 @@ async fn call(name: &str, arguments: Value) -> Value {
             received: std::time::Instant::now(),
             trace: None,
             progress: None,
+            client: None,
+            session: None,
         })
         .await
         .map_err(|error| McpError::Opening(error.to_string()))
         .unwrap();
-    let envelope = serde_json::to_value(aop_core::Envelope::new(&reply.result)).unwrap();
+    let envelope = serde_json::to_value(aop_core::Envelope::new(&reply.reply.result)).unwrap();
     check(name, &envelope);
     envelope
 }

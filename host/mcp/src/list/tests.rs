@@ -70,7 +70,7 @@ fn pages_of_many_tenants_do_not_pile_up() {
 fn a_definition_has_everything_a_client_shows() {
     let page = pages(2).page(&TenantName::default_tenant(), &list(&["a"]), None).unwrap();
     let tools: Vec<Value> = serde_json::from_slice(&page.tools).unwrap();
-    let shown = &tools[3];
+    let shown = &tools[4];
     assert_eq!(shown["title"], "Title of a");
     assert_eq!(shown["description"], "What a \"does\"");
     assert_eq!(shown["inputSchema"]["type"], "object");

@@ -5,11 +5,11 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use futures::Stream;
+use futures::{Stream, StreamExt as _};
 use rmcp::ErrorData;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, GetExtensions as _, GetMeta as _,
-    JsonRpcNotification, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ClientNotification, GetExtensions as _, JsonRpcNotification,
+    ServerJsonRpcMessage,
 };
 use rmcp::transport::streamable_http_server::session::{
     ServerSseMessage, SessionId, SessionManager,
@@ -22,6 +22,7 @@ use uuid::Uuid;
 use super::transport::{Messages, SessionTransport};
 use super::{Busy, QUEUE_LENGTH, Session, SessionError, Sessions, Slot, State, Waiting};
 use crate::arrival::Arrival;
+use crate::following::Following;
 
 impl SessionManager for Sessions {
     type Error = SessionError;
@@ -33,6 +34,10 @@ impl SessionManager for Sessions {
         let state = State { last_used: Some(Instant::now()), ..State::default() };
         let session = Arc::new(Session {
             tenant: OnceLock::new(),
+            following: Arc::new(Following::new(
+                self.changes.clone(),
+                self.limits.subscriptions_max,
+            )),
             inbox,
             state: Mutex::new(state),
             pending_max: self.limits.pending_max,
@@ -68,7 +73,7 @@ impl SessionManager for Sessions {
                 .ok_or(SessionError::Foreign)?;
             let mut state = session.state();
             state.slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            state.announced = self.changes.subscribe(&tenant).version();
+            state.announced = self.changes.subscribe(&tenant).versions();
             state.opening = Some(opening);
             let _ = session.tenant.set(tenant);
         }
@@ -95,7 +100,6 @@ impl SessionManager for Sessions {
             // What still waits in streams ends with the session.
             let mut state = session.state();
             state.pending.clear();
-            state.progress.clear();
             state.opening = None;
             state.slot = None;
         }
@@ -112,11 +116,12 @@ impl SessionManager for Sessions {
             return Err(SessionError::Foreign);
         };
         let request_id = request.id.clone();
-        let progress = request.request.get_meta().get_progress_token();
+        let arrival = Arrival::of(request.request.extensions()).ok_or(SessionError::Foreign)?;
+        let stop = arrival.gone.clone();
         let registered = match self.get(id) {
             None => Err(Busy::Ended),
             Some(session) => {
-                let waiting = Waiting::Stream { messages: messages.clone(), progress };
+                let waiting = Waiting { stop, answer: Some(messages.clone()) };
                 session.register(request_id.clone(), waiting).map(|()| session)
             }
         };
@@ -149,10 +154,13 @@ impl SessionManager for Sessions {
             notification: ClientNotification::CancelledNotification(cancelled),
             ..
         }) = &message
-            && let Some(request_id) = &cancelled.params.request_id
-            && let Some(Waiting::Direct(token)) = session.unregister(request_id)
         {
-            token.cancel();
+            // Not for the service: it would forget the request at once, and take the answer that
+            // still comes for that to the next request of the same id.
+            if let Some(request_id) = &cancelled.params.request_id {
+                session.cancel(request_id);
+            }
+            return Ok(());
         }
         // A session that ended meanwhile has nothing to tell its client.
         let _ = session.inbox.send(message).await;
@@ -163,14 +171,12 @@ impl SessionManager for Sessions {
         &self,
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
-        let (messages, stream) = mpsc::channel(1);
-        if let Some(session) = self.get(id)
-            && let Some(tenant) = session.tenant.get()
-        {
-            let changes = self.changes.subscribe(tenant);
-            tokio::spawn(session.announce(changes, self.limits.list_changed_window, messages));
-        }
-        Ok(Messages::new(stream))
+        let announcements = self.get(id).and_then(|session| {
+            let changes = self.changes.subscribe(session.tenant.get()?);
+            Some(session.announcements(changes, self.limits.list_changed_window))
+        });
+        // A session that ended meanwhile has nothing to tell.
+        Ok(futures::stream::iter(announcements).flatten())
     }
 
     async fn resume(

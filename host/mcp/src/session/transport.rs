@@ -36,16 +36,17 @@ impl Transport<RoleServer> for SessionTransport {
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = Result<(), SessionError>> + Send + 'static {
-        let delivery = self
-            .session
-            .finish_opening(message)
-            .and_then(|message| self.session.route(&message).map(|stream| (stream, message)));
+        let message = self.session.finish_opening(message);
+        let stream = message.as_ref().and_then(|message| self.session.route(message));
         async move {
-            if let Some((stream, message)) = delivery {
-                // A client that left needs no answer.
-                let _ = stream.send(ServerSseMessage::from_message(message)).await;
-            }
-            Ok(())
+            let Some(message) = message else { return Ok(()) };
+            // A client that left needs no answer, but whoever asks it something must hear of it.
+            let is_question = matches!(message, ServerJsonRpcMessage::Request(_));
+            let sent = match stream {
+                Some(stream) => stream.send(ServerSseMessage::from_message(message)).await.is_ok(),
+                None => false,
+            };
+            if is_question && !sent { Err(SessionError::Unrouted) } else { Ok(()) }
         }
     }
 

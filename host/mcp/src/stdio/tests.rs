@@ -101,7 +101,7 @@ async fn a_session_calls_lists_and_pings() {
     assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(1), &json!(false)));
     assert!(answer["result"].get("resultType").is_none());
     let list = client.ask(&json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" })).await;
-    assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 10);
+    assert_eq!(list["result"]["tools"].as_array().unwrap().len(), 11);
     let pong = client.ask(&json!({ "jsonrpc": "2.0", "id": 3, "method": "ping" })).await;
     assert_eq!(pong, json!({ "jsonrpc": "2.0", "id": 3, "result": {} }));
     assert_eq!(client.server.counters().fast.get(), 2);
@@ -181,6 +181,35 @@ async fn cancelling_stops_a_call_without_an_answer() {
         assert_eq!(client.ask(&call(2, "echo", json!({}))).await["id"], 2);
         client.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_cancelled_request_keeps_its_id_until_it_ended() {
+    for meta in [json!({}), json!({ "progressToken": 1 })] {
+        let mut client = Client::open_session().await;
+        client.say(&call(1, "hang", meta.clone())).await;
+        client.world.until_hanging(1).await;
+        let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
+        // In one piece, so that both are read before what was cancelled can end.
+        client.say_text(&format!("{cancel}\n{}", call(1, "echo", meta))).await;
+        let refused = client.hear().await;
+        assert_eq!((&refused["id"], &refused["error"]["code"]), (&json!(1), &json!(-32600)));
+        client.world.until_hanging(0).await;
+        while client.ask(&call(1, "echo", json!({}))).await.get("error").is_some() {
+            tokio::task::yield_now().await;
+        }
+        client.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_id_runs_once_at_a_time_on_both_paths() {
+    let mut client = Client::open_session().await;
+    client.say(&call(1, "hang", json!({}))).await;
+    client.world.until_hanging(1).await;
+    let through_rmcp = call(1, "echo", json!({ "progressToken": 1 }));
+    assert_eq!(client.ask(&through_rmcp).await["error"]["code"], -32600);
+    client.serving.abort();
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +333,7 @@ async fn rmcps_own_client_is_served() {
         tokio::spawn(async move { server.serve_pipe(input, output, std::future::pending()).await });
     let client = ().serve(ours).await.unwrap();
     let tools = client.list_tools(Some(PaginatedRequestParams::default())).await.unwrap().tools;
-    assert_eq!(tools.len(), 10);
+    assert_eq!(tools.len(), 11);
     let result = client.call_tool(CallToolRequestParams::new("echo")).await.unwrap();
     assert_eq!(result.is_error, Some(false));
     client.cancel().await.unwrap();

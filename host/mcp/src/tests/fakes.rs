@@ -1,15 +1,20 @@
 //! A catalogue of tools that misbehave in known ways.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aop_core::client::{Answer, AskError, Question};
+use aop_core::interface::Feature;
+use aop_core::model::{CompletionRequest, Message, Part, Role};
 use aop_core::{
     AgentId, AgentName, AgentStatus, Arguments, Authenticate, AuthenticateError, BoxFuture, Call,
     CallContext, CallId, Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure,
-    Hints, Hit, Invoke, LoadRequest, Output, Query, Reply, Resolve, Revision, RevisionNumber,
-    RevisionStatus, Route, Search, SearchError, Settings, TenantName, Tool, ToolList, ToolName,
-    TraceContext, Violation,
+    FeatureRoute, GuestLevel, Hints, Hit, Invoke, Library, LoadRequest, Output, Query, Reply,
+    Resolve, Revision, RevisionNumber, RevisionStatus, Route, Search, SearchError, Settings, Shown,
+    StoreError, Target, TaskError, TaskRecord, TaskState, Tasks, TenantName, Tool, ToolList,
+    ToolName, TraceContext, Violation,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
@@ -30,7 +35,14 @@ pub(crate) struct World {
     pub(crate) calls: AtomicUsize,
     pub(crate) trace: Mutex<Option<TraceContext>>,
     pub(crate) arguments: Mutex<String>,
+    /// What was kept of tasks.
+    pub(crate) kept: Mutex<HashMap<String, TaskRecord>>,
 }
+
+/// Tools that ask their client something.
+const CONVERSING: [&str; 6] = ["ask", "ask-page", "ask-ever", "ask-twice", "sample", "ask-both"];
+/// Tools that become tasks where a client can follow them.
+const TASKS: [&str; 3] = ["job", "job-ask", "job-hang"];
 
 pub(crate) fn tool(name: &str) -> Arc<Tool> {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
@@ -39,9 +51,9 @@ pub(crate) fn tool(name: &str) -> Arc<Tool> {
         title: Some(format!("Title of {name}")),
         description: format!("What {name} \"does\""),
         input_schema: raw(r#"{"type":"object","properties":{"text":{"type":"string"}}}"#),
-        output_schema: raw(
+        output_schema: Some(raw(
             r#"{"type":"object","properties":{"success":{"type":"boolean"}},"required":["success"]}"#,
-        ),
+        )),
         signature: format!("{name}: func(text: string) -> string"),
         hints: Hints {
             idempotent: true,
@@ -49,6 +61,8 @@ pub(crate) fn tool(name: &str) -> Arc<Tool> {
             destructive: None,
             open_world: Some(false),
         },
+        task: TASKS.contains(&name),
+        converses: CONVERSING.contains(&name),
         function: 0,
     })
 }
@@ -63,6 +77,7 @@ impl World {
             calls: AtomicUsize::new(0),
             trace: Mutex::default(),
             arguments: Mutex::default(),
+            kept: Mutex::default(),
         };
         world.publish(&["busy", "echo", "fail", "hang", "invalid", "number", "steps"]);
         Arc::new(world)
@@ -78,11 +93,11 @@ impl World {
     pub(crate) fn parts(self: &Arc<Self>) -> McpParts {
         McpParts {
             catalog: self.clone(),
-            resolve: self.clone(),
             invoke: self.clone(),
-            search: self.clone(),
+            library: Library::new(self.clone(), self.clone()),
             authenticate: self.clone(),
             changes: self.changes.clone(),
+            tasks: Some(self.clone()),
         }
     }
 
@@ -125,26 +140,31 @@ impl Invoke for World {
             self.calls.fetch_add(1, Ordering::Relaxed);
             *lock(&self.trace) = call.trace;
             call.arguments.clone_into(&mut lock(&self.arguments));
-            let result = self.run(&call).await;
-            Reply {
-                id: CallId(Uuid::parse_str(CALL_ID).unwrap()),
-                result,
-                trace: call.trace.map(|trace| trace.child(7)),
-            }
+            let (trace, session) = (call.trace.map(|trace| trace.child(7)), call.session.clone());
+            let result = match call.target {
+                Target::Tool(tool) => self.run(tool, &call).await,
+                Target::Feature { agent, feature } => offered(agent, feature, call).await,
+            };
+            Reply { id: CallId(Uuid::parse_str(CALL_ID).unwrap()), result, trace, session }
         })
     }
 }
 
+fn output(json: &str, shown: Shown) -> Result<Output, Failure> {
+    Ok(Output { json: RawValue::from_string(json.to_owned()).unwrap(), shown })
+}
+
+fn text(text: &str) -> Result<Output, Failure> {
+    output(to_raw_value(text).unwrap().get(), Shown::Text)
+}
+
 impl World {
-    async fn run(&self, call: &Call<'_>) -> Result<Output, Failure> {
-        let output = |json: &str, is_text| {
-            Ok(Output { json: RawValue::from_string(json.to_owned()).unwrap(), is_text })
-        };
-        match call.tool {
-            "echo" => output(to_raw_value(call.arguments).unwrap().get(), true),
+    async fn run(&self, tool: &str, call: &Call<'_>) -> Result<Output, Failure> {
+        match tool {
+            "echo" => text(call.arguments),
             "number" => output(
                 r#"{"float":2.2250738585072011e-308,"big":9007199254740991,"e":1e300,"z":"ü\n"}"#,
-                false,
+                Shown::Json,
             ),
             "fail" => Err(Failure::executed(ErrorCode::GuestError, "it \"broke\"")
                 .with_details(RawValue::from_string(r#"{"tag":"no"}"#.to_owned()).unwrap())),
@@ -163,20 +183,214 @@ impl World {
                         progress.report(step, Some(3.0), Some("working"));
                     }
                 }
-                output("null", false)
+                output("null", Shown::Json)
             }
             "later" => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
-                output("null", false)
+                output("null", Shown::Json)
             }
-            "hang" => {
+            "large" => text(&"x".repeat(1 << 20)),
+            "picture" => output(
+                r#"{"tag":"image","val":{"data":"AAE=","mime_type":"image/png"}}"#,
+                Shown::Content,
+            ),
+            "liar" => output(
+                r#"[{"tag":"image","val":{"data":"AAE=","mime_type":"text/html"}}]"#,
+                Shown::Content,
+            ),
+            "hang" | "job-hang" => {
                 let _running = Running::new(&self.hanging);
                 std::future::pending().await
             }
-            unknown => {
-                Err(Failure::before_execution(ErrorCode::NotFound, format!("no tool `{unknown}`")))
-            }
+            "job" => text("done"),
+            asking => converse(asking, call).await.unwrap_or_else(|| {
+                let reason = format!("no tool `{asking}`");
+                Err(Failure::before_execution(ErrorCode::NotFound, reason))
+            }),
         }
+    }
+}
+
+fn form(field: &str) -> Question {
+    let schema = format!(
+        r#"{{"type":"object","properties":{{"{field}":{{"type":"string","title":"T"}},"age":{{"type":"integer"}}}},"required":["{field}"]}}"#
+    );
+    Question::Form {
+        message: format!("Your {field}?"),
+        schema: RawValue::from_string(schema).unwrap(),
+    }
+}
+
+fn said(answer: Result<Answer, AskError>) -> Result<String, Failure> {
+    match answer {
+        Ok(Answer::Accepted(json)) => Ok(json.get().to_owned()),
+        Ok(Answer::Declined) => Ok("declined".to_owned()),
+        Ok(Answer::Dismissed) => Ok("dismissed".to_owned()),
+        Err(error) => Err(Failure::executed(ErrorCode::GuestError, error.to_string())),
+    }
+}
+
+/// Tools that talk to their client.
+async fn converse(tool: &str, call: &Call<'_>) -> Option<Result<Output, Failure>> {
+    let Some(client) = &call.client else {
+        let known = CONVERSING.contains(&tool) || tool == "log" || TASKS.contains(&tool);
+        return known.then(|| {
+            said(Err(AskError::Unsupported("nobody".to_owned()))).map(|_| unreachable!())
+        });
+    };
+    let answer = match tool {
+        "ask" | "job-ask" => said(client.ask(form("user_name")).await),
+        "ask-page" => {
+            let url = "https://example.com/a".to_owned();
+            said(client.ask(Question::Url { message: "Go".to_owned(), url }).await)
+        }
+        "ask-twice" => {
+            let first = said(client.ask(form("name")).await);
+            call.progress.iter().for_each(|progress| progress.report(1.0, None, None));
+            let second = said(client.ask(form("name")).await);
+            first.and_then(|first| Ok(first + &second?))
+        }
+        "ask-both" => {
+            let (a, b) = tokio::join!(client.ask(form("a")), client.ask(form("b")));
+            said(a).and_then(|a| Ok(a + &said(b)?))
+        }
+        "ask-ever" => loop {
+            if let Err(failure) = said(client.ask(form("more")).await) {
+                break Err(failure);
+            }
+        },
+        "sample" => {
+            let message =
+                |role, text: &str| Message { role, parts: vec![Part::Text(text.to_owned())] };
+            let request = CompletionRequest {
+                messages: vec![
+                    message(Role::System, "Be brief"),
+                    message(Role::User, "Capital of France?"),
+                ],
+                max_tokens: Some(7),
+                model: "big".to_owned(),
+                ..CompletionRequest::default()
+            };
+            client
+                .sample(request)
+                .await
+                .map(|completion| {
+                    format!("{:?} {:?} {}", completion.parts, completion.stop, completion.model)
+                })
+                .map_err(|error| Failure::executed(ErrorCode::GuestError, error.to_string()))
+        }
+        "log" => {
+            for (level, text) in
+                [(GuestLevel::Debug, "d"), (GuestLevel::Warn, "w"), (GuestLevel::Critical, "c")]
+            {
+                client.log(level, "ctx", text);
+            }
+            Ok("logged".to_owned())
+        }
+        _ => return None,
+    };
+    Some(answer.and_then(|answer| text(&answer)))
+}
+
+/// What the agents `broken`, `hung`, `my-kit` and `notes` offer besides tools.
+async fn offered(agent: &str, feature: Feature, call: Call<'_>) -> Result<Output, Failure> {
+    let guest_error = |details: &str| {
+        let details = RawValue::from_string(details.to_owned()).unwrap();
+        Err(Failure::executed(ErrorCode::GuestError, "guest said no").with_details(details))
+    };
+    let arguments: serde_json::Value = serde_json::from_str(call.arguments).unwrap();
+    let json = match (agent, feature) {
+        ("broken", _) => return Err(Failure::executed(ErrorCode::GuestTrapped, "it trapped")),
+        ("hung", _) => {
+            tokio::time::sleep(call.timeout.unwrap_or(Duration::from_secs(60))).await;
+            return Err(Failure::executed(ErrorCode::DeadlineExceeded, "too slow"));
+        }
+        ("notes", Feature::ResourcesList) => r#"[
+            {"uri":"notes://b","name":"b","mime_type":"text/plain","size":3},
+            {"uri":"notes://a","name":"a","title":"A","annotations":{"audience":["user"],"priority":0.5}},
+            {"uri":"my-kit://stolen","name":"x"},{"uri":"notes://a b","name":"x"},{"uri":"notes://c","name":""},
+            {"uri":"notes://d","name":"d","mime_type":"?"}]"#
+            .to_owned(),
+        ("my-kit", Feature::ResourcesList) => r#"[{"uri":"my-kit://z","name":"z"}]"#.to_owned(),
+        ("notes", Feature::ResourcesTemplates) => {
+            r#"[{"uri_template":"notes://by-day/{day}","name":"day"},{"uri_template":"x:{y}","name":"y"}]"#.to_owned()
+        }
+        ("notes", Feature::ResourcesRead) => match arguments["uri"].as_str().unwrap() {
+            "notes://a" => r#"[{"uri":"notes://a","mime_type":"text/plain","body":{"tag":"text","val":"hello"}},
+                {"uri":"notes://a/2","body":{"tag":"blob","val":"AAE="}}]"#
+                .to_owned(),
+            "notes://liar" => r#"[{"uri":"my-kit://z","body":{"tag":"text","val":""}}]"#.to_owned(),
+            "notes://ask" => {
+                let client = call.client.unwrap();
+                let answer = said(client.ask(form("key")).await)?;
+                serde_json::json!([{ "uri": "notes://ask", "body": { "tag": "text", "val": answer } }]).to_string()
+            }
+            "notes://failed" => return guest_error(r#"{"tag":"failed","val":"guest said no"}"#),
+            _ => return guest_error(r#"{"tag":"not_found"}"#),
+        },
+        ("notes", Feature::PromptsList) => r#"[
+            {"name":"code-review","title":"Review","parameters":[{"name":"lang","description":"Which","required":true},
+                {"name":"tone","required":false}]},
+            {"name":"ask","parameters":[]},{"name":"no spaces","parameters":[]}]"#
+            .to_owned(),
+        ("notes", Feature::PromptsGet) => match arguments["name"].as_str().unwrap() {
+            "ask" => {
+                let client = call.client.unwrap();
+                let answer = said(client.ask(form("context")).await)?;
+                serde_json::json!({ "messages": [{ "role": "user",
+                    "content": { "tag": "text", "val": { "text": answer } } }] })
+                .to_string()
+            }
+            _ if arguments["arguments"][0][1] == "cobol" => {
+                return guest_error(r#"{"tag":"invalid","val":"no cobol"}"#);
+            }
+            name => serde_json::json!({ "description": format!("{name} {}", arguments["arguments"]),
+                "messages": [{ "role": "assistant", "content": { "tag": "image",
+                    "val": { "data": "AAE=", "mime_type": "image/png" } } }] })
+            .to_string(),
+        },
+        ("notes", Feature::CompletionComplete) => {
+            let values: Vec<_> = (0..150).map(|n| format!("{}{n}", arguments["value"].as_str().unwrap())).collect();
+            let said = format!("{}", arguments["subject"]);
+            let values = [vec![said, arguments["known"].to_string()], values].concat();
+            serde_json::json!({ "values": values, "total": 152, "has_more": false }).to_string()
+        }
+        _ => return Err(Failure::before_execution(ErrorCode::NotFound, "not offered")),
+    };
+    output(&json, Shown::Json)
+}
+
+impl Tasks for World {
+    fn begin(&self, task: TaskRecord, tasks_max: u32) -> BoxFuture<'_, Result<(), TaskError>> {
+        let mut kept = lock(&self.kept);
+        let full = kept.len() >= tasks_max as usize;
+        if !full {
+            kept.insert(task.id.clone(), task);
+        }
+        Box::pin(async move { if full { Err(TaskError::Full) } else { Ok(()) } })
+    }
+
+    fn find<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Option<TaskRecord>, StoreError>> {
+        let found = lock(&self.kept).get(id).filter(|task| task.tenant == *tenant).cloned();
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn end<'a>(
+        &'a self,
+        _: &'a TenantName,
+        id: &'a str,
+        state: TaskState,
+        outcome: Option<String>,
+        updated_unix_ms: u64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        if let Some(task) = lock(&self.kept).get_mut(id) {
+            (task.state, task.outcome, task.updated_unix_ms) = (state, outcome, updated_unix_ms);
+        }
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -192,10 +406,15 @@ impl Resolve for World {
             digest: Digest::of(b""),
             settings: Arc::new(Settings::default()),
             tools: tools.tools.clone(),
+            features: BTreeMap::new(),
             executable: Arc::new(Nothing),
             in_flight: AtomicU32::new(0),
         };
         Some(Route { revision: Arc::new(revision), tool })
+    }
+
+    fn resolve_feature(&self, _: &TenantName, _: &str, _: Feature) -> Option<FeatureRoute> {
+        None
     }
 }
 
@@ -210,7 +429,7 @@ impl Executable for Nothing {
         &'a self,
         _function: usize,
         _arguments: &'a Arguments,
-        _context: &'a CallContext,
+        _context: &'a Arc<CallContext>,
     ) -> BoxFuture<'a, Result<Output, Failure>> {
         Box::pin(async { Err(Failure::executed(ErrorCode::Internal, "a fake does not run")) })
     }
@@ -289,5 +508,17 @@ impl Catalog for World {
 
     fn tools(&self, _: &TenantName) -> Arc<ToolList> {
         lock(&self.tools).clone()
+    }
+
+    fn offering(&self, tenant: &TenantName, feature: Feature) -> Vec<AgentName> {
+        if *tenant != TenantName::default_tenant() {
+            return Vec::new();
+        }
+        let agents: &[&str] = match feature {
+            Feature::ResourcesList | Feature::PromptsList => &["broken", "hung", "my-kit", "notes"],
+            Feature::ResourcesRead => &["my-kit", "notes"],
+            _ => &["notes"],
+        };
+        agents.iter().map(|agent| AgentName::new(agent).unwrap()).collect()
     }
 }

@@ -60,8 +60,12 @@ pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
 /// A stateless request with all its headers.
 pub(crate) fn stateless(id: &Value, method: &str, mut params: Value) -> Request<Body> {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
-    let name = params["name"].as_str().map(|name| HeaderValue::from_str(name).unwrap());
+    let capabilities = &mut params["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    if capabilities.is_null() {
+        *capabilities = json!({});
+    }
+    let names = ["name", "uri", "taskId"].map(|member| params[member].as_str());
+    let name = names.into_iter().flatten().next().map(|name| HeaderValue::from_str(name).unwrap());
     let message = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
     let mut request = post("/mcp", message.to_string());
     let headers = request.headers_mut();
@@ -92,14 +96,23 @@ pub(crate) struct Client<'a> {
 }
 
 pub(crate) fn initialize(revision: &str) -> Request<Body> {
+    initialize_with(revision, &json!({}))
+}
+
+fn initialize_with(revision: &str, capabilities: &Value) -> Request<Body> {
     let message = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-        "protocolVersion": revision, "capabilities": {}, "clientInfo": { "name": "test", "version": "1" } } });
+        "protocolVersion": revision, "capabilities": capabilities, "clientInfo": { "name": "test", "version": "1" } } });
     post("/mcp", message.to_string())
 }
 
 impl<'a> Client<'a> {
     pub(crate) async fn open(server: &'a McpServer) -> Self {
-        let answer = send(server, initialize("2025-11-25")).await;
+        Self::open_with(server, json!({})).await
+    }
+
+    /// A session of a client with these capabilities.
+    pub(crate) async fn open_with(server: &'a McpServer, capabilities: Value) -> Self {
+        let answer = send(server, initialize_with("2025-11-25", &capabilities)).await;
         assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
         assert_eq!(answer.result()["protocolVersion"], "2025-11-25");
         let client = Self { server, session: answer.headers["mcp-session-id"].clone() };

@@ -26,7 +26,7 @@ async fn a_session_lists_and_calls_in_the_old_shape() {
             .send(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }))
             .await
             .result();
-        assert_eq!(list["tools"].as_array().unwrap().len(), 10);
+        assert_eq!(list["tools"].as_array().unwrap().len(), 11);
         assert!(list.get("ttlMs").is_none() && list.get("resultType").is_none());
         let answer = client.send(&call_message(2, "number", &json!({}))).await;
         let result = answer.result();
@@ -41,9 +41,9 @@ async fn a_session_lists_and_calls_in_the_old_shape() {
         assert_eq!(ping.result(), json!({}));
         let unknown = client.send(&call_message(4, "nobody", &json!({}))).await;
         assert_eq!(unknown.error_code(), Some(-32602));
-        let prompts =
-            client.send(&json!({ "jsonrpc": "2.0", "id": 5, "method": "prompts/list" })).await;
-        assert_eq!(prompts.error_code(), Some(-32601));
+        let listen =
+            client.send(&json!({ "jsonrpc": "2.0", "id": 5, "method": "subscriptions/listen", "params": { "notifications": {} } })).await;
+        assert_eq!(listen.error_code(), Some(-32601));
     }
 }
 
@@ -141,6 +141,29 @@ async fn an_id_runs_once_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_cancelled_request_keeps_its_id_until_it_ended() {
+    let world = World::new();
+    let server = world.server();
+    let client = Client::open(&server).await;
+    for through_rmcp in [false, true] {
+        let call = tokio::spawn(server.router().oneshot(client.request(&hang(1, through_rmcp))));
+        world.until_hanging(1).await;
+        let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
+        assert_eq!(client.send(&cancel).await.status, StatusCode::ACCEPTED);
+        // Nothing yielded since, so what was cancelled had no chance to end.
+        let mut again = hang(1, through_rmcp);
+        again["params"]["name"] = json!("echo");
+        let again = client.send(&again).await;
+        assert_eq!(again.error_code(), Some(-32600), "{}", again.text);
+        world.until_hanging(0).await;
+        call.await.unwrap().unwrap();
+        while client.send(&call_message(1, "echo", &json!({}))).await.error_code().is_some() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn waiting_requests_of_a_session_are_bounded() {
     let world = World::new();
     let server = world.server_with(McpConfig { pending_max: 2, ..McpConfig::default() });
@@ -199,8 +222,8 @@ async fn a_change_reaches_every_session_once() {
     let mut streams = Vec::new();
     for client in &clients {
         for _ in 0..2 {
-            streams
-                .push(server.router().oneshot(client.bare(Method::GET)).await.unwrap().into_body());
+            let response = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+            streams.push(tokio::spawn(response.into_body().collect()));
         }
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -209,12 +232,29 @@ async fn a_change_reaches_every_session_once() {
     server.drain();
     let mut told = Vec::new();
     for stream in streams {
-        let bytes = stream.collect().await.unwrap().to_bytes();
+        let bytes = stream.await.unwrap().unwrap().to_bytes();
         told.push(
             String::from_utf8_lossy(&bytes).matches("notifications/tools/list_changed").count(),
         );
     }
     assert_eq!((told[0] + told[1], told[2] + told[3]), (2, 2), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_a_broken_stream_never_told_of_is_told_by_the_next() {
+    let world = World::new();
+    let server = world.server();
+    let client = Client::open(&server).await;
+    let broken = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+    world.changes.tools_changed(&TenantName::default_tenant());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(broken);
+    let response = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+    let stream = tokio::spawn(response.into_body().collect());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.drain();
+    let bytes = stream.await.unwrap().unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&bytes).contains("notifications/tools/list_changed"));
 }
 
 #[tokio::test]

@@ -20,7 +20,15 @@ async fn discover_says_what_the_server_speaks() {
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     let result = answer.result();
     assert_eq!(result["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
-    assert_eq!(result["capabilities"], json!({ "tools": { "listChanged": true } }));
+    let capabilities = json!({
+        "tools": { "listChanged": true },
+        "resources": { "listChanged": true, "subscribe": true },
+        "prompts": { "listChanged": true },
+        "completions": {},
+        "logging": {},
+        "extensions": { "io.modelcontextprotocol/tasks": {} },
+    });
+    assert_eq!(result["capabilities"], capabilities);
     assert!(result["instructions"].as_str().unwrap().contains("aop_discover"));
 }
 
@@ -133,7 +141,7 @@ async fn every_tool_is_listed_once_over_pages() {
             break;
         }
     }
-    let builtins = ["aop_call", "aop_describe", "aop_discover"].map(str::to_owned);
+    let builtins = ["aop_call", "aop_call_many", "aop_describe", "aop_discover"].map(str::to_owned);
     assert_eq!(seen, [&builtins[..], &names[..]].concat());
 }
 
@@ -153,7 +161,7 @@ async fn a_setting_lists_the_built_in_tools_only() {
     let server =
         world.server_with(McpConfig { expose: Expose::BuiltinsOnly, ..McpConfig::default() });
     let result = send(&server, stateless(&json!(1), "tools/list", json!({}))).await.result();
-    assert_eq!(result["tools"].as_array().unwrap().len(), 3);
+    assert_eq!(result["tools"].as_array().unwrap().len(), 4);
     assert_eq!(result.get("nextCursor"), None);
     let inner = json!({ "tool": "echo", "arguments": { "text": "x" } });
     assert_eq!(send(&server, call("aop_call", &inner)).await.result()["isError"], false);
@@ -220,9 +228,15 @@ async fn a_subscription_hears_of_changes_and_ends_with_the_server() {
 #[tokio::test]
 async fn what_is_not_offered_is_not_found() {
     let server = World::new().server();
-    for method in
-        ["prompts/list", "resources/list", "resources/templates/list", "tasks/list", "ping", "x/y"]
-    {
+    for method in [
+        "tasks/list",
+        "tasks/result",
+        "skills/list",
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "x/y",
+    ] {
         let answer = send(&server, stateless(&json!(1), method, json!({}))).await;
         assert_eq!(
             (answer.status, answer.error_code()),

@@ -1,0 +1,143 @@
+//! Lists that are put together from what many agents say.
+
+use std::time::Instant;
+
+use aop_core::interface::Feature;
+use aop_core::{AgentName, Caller};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::StreamExt as _;
+use rmcp::ErrorData;
+
+use crate::content::BadContent;
+use crate::edge::{Edge, FeatureCall, is_unknown};
+use crate::list::BadCursor;
+
+/// Agents that are asked at a time: enough that a hung one does not hold up the others, few enough that a list
+/// is no burden for the host.
+const AGENTS_AT_ONCE: usize = 16;
+
+/// A page of a list.
+pub(crate) struct Paged<T> {
+    pub(crate) items: Vec<T>,
+    pub(crate) next: Option<String>,
+}
+
+/// An entry and what orders it among those of its agent.
+pub(super) struct Entry<T> {
+    pub(super) key: String,
+    pub(super) item: T,
+}
+
+/// Reads what an agent says: every entry, or the rule that it breaks.
+pub(super) type Read<T> =
+    fn(&AgentName, &str) -> Result<Vec<Result<Entry<T>, BadContent>>, BadContent>;
+
+/// The last entry of a page: the next one begins after it, whoever came or went meanwhile.
+struct Last {
+    agent: String,
+    key: String,
+}
+
+impl Last {
+    fn decode(cursor: &str) -> Result<Self, BadCursor> {
+        let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| BadCursor)?;
+        let text = String::from_utf8(bytes).map_err(|_| BadCursor)?;
+        let (agent, key) = text.split_once('\n').ok_or(BadCursor)?;
+        Ok(Self { agent: agent.to_owned(), key: key.to_owned() })
+    }
+
+    fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{}\n{}", self.agent, self.key))
+    }
+}
+
+/// A page of what the caller's agents list.
+///
+/// # Errors
+/// A cursor that this server did not give out.
+pub(super) async fn page<T>(
+    edge: &Edge,
+    caller: &Caller,
+    feature: Feature,
+    cursor: Option<&str>,
+    read: Read<T>,
+) -> Result<Paged<T>, ErrorData> {
+    let after = cursor.map(Last::decode).transpose();
+    let after = after.map_err(|bad| ErrorData::invalid_params(bad.to_string(), None))?;
+    let mut agents = edge.parts.catalog.offering(&caller.tenant, feature);
+    if let Some(after) = &after {
+        agents.retain(|agent| agent.as_str() >= after.agent.as_str());
+    }
+    let page_size = edge.config.page_size.get();
+    let mut items = Vec::new();
+    let mut last: Option<Last> = None;
+    let asked = agents.into_iter().map(|agent| async move {
+        let entries = entries(edge, caller, &agent, feature, read).await;
+        (agent, entries)
+    });
+    let mut answers = futures::stream::iter(asked).buffered(AGENTS_AT_ONCE);
+    while let Some((agent, entries)) = answers.next().await {
+        for Entry { key, item } in entries {
+            let is_before = |after: &Last| after.agent == agent.as_str() && key <= after.key;
+            if after.as_ref().is_some_and(is_before) {
+                continue;
+            }
+            if items.len() == page_size {
+                return Ok(Paged { items, next: last.map(|last| last.encode()) });
+            }
+            items.push(item);
+            last = Some(Last { agent: agent.to_string(), key });
+        }
+    }
+    Ok(Paged { items, next: None })
+}
+
+/// What one agent lists, in order; nothing when it cannot say.
+pub(super) async fn entries<T>(
+    edge: &Edge,
+    caller: &Caller,
+    agent: &AgentName,
+    feature: Feature,
+    read: Read<T>,
+) -> Vec<Entry<T>> {
+    let call = FeatureCall {
+        caller,
+        agent,
+        feature,
+        arguments: "{}",
+        received: Instant::now(),
+        timeout: Some(edge.config.list_timeout),
+        progress: None,
+        client: None,
+    };
+    let reply = edge.feature(call).await;
+    let listed = match &reply.result {
+        Ok(output) => read(agent, output.json.get()),
+        // It left meanwhile.
+        Err(_) if is_unknown(&reply) => return Vec::new(),
+        Err(failure) => Err(BadContent::new(failure.message.clone())),
+    };
+    let listed = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            let feature = feature.as_str();
+            tracing::warn!(agent_name = %agent, feature, %error, "left an agent out of a list");
+            return Vec::new();
+        }
+    };
+    let (mut entries, mut refused) = (Vec::with_capacity(listed.len()), Vec::new());
+    for entry in listed {
+        match entry {
+            Ok(entry) => entries.push(entry),
+            Err(error) => refused.push(error),
+        }
+    }
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    entries.dedup_by(|a, b| a.key == b.key);
+    if let Some(error) = refused.first() {
+        let (feature, count) = (feature.as_str(), refused.len());
+        tracing::warn!(agent_name = %agent, feature, count, %error, "left entries out of a list");
+    }
+    entries
+}

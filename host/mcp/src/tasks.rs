@@ -1,0 +1,277 @@
+//! Tasks: calls whose request is answered at once, and whose result is fetched later (MCP's tasks extension).
+//!
+//! A task is written to the store before its client learns of it, and its end when it comes; questions that
+//! it has open are in memory only, like the call itself, and end with the host. An id is 256 random bits and
+//! opens nothing for another tenant: such a task does not exist for it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aop_core::{StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName};
+use chrono::{DateTime, SecondsFormat};
+use rmcp::ErrorData;
+use rmcp::model::{
+    CreateTaskResult, DetailedTask, InputResponses, JsonObject, Task, TaskPayload, TaskStatus,
+};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::McpConfig;
+use crate::converse::{Asked, End, Event, Finished, Ongoing};
+use crate::http::OVERLOADED;
+
+/// Runs tasks, and answers for those that ran.
+pub(crate) struct TaskRunner {
+    store: Arc<dyn Tasks>,
+    ttl: Duration,
+    poll_interval: Duration,
+    per_tenant_max: u32,
+    live: Mutex<HashMap<String, Arc<Live>>>,
+}
+
+/// A task that runs.
+struct Live {
+    tenant: TenantName,
+    stop: CancellationToken,
+    /// Questions that wait for answers.
+    open: Mutex<BTreeMap<String, Asked>>,
+}
+
+impl Live {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<String, Asked>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the task does now.
+    fn payload(&self) -> TaskPayload {
+        let mut open = self.open();
+        open.retain(|_, asked| !asked.is_withdrawn());
+        if open.is_empty() {
+            return TaskPayload::Working;
+        }
+        let requests = open.iter().map(|(key, asked)| (key.clone(), asked.request.clone()));
+        TaskPayload::InputRequired { input_requests: requests.collect() }
+    }
+}
+
+impl TaskRunner {
+    pub(crate) fn new(store: Arc<dyn Tasks>, config: &McpConfig) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            ttl: config.task_ttl,
+            poll_interval: config.task_poll_interval,
+            per_tenant_max: config.tasks_per_tenant_max,
+            live: Mutex::default(),
+        })
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<String, Arc<Live>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self, tenant: &TenantName, id: &str) -> Option<Arc<Live>> {
+        self.live().get(id).filter(|live| live.tenant == *tenant).cloned()
+    }
+
+    /// Tasks that run now.
+    pub(crate) fn count(&self) -> usize {
+        self.live().len()
+    }
+
+    /// Makes a call a task. It begins once the task is kept.
+    ///
+    /// # Errors
+    /// The tenant has too many tasks, or the store failed; nothing ran.
+    pub(crate) async fn begin(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        call: impl FnOnce() -> Ongoing,
+    ) -> Result<CreateTaskResult, ErrorData> {
+        let id = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let now = unix_ms(SystemTime::now());
+        let record = TaskRecord {
+            id: id.clone(),
+            tenant: tenant.clone(),
+            state: TaskState::Working,
+            created_unix_ms: now,
+            updated_unix_ms: now,
+            expires_unix_ms: now.saturating_add(millis(self.ttl)),
+            outcome: None,
+        };
+        self.store.begin(record.clone(), self.per_tenant_max).await.map_err(
+            |error| match error {
+                TaskError::Full => ErrorData::new(OVERLOADED, error.to_string(), None),
+                TaskError::Store(error) => failed(&error),
+            },
+        )?;
+        let live = Arc::new(Live {
+            tenant: tenant.clone(),
+            stop: CancellationToken::new(),
+            open: Mutex::default(),
+        });
+        self.live().insert(id, live.clone());
+        tokio::spawn(self.clone().attend(record.clone(), live, call()));
+        Ok(CreateTaskResult::new(self.shown(&record)))
+    }
+
+    /// Lets a task run to its end, and keeps that.
+    async fn attend(self: Arc<Self>, record: TaskRecord, live: Arc<Live>, mut ongoing: Ongoing) {
+        let end = loop {
+            let event = tokio::select! {
+                biased;
+                () = live.stop.cancelled() => break None,
+                event = ongoing.next() => event,
+            };
+            match event {
+                Event::Notice(_) => {}
+                Event::Asked => live.open().append(&mut ongoing.open),
+                Event::Ended(end) => break Some(*end),
+            }
+        };
+        drop(ongoing);
+        let (state, outcome) = outcome(end);
+        let now = unix_ms(SystemTime::now());
+        let ended = self.store.end(&record.tenant, &record.id, state, outcome, now).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "the end of a task could not be kept");
+        }
+        self.live().remove(&record.id);
+    }
+
+    async fn find(&self, tenant: &TenantName, id: &str) -> Result<TaskRecord, ErrorData> {
+        let found = self.store.find(tenant, id).await.map_err(|error| failed(&error))?;
+        let now = unix_ms(SystemTime::now());
+        found.filter(|record| record.expires_unix_ms > now).ok_or_else(|| {
+            ErrorData::invalid_params("no such task: it never existed, or has expired", None)
+        })
+    }
+
+    /// How a task is doing.
+    ///
+    /// # Errors
+    /// Invalid params when there is no such task for this tenant.
+    pub(crate) async fn get(
+        &self,
+        tenant: &TenantName,
+        id: &str,
+    ) -> Result<DetailedTask, ErrorData> {
+        // Asked first: a task that ends in between is then found ended.
+        let live = self.running(tenant, id);
+        let record = self.find(tenant, id).await?;
+        let payload = match (record.state, live) {
+            (TaskState::Working, Some(live)) => live.payload(),
+            (TaskState::Working, None) => lost(),
+            (TaskState::Completed, _) => match read(&record) {
+                Some(result) => TaskPayload::Completed { result },
+                None => lost(),
+            },
+            (TaskState::Failed, _) => match read(&record) {
+                Some(error) => TaskPayload::Failed { error },
+                None => lost(),
+            },
+            (TaskState::Cancelled, _) => TaskPayload::Cancelled,
+        };
+        Ok(DetailedTask::new(self.shown(&record), payload))
+    }
+
+    /// Takes answers to what a task asks. Answers to anything else are ignored.
+    ///
+    /// # Errors
+    /// Invalid params when there is no such task for this tenant.
+    pub(crate) async fn update(
+        &self,
+        tenant: &TenantName,
+        id: &str,
+        responses: InputResponses,
+    ) -> Result<(), ErrorData> {
+        self.find(tenant, id).await?;
+        let Some(live) = self.running(tenant, id) else { return Ok(()) };
+        let mut open = live.open();
+        for (key, answer) in responses {
+            if let Some(asked) = open.remove(&key)
+                && let Some(asked) = asked.take(answer)
+            {
+                open.insert(key, asked);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops a task. One that has ended stays as it is.
+    ///
+    /// # Errors
+    /// Invalid params when there is no such task for this tenant.
+    pub(crate) async fn cancel(&self, tenant: &TenantName, id: &str) -> Result<(), ErrorData> {
+        self.find(tenant, id).await?;
+        if let Some(live) = self.running(tenant, id) {
+            live.stop.cancel();
+        }
+        Ok(())
+    }
+
+    fn shown(&self, record: &TaskRecord) -> Task {
+        let status = match record.state {
+            TaskState::Working => TaskStatus::Working,
+            TaskState::Completed => TaskStatus::Completed,
+            TaskState::Failed => TaskStatus::Failed,
+            TaskState::Cancelled => TaskStatus::Cancelled,
+        };
+        let ttl_ms = record.expires_unix_ms.saturating_sub(record.created_unix_ms);
+        let [created, updated] = [record.created_unix_ms, record.updated_unix_ms].map(time);
+        Task::new(record.id.clone(), status, created, updated)
+            .with_ttl_ms(ttl_ms)
+            .with_poll_interval_ms(millis(self.poll_interval))
+    }
+}
+
+/// How a task ended, as it is kept; none when it was stopped.
+fn outcome(end: Option<End>) -> (TaskState, Option<String>) {
+    let json = |value: Result<String, serde_json::Error>| value.ok();
+    match end {
+        None => (TaskState::Cancelled, None),
+        Some(Ok(Finished::Tool(result))) => {
+            (TaskState::Completed, json(serde_json::to_string(&result)))
+        }
+        // Only tools become tasks.
+        Some(Ok(Finished::Prompt(_) | Finished::Resource(_))) => (TaskState::Failed, None),
+        Some(Err(error)) => (TaskState::Failed, json(serde_json::to_string(&error))),
+    }
+}
+
+fn read(record: &TaskRecord) -> Option<JsonObject> {
+    serde_json::from_str(record.outcome.as_deref()?).ok()
+}
+
+/// A task that nobody runs any more and that left nothing.
+fn lost() -> TaskPayload {
+    let reason = "the host stopped while this task ran, so it has no result: call the tool again";
+    let error = ErrorData::internal_error(reason, None);
+    let error = match serde_json::to_value(&error) {
+        Ok(Value::Object(error)) => error,
+        _ => JsonObject::new(),
+    };
+    TaskPayload::Failed { error }
+}
+
+fn failed(error: &StoreError) -> ErrorData {
+    ErrorData::internal_error(format!("the tasks cannot be reached: {error}"), None)
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// As ISO 8601.
+fn time(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(DateTime::from_timestamp_millis);
+    time.unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,47 @@
+//! `subscriptions/listen` for more than tools, and lists of what agents offer.
+
+use std::time::Duration;
+
+use aop_core::{Listen as _, Offer, TenantName};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tower::ServiceExt as _;
+
+use super::World;
+use super::requests::stateless;
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_hears_only_what_it_asked_for() {
+    let world = World::new();
+    let server = world.server();
+    let uris: Vec<_> = (0..10_000)
+        .map(|index| format!("notes://{index}"))
+        .chain(["nonsense".to_owned()])
+        .collect();
+    let filter = json!({ "promptsListChanged": true, "resourceSubscriptions": uris });
+    let request =
+        stateless(&json!("s"), "subscriptions/listen", json!({ "notifications": filter }));
+    let mut body = server.router().oneshot(request).await.unwrap().into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let accepted = String::from_utf8_lossy(&first).into_owned();
+    assert!(accepted.contains("notes://255\"") && !accepted.contains("notes://256\""), "bounded");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let tenant = TenantName::default_tenant();
+    world.changes.tools_changed(&tenant);
+    for offer in [
+        Offer::Resources,
+        Offer::Prompts,
+        Offer::Resource("notes://7".to_owned()),
+        Offer::Resource("notes://9999".to_owned()),
+    ] {
+        world.changes.offer_changed(&tenant, offer);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.drain();
+    let rest = body.collect().await.unwrap().to_bytes();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.contains("notifications/prompts/list_changed") && rest.contains("notes://7\""));
+    assert!(rest.contains(r#""io.modelcontextprotocol/subscriptionId":"s""#));
+    assert!(!rest.contains("tools/list_changed") && !rest.contains("resources/list_changed"));
+    assert!(!rest.contains("notes://9999"));
+}

@@ -1,0 +1,57 @@
+//! URIs of resources. An agent owns the scheme that is its name, so a URI says whom to ask.
+
+use aop_core::AgentName;
+
+/// The longest URI, in bytes: what browsers and proxies carry.
+pub(crate) const LENGTH_MAX_BYTES: usize = 2048;
+
+/// The scheme of an absolute URI (RFC 3986, or a template of RFC 6570); none when `uri` is none, or is too long.
+pub(crate) fn scheme(uri: &str) -> Option<&str> {
+    let (scheme, rest) = uri.split_once(':')?;
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let fits = uri.len() <= LENGTH_MAX_BYTES
+        && scheme.bytes().next()?.is_ascii_alphabetic()
+        && scheme.bytes().all(letters)
+        && !rest.is_empty()
+        && rest.bytes().all(|byte| byte.is_ascii_graphic());
+    fits.then_some(scheme)
+}
+
+/// The agent that a URI belongs to, by its scheme alone.
+pub(crate) fn owner(uri: &str) -> Option<AgentName> {
+    AgentName::new(scheme(uri)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_absolute_uris_have_a_scheme() {
+        for (uri, expected) in [
+            ("notes://a/b?c#d", Some("notes")),
+            ("notes:x", Some("notes")),
+            ("my-kit://{day}", Some("my-kit")),
+            ("HTTP://x", Some("HTTP")),
+            ("notes:", None),
+            ("//a", None),
+            ("a b:c", None),
+            ("notes://a b", None),
+            ("notes://\u{e9}", None),
+            ("notes://a\n", None),
+            ("1x:y", None),
+            (":x", None),
+            ("", None),
+        ] {
+            assert_eq!(scheme(uri), expected, "{uri}");
+        }
+        let longest = format!("a:{}", "x".repeat(LENGTH_MAX_BYTES - 2));
+        assert!(scheme(&longest).is_some() && scheme(&(longest + "x")).is_none());
+    }
+
+    #[test]
+    fn the_scheme_names_the_owner() {
+        assert_eq!(owner("my-kit://a").unwrap().as_str(), "my-kit");
+        assert!(owner("Notes://a").is_none() && owner("aop://a").is_none());
+    }
+}
