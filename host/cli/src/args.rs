@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aop_core::AgentName;
 use aop_core::settings::{parse_size, parse_time};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -25,6 +26,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Serve(ServeArgs),
     Demo(DemoArgs),
+    New(NewArgs),
+    Build(BuildArgs),
+    Dev(DevArgs),
     Inspect(InspectArgs),
     Run(RunArgs),
     Tools(ToolsArgs),
@@ -102,7 +106,92 @@ pub(crate) struct DemoArgs {
     pub(crate) listen: SocketAddr,
 }
 
-/// Show what a component would offer as an agent: its tools, and the imports it needs.
+/// Make the source of a new agent, which works and is yours to change.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop new invoices --lang rust
+  aop new invoices --lang python --dir agents/invoices")]
+pub(crate) struct NewArgs {
+    /// The agent's name: a DNS label
+    pub(crate) name: AgentName,
+    /// The language to write it in
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) lang: Language,
+    /// The directory to make [default: NAME]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Build an agent's component with its language's own tools, and check it.
+///
+/// The language is found by Cargo.toml, go.mod, package.json, pyproject.toml or app.py, or C files, the
+/// interface in wit/. NAME.wasm carries the interface's text, so that its doc comments describe the
+/// tools. Nothing is installed: a tool that is missing is named with the command that installs it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop build
+  aop build agents/invoices --out /srv/agents
+  aop build --json | jq '.tools[].name'")]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Where NAME.wasm goes, with NAME.toml beside it [default: DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Build an agent, serve it, and do both again whenever its source changes.
+///
+/// Calls and what the agent logs are shown as they happen. A build that fails is shown, and the agent
+/// that was built before keeps serving.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop dev
+  aop dev agents/invoices --listen 127.0.0.1:0")]
+pub(crate) struct DevArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Where to listen; port 0 picks a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// The source of an agent.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// The directory of the source
+    #[arg(value_name = "DIR", default_value = ".", hide_default_value = true)]
+    pub(crate) directory: PathBuf,
+    /// The language, where several could be meant
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) lang: Option<Language>,
+}
+
+/// Languages that agents are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// With cargo
+    Rust,
+    /// With componentize-py
+    Python,
+    /// JavaScript, with jco
+    Js,
+    /// TypeScript, with jco
+    Ts,
+    /// With wit-bindgen
+    Go,
+    /// With zig and wit-bindgen
+    C,
+}
+
+/// Show what a component would offer as an agent: its tools, the imports it needs, and what its
+/// settings allow it.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -2,12 +2,15 @@
 
 pub(crate) mod agent;
 pub(crate) mod bench;
+pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod dev;
 pub(crate) mod inspect;
 pub(crate) mod mcp_config;
+pub(crate) mod new;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod tools;

@@ -1,5 +1,6 @@
 //! The only place of the whole host that reads the environment.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
@@ -7,6 +8,8 @@ use std::path::PathBuf;
 pub(crate) const PREFIX: &str = "AOP_";
 /// Names the configuration file.
 pub(crate) const CONFIG: &str = "AOP_CONFIG";
+/// Sets the level of the log; the host has a key of that name.
+pub(crate) const LOG_LEVEL: &str = "AOP_LOG_LEVEL";
 /// Names the host that client commands talk to.
 pub(crate) const URL: &str = "AOP_URL";
 
@@ -18,6 +21,13 @@ pub(crate) fn variables() -> Vec<(String, String)> {
             let name = name.into_string().ok().filter(|name| name.starts_with(PREFIX))?;
             Some((name, value.to_string_lossy().into_owned()))
         })
+        .collect()
+}
+
+/// Every variable that is text, for agents whose policy names some.
+pub(crate) fn texts() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
 }
 
@@ -35,6 +45,11 @@ pub(crate) fn cargo_manifest_directory() -> Option<PathBuf> {
 /// The cargo to build with: the one that runs this binary, else the one in `PATH`.
 pub(crate) fn cargo() -> PathBuf {
     variable("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from)
+}
+
+/// Where programs are looked for.
+pub(crate) fn search_path() -> Vec<PathBuf> {
+    variable("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

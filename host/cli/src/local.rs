@@ -32,10 +32,17 @@ pub(crate) struct Local {
 }
 
 impl Local {
-    /// Reads, compiles and derives. `change` has the last word on the settings.
-    pub(crate) async fn prepare(
+    /// Reads, compiles and derives.
+    pub(crate) async fn prepare(file: &Path, args: &LocalArgs) -> Result<Self, CommandError> {
+        Self::prepare_to_run(file, args, Arc::default(), |_| ()).await
+    }
+
+    /// The same for a call, in which the agent may see `environment` as far as its policy says. `change` has the
+    /// last word on the settings.
+    pub(crate) async fn prepare_to_run(
         file: &Path,
         args: &LocalArgs,
+        environment: Arc<BTreeMap<String, String>>,
         change: impl FnOnce(&mut Settings),
     ) -> Result<Self, CommandError> {
         let name = agent_name(file)?;
@@ -51,7 +58,7 @@ impl Local {
 
         let place = Place::open(args.data.as_deref())?;
         let digest = Digest::of(&bytes);
-        let prepared = place.prepare(&bytes, digest, Arc::clone(&settings)).await?;
+        let prepared = place.prepare(&bytes, digest, Arc::clone(&settings), environment).await?;
         let tools =
             ToolSet::new(&prepared.interface, &name, &settings, &BTreeMap::new()).map_err(usage)?;
         Ok(Self {
@@ -91,14 +98,18 @@ impl Place {
         bytes: &[u8],
         digest: Digest,
         settings: Arc<Settings>,
+        environment: Arc<BTreeMap<String, String>>,
     ) -> Result<Prepared, CommandError> {
         let config = RuntimeConfig {
             instances_max: INSTANCES_MAX,
+            environment,
             ..RuntimeConfig::new(self.directory.clone(), wire::compile_worker()?)
         };
         let runtime = Runtime::new(config, Arc::new(GuestLogs::default()))?;
         // A copy, because the author's build may replace the file while it is compiled.
         let mut copy = NamedTempFile::with_prefix_in("preparing-", &self.directory)?;
+        // Locked, so that no process which shares the cache takes it for left over.
+        copy.as_file().lock()?;
         copy.write_all(bytes)?;
         let spinner = output::spinner("preparing the component");
         let prepared = runtime.prepare(Artifact { path: copy.path(), digest }, settings).await;

@@ -3,9 +3,9 @@
 use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Layered, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::LogFormat;
 use crate::output;
@@ -17,9 +17,11 @@ const QUIET: [(&str, &str); 1] = [("rmcp", "off")];
 /// Changes the level of a running process.
 pub(crate) struct LogLevel(reload::Handle<EnvFilter, Registry>);
 
+/// What lies below whatever writes the lines.
+pub(crate) type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+
 /// Starts logging.
 pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<LogLevel> {
-    let (filter, handle) = reload::Layer::new(filter(level).map_err(anyhow::Error::msg)?);
     let is_json = match format {
         LogFormat::Json => true,
         LogFormat::Human => false,
@@ -31,6 +33,15 @@ pub(crate) fn start(level: &str, format: LogFormat) -> anyhow::Result<LogLevel> 
     } else {
         lines.with_ansi(output::is_coloured(&io::stderr())).boxed()
     };
+    start_with(level, lines)
+}
+
+/// Starts logging with lines of another kind.
+pub(crate) fn start_with(
+    level: &str,
+    lines: impl Layer<Filtered> + Send + Sync,
+) -> anyhow::Result<LogLevel> {
+    let (filter, handle) = reload::Layer::new(filter(level).map_err(anyhow::Error::msg)?);
     tracing_subscriber::registry().with(filter).with(lines).try_init()?;
     Ok(LogLevel(handle))
 }

@@ -13,6 +13,7 @@ mod exit;
 mod local;
 mod log;
 mod output;
+mod services;
 mod wire;
 
 use std::process::ExitCode;
@@ -63,6 +64,9 @@ async fn run(command: &Command) -> CommandResult {
     match command {
         Command::Serve(args) => command::serve::run(args).await,
         Command::Demo(args) => command::demo::run(args).await,
+        Command::New(args) => command::new::run(args),
+        Command::Build(args) => command::build::run(args).await,
+        Command::Dev(args) => command::dev::run(args).await,
         Command::Inspect(args) => command::inspect::run(args).await,
         Command::Run(args) => command::run::run(args).await,
         Command::Tools(args) => command::tools::run(args).await,

@@ -3,12 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_access::Open;
-use aop_core::Authenticate;
+use aop_core::{Authenticate, Invoke, Library, Services};
 use aop_dispatch::Dispatcher;
 use aop_mcp::{Changes, McpParts, McpServer};
 use aop_registry::{Parts, Registry, RegistryConfig};
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use tower::Layer as _;
 
 use crate::config::Config;
+use crate::services::{Forgetting, Ledger, Outside};
 
 /// A host that serves nothing yet.
 pub(crate) struct Host {
@@ -29,6 +30,11 @@ pub(crate) struct Host {
     pub(crate) readiness: Readiness,
     pub(crate) registry: Arc<Registry>,
     dispatcher: Arc<Dispatcher>,
+    store: Arc<SqliteStore>,
+    outside: Outside,
+    session_retention: Duration,
+    /// None until the host loads.
+    forgetting: OnceLock<Forgetting>,
     app: AppState,
     /// Held so that it goes away with the host.
     _temporary: Option<TempDir>,
@@ -47,7 +53,7 @@ impl State {
     /// Opens the data directory and locks it.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
         let directory = config.data_directory()?;
-        let store = SqliteStore::open(&StoreConfig::new(&directory))?;
+        let store = SqliteStore::open(&store_config(config, &directory))?;
         let compiled = compiled_directory(&directory);
         Ok(Self { store: Arc::new(store), directory, compiled, temporary: None })
     }
@@ -69,7 +75,7 @@ impl State {
         );
         let temporary = tempfile::tempdir().context("cannot make a temporary directory")?;
         let directory = temporary.path().to_owned();
-        let store = SqliteStore::open(&StoreConfig::new(&directory))?;
+        let store = SqliteStore::open(&store_config(config, &directory))?;
         let compiled = compiled_directory(&config.data_directory()?);
         Ok(Self { store: Arc::new(store), directory, compiled, temporary: Some(temporary) })
     }
@@ -79,9 +85,13 @@ impl Host {
     /// Makes every part and connects them.
     pub(crate) fn open(config: &Config, state: State) -> anyhow::Result<Self> {
         let guest_logs = Arc::new(GuestLogs::default());
+        let ledger = Arc::new(Ledger(state.store.clone()));
+        let outside = Outside::open(&config.services, Some(ledger))?;
         let runtime_config = RuntimeConfig {
             compile_limits: config.compile,
             instances_max: config.instances_max,
+            cache_max_bytes: config.cache_max_bytes,
+            environment: outside.environment.clone(),
             ..RuntimeConfig::new(state.compiled, compile_worker()?)
         };
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
@@ -93,22 +103,34 @@ impl Host {
             registry_config,
             Parts {
                 prepare: runtime.clone(),
-                store: state.store,
+                store: state.store.clone(),
                 search: index.clone(),
                 listeners: vec![changes.clone()],
             },
         )?;
-        let dispatcher = Arc::new(Dispatcher::new(registry.clone(), metrics.clone()));
+        let library = Library::new(registry.clone(), index);
+        let dispatcher = Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
+            let invoke: Weak<dyn Invoke> = dispatcher.clone();
+            let services = Services {
+                invoke,
+                library: library.clone(),
+                models: outside.models.clone(),
+                buckets: state.store.clone(),
+                egress: outside.egress.clone(),
+                listeners: vec![changes.clone()],
+            };
+            Dispatcher::new(registry.clone(), metrics.clone(), Some(services))
+        });
         let authenticate: Arc<dyn Authenticate> = Arc::new(Open::new());
         let mcp = McpServer::new(
             config.mcp.clone(),
             McpParts {
                 catalog: registry.clone(),
-                resolve: registry.clone(),
                 invoke: dispatcher.clone(),
-                search: index,
+                library,
                 authenticate: authenticate.clone(),
                 changes,
+                tasks: Some(state.store.clone()),
             },
         );
         let server = Server::new(config.web.server.clone());
@@ -118,6 +140,8 @@ impl Host {
         metrics.register(Arc::new(mcp.clone()));
         metrics.register(Arc::new(server.clone()));
         metrics.register(guest_logs);
+        metrics.register(outside.models.clone());
+        metrics.register(outside.egress.clone());
         let readiness = Readiness::new();
         let app = AppState {
             catalog: registry.clone(),
@@ -127,7 +151,19 @@ impl Host {
             server_name: config.server_name.clone(),
             upload_max_bytes: config.web.upload_max_bytes,
         };
-        Ok(Self { mcp, server, readiness, registry, dispatcher, app, _temporary: state.temporary })
+        Ok(Self {
+            mcp,
+            server,
+            readiness,
+            registry,
+            dispatcher,
+            store: state.store,
+            outside,
+            session_retention: config.services.session_retention,
+            forgetting: OnceLock::new(),
+            app,
+            _temporary: state.temporary,
+        })
     }
 
     /// Everything that is served on the one port.
@@ -146,6 +182,10 @@ impl Host {
 
     /// Loads what is there and follows it from then on.
     pub(crate) async fn load(&self) -> anyhow::Result<()> {
+        // Before agents serve: what they spent today counts from their first call on.
+        self.outside.models.restore().await;
+        self.forgetting
+            .get_or_init(|| Forgetting::start(self.store.clone(), self.session_retention));
         self.registry.scan().await?;
         self.registry.watch();
         self.readiness.set(Phase::Ready);
@@ -163,6 +203,16 @@ impl Host {
                 "stopped calls that did not finish in time: `drain_grace` gives them longer"
             );
         }
+        // Connections that linger hold it, and the process does not wait for those.
+        self.store.close().await;
+    }
+}
+
+fn store_config(config: &Config, directory: &Path) -> StoreConfig {
+    StoreConfig {
+        state_max_bytes: config.services.state_max_bytes,
+        agent_state_max_bytes: config.services.agent_state_max_bytes,
+        ..StoreConfig::new(directory)
     }
 }
 

@@ -104,9 +104,6 @@ fn reference() -> String {
     for Row { key, form, default, bounds, meaning } in agent_reference() {
         page.push_str(&cells(&[&code(&key), &form, &code(&default), &bounds, &meaning]));
     }
-    page.push_str(
-        "\n`[policy]` is reserved: this release grants an agent nothing beyond computing.",
-    );
     page
 }
 

@@ -1,4 +1,6 @@
-//! `aop inspect`
+//! `aop inspect`: what a component offers, what it needs, and what its settings allow it.
+
+mod allowed;
 
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use aop_core::settings::show_size;
 use aop_core::{Digest, Tool};
 use serde::Serialize;
 
+use self::allowed::Allowed;
 use crate::args::InspectArgs;
 use crate::exit::CommandResult;
 use crate::local::Local;
@@ -14,31 +17,45 @@ use crate::output;
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Inspection<'a> {
+pub(crate) struct Inspection<'a> {
     digest: Digest,
     size_bytes: u64,
     imports: &'a [String],
     tools: &'a [Arc<Tool>],
     refused: &'a [Refusal],
+    allowed: Allowed<'a>,
+}
+
+impl<'a> Inspection<'a> {
+    pub(crate) fn of(local: &'a Local) -> Self {
+        let imports = &local.prepared.interface.imports;
+        Self {
+            digest: local.digest,
+            size_bytes: local.size_bytes,
+            imports,
+            tools: &local.tools.tools,
+            refused: &local.tools.refused,
+            allowed: Allowed::of(imports, &local.settings),
+        }
+    }
 }
 
 pub(crate) async fn run(args: &InspectArgs) -> CommandResult {
-    let local = Local::prepare(&args.file, &args.local, |_| ()).await?;
-    let inspection = Inspection {
-        digest: local.digest,
-        size_bytes: local.size_bytes,
-        imports: &local.prepared.interface.imports,
-        tools: &local.tools.tools,
-        refused: &local.tools.refused,
-    };
+    let local = Local::prepare(&args.file, &args.local).await?;
+    let inspection = Inspection::of(&local);
     if args.json {
         return output::json(&inspection);
     }
     output::line(show(&local, &inspection))?;
+    warn(&local);
+    Ok(())
+}
+
+/// Says what works here but may not everywhere.
+pub(crate) fn warn(local: &Local) {
     for warning in &local.tools.warnings {
         output::note(format_args!("warning: {}", output::printable(warning)));
     }
-    Ok(())
 }
 
 fn show(local: &Local, inspection: &Inspection<'_>) -> String {
@@ -55,12 +72,19 @@ fn show(local: &Local, inspection: &Inspection<'_>) -> String {
         inspection.imports.join("\n         ")
     };
     text.push_str(&format!("imports  {}\n\n", output::printable(&imports)));
-    text.push_str(&output::table(
+    text.push_str(&tools_table(inspection));
+    text.push_str(&format!("\n\n{}", inspection.allowed.table()));
+    text
+}
+
+/// The tools, and the functions that cannot be any.
+pub(crate) fn tools_table(inspection: &Inspection<'_>) -> String {
+    let mut text = output::table(
         ["TOOL", "SIGNATURE", "WHAT IT DOES"],
         inspection.tools.iter().map(|tool| {
             [tool.name.to_string(), tool.signature.clone(), output::summary(&tool.description)]
         }),
-    ));
+    );
     for refusal in inspection.refused {
         text.push_str(&format!(
             "\nrefused  {}: {}",
@@ -72,7 +96,7 @@ fn show(local: &Local, inspection: &Inspection<'_>) -> String {
 }
 
 /// A size to the nearest unit, for people.
-fn rounded(bytes: u64) -> String {
+pub(crate) fn rounded(bytes: u64) -> String {
     let unit = if bytes >= 1 << 20 { 1 << 20 } else { 1 << 10 };
     show_size(if bytes < unit { bytes } else { bytes / unit * unit })
 }

@@ -1,34 +1,45 @@
 //! `aop run`: the path of a call without a server around it.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use aop_core::interface::Feature;
 use aop_core::settings::keys::nearest;
 use aop_core::{
-    AgentId, AgentName, Call, CallRecord, Caller, Envelope, Invoke as _, Observe, Resolve,
-    Revision, RevisionNumber, Route, TenantName, Tool, schema,
+    AgentId, AgentName, Call, CallRecord, Caller, Envelope, FeatureRoute, Invoke, Library, Observe,
+    Resolve, Revision, RevisionNumber, Route, Services, Target, TenantName, Tool, schema,
 };
 use aop_dispatch::Dispatcher;
 
 use crate::args::RunArgs;
-use crate::config::LogFormat;
-use crate::exit::{CommandError, CommandResult, misuse};
+use crate::config::{Config, File, Flags, LogFormat};
+use crate::exit::{CommandError, CommandResult, misuse, usage};
 use crate::local::Local;
-use crate::{arguments, log, output};
+use crate::services::{Fleeting, NoTools, Outside};
+use crate::{arguments, environment, log, output};
 
-/// What the agent itself writes, and what goes wrong.
+/// What is logged when nobody says: what the agent itself writes, and what goes wrong.
 const LOG_LEVEL: &str = "warn,aop::guest=info";
+/// The same for an agent whose settings are `verbose`: its calls as well.
+const VERBOSE_LOG_LEVEL: &str = "warn,aop::guest=info,aop_dispatch=info";
 
 pub(crate) async fn run(args: &RunArgs) -> CommandResult {
-    log::start(LOG_LEVEL, LogFormat::Auto)?;
+    let wanted = wanted_log_level()?;
+    let level = log::start(wanted.as_deref().unwrap_or(LOG_LEVEL), LogFormat::Auto)?;
     let arguments = arguments::read_json(&args.arguments)?;
-    let local = Local::prepare(&args.file, &args.local, |settings| {
+    let config = Config::load(File::find(None)?.as_ref(), &Flags::default())?;
+    let outside = Outside::open(&config.services, None).map_err(usage)?;
+    let environment = outside.environment.clone();
+    let local = Local::prepare_to_run(&args.file, &args.local, environment, |settings| {
         let limits = &mut settings.limits;
         limits.timeout = args.timeout.unwrap_or(limits.timeout);
         limits.memory_max_bytes = args.memory.unwrap_or(limits.memory_max_bytes);
     })
     .await?;
+    if wanted.is_none() && local.settings.verbose {
+        level.set(VERBOSE_LOG_LEVEL)?;
+    }
     let tool = find(&local, &args.tool)?;
     let tenant = TenantName::default_tenant();
     let revision = Revision {
@@ -40,25 +51,44 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
         digest: local.digest,
         settings: Arc::clone(&local.settings),
         tools: local.tools.tools.clone(),
+        features: local.tools.features.clone(),
         executable: Arc::clone(&local.prepared.executable),
         in_flight: AtomicU32::new(0),
     };
     let name = tool.name.clone();
-    let only = Only(Route { revision: Arc::new(revision), tool });
-    let dispatcher = Dispatcher::new(Arc::new(only), Arc::new(Nobody));
+    let dispatcher = dispatcher(Route { revision: Arc::new(revision), tool }, outside);
     let reply = dispatcher
-        .invoke(Call {
-            caller: Caller { tenant },
-            tool: &name,
-            arguments: &arguments,
-            received: Instant::now(),
-            timeout: None,
-            trace: None,
-            progress: None,
-        })
+        .invoke(Call::new(Caller { tenant }, Target::Tool(&name), &arguments, Instant::now()))
         .await;
     let envelope = serde_json::to_string(&Envelope::new(&reply.result))?;
     output::envelope(&envelope, args.json)
+}
+
+/// A host around the one tool: with models, the network and a memory that ends with the process, and without
+/// other agents.
+fn dispatcher(route: Route, outside: Outside) -> Arc<Dispatcher> {
+    let only = Arc::new(Only(route));
+    Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
+        let invoke: Weak<dyn Invoke> = dispatcher.clone();
+        let services = Services {
+            invoke,
+            library: Library::new(only.clone(), Arc::new(NoTools)),
+            models: outside.models,
+            buckets: Arc::new(Fleeting::default()),
+            egress: outside.egress,
+            listeners: Vec::new(),
+        };
+        Dispatcher::new(only, Arc::new(Nobody), Some(services))
+    })
+}
+
+/// What the environment says of the log.
+fn wanted_log_level() -> Result<Option<String>, CommandError> {
+    let found =
+        environment::variables().into_iter().find(|(name, _)| name == environment::LOG_LEVEL);
+    let Some((name, level)) = found else { return Ok(None) };
+    log::check_level(&level).map_err(|reason| misuse(format!("{name}: {reason}")))?;
+    Ok(Some(level))
 }
 
 /// The tool of that name, or the one of the function of that name.
@@ -109,8 +139,12 @@ fn find(local: &Local, wanted: &str) -> Result<Arc<Tool>, CommandError> {
 struct Only(Route);
 
 impl Resolve for Only {
-    fn resolve(&self, _: &TenantName, _: &str) -> Option<Route> {
-        Some(self.0.clone())
+    fn resolve(&self, _: &TenantName, tool: &str) -> Option<Route> {
+        (self.0.tool.name.as_str() == tool).then(|| self.0.clone())
+    }
+
+    fn resolve_feature(&self, _: &TenantName, _: &str, _: Feature) -> Option<FeatureRoute> {
+        None
     }
 }
 

@@ -7,17 +7,18 @@ use std::time::Duration;
 use aop_core::settings::keys::{Bounds, Form, Key};
 use aop_mcp::Expose;
 
+use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
 use super::{Config, LogFormat};
 use crate::log;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const KIB: u64 = 1 << 10;
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const GIB: u64 = 1 << 30;
 
 /// Most entries of a list; more is generated and belongs elsewhere.
 const LIST_MAX: usize = 256;
@@ -131,12 +132,15 @@ pub(super) static KEYS: &[Key<Config>] = &[
     Key::section("registry", "The agents.", REGISTRY_KEYS),
     Key::section("runtime", "The sandboxes.", RUNTIME_KEYS),
     Key::section("compile", "What compiling one component may cost.", COMPILE_KEYS),
+    Key::section("model", "The language models that agents talk to.", MODEL_KEYS),
+    Key::section("egress", "The HTTP requests of agents.", EGRESS_KEYS),
+    Key::section("state", "What agents remember.", STATE_KEYS),
 ];
 
 static MCP_KEYS: &[Key<Config>] = &[
     Key {
         name: "expose",
-        meaning: "Which tools are listed: `all`, or only the three `builtins` that find and call the others.",
+        meaning: "Which tools are listed: `all`, or only the `builtins` that find and call the others.",
         form: Form::Choice {
             choices: &["all", "builtins"],
             get: |config| {
@@ -354,13 +358,22 @@ static REGISTRY_KEYS: &[Key<Config>] = &[
     ),
 ];
 
-static RUNTIME_KEYS: &[Key<Config>] = &[Key::count(
-    "instances_max",
-    "Instances that may live at once.",
-    Bounds::new(1, 8192, "each reserves 8 GiB of the 128 TiB of address space"),
-    |config| u64::from(config.instances_max),
-    |config, count| config.instances_max = u32::try_from(count).unwrap_or(u32::MAX),
-)];
+static RUNTIME_KEYS: &[Key<Config>] = &[
+    Key::count(
+        "instances_max",
+        "Instances that may live at once.",
+        Bounds::new(1, 8192, "each reserves 8 GiB of the 128 TiB of address space"),
+        |config| u64::from(config.instances_max),
+        |config, count| config.instances_max = u32::try_from(count).unwrap_or(u32::MAX),
+    ),
+    Key::size(
+        "cache_max",
+        "Compiled code kept on disk. What was unused for longest goes first and is compiled again when it is needed.",
+        Bounds::new(64 * MIB, 16 << 40, "a Python component takes 35 MB, and disks end somewhere"),
+        |config| config.cache_max_bytes,
+        |config, bytes| config.cache_max_bytes = bytes,
+    ),
+];
 
 static COMPILE_KEYS: &[Key<Config>] = &[
     Key::time(
@@ -401,6 +414,6 @@ static COMPILE_KEYS: &[Key<Config>] = &[
 ];
 
 /// Bounds keep every count far below the end of `usize`.
-fn wide(count: u64) -> usize {
+pub(super) fn wide(count: u64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }

@@ -5,6 +5,7 @@
 //! of a key is its path in capitals: `mcp.page_size` is `AOP_MCP_PAGE_SIZE`.
 
 mod keys;
+mod services;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,9 @@ use crate::args::ServeArgs;
 use crate::exit::{CommandError, usage};
 use crate::{arguments, environment};
 use keys::KEYS;
+#[cfg(test)]
+pub(crate) use services::Provider;
+pub(crate) use services::ServicesConfig;
 
 /// The file that is read when nobody names one.
 const DEFAULT_FILE: &str = "aop.toml";
@@ -52,7 +56,9 @@ pub(crate) struct Config {
     pub(crate) web: Web,
     pub(crate) registry: RegistryConfig,
     pub(crate) instances_max: u32,
+    pub(crate) cache_max_bytes: u64,
     pub(crate) compile: CompileLimits,
+    pub(crate) services: ServicesConfig,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -93,7 +99,9 @@ impl Default for Config {
             },
             registry: RegistryConfig::new(PathBuf::new(), Vec::new()),
             instances_max: RuntimeConfig::INSTANCES_MAX,
+            cache_max_bytes: RuntimeConfig::CACHE_MAX_BYTES,
             compile: CompileLimits::default(),
+            services: ServicesConfig::default(),
         }
     }
 }
@@ -275,14 +283,15 @@ fn is_of_kubernetes(name: &str) -> bool {
     name.contains("_SERVICE_") || name.contains("_PORT")
 }
 
-/// Every key of `aop.toml` with its environment variable.
+/// Every key of `aop.toml` with its environment variable; empty for those below a name that the operator
+/// chooses, which only a file can set.
 pub(crate) fn reference() -> Vec<(Row, String)> {
     let names: BTreeSet<_> = leaves(KEYS).into_iter().map(|(path, _)| path).collect();
     rows_of(KEYS)
         .into_iter()
-        .filter(|row| names.contains(&row.key))
         .map(|row| {
-            let variable = variable_of(&row.key);
+            let variable =
+                if names.contains(&row.key) { variable_of(&row.key) } else { String::new() };
             (row, variable)
         })
         .collect()

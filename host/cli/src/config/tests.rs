@@ -161,5 +161,37 @@ fn the_reference_names_every_key_with_its_variable() {
     assert_eq!((row.default.as_str(), variable.as_str()), ("\"aop\"", "AOP_SERVER_NAME"));
     assert!(rows.iter().any(|(_, variable)| variable == "AOP_LOG_LEVEL"));
     assert!(rows.iter().any(|(_, variable)| variable == "AOP_COMPILE_CPU"));
-    assert_eq!(rows.len(), leaves(KEYS).len());
+    let (below_names, others): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|(row, _)| row.key.contains(".<"));
+    assert_eq!(others.len(), leaves(KEYS).len());
+    assert!(others.iter().all(|(_, variable)| !variable.is_empty()));
+    let keys: Vec<_> = below_names.iter().map(|(row, _)| row.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["kind", "url", "key_env"].map(|key| format!("model.providers.<provider>.{key}"))
+    );
+    assert!(below_names.iter().all(|(_, variable)| variable.is_empty()));
+}
+
+#[test]
+fn model_providers_are_declared_by_name() {
+    let text = "[model]\ntenant_tokens_per_day = 5\n[model.providers.gateway]\nurl = \"http://127.0.0.1:4000/v1\"\nkey_env = \"GATEWAY_KEY\"\n[model.providers.claude]\nkind = \"anthropic\"\n";
+    let services = Config::combine(Some(&file(text)), &[], &Flags::default()).unwrap().services;
+    assert_eq!(services.models.tenant_tokens_per_day, 5);
+    let gateway = Provider {
+        url: Some("http://127.0.0.1:4000/v1".to_owned()),
+        key_env: Some("GATEWAY_KEY".to_owned()),
+        ..Provider::default()
+    };
+    let claude = Provider { kind: aop_services::ProviderKind::Anthropic, ..Provider::default() };
+    let expected = [("claude".to_owned(), claude), ("gateway".to_owned(), gateway)];
+    assert_eq!(services.providers.into_iter().collect::<Vec<_>>(), expected);
+    let wrong =
+        "[model.providers.client]\n[model.providers.a]\nkind = \"gemini\"\nkey = \"secret\"\n";
+    let message = mistakes(wrong, &[], &Flags::default());
+    for expected in
+        ["choose another name", "`gemini` is not one of", "unknown key \"model.providers.a.key\""]
+    {
+        assert!(message.contains(expected), "{expected} in {message}");
+    }
 }

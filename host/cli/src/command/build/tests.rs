@@ -1,0 +1,126 @@
+use std::path::Path;
+
+use super::*;
+use crate::args::SourceArgs;
+
+const WIT: &str = "package a:b;\nworld w { export hello: func() -> string; }\n";
+
+/// Files with their text.
+type Files<'a> = [(&'a str, &'a str)];
+
+/// A directory with some files, and WIT beside them.
+fn source(files: &Files<'_>) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (file, text) in files.iter().chain(&[("wit/w.wit", WIT)]) {
+        let path = directory.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    directory
+}
+
+fn find(directory: &Path, lang: Option<Language>) -> Result<Project, String> {
+    Project::find(&SourceArgs { directory: directory.to_owned(), lang })
+        .map_err(|error| error.conclusion().0.unwrap())
+}
+
+#[test]
+fn the_language_and_the_name_are_found_where_its_tools_look() {
+    let cases: [(&Files<'_>, Language, &str); 7] = [
+        (&[("Cargo.toml", "[package]\nname = \"word_count\"\n")], Language::Rust, "word-count"),
+        (&[("go.mod", "module example.com/path/tally/v2\n\ngo 1.27\n")], Language::Go, "tally"),
+        (&[("package.json", "{\"name\": \"@scope/links\"}")], Language::Js, "links"),
+        (
+            &[("package.json", "{\"name\": \"links\"}"), ("tsconfig.json", "{}")],
+            Language::Ts,
+            "links",
+        ),
+        (
+            &[("pyproject.toml", "[project]\nname = \"Sums\"\n"), ("app.py", "")],
+            Language::Python,
+            "sums",
+        ),
+        (&[("app.py", ""), ("sums.toml", "")], Language::Python, "sums"),
+        (&[("check.c", ""), ("digits.toml", "")], Language::C, "digits"),
+    ];
+    for (files, language, name) in cases {
+        let directory = source(files);
+        let project = find(directory.path(), None).unwrap();
+        assert_eq!((project.language, project.name.as_str()), (language, name));
+    }
+}
+
+#[test]
+fn without_anything_else_an_agent_is_named_after_its_directory() {
+    let parent = source(&[]);
+    let directory = parent.path().join("My_Sums");
+    std::fs::rename(source(&[("app.py", "")]).keep(), &directory).unwrap();
+    assert_eq!(&*find(&directory, None).unwrap().name, "my-sums");
+}
+
+#[test]
+fn what_could_be_two_languages_is_asked_about() {
+    let directory = source(&[
+        ("package.json", "{\"name\": \"a\"}"),
+        ("pyproject.toml", "[project]\nname = \"b\""),
+    ]);
+    let error = find(directory.path(), None).err().unwrap();
+    assert!(
+        error.contains("package.json and pyproject.toml") && error.contains("--lang"),
+        "{error}"
+    );
+    assert_eq!(&*find(directory.path(), Some(Language::Python)).unwrap().name, "b");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let empty = tempfile::tempdir().unwrap();
+    assert!(find(empty.path(), None).err().unwrap().contains("aop new"));
+    std::fs::write(empty.path().join("app.py"), "").unwrap();
+    assert!(find(empty.path(), None).err().unwrap().contains("wit does not exist"));
+    assert!(find(&empty.path().join("none"), None).err().unwrap().contains("cannot read"));
+}
+
+#[test]
+fn a_world_is_chosen_by_its_name() {
+    let worlds = |wit: &str| {
+        let directory = source(&[("app.py", ""), ("sums.toml", ""), ("wit/w.wit", "")]);
+        std::fs::write(directory.path().join("wit/w.wit"), wit).unwrap();
+        find(directory.path(), None).map(|project| project.wit.world_name().to_owned())
+    };
+    assert_eq!(worlds("package a:b; world only {}").unwrap(), "only");
+    assert_eq!(worlds("package a:b; world agent {} world sums {}").unwrap(), "sums");
+    assert_eq!(worlds("package a:b; world agent {} world other {}").unwrap(), "agent");
+    assert!(worlds("package a:b; world x {} world y {}").unwrap_err().contains("x, y"));
+    assert!(worlds("package a:b; interface i {}").unwrap_err().contains("no world"));
+    assert!(worlds("package a:b; world {").unwrap_err().contains("is wrong"));
+}
+
+#[test]
+fn several_files_of_wit_are_carried_as_one() {
+    let directory = source(&[
+        ("app.py", ""),
+        ("sums.toml", ""),
+        ("wit/types.wit", "interface types {\n    /// One.\n    one: func();\n}\n"),
+        ("wit/w.wit", "package a:b;\nworld w { export types; }\n"),
+    ]);
+    std::fs::write(directory.path().join("wit/w.wit"), "package a:b;\nworld w { export types; }\n")
+        .unwrap();
+    let text = find(directory.path(), None).unwrap().wit.text;
+    assert!(text.contains("/// One.") && text.contains("world w"), "{text}");
+    assert_eq!(text.matches("package ").count(), 1);
+}
+
+#[test]
+fn a_file_that_is_the_same_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a.wasm");
+    put(b"1", &file).unwrap();
+    let modified = || std::fs::metadata(&file).unwrap().modified().unwrap();
+    let before = modified();
+    put(b"1", &file).unwrap();
+    assert_eq!(modified(), before);
+    put(b"2", &file).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap(), b"2");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+}

@@ -1,0 +1,210 @@
+//! Running the tools of a language: found in the project first, shown while they work, quoted when they
+//! fail.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::io::IsTerminal as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::process::Command;
+
+use super::project::Project;
+use crate::exit::{CommandError, failure, misuse, usage};
+use crate::{environment, output};
+
+/// Below the project: what builds leave for the next one. It ignores itself in git.
+const WORK_DIRECTORY: &str = ".aop";
+/// Lines of a tool's output that are kept to be shown when it fails, the last ones: compilers count
+/// their errors there, and nobody reads more.
+const COMPLAINT_LINES_MAX: usize = 400;
+/// The longest line of a tool that is taken whole: cargo describes an artifact with all its files in one.
+const LINE_MAX_BYTES: u64 = 1 << 20;
+
+/// The tools that build one project.
+pub(super) struct Toolchain<'a> {
+    project: &'a Project,
+    progress: &'a Progress,
+}
+
+/// What a tool wrote.
+#[derive(Default)]
+pub(super) struct Output {
+    pub(super) stdout: Vec<String>,
+    /// The end of both streams.
+    pub(super) said: VecDeque<String>,
+}
+
+impl<'a> Toolchain<'a> {
+    pub(super) const fn new(project: &'a Project, progress: &'a Progress) -> Self {
+        Self { project, progress }
+    }
+
+    /// Where files of builds are kept, made when it is asked for.
+    pub(super) fn work(&self) -> anyhow::Result<PathBuf> {
+        let work = self.project.directory.join(WORK_DIRECTORY);
+        let make = || -> std::io::Result<()> {
+            std::fs::create_dir_all(&work)?;
+            std::fs::write(work.join(".gitignore"), "*\n")
+        };
+        make().with_context(|| format!("cannot make {}", work.display()))?;
+        Ok(work)
+    }
+
+    /// A program of the project's own environments, or in the path.
+    pub(super) fn look_for(&self, name: &str) -> Option<PathBuf> {
+        let project = &self.project.directory;
+        let python = project.join(".venv/bin");
+        // Workspaces keep the modules of their packages at their root.
+        let node = project.ancestors().map(|directory| directory.join("node_modules/.bin"));
+        std::iter::once(python)
+            .chain(node)
+            .chain(environment::search_path())
+            .map(|directory| directory.join(name))
+            .find(|path| is_program(path))
+    }
+
+    /// The same, or how to install it.
+    pub(super) fn find(&self, name: &str, install: &str) -> Result<PathBuf, CommandError> {
+        self.look_for(name).ok_or_else(|| self.missing(name, install))
+    }
+
+    /// Says how to install what is missing.
+    pub(super) fn missing(&self, name: &str, install: &str) -> CommandError {
+        misuse(format!(
+            "{name} is missing, which agents in {} are built with. To install it:\n  cd {} && {install}",
+            self.project.language,
+            self.project.directory.display()
+        ))
+    }
+
+    /// A command in the project's directory.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.project.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end. When it fails, people see what it wrote.
+    pub(super) async fn run(&self, command: &mut Command) -> Result<Output, CommandError> {
+        let shown = shown(command);
+        let mut child =
+            command.spawn().with_context(|| format!("cannot start {shown}")).map_err(usage)?;
+        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+            return Err(failure(format!("{shown} has no pipes")));
+        };
+        let mut output = Output::default();
+        self.follow(stdout, stderr, &mut output)
+            .await
+            .with_context(|| format!("cannot read what {shown} writes"))?;
+        let status = child.wait().await.with_context(|| format!("cannot wait for {shown}"))?;
+        if status.success() {
+            return Ok(output);
+        }
+        self.progress.finish();
+        for line in &output.said {
+            output::note(line);
+        }
+        Err(failure(format!("{shown} failed ({status})")))
+    }
+
+    async fn follow(
+        &self,
+        stdout: impl AsyncRead + Unpin,
+        stderr: impl AsyncRead + Unpin,
+        output: &mut Output,
+    ) -> std::io::Result<()> {
+        let (mut stdout, mut stderr) = (BufReader::new(stdout), BufReader::new(stderr));
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let (mut out_open, mut err_open) = (true, true);
+        while out_open || err_open {
+            tokio::select! {
+                read = next_line(&mut stdout, &mut out), if out_open => match read? {
+                    // JSON is for programs.
+                    Some(line) if line.starts_with('{') => output.stdout.push(line),
+                    Some(line) => self.hear(line, output),
+                    None => out_open = false,
+                },
+                read = next_line(&mut stderr, &mut err), if err_open => match read? {
+                    Some(line) => self.hear(line, output),
+                    None => err_open = false,
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&self, line: String, output: &mut Output) {
+        self.progress.show(&line);
+        if output.said.len() == COMPLAINT_LINES_MAX {
+            output.said.pop_front();
+        }
+        output.said.push_back(line);
+    }
+}
+
+/// The next line, cut to [`LINE_MAX_BYTES`]. `line` keeps what arrived of it when this is cancelled.
+async fn next_line(
+    reader: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+) -> std::io::Result<Option<String>> {
+    let room = LINE_MAX_BYTES.saturating_sub(line.len() as u64).max(1);
+    if reader.take(room).read_until(b'\n', line).await? == 0 {
+        let rest = std::mem::take(line);
+        return Ok((!rest.is_empty()).then(|| String::from_utf8_lossy(&rest).into_owned()));
+    }
+    let text = String::from_utf8_lossy(&std::mem::take(line)).into_owned();
+    Ok(Some(text.trim_end().to_owned()))
+}
+
+fn is_program(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// A command as a person would type it.
+fn shown(command: &Command) -> String {
+    let command = command.as_std();
+    let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+    let words = std::iter::once(program).chain(command.get_args()).map(OsStr::to_string_lossy);
+    format!("`{}`", words.collect::<Vec<_>>().join(" "))
+}
+
+/// Shows that something is being built: what the tools say on a terminal, one line elsewhere.
+pub(crate) struct Progress(ProgressBar);
+
+impl Progress {
+    pub(crate) fn start(title: &str) -> Self {
+        let bar = output::spinner("");
+        if bar.is_hidden() || !std::io::stderr().is_terminal() {
+            output::note(format_args!("{title} …"));
+        } else if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg:.dim}")
+        {
+            bar.set_style(style);
+            bar.set_prefix(title.to_owned());
+        }
+        Self(bar)
+    }
+
+    fn show(&self, line: &str) {
+        self.0.set_message(output::printable(line.trim()).into_owned());
+    }
+
+    /// What comes next shows itself.
+    pub(crate) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! The interface of an agent, from the WIT in its `wit` directory.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use aop_core::AgentName;
+use wit_component::WitPrinter;
+use wit_parser::{PackageId, Resolve, WorldId};
+
+use super::project::files_with;
+
+/// Where every language's template, and most tools, look for WIT.
+const DIRECTORY: &str = "wit";
+/// The world of an agent in a package with several, unless one is named after the agent.
+const WORLD: &str = "agent";
+
+/// An agent's interface.
+pub(crate) struct Wit {
+    pub(crate) directory: PathBuf,
+    pub(super) resolve: Resolve,
+    pub(super) world: WorldId,
+    /// One package as text, for the component to carry.
+    pub(super) text: String,
+}
+
+impl Wit {
+    /// Reads and resolves it.
+    pub(super) fn read(project: &Path, agent: &AgentName) -> anyhow::Result<Self> {
+        let directory = project.join(DIRECTORY);
+        anyhow::ensure!(
+            directory.is_dir(),
+            "{} does not exist: describe there, in WIT, what the agent offers",
+            directory.display()
+        );
+        let mut resolve = Resolve::new();
+        let (package, _) = resolve
+            .push_dir(&directory)
+            .map_err(|error| anyhow::anyhow!("{error:#}"))
+            .with_context(|| format!("the WIT in {} is wrong", directory.display()))?;
+        let world = world_of(&resolve, package, agent)?;
+        let text = text_of(&directory, &resolve, package)?;
+        Ok(Self { directory, resolve, world, text })
+    }
+
+    /// The world that is built.
+    pub(super) fn world_name(&self) -> &str {
+        &self.resolve.worlds[self.world].name
+    }
+}
+
+fn world_of(resolve: &Resolve, package: PackageId, agent: &AgentName) -> anyhow::Result<WorldId> {
+    let worlds = &resolve.packages[package].worlds;
+    let named = |name: &str| worlds.get(name).copied();
+    let only = worlds.values().next().copied().filter(|_| worlds.len() == 1);
+    let found = only.or_else(|| named(agent)).or_else(|| named(WORLD));
+    found.with_context(|| {
+        if worlds.is_empty() {
+            "the WIT has no world: add `world agent { export …; }`".to_owned()
+        } else {
+            let names: Vec<_> = worlds.keys().map(String::as_str).collect();
+            format!(
+                "the WIT has the worlds {}: name the one to build `{agent}` or `{WORLD}`",
+                names.join(", ")
+            )
+        }
+    })
+}
+
+/// The author's own text where it is one file; several are printed as one package.
+fn text_of(directory: &Path, resolve: &Resolve, package: PackageId) -> anyhow::Result<String> {
+    if let [file] = files_with(directory, "wit").as_slice() {
+        return std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()));
+    }
+    let mut printer = WitPrinter::default();
+    printer.print(resolve, package, &[])?;
+    Ok(printer.output.to_string())
+}

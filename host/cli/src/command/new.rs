@@ -1,0 +1,71 @@
+//! `aop new`: the source of an agent that works, with its interface, a test and a README.
+//!
+//! All languages implement the same interface, which is in `guest-sdk/templates` with the rest and
+//! part of this binary. The directory appears at once and whole, or not at all.
+
+mod template;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use aop_core::AgentName;
+use tempfile::TempDir;
+
+use crate::args::{Language, NewArgs};
+use crate::exit::{CommandResult, misuse, usage};
+use crate::output;
+
+pub(crate) fn run(args: &NewArgs) -> CommandResult {
+    let directory = match &args.dir {
+        Some(directory) => directory.clone(),
+        None => PathBuf::from(args.name.as_str()),
+    };
+    if !is_free(&directory) {
+        return Err(misuse(format!(
+            "{} exists already: nothing is overwritten, choose another directory with --dir",
+            directory.display()
+        )));
+    }
+    create(&args.name, args.lang, &directory)
+        .with_context(|| format!("cannot make {}", directory.display()))
+        .map_err(usage)?;
+    output::note(format_args!(
+        "made {}, an agent in {}. What comes next is in its README.md:\n",
+        directory.display(),
+        args.lang
+    ));
+    output::line(format_args!("cd {}", directory.display()))?;
+    output::line(template::commands(&args.name, args.lang))?;
+    Ok(())
+}
+
+/// An empty directory may be filled.
+fn is_free(directory: &Path) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+fn create(name: &AgentName, language: Language, directory: &Path) -> anyhow::Result<()> {
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(parent)?;
+    let place = TempDir::with_prefix_in(".new-", parent)?;
+    // Not the temporary directory itself, which only its owner may read.
+    let made = place.path().join(name.as_str());
+    for (path, text) in template::files(name, language) {
+        let path = made.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(path, text)?;
+    }
+    std::fs::rename(&made, directory)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

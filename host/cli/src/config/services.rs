@@ -1,0 +1,241 @@
+//! The keys of what agents' capabilities stand on: `[model]`, `[egress]` and `[state]`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use aop_core::model::ModelBinding;
+use aop_core::settings::keys::{Bounds, Entries, Form, Key, Row, reference};
+use aop_services::{EgressConfig, ModelConfig, ProviderKind};
+use aop_store::StoreConfig;
+
+use super::Config;
+use super::keys::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, wide};
+
+/// Providers of one host; more are generated.
+const PROVIDERS_MAX: usize = 64;
+/// Longest name of a provider, as in agents' settings.
+const NAME_CHARS_MAX: usize = 128;
+/// Longest URL.
+const URL_CHARS_MAX: usize = 2048;
+
+/// What agents' capabilities stand on.
+#[derive(Debug, Clone)]
+pub(crate) struct ServicesConfig {
+    /// Everything but its providers.
+    pub(crate) models: ModelConfig,
+    /// By name.
+    pub(crate) providers: BTreeMap<String, Provider>,
+    pub(crate) egress: EgressConfig,
+    pub(crate) state_max_bytes: u64,
+    pub(crate) agent_state_max_bytes: u64,
+    /// How long a conversation is remembered that nobody continues.
+    pub(crate) session_retention: Duration,
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        let store = StoreConfig::new("");
+        Self {
+            models: ModelConfig::new(Vec::new()),
+            providers: BTreeMap::new(),
+            egress: EgressConfig::default(),
+            state_max_bytes: store.state_max_bytes,
+            agent_state_max_bytes: store.agent_state_max_bytes,
+            // Longer than a holiday.
+            session_retention: 30 * DAY,
+        }
+    }
+}
+
+/// A model provider as it is declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Provider {
+    pub(crate) kind: ProviderKind,
+    /// None is where the company of that kind serves it.
+    pub(crate) url: Option<String>,
+    /// The variable of the environment that holds its key.
+    pub(crate) key_env: Option<String>,
+}
+
+impl Default for Provider {
+    fn default() -> Self {
+        Self { kind: ProviderKind::OpenAi, url: None, key_env: None }
+    }
+}
+
+pub(super) static MODEL_KEYS: &[Key<Config>] = &[
+    Key::count(
+        "tenant_tokens_per_day",
+        "Tokens, read and written, that the agents of a tenant may use per day (UTC) together.",
+        Bounds::new(0, 1_000_000_000_000, "0 refuses every completion"),
+        |config| config.services.models.tenant_tokens_per_day,
+        |config, count| config.services.models.tenant_tokens_per_day = count,
+    ),
+    Key::count(
+        "completions_max",
+        "Completions at one time.",
+        Bounds::new(1, 100_000, "each holds its conversation and a connection"),
+        |config| config.services.models.completions_max as u64,
+        |config, count| config.services.models.completions_max = wide(count),
+    ),
+    Key::time(
+        "answer_timeout",
+        "How long a provider may take until its answer begins.",
+        Bounds::new(SECOND, HOUR, "a model that thinks sends nothing before it is done"),
+        |config| config.services.models.answer_timeout,
+        |config, time| config.services.models.answer_timeout = time,
+    ),
+    Key::time(
+        "silence_timeout",
+        "How long an answer that began may pause.",
+        Bounds::new(SECOND, HOUR, "a model that calls tools of its own pauses between its words"),
+        |config| config.services.models.silence_timeout,
+        |config, time| config.services.models.silence_timeout = time,
+    ),
+    Key::time(
+        "retry_window",
+        "How long after its beginning a completion is tried again when its provider is busy.",
+        Bounds::new(Duration::ZERO, HOUR, "0 tries once, and calls have seconds or minutes"),
+        |config| config.services.models.retry_window,
+        |config, time| config.services.models.retry_window = time,
+    ),
+    Key::size(
+        "answer_max",
+        "The largest answer of a provider.",
+        Bounds::new(MIB, GIB, "it is held in memory"),
+        |config| config.services.models.answer_max_bytes,
+        |config, bytes| config.services.models.answer_max_bytes = bytes,
+    ),
+    Key {
+        name: "providers",
+        meaning: "Who serves models.",
+        form: Form::Open {
+            placeholder: "<provider>",
+            entries_max: PROVIDERS_MAX,
+            read: read_providers,
+            rows: || -> Vec<Row> { reference(PROVIDER_KEYS) },
+        },
+    },
+];
+
+static PROVIDER_KEYS: &[Key<Provider>] = &[
+    Key {
+        name: "kind",
+        meaning: "What the provider speaks: `openai` (chat completions; so do Ollama, vLLM, LM Studio, llama.cpp and most gateways) or `anthropic`. Without declaring them there are `openai` and `anthropic`, with the keys in `OPENAI_API_KEY` and `ANTHROPIC_API_KEY` where those are set, and `ollama` on this machine.",
+        form: Form::Choice {
+            choices: &["openai", "anthropic"],
+            get: |provider| {
+                Some(match provider.kind {
+                    ProviderKind::OpenAi => "openai",
+                    ProviderKind::Anthropic => "anthropic",
+                })
+            },
+            set: |provider, word| {
+                provider.kind = if word == "anthropic" {
+                    ProviderKind::Anthropic
+                } else {
+                    ProviderKind::OpenAi
+                };
+            },
+        },
+    },
+    Key {
+        name: "url",
+        meaning: "What the paths of its API are appended to. Without it, where the company of that kind serves it. The key goes there and nowhere else.",
+        form: Form::Text {
+            chars_max: URL_CHARS_MAX,
+            get: |provider| provider.url.clone(),
+            set: |provider, text| {
+                provider.url = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "key_env",
+        meaning: "The variable of the host's environment that holds its key. Without it, none is sent. No agent sees that variable.",
+        form: Form::Text {
+            chars_max: NAME_CHARS_MAX,
+            get: |provider| provider.key_env.clone(),
+            set: |provider, text| {
+                provider.key_env = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+];
+
+fn read_providers(config: &mut Config, entries: &mut Entries<'_, '_>) {
+    entries.each(|name, mut entry| {
+        if name == ModelBinding::CLIENT {
+            return Err("that is the connected client's own model: choose another name".to_owned());
+        }
+        if name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
+            return Err(format!("its name must have 1 to {NAME_CHARS_MAX} characters"));
+        }
+        let mut provider = Provider::default();
+        entry.read(PROVIDER_KEYS, &mut provider);
+        config.services.providers.insert(name.to_owned(), provider);
+        Ok(())
+    });
+}
+
+pub(super) static EGRESS_KEYS: &[Key<Config>] = &[
+    Key::count(
+        "requests_max",
+        "Requests of agents at one time.",
+        Bounds::new(1, 100_000, "each may hold a connection and a buffer"),
+        |config| config.services.egress.requests_max as u64,
+        |config, count| config.services.egress.requests_max = wide(count),
+    ),
+    Key::size(
+        "request_max",
+        "The largest body of a request.",
+        Bounds::new(KIB, 64 * GIB, "a short message must pass, and bodies are not held in memory"),
+        |config| config.services.egress.request_max_bytes,
+        |config, bytes| config.services.egress.request_max_bytes = bytes,
+    ),
+    Key::size(
+        "response_max",
+        "The largest body of a response.",
+        Bounds::new(KIB, 64 * GIB, "a short message must pass, and bodies are not held in memory"),
+        |config| config.services.egress.response_max_bytes,
+        |config, bytes| config.services.egress.response_max_bytes = bytes,
+    ),
+];
+
+pub(super) static STATE_KEYS: &[Key<Config>] = &[
+    Key::size(
+        "total_max",
+        "What all agents together may remember.",
+        Bounds::new(
+            MIB,
+            3 * GIB,
+            "the store, which also holds the agents themselves, ends at 4 GiB",
+        ),
+        |config| config.services.state_max_bytes,
+        |config, bytes| config.services.state_max_bytes = bytes,
+    ),
+    Key::size(
+        "agent_max",
+        "What one agent may remember over all its conversations, and what a tenant's agents may share.",
+        Bounds::new(
+            MIB,
+            3 * GIB,
+            "the store, which also holds the agents themselves, ends at 4 GiB",
+        ),
+        |config| config.services.agent_state_max_bytes,
+        |config, bytes| config.services.agent_state_max_bytes = bytes,
+    ),
+    Key::time(
+        "session_retention",
+        "How long a conversation is remembered that nobody continues.",
+        Bounds::new(
+            MINUTE,
+            Duration::from_hours(3650 * 24),
+            "a person needs longer than a minute to answer",
+        ),
+        |config| config.services.session_retention,
+        |config, time| config.services.session_retention = time,
+    ),
+];

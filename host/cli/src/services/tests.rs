@@ -1,0 +1,75 @@
+use super::*;
+use crate::config::Provider;
+
+fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn names(providers: &[ModelProvider]) -> Vec<&str> {
+    providers.iter().map(|provider| provider.name.as_str()).collect()
+}
+
+#[test]
+fn well_known_providers_exist_where_their_keys_do() {
+    let config = ServicesConfig::default();
+    let mut bare = environment(&[("OPENAI_API_KEY", "")]);
+    assert_eq!(names(&providers(&config, &mut bare).unwrap()), ["ollama"]);
+    let mut keys =
+        environment(&[("ANTHROPIC_API_KEY", "secret"), ("OPENAI_API_KEY", "k"), ("LANG", "C")]);
+    let found = providers(&config, &mut keys).unwrap();
+    assert_eq!(names(&found), ["openai", "anthropic", "ollama"]);
+    assert_eq!(found[1].url, "https://api.anthropic.com");
+    assert_eq!(found[1].key, Some(Key::new("secret")));
+    assert_eq!(found[2].key, None);
+    assert_eq!(keys, environment(&[("LANG", "C")]), "no agent sees a key");
+}
+
+#[test]
+fn a_declared_provider_takes_its_own_key_and_the_place_of_a_well_known_one() {
+    let mut config = ServicesConfig::default();
+    let declared = Provider {
+        url: Some("http://127.0.0.1:4000/v1".to_owned()),
+        key_env: Some("GATEWAY_KEY".to_owned()),
+        ..Provider::default()
+    };
+    config.providers.insert("openai".to_owned(), declared);
+    let mut keys = environment(&[("OPENAI_API_KEY", "other"), ("GATEWAY_KEY", "mine")]);
+    let found = providers(&config, &mut keys).unwrap();
+    assert_eq!(names(&found), ["openai", "ollama"]);
+    assert_eq!(found[0].url, "http://127.0.0.1:4000/v1");
+    assert_eq!(found[0].key, Some(Key::new("mine")));
+    assert!(keys.is_empty(), "no agent sees a key, wanted or not");
+    let message = providers(&config, &mut environment(&[])).unwrap_err().to_string();
+    assert!(message.contains("GATEWAY_KEY") && message.contains("openai"), "{message}");
+}
+
+#[tokio::test]
+async fn state_around_one_call_needs_no_data_directory() {
+    let buckets = Fleeting::default();
+    let bucket = Bucket {
+        tenant: TenantName::default_tenant(),
+        scope: aop_core::bucket::BucketScope::Tenant,
+    };
+    let quota = BucketQuota { keys_max: 10, bytes_max: 100 };
+    buckets.set(&bucket, quota, &[("a".to_owned(), b"b".to_vec())]).await.unwrap();
+    assert_eq!(buckets.get(&bucket, "a").await.unwrap(), Some(b"b".to_vec()));
+    assert_eq!(buckets.keys(&bucket, None, 10).await.unwrap().keys, ["a"]);
+    buckets.swap(&bucket, quota, "a", Some(b"b"), b"c".to_vec()).await.unwrap();
+    buckets.delete(&bucket, &["a".to_owned()]).await.unwrap();
+    assert_eq!(buckets.get(&bucket, "a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn budgets_are_remembered_in_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteStore::open(&StoreConfig::new(directory.path())).unwrap());
+    let ledger = Ledger(store);
+    let spent = SpentTokens {
+        tenant: TenantName::default_tenant(),
+        agent: aop_core::AgentId(Default::default()),
+        tokens: 7,
+    };
+    ledger.spend(3, spent.clone()).await.unwrap();
+    assert_eq!(ledger.spent(3).await.unwrap(), [spent]);
+    assert_eq!(ledger.spent(4).await.unwrap(), []);
+}
