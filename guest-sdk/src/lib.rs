@@ -1,63 +1,70 @@
-//! What a Rust agent needs so that an AOP host can describe its tools.
+//! The Rust SDK for agents of an AOP host.
 //!
-//! A component carries the *types* of its functions but none of their doc comments: every toolchain
-//! drops them. An agent therefore carries its WIT source as text, in the custom section `agent.wit`,
-//! and the host reads the doc comments from there. They become the descriptions that a model sees
-//! when it chooses a tool, so write them for a reader who knows nothing but that text.
+//! An agent is a component: whatever its WIT exports becomes tools. This crate registers an agent
+//! ([`agent!`]), carries its doc comments to the models that will read them ([`embed_wit!`]), and wraps
+//! what the host offers in a module each:
 //!
-//! An agent runs without this crate too. It then has its bare signatures for descriptions.
-#![no_std]
+//! | module | what it does |
+//! |---|---|
+//! | [`tools`] | finds and calls tools of other agents |
+//! | [`model`] | talks to the language model of the settings |
+//! | [`progress`], [`elicit`] | tell the caller how far a call is; ask the person |
+//! | [`state`], [`config`], [`log`] | what the agent remembers, was told, and says |
+//! | [`content`] | answers with images, sounds, links and documents |
+//! | [`resources`], [`prompts`], [`completion`], [`changes`] | offers documents and prompts |
+//! | [`task`] | the standard interface: a task in words |
+//!
+//! Everything works in plain `cargo test` as well: outside a component the wrappers talk to the
+//! [`testing::Host`] that a test sets up, so the logic of an agent needs no wasm to be tested.
+//!
+//! ```
+//! # #[cfg(not(target_family = "wasm"))] {
+//! use aop_agent::{model, testing, tools};
+//! use serde_json::{Value, json};
+//!
+//! /// An agent's logic: let the model say what a tool measured.
+//! fn comment(text: &str) -> Result<String, String> {
+//!     let measured: Value = tools::call("textkit_measure", &json!({ "text": text }))
+//!         .map_err(|failure| failure.to_string())?;
+//!     let answer = model::Request::new()
+//!         .user(format!("Comment on a text with these statistics: {measured}"))
+//!         .complete()
+//!         .map_err(|error| error.to_string())?;
+//!     Ok(answer.text())
+//! }
+//!
+//! let host = testing::Script::new()
+//!     .tool("textkit_measure", "Measures a text.", |_| Ok(json!({ "words": 2 })))
+//!     .says("It is short.");
+//! let (comment, seen) = host.run(|| comment("Hello there"));
+//! assert_eq!(comment.unwrap(), "It is short.");
+//! assert_eq!(seen.calls[0].tool, "textkit_measure");
+//! # }
+//! ```
 
-/// Carries a WIT file in the component, so that its doc comments become tool descriptions.
-///
-/// The path is a string literal relative to the crate's `Cargo.toml`, as in `wit_bindgen::generate!`. Use the
-/// macro once, at the root of the agent, on the file that declares its world: the section holds one
-/// WIT package, and text from two files would run together. The text survives link-time
-/// optimisation and `strip = true`. It is readable by whoever has the component, so keep secrets
-/// out of it.
-///
-/// On targets other than wasm (the unit tests of an agent) the file only has to exist.
-///
-/// ```
-/// aop_agent::embed_wit!("wit/greeting.wit");
-/// # fn main() {}
-/// ```
-///
-/// With the bindings beside it, this is a whole agent:
-///
-/// ```ignore
-/// wit_bindgen::generate!({ path: "wit/greeting.wit" });
-/// aop_agent::embed_wit!("wit/greeting.wit");
-///
-/// struct Agent;
-///
-/// impl Guest for Agent {
-///     fn greet(name: String) -> String {
-///         format!("Hello, {name}!")
-///     }
-/// }
-///
-/// export!(Agent);
-/// ```
-///
-/// A file that is not there does not compile:
-///
-/// ```compile_fail
-/// aop_agent::embed_wit!("wit/absent.wit");
-/// # fn main() {}
-/// ```
-#[macro_export]
-macro_rules! embed_wit {
-    ($path:literal) => {
-        const _: () = {
-            const TEXT: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path));
+extern crate self as aop_agent;
 
-            // An array and not a slice: a custom section holds bytes, it cannot hold pointers.
-            // The section is named on wasm only, since Mach-O spells section names differently.
-            #[used]
-            #[cfg_attr(target_family = "wasm", unsafe(link_section = "agent.wit"))]
-            static SECTION: [u8; TEXT.len()] =
-                *include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $path));
-        };
-    };
-}
+mod agent;
+mod bindings;
+pub mod changes;
+pub mod completion;
+pub mod config;
+pub mod content;
+pub mod elicit;
+#[cfg_attr(
+    target_family = "wasm",
+    expect(unreachable_pub, reason = "what `testing` makes public is not there in a component")
+)]
+mod host;
+pub mod log;
+pub mod model;
+pub mod progress;
+pub mod prompts;
+pub mod resources;
+pub mod state;
+pub mod task;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
+pub mod tools;
+
+pub use wit_bindgen;
