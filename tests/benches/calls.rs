@@ -6,133 +6,31 @@
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may panic")]
 
+mod measure;
+
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aop_core::Settings;
 use aop_core::settings::Lifetime;
-use aop_core::{
-    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine,
-    GuestLog, Output, Prepare as _, Settings, TenantName, ToolName,
-};
-use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
-use aop_tests::{aop_binary, guest};
+use aop_tests::guest;
+use measure::{Bench, Function, Latencies, PATIENCE};
 use tokio::task::JoinHandle;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-const HI: &str = r#"{"text":"hi"}"#;
 
 /// What `aop` itself allocates with.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-struct NoLog;
-
-impl GuestLog for NoLog {
-    fn line(&self, _: GuestLine<'_>) {}
-}
-
-/// One function of one agent.
-#[derive(Clone)]
-struct Function {
-    executable: Arc<dyn Executable>,
-    index: usize,
-    arguments: &'static str,
-}
-
-impl Function {
-    async fn call(&self, timeout: Duration) -> Result<Output, Failure> {
-        self.call_until(Instant::now() + timeout).await
-    }
-
-    /// As a host calls: what the timeout counts from is the arrival.
-    async fn call_until(&self, deadline: Instant) -> Result<Output, Failure> {
-        let context = CallContext {
-            id: CallId(uuid::Uuid::now_v7()),
-            caller: Caller { tenant: TenantName::default_tenant() },
-            agent: AgentName::new("bench").unwrap(),
-            tool: ToolName::new("bench").unwrap(),
-            deadline,
-            progress: None,
-            meter: Arc::default(),
-        };
-        let arguments = self.executable.validate(self.index, self.arguments).ok().unwrap();
-        self.executable.execute(self.index, &arguments, &context).await
-    }
-}
-
-struct Bench {
-    runtime: Runtime,
-    _directory: tempfile::TempDir,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let worker = WorkerProgram {
-            program: aop_binary().to_owned(),
-            arguments: vec!["compile-worker".to_owned()],
-        };
-        let config = RuntimeConfig::new(directory.path().join("cache"), worker);
-        Self { runtime: Runtime::new(config, Arc::new(NoLog)).unwrap(), _directory: directory }
-    }
-
-    async fn function(
-        &self,
-        agent: &str,
-        name: &str,
-        arguments: &'static str,
-        settings: Settings,
-    ) -> Function {
-        let path = guest(agent);
-        let digest = Digest::of(&std::fs::read(&path).unwrap());
-        let artifact = Artifact { path: &path, digest };
-        let prepared = self.runtime.prepare(artifact, Arc::new(settings)).await.unwrap();
-        let mut functions = prepared.interface.functions.iter();
-        let index = functions.position(|function| function.name == name).unwrap();
-        Function { executable: prepared.executable, index, arguments }
-    }
-
-    async fn echo(&self) -> Function {
-        self.function("echo", "echo", HI, Settings::default()).await
-    }
-}
-
-/// Sorted durations, read by percentile.
-struct Latencies(Vec<Duration>);
-
-impl Latencies {
-    async fn of(function: &Function, calls: usize) -> Self {
-        let mut durations = Vec::with_capacity(calls);
-        for _ in 0..calls {
-            let started = Instant::now();
-            function.call(PATIENCE).await.unwrap();
-            durations.push(started.elapsed());
-        }
-        Self::sorted(durations)
-    }
-
-    fn sorted(mut durations: Vec<Duration>) -> Self {
-        durations.sort_unstable();
-        Self(durations)
-    }
-
-    fn at(&self, percentile: usize) -> Duration {
-        self.0[(self.0.len() * percentile / 100).min(self.0.len() - 1)]
-    }
-
-    fn row(&self, name: &str) {
-        let (p50, p99, max) = (self.at(50), self.at(99), self.at(100));
-        println!("  {name:<36} p50 {p50:>10.2?}   p99 {p99:>10.2?}   max {max:>10.2?}");
-    }
+async fn faults(bench: &Bench, name: &str, arguments: &'static str) -> Function {
+    bench.file(&guest("faults"), name, arguments, Settings::default()).await
 }
 
 async fn echo(bench: &Bench) {
     println!("echo: one call in the process, validation included");
     let fresh = bench.echo().await;
     let warm = Settings { lifetime: Lifetime::WARM, ..Settings::default() };
-    let warm = bench.function("echo", "echo", HI, warm).await;
-    let wasi = bench.function("faults", "count", "{}", Settings::default()).await;
+    let warm = bench.file(&guest("echo"), "echo", r#"{"text":"hi"}"#, warm).await;
+    let wasi = faults(bench, "count", "{}").await;
     Latencies::of(&fresh, 2_000).await;
     Latencies::of(&fresh, 50_000).await.row("fresh sandbox, no imports");
     Latencies::of(&warm, 50_000).await.row("warm instance");
@@ -206,7 +104,7 @@ fn spin(function: &Function, count: usize, timeout: Duration) -> Vec<JoinHandle<
 async fn deadline(bench: &Bench) {
     println!("deadline: 100 ms on a guest that spins");
     let timeout = Duration::from_millis(100);
-    let function = bench.function("faults", "spin", "{}", Settings::default()).await;
+    let function = faults(bench, "spin", "{}").await;
     let mut durations = Vec::new();
     for _ in 0..200 {
         let started = Instant::now();
@@ -222,7 +120,7 @@ async fn deadline(bench: &Bench) {
 async fn fairness(bench: &Bench) {
     println!("fairness: echo while 64 guests spin");
     let echo = bench.echo().await;
-    let spinner = bench.function("faults", "spin", "{}", Settings::default()).await;
+    let spinner = faults(bench, "spin", "{}").await;
     let measure = |calls| {
         let echo = echo.clone();
         tokio::spawn(async move { Latencies::of(&echo, calls).await })
@@ -238,7 +136,7 @@ async fn fairness(bench: &Bench) {
 async fn waiting(bench: &Bench) {
     println!("waiting: 1,000 calls that each wait 1 s in the host");
     let second = r#"{"milliseconds":1000}"#;
-    let sleeper = bench.function("faults", "sleep", second, Settings::default()).await;
+    let sleeper = faults(bench, "sleep", second).await;
     let started = Instant::now();
     let spawn = |_| {
         let sleeper = sleeper.clone();
@@ -257,7 +155,8 @@ fn main() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let bench = Bench::new();
+        let directory = tempfile::tempdir().unwrap();
+        let bench = Bench::at(directory.path());
         if wants("echo") {
             echo(&bench).await;
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aop_core::{
-    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, GuestLine, GuestLog,
+    AgentName, Artifact, CallContext, Caller, Digest, Executable, GuestLine, GuestLog,
     Prepare as _, Settings, TenantName, ToolName,
 };
 use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
@@ -40,15 +40,12 @@ impl GuestLog for NoLog {
 
 /// The same wasm call without the host around it.
 async fn plain(State(echo): State<Arc<dyn Executable>>, body: String) -> String {
-    let context = CallContext {
-        id: CallId(uuid::Uuid::now_v7()),
-        caller: Caller { tenant: TenantName::default_tenant() },
-        agent: AgentName::new("echo").unwrap(),
-        tool: ToolName::new("echo").unwrap(),
-        deadline: Instant::now() + Duration::from_secs(30),
-        progress: None,
-        meter: Arc::default(),
-    };
+    let context = Arc::new(CallContext::alone(
+        Caller { tenant: TenantName::default_tenant() },
+        AgentName::new("echo").unwrap(),
+        ToolName::new("echo").unwrap(),
+        Instant::now() + Duration::from_secs(30),
+    ));
     let arguments = echo.validate(0, &body).ok().unwrap();
     let output = echo.execute(0, &arguments, &context).await.unwrap();
     format!("{{\"result\":{}}}", output.json.get())

@@ -31,7 +31,7 @@ async fn inspect_tells_everything_as_json() {
     let report = finished.json();
     let members: Vec<_> =
         report.as_object().expect("an object").keys().map(String::as_str).collect();
-    let mut expected = vec!["digest", "size_bytes", "imports", "tools", "refused"];
+    let mut expected = vec!["digest", "size_bytes", "imports", "tools", "refused", "allowed"];
     expected.sort_unstable();
     let mut sorted = members.clone();
     sorted.sort_unstable();
@@ -221,6 +221,27 @@ async fn run_uses_the_settings_beside_the_component() {
     let finished =
         Aop::new(&["run", &file, "ask", r#"{"key": "colour"}"#, "--json"]).run().await.code(0);
     assert_eq!(finished.json()["result"], "green");
+}
+
+#[tokio::test]
+async fn run_logs_what_the_settings_and_the_environment_ask_for() {
+    let directory = AgentsDirectory::new().with("echo");
+    let file = directory.path().join("echo.wasm").display().to_string();
+    let arguments = ["run", file.as_str(), "echo", r#"{"text": "hi"}"#, "--json"];
+    let quiet = Aop::new(&arguments).run().await.code(0);
+    assert!(!quiet.stderr.contains("Success in"), "{}", quiet.stderr);
+
+    let debug = Aop::new(&arguments).env("AOP_LOG_LEVEL", "debug").run().await.code(0);
+    assert!(debug.stderr.contains("Agent execution finished"), "{}", debug.stderr);
+    let refused = Aop::new(&arguments).env("AOP_LOG_LEVEL", "loud").run().await.code(2);
+    assert!(refused.stderr.contains("AOP_LOG_LEVEL: `loud` is not a level"), "{}", refused.stderr);
+
+    let _directory = directory.with_settings("echo", "verbose = true\n");
+    let verbose = Aop::new(&arguments).run().await.code(0);
+    assert!(verbose.stderr.contains("Success in"), "{}", verbose.stderr);
+    assert_eq!(verbose.json()["result"], "hi");
+    let silenced = Aop::new(&arguments).env("AOP_LOG_LEVEL", "off").run().await.code(0);
+    assert_eq!(silenced.stderr, "");
 }
 
 #[tokio::test]

@@ -62,6 +62,9 @@ async fn an_idle_host_leaves_at_once_even_with_clients_connected() {
     host.terminate();
     let (status, _) = within(BOUND, "the end of an idle host", host.ended()).await;
     assert_eq!(status.code(), Some(0));
+    // What the store wrote is in the database itself, so that a copy of that file is a backup.
+    let log = std::fs::metadata(host.data().join("aop.sqlite-wal"));
+    assert!(log.is_err() || log.is_ok_and(|log| log.len() == 0));
 }
 
 #[tokio::test]

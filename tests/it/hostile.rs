@@ -3,6 +3,7 @@
 
 pub(crate) mod bombs;
 mod crowd;
+mod http;
 mod refused;
 mod wat;
 
@@ -189,6 +190,18 @@ async fn a_warm_instance_is_reused_and_a_poisoned_one_is_not() {
         assert_eq!(sandbox.sample("instances_live"), 1.0, "the instance waits for the next call");
         failed(loaded.call("run", "{}").await, ErrorCode::GuestTrapped);
         assert_eq!(sandbox.sample("instances_live"), 0.0, "a trapped instance is thrown away");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_without_an_end_belongs_to_the_call_that_wrote_it() {
+    let sandbox = Sandbox::new();
+    let settings = Settings { lifetime: Lifetime::WARM, ..patient() };
+    let loaded = sandbox.load(wat::WRITE_HALF_A_LINE, settings).await;
+    for calls in 1..=3 {
+        loaded.call("run", "{}").await.expect("the guest answers");
+        assert_eq!(sandbox.log().lines(), vec!["half"; calls], "said before the next call begins");
+        assert_eq!(sandbox.sample("instances_live"), 1.0, "by the same instance");
     }
 }
 

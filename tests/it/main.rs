@@ -6,13 +6,18 @@
     reason = "a test that cannot go on stops where it stands and says why"
 )]
 
+mod authoring;
+mod built;
+mod capabilities;
 mod cli;
 mod clients;
 mod drain;
 mod hostile;
 mod leak;
+mod liar;
 mod observe;
 mod reload;
 mod serve;
+mod team;
 mod tidy;
 mod types;

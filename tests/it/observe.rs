@@ -198,7 +198,7 @@ async fn agents_can_touch_nothing() {
     }
     // The operator's log names the rule.
     eventually("the refusal is in the log", || async {
-        host.log().contains("denied by default").then_some(())
+        host.log().contains("no `http` rule of the agent's policy permits").then_some(())
     })
     .await;
     // Clocks and randomness work.

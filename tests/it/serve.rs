@@ -56,13 +56,13 @@ async fn the_list_is_deterministic_and_paged() {
     assert!(first.result()["cacheScope"].is_string());
     assert!(first.result()["nextCursor"].is_string());
     let shown = first.result()["tools"].as_array().expect("tools").len();
-    assert!((10..=13).contains(&shown), "{shown} tools on the first page");
+    assert!((10..=14).contains(&shown), "{shown} tools on the first page");
     let names = mcp.tool_names().await;
     assert_eq!(names, mcp.tool_names().await);
     let mut agents_tools: Vec<_> = names.iter().filter(|name| !name.starts_with("aop_")).collect();
     assert!(agents_tools.is_sorted(), "{names:?}");
     agents_tools.dedup();
-    assert_eq!(agents_tools.len(), names.len() - 3, "no tool twice: {names:?}");
+    assert_eq!(agents_tools.len(), names.len() - 4, "no tool twice: {names:?}");
     // The other era pages the same.
     let session = host.session().await;
     let page = session.request("tools/list", json!({})).await;
@@ -111,24 +111,29 @@ async fn an_unknown_tool_is_a_protocol_error_in_both_eras() {
 }
 
 #[tokio::test]
-async fn capabilities_that_are_not_offered_are_not_there() {
+async fn what_no_agent_offers_is_empty_and_what_the_host_does_not_know_is_not_there() {
     let (_agents, host) = host_of(AgentsDirectory::new()).await;
     let (mcp, session) = (host.mcp(), host.session().await);
-    for method in [
-        "prompts/list",
-        "resources/list",
-        "resources/templates/list",
-        "completion/complete",
-        "nonsense/now",
+    for (method, member) in [
+        ("prompts/list", "prompts"),
+        ("resources/list", "resources"),
+        ("resources/templates/list", "resourceTemplates"),
     ] {
-        let params = match method {
-            "completion/complete" => json!({
-                "ref": { "type": "ref/prompt", "name": "x" }, "argument": { "name": "a", "value": "b" },
-            }),
-            _ => json!({}),
-        };
-        assert_eq!(mcp.request(method, params.clone()).await.error_code(), -32601, "{method}");
-        assert_eq!(session.request(method, params).await.error_code(), -32601, "{method}");
+        assert_eq!(mcp.request(method, json!({})).await.result()[member], json!([]), "{method}");
+        assert_eq!(
+            session.request(method, json!({})).await.result()[member],
+            json!([]),
+            "{method}"
+        );
+    }
+    let complete = json!({
+        "ref": { "type": "ref/prompt", "name": "x" }, "argument": { "name": "a", "value": "b" },
+    });
+    for (method, params, code) in
+        [("completion/complete", complete, -32602), ("nonsense/now", json!({}), -32601)]
+    {
+        assert_eq!(mcp.request(method, params.clone()).await.error_code(), code, "{method}");
+        assert_eq!(session.request(method, params).await.error_code(), code, "{method}");
     }
 }
 
@@ -256,7 +261,7 @@ async fn a_thousand_tools_are_listed_and_found() {
     let host = Host::serve(agents.path()).await;
     let mcp: Mcp = host.mcp();
     let names = mcp.tool_names().await;
-    assert_eq!(names.len(), 1003);
+    assert_eq!(names.len(), 1004);
     assert_eq!(mcp.call("agent0999_echo", json!({ "text": "x" })).await.value(), "x");
     let found = mcp.call("aop_discover", json!({ "query": "agent0500" })).await;
     assert_eq!(found.value()["tools"][0]["name"], "agent0500_echo");

@@ -6,19 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aop_core::{
-    AgentName, Artifact, CallContext, CallId, Caller, Digest, Executable, Failure, GuestLine,
-    GuestLog, Interface, Measure as _, Meter, Output, Prepare as _, PrepareError, Progress,
-    Settings, TenantName, ToolName,
+    AgentName, Artifact, CallContext, Caller, Digest, Executable, Failure, GuestLine, GuestLog,
+    Interface, Measure as _, Output, Prepare as _, PrepareError, Progress, Settings, TenantName,
+    ToolName,
 };
 use aop_runtime::{CompileLimits, Runtime, RuntimeConfig, WorkerProgram};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::{PATIENCE, aop_binary, component, eventually, within};
-
-/// Instances that a test may have at once. Each pool reserves address space for all of its own, and
-/// many tests run in one process.
-const INSTANCES_MAX: u32 = 128;
 
 /// A runtime with a data directory of its own.
 pub struct Sandbox {
@@ -61,6 +57,10 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
+    /// Instances that may live at once: far fewer than a host's, because address space is reserved for
+    /// each and many tests run in one process.
+    pub const INSTANCES_MAX: u32 = 128;
+
     /// With the default limits.
     #[must_use]
     pub fn new() -> Self {
@@ -81,7 +81,7 @@ impl Sandbox {
         let log = Arc::new(RecordedLog::default());
         let config = RuntimeConfig {
             compile_limits,
-            instances_max: INSTANCES_MAX,
+            instances_max: Self::INSTANCES_MAX,
             ..RuntimeConfig::new(directory.path().join("cache"), worker)
         };
         let runtime = Runtime::new(config, Arc::clone(&log) as Arc<dyn GuestLog>)
@@ -202,20 +202,15 @@ impl Loaded {
             Ok(arguments) => arguments,
             Err(violations) => panic!("{violations:?}"),
         };
-        let context = CallContext { progress, ..context(self.settings.limits.timeout) };
+        let context = Arc::new(CallContext { progress, ..context(self.settings.limits.timeout) });
         within(PATIENCE, "an answer", self.executable.execute(index, &arguments, &context)).await
     }
 }
 
 /// A call of nobody in particular that must be over in time.
 fn context(timeout: Duration) -> CallContext {
-    CallContext {
-        id: CallId(Uuid::now_v7()),
-        caller: Caller { tenant: TenantName::new("default").expect("a tenant") },
-        agent: AgentName::new("hostile").expect("an agent"),
-        tool: ToolName::new("hostile_run").expect("a tool"),
-        deadline: Instant::now() + timeout,
-        progress: None,
-        meter: Arc::new(Meter::default()),
-    }
+    let caller = Caller { tenant: TenantName::new("default").expect("a tenant") };
+    let agent = AgentName::new("hostile").expect("an agent");
+    let tool = ToolName::new("hostile_run").expect("a tool");
+    CallContext::alone(caller, agent, tool, Instant::now() + timeout)
 }

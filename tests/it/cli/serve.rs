@@ -97,7 +97,10 @@ async fn only_the_three_built_in_tools_can_be_shown() {
     })
     .await;
     let mcp = host.mcp();
-    assert_eq!(mcp.tool_names().await, ["aop_call", "aop_describe", "aop_discover"]);
+    assert_eq!(
+        mcp.tool_names().await,
+        ["aop_call", "aop_call_many", "aop_describe", "aop_discover"]
+    );
     // Hidden is not forbidden.
     assert_eq!(mcp.call("types_identity_u8", json!({ "value": 1 })).await.value(), 1);
 }
@@ -139,4 +142,32 @@ async fn a_tenant_has_an_endpoint_and_others_have_none() {
     let status =
         http_client().get(host.url("/nowhere")).send().await.expect("the host answers").status();
     assert_eq!(status, 404);
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_as_far_as_it_may() {
+    use std::io::BufRead as _;
+    let data = AgentsDirectory::new();
+    let mut host = std::process::Command::new("/bin/sh")
+        .args(["-c", r#"ulimit -S -n 256 && exec "$0" "$@""#])
+        .arg(aop_tests::aop_binary())
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data.path())
+        .current_dir(data.path())
+        .env_clear()
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the shell starts");
+    let mut line = String::new();
+    let stdout = host.stdout.take().expect("standard output is piped");
+    std::io::BufReader::new(stdout).read_line(&mut line).expect("it can be read");
+    assert!(line.contains("127.0.0.1:"), "it listens: {line:?}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.id()));
+    host.kill().and_then(|()| host.wait()).expect("the host can be stopped");
+    let limits = limits.expect("the host lives");
+    let files = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let mut numbers = files.expect("there is a limit").split_whitespace();
+    let (soft, hard) = (numbers.next(), numbers.next());
+    assert!(soft.is_some() && soft == hard, "{limits}");
 }

@@ -85,3 +85,22 @@ async fn a_full_pool_is_told_as_such() {
     assert!(refused > 0, "400 instances do not fit");
     sandbox.is_empty().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_instances_leave_half_of_the_pool_and_give_way_to_calls() {
+    let sandbox = Sandbox::new();
+    let pool = f64::from(Sandbox::INSTANCES_MAX);
+    let nap = wat::SLEEP.replace("3600000000000", "200000000");
+    let lifetime = aop_core::settings::Lifetime::WARM;
+    let nappers = sandbox.load(&nap, aop_core::Settings { lifetime, ..hurried(30_000) }).await;
+    for result in join_all((0..100).map(|_| nappers.call("run", "{}"))).await {
+        result.expect("everybody wakes up");
+    }
+    assert_eq!(sandbox.sample("instances_live"), pool / 2.0, "the others were thrown away");
+    // As many as there are places: none may be kept by an instance that has nothing to do.
+    let sleepers = sandbox.load(wat::SLEEP, hurried(1000)).await;
+    for result in join_all((0..Sandbox::INSTANCES_MAX).map(|_| sleepers.call("run", "{}"))).await {
+        failed(result, aop_core::ErrorCode::DeadlineExceeded);
+    }
+    assert_eq!(sandbox.sample("instances_live"), 0.0, "the idle ones gave way");
+}

@@ -175,6 +175,36 @@ pub(super) const EXIT: &str = r#"(component
   (core instance $i (instantiate $m (with "host" (instance (export "exit" (func $exit))))))
   (func (export "run") (canon lift (core func $i "run"))))"#;
 
+/// Writes to standard output and does not end the line.
+pub(super) const WRITE_HALF_A_LINE: &str = r#"(component
+  (import "wasi:io/error@0.2.0" (instance $error (export "error" (type (sub resource)))))
+  (alias export $error "error" (type $error))
+  (import "wasi:io/streams@0.2.0" (instance $streams
+    (alias outer 1 $error (type $error))
+    (export "output-stream" (type $output (sub resource)))
+    (type $cases (variant (case "last-operation-failed" (own $error)) (case "closed")))
+    (export "stream-error" (type $failure (eq $cases)))
+    (export "[method]output-stream.blocking-write-and-flush" (func
+      (param "self" (borrow $output)) (param "contents" (list u8))
+      (result (result (error $failure)))))))
+  (alias export $streams "output-stream" (type $output))
+  (import "wasi:cli/stdout@0.2.0" (instance $stdout
+    (alias outer 1 $output (type $output))
+    (export "get-stdout" (func (result (own $output))))))
+  (core module $memory (memory (export "memory") 1) (data (i32.const 64) "half"))
+  (core instance $memory (instantiate $memory))
+  (core func $stdout (canon lower (func $stdout "get-stdout")))
+  (core func $write (canon lower
+    (func $streams "[method]output-stream.blocking-write-and-flush")
+    (memory (core memory $memory "memory"))))
+  (core module $m
+    (import "host" "stdout" (func $stdout (result i32)))
+    (import "host" "write" (func $write (param i32 i32 i32 i32)))
+    (func (export "run") (call $write (call $stdout) (i32.const 64) (i32.const 4) (i32.const 0))))
+  (core instance $i (instantiate $m (with "host" (instance
+    (export "stdout" (func $stdout)) (export "write" (func $write))))))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
 /// Counts its calls and crashes at the third.
 pub(super) const COUNT_AND_TRAP_AT_3: &str = r#"(component
   (core module $m

@@ -1,0 +1,33 @@
+//! The smallest files of their kinds.
+
+/// A PNG of one red pixel.
+pub const PNG: [u8; 69] = [
+    0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0x00, 0x00, 0x00, 0x0d, 0x49, 0x48, 0x44, 0x52,
+    0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x01, 0x08, 0x02, 0x00, 0x00, 0x00, 0x90, 0x77, 0x53,
+    0xde, 0x00, 0x00, 0x00, 0x0c, 0x49, 0x44, 0x41, 0x54, 0x78, 0xda, 0x63, 0xf8, 0xcf, 0xc0, 0x00,
+    0x00, 0x03, 0x01, 0x01, 0x00, 0xf7, 0x03, 0x41, 0x43, 0x00, 0x00, 0x00, 0x00, 0x49, 0x45, 0x4e,
+    0x44, 0xae, 0x42, 0x60, 0x82,
+];
+
+/// Samples per second.
+const RATE: u32 = 8000;
+
+/// A WAV file of an eighth of a second of silence: one channel of 8-bit samples.
+pub fn wav() -> Vec<u8> {
+    let samples = vec![128; RATE as usize / 8];
+    let data_bytes = u32::try_from(samples.len()).unwrap_or_default();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + data_bytes).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    file.extend(16_u32.to_le_bytes());
+    file.extend(1_u16.to_le_bytes()); // PCM
+    file.extend(1_u16.to_le_bytes()); // channels
+    file.extend(RATE.to_le_bytes());
+    file.extend(RATE.to_le_bytes()); // bytes per second
+    file.extend(1_u16.to_le_bytes()); // bytes per sample
+    file.extend(8_u16.to_le_bytes()); // bits per sample
+    file.extend(b"data");
+    file.extend(data_bytes.to_le_bytes());
+    file.extend(samples);
+    file
+}

@@ -1,0 +1,95 @@
+//! Agents that lie in what they offer: wrong kinds of content, resources of others, names that are none. Each
+//! lie gets a clear error, and what is true beside it is served.
+
+use aop_tests::{AgentsDirectory, Answer, Host, Mcp, ToolResult, repository};
+use serde_json::{Value, json};
+
+use crate::built::conformance_guest;
+
+async fn host() -> Host {
+    let agents = AgentsDirectory::new();
+    for name in ["liar", "test"] {
+        let settings = format!("tests/guests/conformance/{name}.toml");
+        let settings = std::fs::read(repository().join(settings)).expect("there are settings");
+        agents.put(&format!("{name}.toml"), &settings);
+        agents.put(&format!("{name}.wasm"), &conformance_guest(name));
+    }
+    Host::serve(agents.path()).await
+}
+
+async fn read(mcp: &Mcp, uri: &str) -> Answer {
+    let message = mcp.message("resources/read", json!({ "uri": uri }));
+    let request = mcp.post(&message).header("mcp-name", uri);
+    Answer::read(request.send().await.expect("the host answers")).await
+}
+
+async fn names(mcp: &Mcp, method: &str, list: &str, name: &str) -> Vec<String> {
+    let answer = mcp.request(method, json!({})).await;
+    let entries = answer.result()[list].as_array().expect("a list").clone();
+    entries.iter().map(|entry| entry[name].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_breaks_a_rule_is_a_failure() {
+    let host = host().await;
+    let mcp = host.mcp();
+    for (tool, says) in [
+        ("liar_wrong_kind", "text/html"),
+        ("liar_wrong_priority", "priority"),
+        ("liar_wrong_link", "absolute URI"),
+    ] {
+        let result = mcp.call(tool, json!({})).await;
+        assert_eq!(result.code(), "bad_output", "{tool}");
+        assert!(result.text().contains(says), "{tool}: {}", result.text());
+    }
+    let result = mcp.call("liar_large_image", json!({ "mebibytes": 100 })).await;
+    assert_eq!(result.code(), "guest_limit");
+    let fits = json!({ "name": "liar_large_image", "arguments": { "mebibytes": 1 } });
+    let answer = mcp.request("tools/call", fits).await;
+    assert_eq!(answer.result()["content"][0]["type"], "image");
+
+    let said = mcp.call("liar_wrong_progress", json!({})).await;
+    let said: Vec<bool> =
+        said.value().as_array().expect("a list").iter().map(|said| said == "").collect();
+    assert_eq!(said, [true, false, false, false, false], "only the first report keeps the rules");
+    let foreign: ToolResult = mcp.call("liar_foreign_update", json!({})).await;
+    assert!(foreign.text().contains("liar://"), "{}", foreign.text());
+    assert_eq!(mcp.call("liar_wrong_form", json!({})).await.code(), "guest_error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_an_agents_own_is_left_out() {
+    let host = host().await;
+    let mcp = host.mcp();
+    let resources = names(&mcp, "resources/list", "resources", "uri").await;
+    let own: Vec<_> = resources.iter().filter(|uri| !uri.starts_with("test://")).collect();
+    assert_eq!(own, ["liar://honest"]);
+    assert!(resources.contains(&"test://static-text".to_owned()), "{resources:?}");
+    let templates =
+        names(&mcp, "resources/templates/list", "resourceTemplates", "uriTemplate").await;
+    assert_eq!(templates, ["liar://{any}", "test://template/{id}/data"]);
+    let prompts = names(&mcp, "prompts/list", "prompts", "name").await;
+    let own: Vec<_> = prompts.iter().filter(|name| !name.starts_with("test_")).collect();
+    assert_eq!(own, ["liar_honest", "liar_wrong"]);
+
+    assert_eq!(read(&mcp, "liar://honest").await.result()["contents"][0]["text"], "true");
+    assert_eq!(read(&mcp, "liar://foreign").await.error_code(), -32603);
+    for absent in ["liar://empty", "liar://none", "file:///etc/passwd", "nobody://x", "no uri"] {
+        assert_eq!(read(&mcp, absent).await.error_code(), -32602, "{absent}");
+    }
+    let get = async |name: &str| mcp.request("prompts/get", json!({ "name": name })).await;
+    assert_eq!(get("liar_honest").await.result()["messages"][0]["content"]["text"], "true");
+    assert_eq!(get("liar_wrong").await.error_code(), -32603);
+    assert_eq!(get("liar_none").await.error_code(), -32602);
+    let argument = json!({
+        "ref": { "type": "ref/prompt", "name": "liar_honest" },
+        "argument": { "name": "any", "value": "" },
+    });
+    let answer = mcp.request("completion/complete", argument).await;
+    let values = answer.result()["completion"]["values"].as_array().map(Vec::len);
+    assert_eq!(values, Some(100), "no more than MCP allows");
+
+    // The other agent was never concerned.
+    let simple: Value = mcp.call("test_simple_text", json!({})).await.value().clone();
+    assert_eq!(simple, "This is a simple text response for testing.");
+}
