@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::built::conformance_guest;
 
-async fn host() -> Host {
+/// The host, and the directory that it watches.
+async fn host() -> (Host, AgentsDirectory) {
     let agents = AgentsDirectory::new();
     for name in ["liar", "test"] {
         let settings = format!("tests/guests/conformance/{name}.toml");
@@ -14,7 +15,7 @@ async fn host() -> Host {
         agents.put(&format!("{name}.toml"), &settings);
         agents.put(&format!("{name}.wasm"), &conformance_guest(name));
     }
-    Host::serve(agents.path()).await
+    (Host::serve(agents.path()).await, agents)
 }
 
 async fn read(mcp: &Mcp, uri: &str) -> Answer {
@@ -31,7 +32,7 @@ async fn names(mcp: &Mcp, method: &str, list: &str, name: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn content_that_breaks_a_rule_is_a_failure() {
-    let host = host().await;
+    let (host, _agents) = host().await;
     let mcp = host.mcp();
     for (tool, says) in [
         ("liar_wrong_kind", "text/html"),
@@ -59,7 +60,7 @@ async fn content_that_breaks_a_rule_is_a_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_an_agents_own_is_left_out() {
-    let host = host().await;
+    let (host, _agents) = host().await;
     let mcp = host.mcp();
     let resources = names(&mcp, "resources/list", "resources", "uri").await;
     let own: Vec<_> = resources.iter().filter(|uri| !uri.starts_with("test://")).collect();

@@ -11,6 +11,7 @@ use aop_services::{
     SpentTokens, SystemResolver, TokenLedger,
 };
 use aop_store::{SqliteStore, StoreConfig};
+use aop_web::Metrics;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -50,6 +51,11 @@ impl Outside {
             egress: Arc::new(HttpEgress::new(network, config.egress)),
             environment: Arc::new(environment),
         })
+    }
+
+    pub(crate) fn register(&self, metrics: &Metrics) {
+        metrics.register(self.models.clone());
+        metrics.register(self.egress.clone());
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_access::Open;
-use aop_core::{Authenticate, Invoke, Library, Services};
+use aop_core::{Authenticate, Invoke, Library, Observe, Resolve, Services};
 use aop_dispatch::Dispatcher;
 use aop_mcp::{Changes, McpParts, McpServer};
 use aop_registry::{Parts, Registry, RegistryConfig};
@@ -87,20 +87,12 @@ impl Host {
         let guest_logs = Arc::new(GuestLogs::default());
         let ledger = Arc::new(Ledger(state.store.clone()));
         let outside = Outside::open(&config.services, Some(ledger))?;
-        let runtime_config = RuntimeConfig {
-            compile_limits: config.compile,
-            instances_max: config.instances_max,
-            cache_max_bytes: config.cache_max_bytes,
-            environment: outside.environment.clone(),
-            ..RuntimeConfig::new(state.compiled, compile_worker()?)
-        };
+        let runtime_config = runtime_config(config, state.compiled, &outside)?;
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
         let (index, changes, metrics) =
             (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
-        let registry_config =
-            RegistryConfig { data_dir: state.directory, ..config.registry.clone() };
         let registry = Registry::open(
-            registry_config,
+            RegistryConfig { data_dir: state.directory, ..config.registry.clone() },
             Parts {
                 prepare: runtime.clone(),
                 store: state.store.clone(),
@@ -109,18 +101,15 @@ impl Host {
             },
         )?;
         let library = Library::new(registry.clone(), index);
-        let dispatcher = Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
-            let invoke: Weak<dyn Invoke> = dispatcher.clone();
-            let services = Services {
-                invoke,
-                library: library.clone(),
-                models: outside.models.clone(),
-                buckets: state.store.clone(),
-                egress: outside.egress.clone(),
-                listeners: vec![changes.clone()],
-            };
-            Dispatcher::new(registry.clone(), metrics.clone(), Some(services))
-        });
+        let services = |invoke| Services {
+            invoke,
+            library: library.clone(),
+            models: outside.models.clone(),
+            buckets: state.store.clone(),
+            egress: outside.egress.clone(),
+            listeners: vec![changes.clone()],
+        };
+        let dispatcher = dispatcher(registry.clone(), metrics.clone(), services);
         let authenticate: Arc<dyn Authenticate> = Arc::new(Open::new());
         let mcp = McpServer::new(
             config.mcp.clone(),
@@ -140,8 +129,7 @@ impl Host {
         metrics.register(Arc::new(mcp.clone()));
         metrics.register(Arc::new(server.clone()));
         metrics.register(guest_logs);
-        metrics.register(outside.models.clone());
-        metrics.register(outside.egress.clone());
+        outside.register(&metrics);
         let readiness = Readiness::new();
         let app = AppState {
             catalog: registry.clone(),
@@ -206,6 +194,31 @@ impl Host {
         // Connections that linger hold it, and the process does not wait for those.
         self.store.close().await;
     }
+}
+
+/// A dispatcher whose calls reach its own services: `services` makes them around it.
+pub(crate) fn dispatcher(
+    resolve: Arc<dyn Resolve>,
+    observe: Arc<dyn Observe>,
+    services: impl FnOnce(Weak<dyn Invoke>) -> Services,
+) -> Arc<Dispatcher> {
+    Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
+        Dispatcher::new(resolve, observe, Some(services(dispatcher.clone())))
+    })
+}
+
+fn runtime_config(
+    config: &Config,
+    compiled: PathBuf,
+    outside: &Outside,
+) -> anyhow::Result<RuntimeConfig> {
+    Ok(RuntimeConfig {
+        compile_limits: config.compile,
+        instances_max: config.instances_max,
+        cache_max_bytes: config.cache_max_bytes,
+        environment: outside.environment.clone(),
+        ..RuntimeConfig::new(compiled, compile_worker()?)
+    })
 }
 
 fn store_config(config: &Config, directory: &Path) -> StoreConfig {

@@ -241,7 +241,12 @@ impl ServerHandler for Handler {
     ) -> Option<SubscriptionFilter> {
         let wanted = requested.resource_subscriptions.iter().flatten();
         let possible = wanted.filter(|uri| uri::owner(uri).is_some());
-        let accepted = possible.take(self.edge.config.subscriptions_max);
+        let is_sensible = requested
+            .resource_subscriptions
+            .as_ref()
+            .is_none_or(|uris| uris.len() <= REQUESTED_MAX);
+        let subscriptions_max = if is_sensible { self.edge.config.subscriptions_max } else { 0 };
+        let accepted = possible.take(subscriptions_max);
         let filter = SubscriptionFilter::builder()
             .tools_list_changed()
             .prompts_list_changed()
@@ -369,6 +374,10 @@ fn capabilities(has_tasks: bool) -> ServerCapabilities {
         has_tasks.then(|| [(TASKS_EXTENSION_ID.to_owned(), JsonObject::new())].into());
     capabilities
 }
+
+/// Resources that one `subscriptions/listen` may name, more of which are accepted than it can follow: `rmcp`
+/// compares every one of them with every accepted one. Beyond, none is accepted.
+const REQUESTED_MAX: usize = 16_384;
 
 /// Characters of an unknown method that are worth repeating to whoever sent it.
 const METHOD_SHOWN_MAX: usize = 128;

@@ -11,7 +11,7 @@
 //! buffer. Everything else, every malformed request included, goes through `rmcp`'s own service,
 //! which is the reference: the tests send the same requests down both paths and compare.
 //!
-//! Every bound is a field of [`McpConfig`].
+//! Every bound is a field of [`McpConfig`], or a constant beside what it bounds.
 
 mod arrival;
 mod builtin;

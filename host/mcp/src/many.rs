@@ -5,6 +5,7 @@
 //! thousand questions at once are no conversation.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use aop_core::{Call, Envelope, ErrorCode, Failure, Invoke, Output, Reply, Target, unknown_tool};
 use serde::Deserialize;
@@ -85,7 +86,8 @@ fn start(
 ) {
     let (tool, arguments) = (call.tool.clone().into_owned(), call.arguments().to_owned());
     let (invoke, caller) = (Arc::clone(invoke), request.caller.clone());
-    let (received, trace, session) = (request.received, request.trace, request.session.clone());
+    // Each call has its own time, from when it starts: it may have waited for others.
+    let (received, trace, session) = (Instant::now(), request.trace, request.session.clone());
     let work = async move {
         let target = Target::Tool(&tool);
         let call = Call { trace, session, ..Call::new(caller, target, &arguments, received) };

@@ -1,7 +1,7 @@
 //! `aop run`: the path of a call without a server around it.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use aop_core::interface::Feature;
@@ -17,7 +17,7 @@ use crate::config::{Config, File, Flags, LogFormat};
 use crate::exit::{CommandError, CommandResult, misuse, usage};
 use crate::local::Local;
 use crate::services::{Fleeting, NoTools, Outside};
-use crate::{arguments, environment, log, output};
+use crate::{arguments, environment, log, output, wire};
 
 /// What is logged when nobody says: what the agent itself writes, and what goes wrong.
 const LOG_LEVEL: &str = "warn,aop::guest=info";
@@ -68,17 +68,14 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
 /// other agents.
 fn dispatcher(route: Route, outside: Outside) -> Arc<Dispatcher> {
     let only = Arc::new(Only(route));
-    Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
-        let invoke: Weak<dyn Invoke> = dispatcher.clone();
-        let services = Services {
-            invoke,
-            library: Library::new(only.clone(), Arc::new(NoTools)),
-            models: outside.models,
-            buckets: Arc::new(Fleeting::default()),
-            egress: outside.egress,
-            listeners: Vec::new(),
-        };
-        Dispatcher::new(only, Arc::new(Nobody), Some(services))
+    let library = Library::new(only.clone(), Arc::new(NoTools));
+    wire::dispatcher(only, Arc::new(Nobody), |invoke| Services {
+        invoke,
+        library,
+        models: outside.models,
+        buckets: Arc::new(Fleeting::default()),
+        egress: outside.egress,
+        listeners: Vec::new(),
     })
 }
 

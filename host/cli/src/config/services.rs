@@ -232,7 +232,7 @@ pub(super) static STATE_KEYS: &[Key<Config>] = &[
         "How long a conversation is remembered that nobody continues.",
         Bounds::new(
             MINUTE,
-            Duration::from_hours(3650 * 24),
+            Duration::from_secs(315_576_000),
             "a person needs longer than a minute to answer",
         ),
         |config| config.services.session_retention,

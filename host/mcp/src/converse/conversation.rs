@@ -28,8 +28,9 @@ pub(crate) const QUESTIONS_MAX: usize = 100;
 pub(crate) const OPEN_MAX: usize = 16;
 /// A question as JSON: as large as the largest message that clients send here by default.
 pub(crate) const QUESTION_MAX_BYTES: usize = 4 << 20;
-/// A log line as clients get it: longer ones are cut.
-const LOG_MAX_BYTES: usize = 16 << 10;
+/// The text of a notice; longer ones are cut. A full queue of them takes a quarter of a megabyte, which a
+/// thousand parked calls may have each.
+pub(crate) const NOTICE_MAX_BYTES: usize = 4 << 10;
 
 /// Something that an agent says and that wants no answer.
 #[derive(Debug)]
@@ -224,12 +225,16 @@ impl Client for Conversation {
             wanted.is_some_and(|least| level::severity(mcp_level) >= level::severity(least));
         let of_session = self.following.as_ref().is_some_and(|following| following.wants(level));
         if of_request || of_session {
-            let cut = |text: &str| text[..text.floor_char_boundary(LOG_MAX_BYTES)].to_owned();
             let notice = Notice::Log { level: mcp_level, logger: cut(logger), text: cut(text) };
             // A client that is slow misses lines rather than slowing the agent.
             let _ = self.notices.try_send(notice);
         }
     }
+}
+
+/// As much of a guest's text as a notice takes.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(NOTICE_MAX_BYTES)].to_owned()
 }
 
 impl Progress for Conversation {
@@ -241,7 +246,7 @@ impl Progress for Conversation {
             return;
         }
         let total = total.filter(|total| total.is_finite());
-        let notice = Notice::Progress { progress, total, message: message.map(str::to_owned) };
+        let notice = Notice::Progress { progress, total, message: message.map(cut) };
         if self.notices.try_send(notice).is_ok() {
             state.reported = Some(progress);
         }

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{NOTICES_MAX, OPEN_MAX, Outlet, QUESTION_MAX_BYTES};
+use super::conversation::{NOTICE_MAX_BYTES, NOTICES_MAX, OPEN_MAX, Outlet, QUESTION_MAX_BYTES};
 use super::{Binding, Conversation, Line, Notice, Ongoing};
 
 /// A call that can be ended from outside.
@@ -228,4 +228,15 @@ async fn notices_of_a_flood_are_dropped_and_never_wait() {
         client.log(GuestLevel::Critical, "", "nobody wants it");
     }
     assert_eq!(outlet.notices.len(), NOTICES_MAX);
+}
+
+#[tokio::test]
+async fn a_long_notice_is_cut() {
+    let line = Line { progress: Some(ProgressToken(RequestId::Number(1))), level: None };
+    let (client, mut outlet) = conversation(json!({}), line);
+    client.report(1.0, None, Some(&"\u{e9}".repeat(NOTICE_MAX_BYTES)));
+    let Notice::Progress { message, .. } = outlet.notices.recv().await.unwrap() else {
+        panic!("no progress")
+    };
+    assert_eq!(message.unwrap().len(), NOTICE_MAX_BYTES);
 }

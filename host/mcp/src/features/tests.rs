@@ -1,3 +1,6 @@
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -160,4 +163,26 @@ async fn suggestions_come_from_the_agent_that_is_meant() {
         let refused = ask(&server, "completion/complete", complete(&unknown)).await;
         assert_eq!(refused.error_code(), Some(-32602), "{unknown}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hung_agents_are_waited_for_together_and_not_long() {
+    let world = World::new();
+    world.hung.store(40, Ordering::Relaxed);
+    let server = world.server();
+    let began = tokio::time::Instant::now();
+    let list = ask(&server, "prompts/list", json!({})).await.result();
+    assert_eq!(names(&list, "prompts", "name").len(), 2);
+    // Forty-one hung agents, sixteen at a time and two seconds each.
+    assert_eq!(began.elapsed(), Duration::from_secs(3 * 2));
+}
+
+#[test]
+fn texts_of_lists_are_bounded() {
+    let text = |chars: usize| "\u{e9}".repeat(chars);
+    assert!(super::check_texts(&text(256), Some(&text(256)), Some(&text(4096))).is_ok());
+    assert!(super::check_texts("", None, None).is_err());
+    assert!(super::check_texts(&text(257), None, None).is_err());
+    assert!(super::check_texts("a", Some(&text(257)), None).is_err());
+    assert!(super::check_texts("a", None, Some(&text(4097))).is_err());
 }

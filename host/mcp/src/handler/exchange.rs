@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
+use aop_core::bucket::SessionId;
 use aop_core::interface::Feature;
-use aop_core::{AgentName, BoxFuture, Caller, Progress, Reply, TraceContext};
+use aop_core::{AgentName, BoxFuture, Caller, ErrorCode, Failure, Progress, Reply, TraceContext};
 use rmcp::ErrorData;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CreateTaskResult, GetPromptRequestParams,
@@ -197,14 +199,15 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// A call of a tool that owns everything it needs.
+/// A call of a tool that owns everything it needs, and no more: it may be kept for long.
 struct ToolWork {
     edge: Arc<Edge>,
-    arrival: Arrival,
+    caller: Caller,
+    received: Instant,
     name: String,
     arguments: String,
     trace: Option<TraceContext>,
-    session: Option<aop_core::bucket::SessionId>,
+    session: Option<SessionId>,
     wants_progress: bool,
     stateless: bool,
     is_task: bool,
@@ -231,7 +234,8 @@ impl ToolWork {
             && edge.tool(&arrival.caller, &request.name).is_some_and(|tool| tool.task);
         Ok(Self {
             edge: Arc::clone(edge),
-            arrival: (*arrival).clone(),
+            caller: arrival.caller.clone(),
+            received: arrival.received,
             name: request.name.clone().into_owned(),
             arguments: arguments.into_owned(),
             trace: trace(context.meta.get_traceparent(), arrival.trace),
@@ -245,10 +249,10 @@ impl ToolWork {
     async fn run(self, client: Arc<Conversation>) -> End {
         let progress = self.wants_progress.then(|| client.clone() as Arc<dyn Progress>);
         let call = ToolCall {
-            caller: &self.arrival.caller,
+            caller: &self.caller,
             name: &self.name,
             arguments: &self.arguments,
-            received: self.arrival.received,
+            received: self.received,
             trace: self.trace,
             progress,
             client: Some(client.clone()),
@@ -257,7 +261,7 @@ impl ToolWork {
         let answer = self.edge.call(call).await;
         let answer =
             answer.map_err(|unknown| ErrorData::invalid_params(unknown.to_string(), None))?;
-        if answer.reply.result.is_err()
+        if answer.reply.result.as_ref().is_err_and(is_agents_own)
             && let Some(missing) = missing(&client, self.stateless)
         {
             return Err(missing);
@@ -277,7 +281,7 @@ struct FeatureWork {
     agent: AgentName,
     feature: Feature,
     arguments: String,
-    received: std::time::Instant,
+    received: Instant,
     wants_progress: bool,
     stateless: bool,
 }
@@ -310,7 +314,9 @@ impl FeatureWork {
             client: Some(client.clone()),
         };
         let reply = self.edge.feature(call).await;
-        (reply, missing(&client, self.stateless))
+        let agents_own = reply.result.as_ref().is_err_and(is_agents_own);
+        let missing = missing(&client, self.stateless).filter(|_| agents_own);
+        (reply, missing)
     }
 }
 
@@ -319,6 +325,11 @@ impl FeatureWork {
 fn missing(client: &Conversation, stateless: bool) -> Option<ErrorData> {
     let missing = client.missing().filter(|_| stateless)?;
     Some(ErrorData::missing_required_client_capability(missing))
+}
+
+/// Whether an agent failed for a reason of its own, such as a question that was not asked.
+fn is_agents_own(failure: &Failure) -> bool {
+    matches!(failure.code, ErrorCode::GuestError | ErrorCode::GuestTrapped)
 }
 
 fn mixed_up() -> ErrorData {

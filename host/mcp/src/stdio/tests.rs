@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_core::{Listen as _, TenantName};
+use aop_core::{Listen as _, Offer, TenantName};
 use rmcp::ServiceExt as _;
 use rmcp::model::{CallToolRequestParams, PaginatedRequestParams};
 use serde_json::{Value, json};
@@ -338,4 +338,58 @@ async fn rmcps_own_client_is_served() {
     assert_eq!(result.is_error, Some(false));
     client.cancel().await.unwrap();
     serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_asks_its_client_in_both_eras() {
+    let mut client = Client::connect(McpConfig::default());
+    client.world.publish(&["ask", "echo", "log"]);
+    client
+        .ask(&json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": "2025-11-25", "capabilities": { "elicitation": {} }, "clientInfo": { "name": "t", "version": "1" } } }))
+        .await;
+    client.say(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await;
+    let question = client.ask(&call(1, "ask", json!({}))).await;
+    assert_eq!(question["method"], "elicitation/create");
+    let result = json!({ "action": "accept", "content": { "user_name": "A" } });
+    let answer =
+        client.ask(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": result })).await;
+    assert_eq!(answer["result"]["content"][0]["text"], r#"{"user_name":"A"}"#);
+    client.ask(&json!({ "jsonrpc": "2.0", "id": 2, "method": "logging/setLevel", "params": { "level": "error" } })).await;
+    let line = client.ask(&call(3, "log", json!({}))).await;
+    assert_eq!(
+        (&line["method"], &line["params"]["level"]),
+        (&json!("notifications/message"), &json!("critical"))
+    );
+    assert_eq!(client.hear().await["id"], 3);
+    client.close().await.unwrap();
+
+    let mut client = Client::connect(McpConfig::default());
+    client.world.publish(&["ask", "echo"]);
+    let mut meta = modern();
+    meta["io.modelcontextprotocol/clientCapabilities"] = json!({ "elicitation": {} });
+    let round = client.ask(&call(1, "ask", meta.clone())).await;
+    assert_eq!(round["result"]["resultType"], "input_required");
+    let mut retry = call(2, "ask", meta);
+    retry["params"]["requestState"] = round["result"]["requestState"].clone();
+    retry["params"]["inputResponses"] = json!({ "user_name": { "action": "decline" } });
+    let answer = client.ask(&retry).await;
+    assert_eq!(answer["result"]["content"][0]["text"], "declined");
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pipe_is_told_of_the_resources_that_it_subscribed_to() {
+    let mut client = Client::open_session().await;
+    let subscribe = json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": { "uri": "notes://a" } });
+    assert_eq!(client.ask(&subscribe).await["result"], json!({}));
+    let tenant = TenantName::default_tenant();
+    client.world.changes.offer_changed(&tenant, Offer::Resource("notes://a".to_owned()));
+    client.world.changes.offer_changed(&tenant, Offer::Resource("notes://b".to_owned()));
+    let told = client.hear().await;
+    assert_eq!(
+        (&told["method"], &told["params"]["uri"]),
+        (&json!("notifications/resources/updated"), &json!("notes://a"))
+    );
+    client.close().await.unwrap();
 }

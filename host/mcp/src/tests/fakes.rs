@@ -35,6 +35,8 @@ pub(crate) struct World {
     pub(crate) calls: AtomicUsize,
     pub(crate) trace: Mutex<Option<TraceContext>>,
     pub(crate) arguments: Mutex<String>,
+    /// Further agents that never answer when they are asked for their prompts.
+    pub(crate) hung: AtomicUsize,
     /// What was kept of tasks.
     pub(crate) kept: Mutex<HashMap<String, TaskRecord>>,
 }
@@ -77,6 +79,7 @@ impl World {
             calls: AtomicUsize::new(0),
             trace: Mutex::default(),
             arguments: Mutex::default(),
+            hung: AtomicUsize::new(0),
             kept: Mutex::default(),
         };
         world.publish(&["busy", "echo", "fail", "hang", "invalid", "number", "steps"]);
@@ -301,7 +304,7 @@ async fn offered(agent: &str, feature: Feature, call: Call<'_>) -> Result<Output
     let arguments: serde_json::Value = serde_json::from_str(call.arguments).unwrap();
     let json = match (agent, feature) {
         ("broken", _) => return Err(Failure::executed(ErrorCode::GuestTrapped, "it trapped")),
-        ("hung", _) => {
+        (hung, _) if hung.starts_with("hung") => {
             tokio::time::sleep(call.timeout.unwrap_or(Duration::from_secs(60))).await;
             return Err(Failure::executed(ErrorCode::DeadlineExceeded, "too slow"));
         }
@@ -331,8 +334,9 @@ async fn offered(agent: &str, feature: Feature, call: Call<'_>) -> Result<Output
         ("notes", Feature::PromptsList) => r#"[
             {"name":"code-review","title":"Review","parameters":[{"name":"lang","description":"Which","required":true},
                 {"name":"tone","required":false}]},
-            {"name":"ask","parameters":[]},{"name":"no spaces","parameters":[]}]"#
-            .to_owned(),
+            {"name":"ask","parameters":[]},{"name":"no spaces","parameters":[]},
+            {"name":"LONG","parameters":[]}]"#
+            .replace("LONG", &"x".repeat(65)),
         ("notes", Feature::PromptsGet) => match arguments["name"].as_str().unwrap() {
             "ask" => {
                 let client = call.client.unwrap();
@@ -519,6 +523,14 @@ impl Catalog for World {
             Feature::ResourcesRead => &["my-kit", "notes"],
             _ => &["notes"],
         };
-        agents.iter().map(|agent| AgentName::new(agent).unwrap()).collect()
+        let hung = match feature {
+            Feature::PromptsList => self.hung.load(Ordering::Relaxed),
+            _ => 0,
+        };
+        let hung = (0..hung).map(|index| format!("hung-{index:03}"));
+        let named = agents.iter().map(|agent| (*agent).to_owned()).chain(hung);
+        let mut agents: Vec<_> = named.map(|agent| AgentName::new(&agent).unwrap()).collect();
+        agents.sort();
+        agents
     }
 }

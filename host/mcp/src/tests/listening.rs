@@ -45,3 +45,17 @@ async fn a_listener_hears_only_what_it_asked_for() {
     assert!(!rest.contains("tools/list_changed") && !rest.contains("resources/list_changed"));
     assert!(!rest.contains("notes://9999"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_names_too_many_resources_follows_none() {
+    let server = World::new().server();
+    let uris: Vec<_> = (0..20_000).map(|index| format!("notes://{index}")).collect();
+    let filter = json!({ "toolsListChanged": true, "resourceSubscriptions": uris });
+    let request =
+        stateless(&json!("s"), "subscriptions/listen", json!({ "notifications": filter }));
+    let mut body = server.router().oneshot(request).await.unwrap().into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let accepted = String::from_utf8_lossy(&first).into_owned();
+    assert!(accepted.contains("toolsListChanged") && !accepted.contains("notes://"), "{accepted}");
+    server.drain();
+}

@@ -216,13 +216,14 @@ async fn calls_that_wait_are_bounded() {
         third["content"][0]["text"].as_str().unwrap().contains("too many calls wait"),
         "{third}"
     );
-    let mut other = stateless(
-        &json!(1),
-        "tools/call",
-        json!({ "name": "ask", "_meta": { "io.modelcontextprotocol/clientCapabilities": everything() } }),
-    );
-    *other.uri_mut() = "/t/other/mcp".parse().unwrap();
-    assert_eq!(send(&server, other).await.result()["resultType"], "input_required");
+    let other = async || {
+        let params = json!({ "name": "ask", "_meta": { "io.modelcontextprotocol/clientCapabilities": everything() } });
+        let mut request = stateless(&json!(1), "tools/call", params);
+        *request.uri_mut() = "/t/other/mcp".parse().unwrap();
+        send(&server, request).await.result()
+    };
+    assert_eq!(other().await["resultType"], "input_required", "each tenant has places of its own");
+    assert_eq!(other().await["isError"], true, "and all together have so many");
     let answers = json!({ "user_name": accept(json!({ "user_name": "A" })) });
     assert_eq!(call(&server, retry("ask", &rounds[0], answers)).await.result()["isError"], false);
     server.drain();
@@ -322,4 +323,17 @@ async fn a_log_line_comes_only_when_the_request_wants_it() {
             .collect();
         assert_eq!(lines, expected);
     }
+}
+
+#[tokio::test]
+async fn a_tool_asks_through_a_built_in_tool_too() {
+    let server = world().server();
+    let arguments = json!({ "tool": "ask", "arguments": { "x": 1 } });
+    let round = call(&server, json!({ "name": "aop_call", "arguments": arguments })).await.result();
+    assert_eq!(round["resultType"], "input_required");
+    let answers = json!({ "user_name": accept(json!({ "user_name": "A" })) });
+    let mut params = retry("aop_call", &round, answers);
+    params["arguments"] = arguments;
+    let done = call(&server, params).await.result();
+    assert_eq!(done["structuredContent"]["result"], r#"{"user_name":"A"}"#);
 }

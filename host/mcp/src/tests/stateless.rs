@@ -248,3 +248,46 @@ async fn what_is_not_offered_is_not_found() {
         send(&server, stateless(&json!(1), "tools/call", json!({ "arguments": {} }))).await;
     assert_eq!(answer.error_code(), Some(-32602), "{}", answer.text);
 }
+
+#[tokio::test]
+async fn a_conversation_goes_in_and_comes_out() {
+    let world = World::new();
+    let longest = "x".repeat(128);
+    for fast in [true, false] {
+        let server = McpServer::with_fast_path(McpConfig::default(), world.parts(), fast);
+        for session in ["s-1", &longest] {
+            let params = json!({ "name": "echo", "_meta": { "aop/session": session } });
+            let result = send(&server, stateless(&json!(1), "tools/call", params)).await.result();
+            assert_eq!(result["_meta"]["aop/session"], session);
+        }
+        for session in
+            [json!(""), json!("a b"), json!("\u{e9}"), json!(longest.clone() + "x"), json!(7)]
+        {
+            let params = json!({ "name": "echo", "_meta": { "aop/session": session } });
+            let refused = send(&server, stateless(&json!(1), "tools/call", params)).await;
+            assert_eq!(refused.error_code(), Some(-32602), "{session}");
+            let message = refused.message()["error"]["message"].as_str().unwrap().to_owned();
+            assert!(message.contains("aop/session"), "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn content_goes_out_alike_on_both_paths() {
+    let world = World::new();
+    for fast in [true, false] {
+        let server = McpServer::with_fast_path(McpConfig::default(), world.parts(), fast);
+        let result = send(&server, call("picture", &json!({}))).await.result();
+        let image = json!([{ "type": "image", "data": "AAE=", "mimeType": "image/png" }]);
+        assert_eq!((&result["content"], &result["isError"]), (&image, &json!(false)));
+        assert!(result.get("structuredContent").is_none());
+        let inner = json!({ "tool": "picture" });
+        let result = send(&server, call("aop_call", &inner)).await.result();
+        assert_eq!(
+            (&result["content"], &result["structuredContent"]["success"]),
+            (&image, &json!(true))
+        );
+        let lied = send(&server, call("liar", &json!({}))).await.result();
+        assert_eq!(lied["structuredContent"]["code"], "bad_output");
+    }
+}
