@@ -45,6 +45,7 @@ use serde::de::DeserializeOwned;
 pub use crate::bindings::aop::agent::elicit::{
     Choice, ChoiceField, Field, FieldKind, NumberField, TextField, TextFormat,
 };
+use crate::bindings::aop::agent as wit;
 use crate::host::{RawAnswer, with};
 
 /// What the person did.
@@ -104,16 +105,27 @@ impl Form {
     /// # Errors
     /// [`AskError`]; also when what was filled in is not a `T`.
     pub fn ask<T: DeserializeOwned>(&self) -> Result<Answer<T>, AskError> {
-        Ok(match with(|host| host.form(&self.message, &self.fields))? {
-            RawAnswer::Accepted(text) => {
-                let filled_in = serde_json::from_str(&text)
-                    .map_err(|error| AskError::Failed(error.to_string()))?;
-                Answer::Accepted(filled_in)
-            }
-            RawAnswer::Declined => Answer::Declined,
-            RawAnswer::Dismissed => Answer::Dismissed,
-        })
+        read(with(|host| host.form(&self.message, &self.fields))?)
     }
+
+    /// The form as one of several questions.
+    pub(crate) fn raw(&self) -> wit::client::Form {
+        let Self { message, fields } = self.clone();
+        wit::client::Form { key: None, message, fields }
+    }
+}
+
+/// Reads what was filled in.
+pub(crate) fn read<T: DeserializeOwned>(answer: RawAnswer) -> Result<Answer<T>, AskError> {
+    Ok(match answer {
+        RawAnswer::Accepted(text) => {
+            let filled_in =
+                serde_json::from_str(&text).map_err(|error| AskError::Failed(error.to_string()))?;
+            Answer::Accepted(filled_in)
+        }
+        RawAnswer::Declined => Answer::Declined,
+        RawAnswer::Dismissed => Answer::Dismissed,
+    })
 }
 
 /// Sends the person to a page. Acceptance says that they agreed to go there, not that they are done.

@@ -1,6 +1,7 @@
 //! Where the wrappers meet the host: the imports of a component, or what a test put in their place.
 
 use crate::bindings::aop::agent as wit;
+use crate::client::{Question, Reply, Root};
 use crate::elicit::{AskError, Field};
 use crate::log::Level;
 use crate::model::{Binding, Completion, Event, ModelError, Request};
@@ -105,6 +106,28 @@ pub trait Host {
         Err(AskError::Unsupported("nobody can be asked".to_owned()))
     }
 
+    /// See [`client::ask_many`](crate::client::ask_many). Without an implementation, one is asked after the other.
+    fn ask_many(&self, questions: &[Question]) -> Vec<Result<Reply, AskError>> {
+        let ask = |question: &Question| match question {
+            Question::Form(form) => self.form(&form.message, &form.fields).map(Reply::Answer),
+            Question::Page(page) => self.visit(&page.message, &page.url).map(Reply::Answer),
+            Question::Completion(request) => self
+                .complete(request)
+                .map(Reply::Completion)
+                .map_err(|error| AskError::Failed(error.to_string())),
+            Question::Roots => self.roots().map(Reply::Roots),
+        };
+        questions.iter().map(ask).collect()
+    }
+
+    /// See [`client::roots`](crate::client::roots).
+    ///
+    /// # Errors
+    /// [`AskError`].
+    fn roots(&self) -> Result<Vec<Root>, AskError> {
+        Err(AskError::Unsupported("the client has no roots".to_owned()))
+    }
+
     /// See [`changes::resource_updated`](crate::changes::resource_updated).
     ///
     /// # Errors
@@ -194,7 +217,8 @@ mod component {
 
     use super::wit;
     use super::{AskError, Binding, Completion, Definition, Event, Events, Failure, Field, Host};
-    use super::{Invocation, Level, ModelError, RawAnswer, Request, StateError, Store, Summary};
+    use super::{Invocation, Level, ModelError, Question, RawAnswer, Reply, Request, Root};
+    use super::{StateError, Store, Summary};
     use crate::bindings::wasi;
 
     pub(super) struct Imports;
@@ -253,6 +277,15 @@ mod component {
 
         fn visit(&self, message: &str, url: &str) -> Result<RawAnswer, AskError> {
             wit::elicit::url(message, url).map_err(ask_error)
+        }
+
+        fn ask_many(&self, questions: &[Question]) -> Vec<Result<Reply, AskError>> {
+            let results = wit::client::ask_many(questions);
+            results.into_iter().map(|result| result.map_err(ask_error)).collect()
+        }
+
+        fn roots(&self) -> Result<Vec<Root>, AskError> {
+            wit::client::roots().map_err(ask_error)
         }
 
         fn resource_updated(&self, uri: &str) -> Result<(), String> {

@@ -9,6 +9,7 @@
 //! | [`tools`] | finds and calls tools of other agents |
 //! | [`model`] | talks to the language model of the settings |
 //! | [`progress`], [`elicit`] | tell the caller how far a call is; ask the person |
+//! | [`client`] | asks the client for several things at one time, and for its roots |
 //! | [`state`], [`config`], [`log`] | what the agent remembers, was told, and says |
 //! | [`content`] | answers with images, sounds, links and documents |
 //! | [`resources`], [`prompts`], [`completion`], [`changes`] | offers documents and prompts |
@@ -47,6 +48,7 @@ extern crate self as aop_agent;
 mod agent;
 mod bindings;
 pub mod changes;
+pub mod client;
 pub mod completion;
 pub mod config;
 pub mod content;

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use crate::client::Root;
 use crate::elicit::{Answer, AskError, Field};
 use crate::log::Level;
 use crate::model::{Binding, Completion, ModelError, Part, Request, StopReason, ToolCall, Usage};
@@ -61,6 +62,7 @@ pub struct Script {
     completions: RefCell<VecDeque<Result<Completion, ModelError>>>,
     max_loops: Option<u32>,
     answers: RefCell<VecDeque<Answer<Value>>>,
+    roots: Option<Vec<Root>>,
     config: BTreeMap<String, String>,
     buckets: RefCell<BTreeMap<String, Rc<Memory>>>,
     seen: RefCell<Seen>,
@@ -143,6 +145,13 @@ impl Script {
     #[must_use]
     pub fn answers(mut self, answer: Answer<Value>) -> Self {
         self.answers.get_mut().push_back(answer);
+        self
+    }
+
+    /// The client's roots.
+    #[must_use]
+    pub fn roots(mut self, roots: impl IntoIterator<Item = Root>) -> Self {
+        self.roots = Some(roots.into_iter().collect());
         self
     }
 
@@ -243,6 +252,11 @@ impl Host for Script {
 
     fn visit(&self, message: &str, _url: &str) -> Result<RawAnswer, AskError> {
         self.answer(message)
+    }
+
+    fn roots(&self) -> Result<Vec<Root>, AskError> {
+        let none = || AskError::Unsupported("the client has no roots".to_owned());
+        self.roots.clone().ok_or_else(none)
     }
 
     fn resource_updated(&self, uri: &str) -> Result<(), String> {

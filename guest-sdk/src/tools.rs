@@ -1,4 +1,4 @@
-//! Tools of other agents: on this host, in its zone, and beyond.
+//! Tools of other agents.
 //!
 //! Which ones an agent may call is its operator's choice (`tools` under `[policy]` in its settings). A call
 //! inherits the deadline and the budget of the call that makes it.

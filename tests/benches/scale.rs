@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aop_core::{
-    AgentName, Digest, Hints, Query, Search as _, Settings, TenantName, Tool, ToolName,
+    AgentName, Digest, Hints, Query, Search as _, Settings, TaskUse, TenantName, Tool, ToolName,
 };
 use aop_store::ToolIndex;
 use aop_tests::{Host, HostOptions, Mcp, aop_binary, guest, http_client, repository};
@@ -288,7 +288,8 @@ impl Vocabulary {
             output_schema: None,
             signature: String::new(),
             hints: Hints::default(),
-            task: false,
+            task: TaskUse::default(),
+            headers: Vec::new(),
             converses: false,
             function: 0,
         })

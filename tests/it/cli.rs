@@ -31,7 +31,8 @@ async fn inspect_tells_everything_as_json() {
     let report = finished.json();
     let members: Vec<_> =
         report.as_object().expect("an object").keys().map(String::as_str).collect();
-    let mut expected = vec!["digest", "size_bytes", "imports", "tools", "refused", "allowed"];
+    let mut expected =
+        vec!["digest", "size_bytes", "imports", "tools", "offers", "refused", "allowed"];
     expected.sort_unstable();
     let mut sorted = members.clone();
     sorted.sort_unstable();

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::client::{self, Question, Reply};
 use crate::elicit::{self, Form};
 use crate::state::Bucket;
 use crate::{changes, config, log, model, progress, tools};
@@ -18,7 +19,29 @@ fn without_a_host_everything_is_refused() {
     assert!(matches!(Form::new("?").ask::<Value>().unwrap_err(), AskError::Unsupported(_)));
     assert!(matches!(elicit::visit("?", "https://a.b").unwrap_err(), AskError::Unsupported(_)));
     assert!(matches!(Bucket::session().err(), Some(StateError::Denied)));
+    assert!(matches!(client::roots().unwrap_err(), AskError::Unsupported(_)));
     assert_eq!(config::get("key"), Ok(None));
+}
+
+#[test]
+fn several_things_are_asked_for_at_one_time() {
+    let root = client::Root { uri: "file:///home/ada".to_owned(), name: None };
+    let host = Script::new().answers(Answer::Declined).roots([root.clone()]).says("hello");
+    host.run(|| {
+        let questions = [
+            Question::page("sign-in", "Please sign in.", "https://a.b"),
+            Question::Roots,
+            Question::from(model::Request::new().user("greet")),
+            Question::from(&Form::new("?")),
+        ];
+        let [page, roots, said, form] = client::ask_many(questions);
+        assert_eq!(page.unwrap().filled_in::<()>(), Ok(Answer::Declined));
+        assert_eq!(roots.clone().unwrap(), Reply::Roots(vec![root]));
+        assert!(matches!(roots.unwrap().filled_in::<()>(), Err(AskError::Failed(_))));
+        let Reply::Completion(said) = said.unwrap() else { panic!("no completion") };
+        assert_eq!(said.text(), "hello");
+        assert!(matches!(form.unwrap_err(), AskError::Unsupported(_)));
+    });
 }
 
 #[test]

@@ -3,7 +3,9 @@
 //! It is written by hand because all it needs is one JSON-RPC POST; only `mcp` knows rmcp.
 
 mod admin;
+mod answer;
 mod mcp;
+mod repeated;
 mod url;
 
 pub(crate) use mcp::{ACCEPT, Params, REVISION, Request, ToolEntry};

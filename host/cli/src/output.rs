@@ -8,6 +8,7 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use aop_core::settings::show_size;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -99,6 +100,12 @@ pub(crate) fn summary(text: &str) -> String {
     cut + "…"
 }
 
+/// A size to the nearest unit, for people.
+pub(crate) fn rounded(bytes: u64) -> String {
+    let unit = if bytes >= 1 << 20 { 1 << 20 } else { 1 << 10 };
+    show_size(if bytes < unit { bytes } else { bytes / unit * unit })
+}
+
 /// Replaces control characters other than line ends and tabs.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -139,6 +146,11 @@ pub(crate) fn envelope(envelope: &str, as_json: bool) -> CommandResult {
 fn readable(result: Option<&RawValue>) -> String {
     let raw = result.map_or("null", RawValue::get);
     let text = serde_json::from_str::<String>(raw).unwrap_or_else(|_| pretty(raw));
+    for_people(text)
+}
+
+/// Text of an agent for stdout, made harmless where that is a terminal.
+pub(crate) fn for_people(text: String) -> String {
     if io::stdout().is_terminal() { printable(&text).into_owned() } else { text }
 }
 

@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage};
+use aop_core::model::TokenLedger;
 use aop_core::{AgentName, BoxFuture, Hit, Query, Search, SearchError, TenantName, Tool};
 use aop_services::{
     HttpEgress, Key, ModelConfig, ModelProvider, ModelProviders, Network, ProviderKind,
-    SpentTokens, SystemResolver, TokenLedger,
+    SystemResolver,
 };
 use aop_store::{SqliteStore, StoreConfig};
 use aop_web::Metrics;
@@ -101,31 +102,6 @@ fn providers(
         environment.remove(variable);
     }
     Ok(found)
-}
-
-/// The store as the memory of budgets.
-pub(crate) struct Ledger(pub(crate) Arc<SqliteStore>);
-
-impl TokenLedger for Ledger {
-    fn spent(&self, day: u64) -> BoxFuture<'_, Result<Vec<SpentTokens>, String>> {
-        Box::pin(async move {
-            let spent = self.0.spent_tokens(day).await.map_err(|error| error.to_string())?;
-            let line = |aop_store::SpentTokens { tenant, agent, tokens }| SpentTokens {
-                tenant,
-                agent,
-                tokens,
-            };
-            Ok(spent.into_iter().map(line).collect())
-        })
-    }
-
-    fn spend(&self, day: u64, spent: SpentTokens) -> BoxFuture<'static, Result<(), String>> {
-        let (store, SpentTokens { tenant, agent, tokens }) = (Arc::clone(&self.0), spent);
-        Box::pin(async move {
-            let spent = aop_store::SpentTokens { tenant, agent, tokens };
-            store.spend_tokens(day, spent).await.map_err(|error| error.to_string())
-        })
-    }
 }
 
 /// Forgets conversations that nobody continues, until it is dropped.

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tower::Layer as _;
 
 use crate::config::Config;
-use crate::services::{Forgetting, Ledger, Outside};
+use crate::services::{Forgetting, Outside};
 
 /// A host that serves nothing yet.
 pub(crate) struct Host {
@@ -85,8 +85,7 @@ impl Host {
     /// Makes every part and connects them.
     pub(crate) fn open(config: &Config, state: State) -> anyhow::Result<Self> {
         let guest_logs = Arc::new(GuestLogs::default());
-        let ledger = Arc::new(Ledger(state.store.clone()));
-        let outside = Outside::open(&config.services, Some(ledger))?;
+        let outside = Outside::open(&config.services, Some(state.store.clone()))?;
         let runtime_config = runtime_config(config, state.compiled, &outside)?;
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
         let (index, changes, metrics) =
@@ -138,6 +137,7 @@ impl Host {
             readiness: readiness.clone(),
             server_name: config.server_name.clone(),
             upload_max_bytes: config.web.upload_max_bytes,
+            uploads_may_grant: config.web.uploads_may_grant,
         };
         Ok(Self {
             mcp,

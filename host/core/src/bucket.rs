@@ -5,7 +5,8 @@ use std::fmt;
 use crate::{AgentId, BoxFuture, TenantName};
 
 /// A conversation that a client continues by its id (`_meta["aop/session"]`). The id alone opens nothing: a
-/// bucket also belongs to the tenant and caller that the edge authenticated.
+/// bucket also belongs to the tenant that the edge authenticated, and to one agent. Whoever calls for that tenant
+/// and knows the id continues the conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(String);
 
@@ -52,6 +53,14 @@ pub struct Bucket {
     /// Which of theirs.
     pub scope: BucketScope,
 }
+
+/// Longest key in bytes: a path or a URL fits, and keys are what a search reads.
+pub const KEY_MAX_BYTES: usize = 1 << 10;
+/// Largest value in bytes: a long conversation fits, and a value is read and written as a whole. Larger things
+/// belong into files.
+pub const VALUE_MAX_BYTES: usize = 1 << 20;
+/// Most keys of one [`KeyPage`]: 1 MiB of the longest.
+pub const PAGE_KEYS_MAX: u32 = 1000;
 
 /// What a bucket may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +143,7 @@ pub trait Buckets: Send + Sync {
         value: Vec<u8>,
     ) -> BoxFuture<'a, Result<(), BucketError>>;
 
-    /// Keys in order, from `after` (exclusive) on, at most `limit`.
+    /// Keys in order, from `after` (exclusive) on, at most `limit` and [`PAGE_KEYS_MAX`].
     ///
     /// # Errors
     /// [`BucketError`].

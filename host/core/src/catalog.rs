@@ -215,6 +215,11 @@ pub enum Offer {
     Resource(String),
 }
 
+impl Offer {
+    /// The longest URI of a resource, in bytes: what browsers and proxies carry.
+    pub const URI_MAX_BYTES: usize = 2048;
+}
+
 /// Is told when the tools of a tenant changed. Must not block.
 pub trait Listen: Send + Sync {
     /// The set of tools changed (names, schemas or descriptions).

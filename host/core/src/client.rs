@@ -2,9 +2,9 @@
 //!
 //! An edge that can carry such questions gives the call a [`Client`]; a call without one (a batch, a
 //! command line, a client that did not offer the feature) answers every question with
-//! [`AskError::Unsupported`]. Questions are MCP's own: elicitation and sampling, as a request within the
-//! session (2025-11-25) or as a round of `input_required` (2026-07-28). The call keeps its instance and
-//! its deadline while it waits.
+//! [`AskError::Unsupported`]. Questions are MCP's own: elicitation, sampling and roots, as a request within the
+//! session (2025-11-25) or as a round of `input_required` (2026-07-28); questions that are open at one time
+//! are asked in one round. The call keeps its instance and its deadline while it waits.
 
 use serde_json::value::RawValue;
 
@@ -25,6 +25,12 @@ pub trait Client: Send + Sync {
     /// [`ModelError`].
     fn sample(&self, request: CompletionRequest) -> BoxFuture<'_, Result<Completion, ModelError>>;
 
+    /// Asks for the places on its machine that the client lets servers work on (MCP roots).
+    ///
+    /// # Errors
+    /// [`AskError`].
+    fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>>;
+
     /// Shows a line of the guest's log to the client, if it asked for that level. Never blocks.
     fn log(&self, level: GuestLevel, logger: &str, text: &str);
 }
@@ -34,6 +40,8 @@ pub trait Client: Send + Sync {
 pub enum Question {
     /// Fill in a form (MCP elicitation, mode `form`).
     Form {
+        /// Names it among the questions of its call; none for the name of its first field.
+        key: Option<String>,
         /// What it is about.
         message: String,
         /// The restricted JSON Schema that MCP allows here: a flat object of primitives.
@@ -41,6 +49,8 @@ pub enum Question {
     },
     /// Go to a page (MCP elicitation, mode `url`).
     Url {
+        /// Names it among the questions of its call; none for `url`.
+        key: Option<String>,
         /// Why.
         message: String,
         /// Where; an absolute `https` or `http` URL.
@@ -59,7 +69,16 @@ pub enum Answer {
     Dismissed,
 }
 
-/// Why a person could not be asked.
+/// A place on the client's machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Root {
+    /// Where it is; a `file://` URI so far.
+    pub uri: String,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// Why a client could not be asked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AskError {
     /// The client cannot, or did not offer to.

@@ -27,10 +27,11 @@ pub struct EgressTimeouts {
 /// Why a request went nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
-    /// The policy refuses it. The text names the rule for the guest.
+    /// The policy refuses it: its method, its URL, or every address that its name leads to. The text names
+    /// the rule.
     #[error("{0}")]
     Denied(String),
-    /// The name has no address, or only addresses that are refused.
+    /// The name has no address.
     #[error("{0}")]
     Resolve(String),
     /// Nobody answers there.

@@ -64,7 +64,7 @@ pub use services::Services;
 pub use settings::Settings;
 pub use store::{AgentRecord, NewRevision, RevisionRecord, Store, StoreError};
 pub use task::{TaskError, TaskRecord, TaskState, Tasks};
-pub use tool::{Hints, Tool};
+pub use tool::{Hints, RepeatedParameter, TaskUse, Tool};
 pub use trace::TraceContext;
 
 /// A boxed future, so that the traits stay object-safe. Dropping it cancels the work.

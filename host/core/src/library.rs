@@ -26,6 +26,9 @@ impl Library {
     pub const LIMIT_DEFAULT: u32 = 10;
     /// Hits at most: beyond this, a better query serves the caller better.
     pub const LIMIT_MAX: u32 = 100;
+    /// How much further each pass looks while too few hits are permitted: a handful of passes reach through
+    /// any index, and all of them together cost little more than the last.
+    const DEEPER: u32 = 10;
 
     /// A library over an index and what its names mean now.
     #[must_use]
@@ -33,7 +36,8 @@ impl Library {
         Self { resolve, search }
     }
 
-    /// The best tools for a query, of one agent or of all.
+    /// The best tools for a query, of one agent or of all, that `permits` lets the caller know of. The others
+    /// take no place of the limit.
     ///
     /// # Errors
     /// `invalid_arguments` for an impossible limit or agent name, `internal` when the index is broken.
@@ -43,6 +47,7 @@ impl Library {
         text: &str,
         agent: Option<&str>,
         limit: Option<u32>,
+        permits: &dyn Fn(&ToolName) -> bool,
     ) -> Result<Vec<Found>, Failure> {
         let agent = agent.map(AgentName::new).transpose();
         let agent = agent.map_err(|error| invalid("/agent", error.to_string()))?;
@@ -50,17 +55,24 @@ impl Library {
         if !(1..=Self::LIMIT_MAX).contains(&limit) {
             return Err(invalid("/limit", format!("must be between 1 and {}", Self::LIMIT_MAX)));
         }
-        let query = Query { text: text.to_owned(), agent, limit };
-        let hits = self
-            .search
-            .search(tenant, &query)
-            .map_err(|error| Failure::before_execution(ErrorCode::Internal, error.to_string()))?;
-        // A tool that left after the index was read is no hit any more.
-        let found = |hit: crate::Hit| {
-            let route = self.resolve.resolve(tenant, &hit.tool)?;
-            Some(Found { route, score: hit.score })
-        };
-        Ok(hits.into_iter().filter_map(found).collect())
+        let mut query = Query { text: text.to_owned(), agent, limit };
+        loop {
+            let hits = self.search.search(tenant, &query).map_err(|error| {
+                Failure::before_execution(ErrorCode::Internal, error.to_string())
+            })?;
+            let is_all = hits.len() < query.limit as usize;
+            let permitted = hits.into_iter().filter(|hit| permits(&hit.tool));
+            // A tool that left after the index was read is no hit any more.
+            let found = permitted.filter_map(|hit| {
+                let route = self.resolve.resolve(tenant, &hit.tool)?;
+                Some(Found { route, score: hit.score })
+            });
+            let found: Vec<_> = found.take(limit as usize).collect();
+            if is_all || found.len() == limit as usize || query.limit == u32::MAX {
+                return Ok(found);
+            }
+            query.limit = query.limit.saturating_mul(Self::DEEPER);
+        }
     }
 
     /// The definition of one tool.

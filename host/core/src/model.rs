@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, BoxFuture, TenantName};
+use crate::{AgentId, BoxFuture, StoreError, TenantName};
 
 /// The model of an agent (`[model]` in its settings; the paper's M, φ and θ).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,7 +27,8 @@ pub struct ModelBinding {
     pub max_loops: u32,
     /// Tokens, read and written, that one call may use, nested calls not included.
     pub tokens_per_call: u64,
-    /// Tokens, read and written, that the agent may use per day (UTC).
+    /// Tokens, read and written, that the agent may use per day (UTC) at the providers of this host; those of a
+    /// client's own model are the client's to count.
     pub tokens_per_day: u64,
 }
 
@@ -186,6 +187,33 @@ pub struct Spender {
     pub tenant: TenantName,
     /// The agent.
     pub agent: AgentId,
+}
+
+/// What an agent spent on one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpentTokens {
+    /// Whose.
+    pub tenant: TenantName,
+    /// The agent; it may be gone by now.
+    pub agent: AgentId,
+    /// How many, read and written.
+    pub tokens: u64,
+}
+
+/// What remembers spent tokens over a restart, which must not hand out the day's budgets again. `store`
+/// implements it. Days count from the Unix epoch.
+pub trait TokenLedger: Send + Sync {
+    /// What was spent on a day; earlier days may be forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn spent(&self, day: u64) -> BoxFuture<'_, Result<Vec<SpentTokens>, StoreError>>;
+
+    /// Adds to what an agent spent on a day.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn spend(&self, day: u64, spent: SpentTokens) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// A completion that is still being written. Dropping it stops the provider.

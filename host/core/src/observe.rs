@@ -61,8 +61,39 @@ pub struct Sample {
     pub value: f64,
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a sample is a float; counts stay far below 2^53")]
+impl Sample {
+    /// A count that only grows.
+    #[must_use]
+    pub const fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self { name, help, kind: SampleKind::Counter, value: value as f64 }
+    }
+
+    /// A count that goes up and down.
+    #[must_use]
+    pub const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
+        Self { name, help, kind: SampleKind::Gauge, value: value as f64 }
+    }
+}
+
 /// Something that keeps numbers about itself; read when metrics are scraped.
 pub trait Measure: Send + Sync {
     /// Every number, always in the same order.
     fn measure(&self) -> Vec<Sample>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_knows_whether_it_only_grows() {
+        let (counter, gauge) =
+            (Sample::counter("loads", "Loads", 3), Sample::gauge("open", "Open", 4));
+        assert_eq!(
+            (counter.kind, counter.name, counter.value),
+            (SampleKind::Counter, "loads", 3.0)
+        );
+        assert_eq!((gauge.kind, gauge.help, gauge.value), (SampleKind::Gauge, "Open", 4.0));
+    }
 }

@@ -29,9 +29,12 @@ pub struct Tool {
     /// What settings say of its behaviour.
     #[serde(skip)]
     pub hints: Hints,
-    /// Whether a client that can follow tasks gets one instead of waiting.
+    /// Whether a call becomes a task.
     #[serde(skip)]
-    pub task: bool,
+    pub task: TaskUse,
+    /// Parameters that HTTP headers repeat.
+    #[serde(skip)]
+    pub headers: Vec<RepeatedParameter>,
     /// Whether a call may ask its client something, so that its edge must be able to carry questions.
     #[serde(skip)]
     pub converses: bool,
@@ -60,4 +63,52 @@ pub struct Hints {
     pub destructive: Option<bool>,
     /// The tool reaches the world outside.
     pub open_world: Option<bool>,
+}
+
+/// Whether a call of a tool becomes an MCP task: answered at once, and its result fetched later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskUse {
+    /// Never.
+    #[default]
+    Never,
+    /// For clients that can follow tasks; others wait.
+    Optional,
+    /// Always: clients that cannot follow tasks are refused. Agents, and whoever calls through `aop_call`, wait.
+    Required,
+}
+
+impl TaskUse {
+    /// As settings spell them.
+    pub const WORDS: [&str; 3] = ["never", "optional", "required"];
+
+    /// As settings spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
+
+    /// Reads it as settings spell it; anything else is `Never`.
+    #[must_use]
+    pub fn of_word(word: &str) -> Self {
+        match word {
+            "optional" => Self::Optional,
+            "required" => Self::Required,
+            _ => Self::Never,
+        }
+    }
+}
+
+/// A parameter that an HTTP header repeats, so that what stands in front of the host can route by it without
+/// reading bodies (`x-mcp-header`, MCP 2026-07-28).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepeatedParameter {
+    /// As it is called in the arguments.
+    pub parameter: String,
+    /// What follows `Mcp-Param-` in the header's name.
+    pub header: String,
 }

@@ -14,6 +14,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// When a full queue is likely to have room again.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a call that an agent makes may wait for a place. Its caller holds a place of its own
+/// meanwhile, so agents that call each other from different roots could wait for each other.
+const NESTED_PATIENCE: Duration = Duration::from_secs(1);
+
 /// The gate of every agent that was called.
 #[derive(Default)]
 pub(crate) struct Gates {
@@ -28,15 +32,16 @@ struct Gate {
 }
 
 impl Gates {
-    /// Waits for a free place of the agent.
+    /// Waits for a free place of the agent; only briefly when an agent makes the call.
     ///
     /// # Errors
-    /// `resource_exhausted` when too many wait already, `deadline_exceeded` when the deadline passes
-    /// first. Nothing ran in either case.
+    /// `resource_exhausted` when too many wait already or the place does not come soon, `deadline_exceeded`
+    /// when the deadline passes first. Nothing ran in either case.
     pub(crate) async fn admit(
         &self,
         revision: &Revision,
         deadline: Instant,
+        is_nested: bool,
     ) -> Result<OwnedSemaphorePermit, Failure> {
         let gate = self.gate(revision);
         if let Ok(permit) = Arc::clone(&gate.permits).try_acquire_owned() {
@@ -45,12 +50,16 @@ impl Gates {
         let queue = revision.settings.limits.queue;
         let _place = Place::take(self, &gate, queue).ok_or_else(|| full(revision))?;
         let acquired = Arc::clone(&gate.permits).acquire_owned();
-        match tokio::time::timeout_at(deadline.into(), acquired).await {
+        let given_up = is_nested
+            .then(|| tokio::time::Instant::now() + NESTED_PATIENCE)
+            .filter(|given_up| *given_up < deadline.into());
+        match tokio::time::timeout_at(given_up.unwrap_or(deadline.into()), acquired).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(closed)) => {
                 Err(Failure::before_execution(ErrorCode::Internal, closed.to_string()))
             }
+            Err(_) if given_up.is_some() => Err(busy(revision)),
             Err(_) => Err(Failure::before_execution(
                 ErrorCode::DeadlineExceeded,
                 format!(
@@ -121,6 +130,17 @@ impl Drop for Place<'_> {
         self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
         self.gates.queued.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+fn busy(revision: &Revision) -> Failure {
+    Failure::before_execution(
+        ErrorCode::ResourceExhausted,
+        format!(
+            "`{}` runs {} calls and no place came free soon enough for an agent that waits: try again shortly",
+            revision.agent, revision.settings.limits.concurrency
+        ),
+    )
+    .with_retry_after(QUEUE_RETRY_AFTER)
 }
 
 fn full(revision: &Revision) -> Failure {

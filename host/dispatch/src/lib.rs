@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use aop_core::{
     BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
-    Sample, SampleKind, Services,
+    Sample, Services,
 };
 use tracing::Instrument as _;
 
@@ -79,7 +79,7 @@ impl Dispatcher {
             .map_err(|violations| Failure::invalid_arguments(&violations))?;
 
         let deadline = deadline(call, &work);
-        let _permit = self.gates.admit(&work.revision, deadline).await?;
+        let _permit = self.gates.admit(&work.revision, deadline, call.lineage.is_some()).await?;
         record.admitted(&work.revision);
 
         let context = record.context(&work, deadline, self.services.as_ref());
@@ -113,19 +113,16 @@ impl Invoke for Dispatcher {
 
 impl Measure for Dispatcher {
     fn measure(&self) -> Vec<Sample> {
-        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-        let gauge = |name, help, value: usize| Sample {
-            name,
-            help,
-            kind: SampleKind::Gauge,
-            value: value as f64,
-        };
         vec![
-            gauge("calls_open", "Calls between arrival and answer", self.running.count()),
-            gauge(
+            Sample::gauge(
+                "calls_open",
+                "Calls between arrival and answer",
+                self.running.count() as u64,
+            ),
+            Sample::gauge(
                 "calls_queued",
                 "Calls that wait for a free place of their agent",
-                self.gates.queued(),
+                self.gates.queued() as u64,
             ),
         ]
     }

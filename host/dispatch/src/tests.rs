@@ -105,7 +105,8 @@ fn fixture(
         output_schema: Some(raw("{}")),
         signature: String::new(),
         hints: Hints { idempotent, ..Hints::default() },
-        task: false,
+        task: aop_core::TaskUse::Never,
+        headers: Vec::new(),
         converses: false,
         function: 0,
     });
@@ -253,6 +254,25 @@ async fn waiting_for_a_place_ends_at_the_deadline() {
     let failure = second.result.unwrap_err();
     assert_eq!(failure.code, ErrorCode::DeadlineExceeded);
     assert!(!failure.executed);
+    first.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_waits_for_a_place_of_another_only_briefly() {
+    let mut settings = Settings { max_retries: 1, ..Settings::default() };
+    settings.limits.concurrency = 1;
+    let fixture = fixture(settings, false, vec![], 0);
+    let dispatcher = Arc::clone(&fixture.dispatcher);
+    let first = tokio::spawn(async move { dispatcher.invoke(call("agent", "{}")).await });
+    while fixture.script.executions.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let parent = AgentId(uuid::Uuid::nil());
+    let lineage = Some(Lineage::of(parent, AgentName::new("parent").unwrap(), None));
+    let nested = fixture.dispatcher.invoke(Call { lineage, ..call("agent", "{}") }).await;
+    let failure = nested.result.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::ResourceExhausted);
+    assert!(!failure.executed && failure.retry_after.is_some());
     first.abort();
 }
 

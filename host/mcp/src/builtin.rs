@@ -70,7 +70,7 @@ pub(crate) fn discover(
     arguments: &str,
 ) -> Result<Output, Failure> {
     let DiscoverArguments { query, agent, limit } = parse(arguments)?;
-    let found = library.discover(tenant, &query, agent.as_deref(), limit)?;
+    let found = library.discover(tenant, &query, agent.as_deref(), limit, &|_| true)?;
     let tools = found.iter().map(|found| FoundTool {
         name: &found.route.tool.name,
         agent: &found.route.revision.agent,
@@ -277,8 +277,11 @@ fn call_many_definition() -> serde_json::Value {
     serde_json::json!({
         "name": "aop_call_many",
         "title": "Call many tools",
-        "description": "Calls up to 1000 tools of this server at once and waits for all. Each has a result of its own, \
+        "description": format!(
+            "Calls up to {} tools of this server at once and waits for all. Each has a result of its own, \
             in the order of the calls: one that fails does not fail the others.",
+            many::CALLS_MAX
+        ),
         "inputSchema": {
             "type": "object",
             "properties": {

@@ -4,7 +4,8 @@
 //! A change is a counter per tenant behind a `watch` channel, so a slow client costs nothing and
 //! any number of changes that it has not seen is one notification. A tenant has counters once one
 //! of its clients listens; their number is bounded by the tenants that authenticate. Only resources that
-//! somebody subscribed to are remembered, at most [`FOLLOWED_MAX`] of them.
+//! somebody subscribed to are remembered, at most [`FOLLOWED_MAX`] of them and [`FOLLOWED_PER_TENANT_MAX`] of one
+//! tenant.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,12 +17,21 @@ use tokio::sync::watch;
 /// Resources that are subscribed to, by all clients of all tenants. Each takes its URI's length, so that this
 /// many of the longest take 128 MiB; it only has to stop growth.
 pub(crate) const FOLLOWED_MAX: usize = 65_536;
+/// The same of one tenant: it takes several to fill the table.
+pub(crate) const FOLLOWED_PER_TENANT_MAX: usize = FOLLOWED_MAX / 4;
 
 /// The hub between whoever changes the catalogue and the clients that watch it. Create it before
 /// both.
 #[derive(Debug, Default)]
 pub struct Changes {
-    tenants: Mutex<HashMap<TenantName, Tenant>>,
+    tenants: Mutex<Tenants>,
+}
+
+#[derive(Debug, Default)]
+struct Tenants {
+    by_name: HashMap<TenantName, Tenant>,
+    /// Resources that are followed, of all tenants.
+    followed: usize,
 }
 
 #[derive(Debug)]
@@ -68,42 +78,45 @@ impl Changes {
         Self::default()
     }
 
-    fn tenants(&self) -> MutexGuard<'_, HashMap<TenantName, Tenant>> {
+    fn tenants(&self) -> MutexGuard<'_, Tenants> {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Watches what changes for a tenant, from now on.
     pub(crate) fn subscribe(&self, tenant: &TenantName) -> Subscription {
         let mut tenants = self.tenants();
-        let tenant = tenants.entry(tenant.clone()).or_insert_with(Tenant::new);
+        let tenant = tenants.by_name.entry(tenant.clone()).or_insert_with(Tenant::new);
         Subscription { receiver: tenant.versions.subscribe() }
     }
 
     /// Remembers changes of a resource from now on, until [`Self::unfollow`]; false when too many are
     /// remembered already.
     pub(crate) fn follow(&self, tenant: &TenantName, uri: &str) -> bool {
-        let mut tenants = self.tenants();
-        let total: usize = tenants.values().map(|tenant| tenant.followed.len()).sum();
-        let tenant = tenants.entry(tenant.clone()).or_insert_with(Tenant::new);
+        let mut guard = self.tenants();
+        let tenants = &mut *guard;
+        let tenant = tenants.by_name.entry(tenant.clone()).or_insert_with(Tenant::new);
         if let Some(followed) = tenant.followed.get_mut(uri) {
             followed.clients += 1;
             return true;
         }
-        if total >= FOLLOWED_MAX {
+        if tenants.followed >= FOLLOWED_MAX || tenant.followed.len() >= FOLLOWED_PER_TENANT_MAX {
             return false;
         }
+        tenants.followed += 1;
         tenant.followed.insert(uri.into(), Followed { clients: 1, version: 0 });
         true
     }
 
     /// Takes back one [`Self::follow`].
     pub(crate) fn unfollow(&self, tenant: &TenantName, uri: &str) {
-        let mut tenants = self.tenants();
-        let Some(tenant) = tenants.get_mut(tenant) else { return };
+        let mut guard = self.tenants();
+        let tenants = &mut *guard;
+        let Some(tenant) = tenants.by_name.get_mut(tenant) else { return };
         if let Some(followed) = tenant.followed.get_mut(uri) {
             followed.clients -= 1;
             if followed.clients == 0 {
                 tenant.followed.remove(uri);
+                tenants.followed -= 1;
             }
         }
     }
@@ -111,7 +124,7 @@ impl Changes {
     /// Whether a resource changed after the version `known` of [`Versions::updates`].
     pub(crate) fn is_updated(&self, tenant: &TenantName, uri: &str, known: u64) -> bool {
         let tenants = self.tenants();
-        let followed = tenants.get(tenant).and_then(|tenant| tenant.followed.get(uri));
+        let followed = tenants.by_name.get(tenant).and_then(|tenant| tenant.followed.get(uri));
         followed.is_some_and(|followed| followed.version > known)
     }
 }
@@ -124,14 +137,14 @@ impl Tenant {
 
 impl Listen for Changes {
     fn tools_changed(&self, tenant: &TenantName) {
-        if let Some(tenant) = self.tenants().get(tenant) {
+        if let Some(tenant) = self.tenants().by_name.get(tenant) {
             tenant.versions.send_modify(|versions| versions.tools += 1);
         }
     }
 
     fn offer_changed(&self, tenant: &TenantName, offer: Offer) {
         let mut tenants = self.tenants();
-        let Some(tenant) = tenants.get_mut(tenant) else { return };
+        let Some(tenant) = tenants.by_name.get_mut(tenant) else { return };
         match offer {
             Offer::Resources => tenant.versions.send_modify(|versions| versions.resources += 1),
             Offer::Prompts => tenant.versions.send_modify(|versions| versions.prompts += 1),

@@ -7,8 +7,8 @@ use aop_core::bucket::SessionId;
 use aop_core::client::Client;
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, Call, Caller, ErrorCode, Failure, Library, Progress, Reply, Target, Tool,
-    TraceContext, unknown_tool,
+    AgentName, Call, CallId, Caller, ErrorCode, Failure, Library, Progress, Reply, Target, TaskUse,
+    Tool, TraceContext, unknown_tool,
 };
 
 use crate::builtin::{self, Builtin};
@@ -89,13 +89,15 @@ impl Edge {
         self.pages.page(&caller.tenant, &list, cursor)
     }
 
-    /// Whether a plain request needs nothing that only the full path has: a way to ask its client, or to
-    /// become a task.
+    /// Whether a plain request needs nothing that only the full path has: a way to ask its client, to become a
+    /// task, or to be held against its headers.
     pub(crate) fn is_quick(&self, caller: &Caller, request: &Request<'_>) -> bool {
         let Method::Call { name, arguments } = &request.method else { return true };
         let may_converse = |name: &str| self.tool(caller, name).is_some_and(|tool| tool.converses);
         match Builtin::named(name) {
-            None => !self.tool(caller, name).is_some_and(|tool| tool.converses || tool.task),
+            None => self.tool(caller, name).is_none_or(|tool| {
+                !tool.converses && tool.task == TaskUse::Never && tool.headers.is_empty()
+            }),
             Some(Builtin::Call) => {
                 !builtin::forwarded(arguments).is_ok_and(|forwarded| may_converse(&forwarded.tool))
             }
@@ -124,7 +126,7 @@ impl Edge {
                 if is_unknown(&reply) {
                     Err(UnknownTool(shown(name)))
                 } else {
-                    Ok(Answer::new(reply, false))
+                    Ok(self.read(name, reply, false))
                 }
             }
             Some(Builtin::Discover) => {
@@ -146,10 +148,27 @@ impl Edge {
                     if is_unknown(&reply) {
                         reply.result = Err(unknown_tool(&forwarded.tool));
                     }
-                    Ok(Answer::new(reply, true))
+                    Ok(self.read(&forwarded.tool, reply, true))
                 }
             },
         }
+    }
+
+    /// Reads the reply of an agent's tool.
+    fn read(&self, tool: &str, reply: Reply, enveloped: bool) -> Answer {
+        let was_success = reply.result.is_ok();
+        let answer = Answer::new(reply, enveloped);
+        if was_success && let Err(failure) = &answer.reply.result {
+            self.note_bad_content(answer.reply.id, tool, &failure.message);
+        }
+        answer
+    }
+
+    /// Counts and logs an answer that breaks a rule of MCP: the dispatcher recorded a success. `source` is the tool or
+    /// the agent that gave it.
+    pub(crate) fn note_bad_content(&self, id: CallId, source: &str, reason: &str) {
+        self.counters.bad_content.add();
+        tracing::warn!(correlation_id = %id, source, reason, "an agent's answer breaks a rule of MCP");
     }
 
     /// Runs one of an agent's features to its end. Dropping the future cancels it. An agent that does not

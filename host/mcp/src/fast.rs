@@ -4,7 +4,7 @@
 //! left to `rmcp`, which knows the right complaint. So this file states what must hold for `rmcp`
 //! to accept a request, and the tests compare both on generated requests.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use rmcp::ErrorData;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -19,6 +19,10 @@ use crate::result::ToolResult;
 /// The revisions a session may name in its header: those that `rmcp` knows and that have sessions.
 const SESSION_REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
+static METHOD: HeaderName = HeaderName::from_static("mcp-method");
+static NAME: HeaderName = HeaderName::from_static("mcp-name");
+static REVISION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
 /// Whether a stateless request keeps every rule of its revision.
 pub(crate) fn admits_stateless(headers: &HeaderMap, request: &Request<'_>) -> bool {
     let named = match &request.method {
@@ -26,22 +30,22 @@ pub(crate) fn admits_stateless(headers: &HeaderMap, request: &Request<'_>) -> bo
         Method::Call { name, .. } => {
             !name.starts_with('=')
                 && name.bytes().all(|byte| byte.is_ascii_graphic())
-                && only(headers, "mcp-name").is_some_and(|value| *value == **name)
+                && only(headers, &NAME).is_some_and(|value| *value == **name)
         }
         Method::List { .. } => true,
     };
     named
-        && only(headers, "mcp-protocol-version").is_some_and(|value| *value == *STATELESS_REVISION)
-        && only(headers, "mcp-method").is_some_and(|value| *value == *request.method.name())
+        && only(headers, &REVISION).is_some_and(|value| *value == *STATELESS_REVISION)
+        && only(headers, &METHOD).is_some_and(|value| *value == *request.method.name())
         && request.meta.is_stateless()
         && common(headers)
 }
 
 /// Whether a request of a session keeps every rule of its revision.
 pub(crate) fn admits_sessional(headers: &HeaderMap, request: &Request<'_>) -> bool {
-    let revision = match headers.get("mcp-protocol-version") {
+    let revision = match headers.get(&REVISION) {
         None => true,
-        Some(_) => only(headers, "mcp-protocol-version")
+        Some(_) => only(headers, &REVISION)
             .is_some_and(|value| SESSION_REVISIONS.iter().any(|revision| *value == **revision)),
     };
     revision && request.meta.is_sessional() && common(headers)
@@ -49,9 +53,9 @@ pub(crate) fn admits_sessional(headers: &HeaderMap, request: &Request<'_>) -> bo
 
 /// What both eras ask of the headers, in the form that needs no parsing of weights or quotes.
 fn common(headers: &HeaderMap) -> bool {
-    let host = only(headers, header::HOST.as_str())
+    let host = only(headers, &header::HOST)
         .is_some_and(|value| http::uri::Authority::try_from(value.as_bytes()).is_ok());
-    let accept = only(headers, header::ACCEPT.as_str()).and_then(|value| value.to_str().ok());
+    let accept = only(headers, &header::ACCEPT).and_then(|value| value.to_str().ok());
     let accept = accept.is_some_and(|value| {
         let offers =
             |kind: &str| value.split(',').any(|entry| entry.trim().eq_ignore_ascii_case(kind));
@@ -61,7 +65,7 @@ fn common(headers: &HeaderMap) -> bool {
 }
 
 /// The value of a header that appears exactly once.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a HeaderValue> {
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     values.next().is_none().then_some(value)

@@ -33,8 +33,8 @@ fn tag(failure: &Failure) -> Option<String> {
     details.get("tag")?.as_str().map(str::to_owned)
 }
 
-/// A failure as an error of the protocol: these requests have no results that are errors.
-fn error(failure: &Failure) -> ErrorData {
+/// A failure as an error of the protocol, for requests that have no results that are errors.
+pub(crate) fn error(failure: &Failure) -> ErrorData {
     let mut data = json!({ "code": failure.code.as_str() });
     if let Some(after) = failure.retry_after {
         data["retry_after_ms"] = Value::from(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));

@@ -72,6 +72,20 @@ fn cancelled() -> ErrorData {
     ErrorData::new(ErrorCode::INTERNAL_ERROR, "the request was cancelled", None)
 }
 
+/// Waits for as long as somebody waits for the answer.
+async fn unless_cancelled<T>(
+    context: &RequestContext<RoleServer>,
+    answer: impl Future<Output = Result<T, ErrorData>>,
+) -> Result<T, ErrorData> {
+    let arrival = arrival(&context.extensions)?;
+    tokio::select! {
+        biased;
+        () = context.ct.cancelled() => Err(cancelled()),
+        () = arrival.gone.cancelled() => Err(cancelled()),
+        answer = answer => answer,
+    }
+}
+
 fn cursor(request: Option<PaginatedRequestParams>) -> Option<String> {
     request.and_then(|params| params.cursor)
 }
@@ -129,8 +143,8 @@ impl ServerHandler for Handler {
         paged!(self, context, ListToolsResult::with_all_items(tools), page.next.clone())
     }
 
-    // `get_tool` stays `None`: it only serves the check of `x-mcp-header` annotations, and schemas
-    // derived from WIT never carry one.
+    // `get_tool` stays `None`: it only serves the check of `x-mcp-header` annotations, and does not say whose
+    // tool it is. `repeated` makes that check.
 
     async fn call_tool(
         &self,
@@ -162,7 +176,9 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let caller = &arrival(&context.extensions)?.caller;
-        let page = prompts::list(&self.edge, caller, cursor(request).as_deref()).await?;
+        let cursor = cursor(request);
+        let page = prompts::list(&self.edge, caller, cursor.as_deref());
+        let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListPromptsResult::with_all_items(page.items), page.next)
     }
 
@@ -172,7 +188,9 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let caller = &arrival(&context.extensions)?.caller;
-        let page = resources::list(&self.edge, caller, cursor(request).as_deref()).await?;
+        let cursor = cursor(request);
+        let page = resources::list(&self.edge, caller, cursor.as_deref());
+        let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListResourcesResult::with_all_items(page.items), page.next)
     }
 
@@ -182,7 +200,9 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         let caller = &arrival(&context.extensions)?.caller;
-        let page = resources::templates(&self.edge, caller, cursor(request).as_deref()).await?;
+        let cursor = cursor(request);
+        let page = resources::templates(&self.edge, caller, cursor.as_deref());
+        let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListResourceTemplatesResult::with_all_items(page.items), page.next)
     }
 
@@ -192,7 +212,7 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let caller = &arrival(&context.extensions)?.caller;
-        completion::complete(&self.edge, caller, request).await
+        unless_cancelled(&context, completion::complete(&self.edge, caller, request)).await
     }
 
     async fn set_level(

@@ -32,6 +32,7 @@ mod many;
 mod measure;
 mod message;
 mod notify;
+mod repeated;
 mod result;
 mod server;
 mod session;

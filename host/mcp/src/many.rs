@@ -23,8 +23,9 @@ pub(crate) const CALLS_MAX: usize = 1000;
 /// own concurrency and queues still decide what the host runs.
 pub(crate) const AT_ONCE_MAX: usize = 100;
 
-/// All results of a batch together: as much as one agent may answer by the highest setting that is sensible
-/// for a model. What comes after is replaced by a failure that says so.
+/// All results of a batch together, in bytes. They are held in memory until the last call has ended: a batch in
+/// which four agents answer as much as they may by default (8 MiB) fits, and thirty batches at once take a gigabyte.
+/// What comes after is replaced by a failure that says so.
 const RESULTS_MAX_BYTES: usize = 32 << 20;
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aop_core::{Measure, Sample, SampleKind};
+use aop_core::{Measure, Sample};
 
 use crate::server::McpServer;
 
@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) refused: Counter,
     /// Sessions ended for idling.
     pub(crate) sessions_expired: Counter,
+    /// Answers of agents that fit their types and still broke a rule of MCP. To the dispatcher they were successes.
+    pub(crate) bad_content: Counter,
 }
 
 /// A counter that only grows.
@@ -36,47 +38,39 @@ impl Counter {
 impl Measure for McpServer {
     fn measure(&self) -> Vec<Sample> {
         let counters = self.counters();
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a sample is a float; 2^53 requests are out of reach"
-        )]
-        let sample =
-            |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
-        let gauge = SampleKind::Gauge;
-        let counter = SampleKind::Counter;
         vec![
-            sample("mcp_sessions", "MCP sessions open now", gauge, self.sessions_open()),
-            sample("mcp_streams", "MCP event streams open now", gauge, self.streams_open()),
-            sample(
+            Sample::gauge("mcp_sessions", "MCP sessions open now", self.sessions_open()),
+            Sample::gauge("mcp_streams", "MCP event streams open now", self.streams_open()),
+            Sample::gauge(
                 "mcp_calls_parked",
                 "Calls that wait for their client to come back with answers",
-                gauge,
                 self.calls_parked(),
             ),
-            sample("mcp_tasks", "Calls that run as tasks now", gauge, self.tasks_running()),
-            sample(
+            Sample::gauge("mcp_tasks", "Calls that run as tasks now", self.tasks_running()),
+            Sample::counter(
                 "mcp_requests_fast",
                 "MCP requests answered on the fast path",
-                counter,
                 counters.fast.get(),
             ),
-            sample(
+            Sample::counter(
                 "mcp_requests_full",
                 "MCP requests handed to the full service",
-                counter,
                 counters.full.get(),
             ),
-            sample(
+            Sample::counter(
                 "mcp_requests_refused",
                 "MCP messages refused before any service",
-                counter,
                 counters.refused.get(),
             ),
-            sample(
+            Sample::counter(
                 "mcp_sessions_expired",
                 "MCP sessions ended for idling",
-                counter,
                 counters.sessions_expired.get(),
+            ),
+            Sample::counter(
+                "mcp_bad_content",
+                "Answers of agents that fit their types and broke a rule of MCP",
+                counters.bad_content.get(),
             ),
         ]
     }

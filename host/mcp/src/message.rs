@@ -38,27 +38,35 @@ pub(crate) enum ScanError {
 /// Checks encoding and nesting in one pass, without recursion.
 pub(crate) fn scan(bytes: &[u8], depth_max: usize) -> Result<Scanned<'_>, ScanError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ScanError::Encoding)?;
-    let (mut depth, mut in_string, mut surrogates) = (0_usize, false, false);
-    let mut index = 0;
-    while let Some(byte) = bytes.get(index) {
-        match (in_string, byte) {
-            (true, b'\\') => {
-                index += 1;
-                surrogates |= matches!(bytes.get(index..index + 2), Some([b'u', b'd' | b'D']));
-            }
-            (_, b'"') => in_string = !in_string,
-            (false, b'{' | b'[') => {
+    let (mut depth, mut surrogates) = (0_usize, false);
+    let mut bytes = bytes.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => surrogates |= skip_string(&mut bytes),
+            b'{' | b'[' => {
                 depth += 1;
                 if depth > depth_max {
                     return Err(ScanError::Depth(depth_max));
                 }
             }
-            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        index += 1;
     }
     Ok(Scanned { text, surrogates })
+}
+
+/// Goes past the end of a string. Whether it escapes a surrogate.
+fn skip_string(bytes: &mut std::slice::Iter<'_, u8>) -> bool {
+    let mut surrogates = false;
+    while let Some(byte) = bytes.find(|byte| matches!(byte, b'"' | b'\\')) {
+        if *byte == b'"' {
+            break;
+        }
+        surrogates |= matches!(bytes.as_slice(), [b'u', b'd' | b'D', ..]);
+        bytes.next();
+    }
+    surrogates
 }
 
 /// What a message is, as far as anyone has to know before `rmcp` reads it.

@@ -111,7 +111,7 @@ impl McpServer {
     /// without a running request. What runs is answered. For a graceful shutdown; there is no way back.
     pub fn drain(&self) {
         self.draining.cancel();
-        self.edge.parked.clear();
+        self.edge.parked.close();
         self.sessions.drain();
     }
 

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aop_core::{StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName};
+use aop_core::{
+    ErrorCode, Failure, StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName,
+};
 use chrono::{DateTime, SecondsFormat};
 use rmcp::ErrorData;
 use rmcp::model::{
@@ -20,7 +22,12 @@ use uuid::Uuid;
 
 use crate::config::McpConfig;
 use crate::converse::{Asked, End, Event, Finished, Ongoing};
+use crate::features;
 use crate::http::OVERLOADED;
+
+/// The reason why a result was not kept is cut to this: with it, what is kept instead stays below the kilobyte that
+/// the store always has room for.
+const REASON_MAX_BYTES: usize = 512;
 
 /// Runs tasks, and answers for those that ran.
 pub(crate) struct TaskRunner {
@@ -131,13 +138,29 @@ impl TaskRunner {
             }
         };
         drop(ongoing);
-        let (state, outcome) = outcome(end);
-        let now = unix_ms(SystemTime::now());
-        let ended = self.store.end(&record.tenant, &record.id, state, outcome, now).await;
-        if let Err(error) = ended {
+        self.keep(&record, outcome(end)).await;
+        self.live().remove(&record.id);
+    }
+
+    /// Keeps how a task ended, or at least that it did: a task that seems to have been lost is run again.
+    async fn keep(&self, record: &TaskRecord, (state, outcome): (TaskState, Option<String>)) {
+        let had_outcome = outcome.is_some();
+        let end = |state, outcome| {
+            let now = unix_ms(SystemTime::now());
+            self.store.end(&record.tenant, &record.id, state, outcome, now)
+        };
+        let Err(error) = end(state, outcome).await else { return };
+        tracing::warn!(%error, "the result of a task could not be kept");
+        let again = if had_outcome {
+            // Where this fits, it was the size of the result that did not.
+            let unkept = unkept(ErrorCode::ResourceExhausted, &error.to_string());
+            end(TaskState::Failed, serde_json::to_string(&unkept).ok()).await
+        } else {
+            end(state, None).await
+        };
+        if let Err(error) = again {
             tracing::error!(%error, "the end of a task could not be kept");
         }
-        self.live().remove(&record.id);
     }
 
     async fn find(&self, tenant: &TenantName, id: &str) -> Result<TaskRecord, ErrorData> {
@@ -161,17 +184,16 @@ impl TaskRunner {
         let live = self.running(tenant, id);
         let record = self.find(tenant, id).await?;
         let payload = match (record.state, live) {
-            (TaskState::Working, Some(live)) => live.payload(),
-            (TaskState::Working, None) => lost(),
-            (TaskState::Completed, _) => match read(&record) {
-                Some(result) => TaskPayload::Completed { result },
-                None => lost(),
-            },
-            (TaskState::Failed, _) => match read(&record) {
-                Some(error) => TaskPayload::Failed { error },
-                None => lost(),
-            },
             (TaskState::Cancelled, _) => TaskPayload::Cancelled,
+            (TaskState::Working, Some(live)) => live.payload(),
+            // A host that starts ends what ran before, so this one ended here.
+            (TaskState::Working, None) => failure(&unkept(ErrorCode::Internal, "the store failed")),
+            (TaskState::Failed, _) if record.outcome.is_none() => failure(&lost()),
+            (state, _) => match (state, read(&record)) {
+                (TaskState::Completed, Some(result)) => TaskPayload::Completed { result },
+                (_, Some(error)) => TaskPayload::Failed { error },
+                (_, None) => failure(&unkept(ErrorCode::Internal, "it cannot be read")),
+            },
         };
         Ok(DetailedTask::new(self.shown(&record), payload))
     }
@@ -228,15 +250,22 @@ impl TaskRunner {
 
 /// How a task ended, as it is kept; none when it was stopped.
 fn outcome(end: Option<End>) -> (TaskState, Option<String>) {
-    let json = |value: Result<String, serde_json::Error>| value.ok();
-    match end {
-        None => (TaskState::Cancelled, None),
-        Some(Ok(Finished::Tool(result))) => {
-            (TaskState::Completed, json(serde_json::to_string(&result)))
-        }
+    let (state, json) = match end {
+        None => return (TaskState::Cancelled, None),
+        Some(Ok(Finished::Tool(result))) => (TaskState::Completed, serde_json::to_string(&result)),
         // Only tools become tasks.
-        Some(Ok(Finished::Prompt(_) | Finished::Resource(_))) => (TaskState::Failed, None),
-        Some(Err(error)) => (TaskState::Failed, json(serde_json::to_string(&error))),
+        Some(Ok(Finished::Prompt(_) | Finished::Resource(_))) => {
+            let unkept = unkept(ErrorCode::Internal, "it is none of a tool");
+            (TaskState::Failed, serde_json::to_string(&unkept))
+        }
+        Some(Err(error)) => (TaskState::Failed, serde_json::to_string(&error)),
+    };
+    match json {
+        Ok(json) => (state, Some(json)),
+        Err(error) => {
+            let unkept = unkept(ErrorCode::Internal, &error.to_string());
+            (TaskState::Failed, serde_json::to_string(&unkept).ok())
+        }
     }
 }
 
@@ -244,11 +273,23 @@ fn read(record: &TaskRecord) -> Option<JsonObject> {
     serde_json::from_str(record.outcome.as_deref()?).ok()
 }
 
-/// A task that nobody runs any more and that left nothing.
-fn lost() -> TaskPayload {
+/// A task that ran when the host stopped.
+fn lost() -> ErrorData {
     let reason = "the host stopped while this task ran, so it has no result: call the tool again";
-    let error = ErrorData::internal_error(reason, None);
-    let error = match serde_json::to_value(&error) {
+    ErrorData::internal_error(reason, None)
+}
+
+/// A task that ran to its end, and has nothing to show for it.
+fn unkept(code: ErrorCode, reason: &str) -> ErrorData {
+    let reason = &reason[..reason.floor_char_boundary(REASON_MAX_BYTES)];
+    let message = format!(
+        "the tool ran, but its result could not be kept: {reason}. Calling it again runs it once more"
+    );
+    features::error(&Failure::executed(code, message))
+}
+
+fn failure(error: &ErrorData) -> TaskPayload {
+    let error = match serde_json::to_value(error) {
         Ok(Value::Object(error)) => error,
         _ => JsonObject::new(),
     };

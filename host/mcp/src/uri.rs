@@ -1,15 +1,12 @@
 //! URIs of resources. An agent owns the scheme that is its name, so a URI says whom to ask.
 
-use aop_core::AgentName;
-
-/// The longest URI, in bytes: what browsers and proxies carry.
-pub(crate) const LENGTH_MAX_BYTES: usize = 2048;
+use aop_core::{AgentName, Offer};
 
 /// The scheme of an absolute URI (RFC 3986, or a template of RFC 6570); none when `uri` is none, or is too long.
 pub(crate) fn scheme(uri: &str) -> Option<&str> {
     let (scheme, rest) = uri.split_once(':')?;
     let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
-    let fits = uri.len() <= LENGTH_MAX_BYTES
+    let fits = uri.len() <= Offer::URI_MAX_BYTES
         && scheme.bytes().next()?.is_ascii_alphabetic()
         && scheme.bytes().all(letters)
         && !rest.is_empty()
@@ -45,7 +42,7 @@ mod tests {
         ] {
             assert_eq!(scheme(uri), expected, "{uri}");
         }
-        let longest = format!("a:{}", "x".repeat(LENGTH_MAX_BYTES - 2));
+        let longest = format!("a:{}", "x".repeat(Offer::URI_MAX_BYTES - 2));
         assert!(scheme(&longest).is_some() && scheme(&(longest + "x")).is_none());
     }
 

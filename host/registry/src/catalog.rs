@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use aop_core::interface::Feature;
 use aop_core::{
     AgentName, AgentStatus, BoxFuture, Catalog, CatalogError, FeatureRoute, LoadRequest, Measure,
-    Origin, Resolve, RevisionStatus, Route, Sample, SampleKind, State, TenantName, ToolList,
+    Origin, Resolve, RevisionStatus, Route, Sample, State, TenantName, ToolList,
 };
 
 use crate::RegistryError;
@@ -231,7 +231,6 @@ impl Shared {
 }
 
 impl Measure for Registry {
-    #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
     fn measure(&self) -> Vec<Sample> {
         const BY_STATE: [(&str, &str); State::ALL.len()] = [
             ("agents_init", "Agents whose first revision is being loaded, or a newer one"),
@@ -243,28 +242,16 @@ impl Measure for Registry {
             ("agents_terminated", "Replaced revisions that are gone and not yet forgotten"),
         ];
         let counts = self.shared.agents.counts();
-        let gauge = |name, help, value: u64| Sample {
-            name,
-            help,
-            kind: SampleKind::Gauge,
-            value: value as f64,
-        };
-        let counter = |name, help, value: u64| Sample {
-            name,
-            help,
-            kind: SampleKind::Counter,
-            value: value as f64,
-        };
         let mut samples: Vec<_> = BY_STATE
             .iter()
             .zip(counts.by_state)
-            .map(|((name, help), count)| gauge(name, help, count))
+            .map(|((name, help), count)| Sample::gauge(name, help, count))
             .collect();
-        samples.push(gauge("tools", "Tools that clients see", counts.tools));
+        samples.push(Sample::gauge("tools", "Tools that clients see", counts.tools));
         let loads = self.shared.loads.load(Ordering::Relaxed);
-        samples.push(counter("agent_loads", "Revisions that were published", loads));
+        samples.push(Sample::counter("agent_loads", "Revisions that were published", loads));
         let failures = self.shared.load_failures.load(Ordering::Relaxed);
-        samples.push(counter("agent_load_failures", "Loads that failed", failures));
+        samples.push(Sample::counter("agent_load_failures", "Loads that failed", failures));
         samples
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use aop_core::interface::TypeKind;
+use aop_core::interface::{Feature, TypeKind};
 use aop_core::settings::Lifetime;
 use aop_core::{
     Arguments, BoxFuture, CallContext, ErrorCode, Executable, Failure, GuestLog, Output, Settings,
@@ -85,12 +85,13 @@ impl Agent {
         context: &Arc<CallContext>,
         turn: &Arc<Turn>,
     ) -> Result<Output, Failure> {
+        let feature = self.linked.interface.functions[call.function].feature();
         let mut live = match self.warm.as_ref().and_then(|pool| pool.take()) {
             Some(mut live) => {
-                live.store.data_mut().begin(context);
+                live.store.data_mut().begin(context, feature);
                 live
             }
-            None => self.instantiate(context, turn).await?,
+            None => self.instantiate((context, feature), turn).await?,
         };
         arm(&mut live.store, turn);
         let called = self.call(&mut live, call, context).await;
@@ -103,7 +104,8 @@ impl Agent {
         };
         // A guest that answered an error is as good as one that answered a value.
         let answered = result.as_ref().err().is_none_or(|f| f.code == ErrorCode::GuestError);
-        if let Some(pool) = self.warm.as_ref().filter(|_| answered) {
+        let may_wait = answered && live.store.data().guest.is_empty_handed();
+        if let Some(pool) = self.warm.as_ref().filter(|_| may_wait) {
             live.store.data_mut().guest.end();
             pool.keep(live);
         }
@@ -112,11 +114,11 @@ impl Agent {
 
     async fn instantiate(
         &self,
-        context: &Arc<CallContext>,
+        (context, feature): (&Arc<CallContext>, Option<Feature>),
         turn: &Arc<Turn>,
     ) -> Result<Live, Failure> {
         loop {
-            let mut store = self.store(context, turn)?;
+            let mut store = self.store((context, feature), turn)?;
             let error = match self.linked.pre.instantiate_async(&mut store).await {
                 Ok(instance) => return Ok(Live { store, instance, calls: 0 }),
                 Err(error) => error,
@@ -129,12 +131,16 @@ impl Agent {
         }
     }
 
-    fn store(&self, context: &Arc<CallContext>, turn: &Arc<Turn>) -> Result<Store<State>, Failure> {
+    fn store(
+        &self,
+        (context, feature): (&Arc<CallContext>, Option<Feature>),
+        turn: &Arc<Turn>,
+    ) -> Result<Store<State>, Failure> {
         let state = State::new(
             &self.grants,
             Arc::clone(&self.shared.log),
             Arc::clone(&self.shared.live),
-            context,
+            (context, feature),
         )?;
         let mut store = Store::new(self.linked.pre.engine(), state);
         store.limiter(|state| &mut state.limiter);

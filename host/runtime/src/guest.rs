@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aop_core::interface::Feature;
 use aop_core::{CallContext, ErrorCode, Failure, GuestLevel, Lineage, Policy, Services, Settings};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_config::WasiConfigVariables;
@@ -55,7 +56,7 @@ pub(crate) struct Guest {
 /// What a guest holds in the host outside its own memory, and so may hold few of.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bounded {
-    /// HTTP requests, from their sending to the end of the answer.
+    /// HTTP requests, from their sending to the end of both bodies.
     Requests,
     /// Completions of a model that are read while they are written.
     Completions,
@@ -71,6 +72,8 @@ pub(crate) struct Serving {
     pub(crate) progress: f64,
     /// Changes that it told.
     pub(crate) changes: u32,
+    /// What the call asks for when it runs no tool.
+    pub(crate) feature: Option<Feature>,
 }
 
 impl Guest {
@@ -78,13 +81,14 @@ impl Guest {
         Self { grants, voice, serving: None, places: [const { None }; Bounded::COUNT] }
     }
 
-    /// Begins a call.
-    pub(crate) fn begin(&mut self, context: &Arc<CallContext>) {
+    /// Begins a call of a tool, or of a feature.
+    pub(crate) fn begin(&mut self, context: &Arc<CallContext>, feature: Option<Feature>) {
         self.serving = Some(Serving {
             context: Arc::clone(context),
             lineage: None,
             progress: f64::NEG_INFINITY,
             changes: 0,
+            feature,
         });
     }
 
@@ -106,6 +110,16 @@ impl Guest {
     /// The call's, without stopping a guest that has none.
     pub(crate) fn peek(&self) -> Option<&Arc<CallContext>> {
         self.serving.as_ref().map(|serving| &serving.context)
+    }
+
+    /// Whether it holds nothing in the host. A guest that does must not wait for another call: it would keep from
+    /// others what no deadline takes away from it.
+    pub(crate) fn is_empty_handed(&self) -> bool {
+        let kinds = [Bounded::Requests, Bounded::Completions, Bounded::Attempts];
+        kinds.into_iter().all(|of| {
+            let places = self.places[of as usize].as_ref();
+            places.is_none_or(|places| places.available_permits() == of.max())
+        })
     }
 
     /// A place for one more of something that the guest holds in the host, until it is dropped.

@@ -37,7 +37,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aop_core::{
     Artifact, BoxFuture, Digest, GuestLog, Measure, Prepare, PrepareError, Prepared, Sample,
-    SampleKind, Settings,
+    Settings,
 };
 
 use compile::{Cache, Compiler};
@@ -208,40 +208,32 @@ impl Prepare for Runtime {
 
 impl Measure for Runtime {
     fn measure(&self) -> Vec<Sample> {
-        #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-        let sample =
-            |name, help, kind, value: u64| Sample { name, help, kind, value: value as f64 };
         let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let (hits, misses) = (&self.compiler.hits, &self.compiler.misses);
         vec![
-            sample(
+            Sample::gauge(
                 "instances_live",
                 "Wasm instances that live now, warm ones included",
-                SampleKind::Gauge,
                 count(self.shared.live.load(Ordering::Relaxed)),
             ),
-            sample(
+            Sample::gauge(
                 "executions_running",
                 "Executions that run now",
-                SampleKind::Gauge,
                 count(self.shared.ticker.count()),
             ),
-            sample(
+            Sample::gauge(
                 "components_mapped",
                 "Compiled components in memory",
-                SampleKind::Gauge,
                 count(self.table().values().filter(|linked| linked.strong_count() > 0).count()),
             ),
-            sample(
+            Sample::counter(
                 "compile_cache_hits",
                 "Components found compiled",
-                SampleKind::Counter,
                 hits.load(Ordering::Relaxed),
             ),
-            sample(
+            Sample::counter(
                 "compile_cache_misses",
                 "Components that were compiled",
-                SampleKind::Counter,
                 misses.load(Ordering::Relaxed),
             ),
         ]

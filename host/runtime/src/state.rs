@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aop_core::interface::Feature;
 use aop_core::{
     AgentName, CallContext, CallId, Failure, GuestLevel, GuestLine, GuestLog, Settings,
 };
@@ -81,7 +82,7 @@ impl State {
         grants: &Arc<Grants>,
         log: Arc<dyn GuestLog>,
         live: Arc<AtomicUsize>,
-        context: &Arc<CallContext>,
+        (context, feature): (&Arc<CallContext>, Option<Feature>),
     ) -> Result<Self, Failure> {
         let settings = &grants.settings;
         let voice = Voice::new(log, settings, context);
@@ -101,7 +102,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let mut guest = Guest::new(Arc::clone(grants), voice);
-        guest.begin(context);
+        guest.begin(context, feature);
         Ok(Self {
             wasi: wasi.build(),
             table,
@@ -114,10 +115,10 @@ impl State {
     }
 
     /// Makes a warm instance serve another call.
-    pub(crate) fn begin(&mut self, context: &Arc<CallContext>) {
+    pub(crate) fn begin(&mut self, context: &Arc<CallContext>, feature: Option<Feature>) {
         self.limiter.begin(Arc::clone(&context.meter));
         *self.guest.voice.call.lock().unwrap_or_else(PoisonError::into_inner) = context.id;
-        self.guest.begin(context);
+        self.guest.begin(context, feature);
     }
 
     /// Ends a call of a warm instance: what it wrote is its own, also without an end of line.

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use aop_core::{AgentName, GuestLevel, GuestLine, GuestLog, Measure, Sample, SampleKind};
+use aop_core::{AgentName, GuestLevel, GuestLine, GuestLog, Measure, Sample};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// Agents whose rate is tracked at once. Above it all are forgotten, which at worst lets each write
@@ -92,13 +92,8 @@ impl GuestLog for GuestLogs {
 
 impl Measure for GuestLogs {
     fn measure(&self) -> Vec<Sample> {
-        let counter = |name, help, value: &AtomicU64| Sample {
-            name,
-            help,
-            kind: SampleKind::Counter,
-            // Counters stay far below 2^53.
-            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-            value: value.load(Ordering::Relaxed) as f64,
+        let counter = |name, help, value: &AtomicU64| {
+            Sample::counter(name, help, value.load(Ordering::Relaxed))
         };
         vec![
             counter("guest_log_lines", "Guest log lines kept", &self.kept),

@@ -12,13 +12,12 @@ mod error;
 mod guest_log;
 mod model;
 mod network;
+mod share;
 #[cfg(test)]
 mod testing;
 
 pub use egress::{EgressConfig, HttpEgress};
 pub use error::ServicesError;
 pub use guest_log::GuestLogs;
-pub use model::{
-    Key, ModelConfig, ModelProvider, ModelProviders, ProviderKind, SpentTokens, TokenLedger,
-};
+pub use model::{Key, ModelConfig, ModelProvider, ModelProviders, ProviderKind};
 pub use network::{Network, ResolveName, SystemResolver};

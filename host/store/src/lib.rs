@@ -18,4 +18,4 @@ mod sqlite;
 
 pub use error::OpenError;
 pub use index::ToolIndex;
-pub use sqlite::{SpentTokens, SqliteStore, StoreConfig};
+pub use sqlite::{SqliteStore, StoreConfig};

@@ -37,6 +37,9 @@ pub struct AppState {
     pub server_name: String,
     /// The most that one upload may have: the component, its settings and the framing of both.
     pub upload_max_bytes: usize,
+    /// Whether settings in an upload may grant a policy or a model. Whoever reaches the API could
+    /// otherwise read what the host's own user can read.
+    pub uploads_may_grant: bool,
 }
 
 /// The state of every handler.

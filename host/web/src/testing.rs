@@ -183,7 +183,8 @@ impl Catalog for FakeCatalog {
                 output_schema: Some(schema()),
                 signature: "run: func()".to_owned(),
                 hints: Hints::default(),
-                task: false,
+                task: aop_core::TaskUse::Never,
+                headers: Vec::new(),
                 converses: false,
                 function: 0,
             })
@@ -230,6 +231,7 @@ pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
         readiness: Readiness::new(),
         server_name: "test <host>".to_owned(),
         upload_max_bytes: UPLOAD_MAX_BYTES,
+        uploads_may_grant: false,
     }
 }
 

@@ -15,7 +15,7 @@ wit_bindgen::generate!({
     generate_all,
 });
 
-use aop::agent::{changes, elicit, model, progress, tools};
+use aop::agent::{changes, client, elicit, model, progress, tools};
 use exports::fixture::capabilities::probe::Guest;
 use wasi::keyvalue0_2_0_draft as draft;
 use wasi::keyvalue0_2_0_draft2 as draft2;
@@ -90,6 +90,37 @@ impl Guest for Probe {
 
     fn visit(url: String) -> Result<String, String> {
         answer(elicit::url("Please sign in.", &url))
+    }
+
+    fn ask_many(questions: Vec<String>) -> Vec<Result<String, String>> {
+        let asked = |key: Option<String>| {
+            let (message, fields) = ("Who are you?".to_owned(), form().to_vec());
+            client::Question::Form(client::Form { key, message, fields })
+        };
+        let page = || {
+            let (message, url) = ("Please sign in.".to_owned(), "https://example.com".to_owned());
+            client::Question::Page(client::Page { key: None, message, url })
+        };
+        let question = |kind: String| match kind.as_str() {
+            "form" => asked(None),
+            "page" => page(),
+            "completion" => client::Question::Completion(request("hello".to_owned(), 0)),
+            "roots" => client::Question::Roots,
+            _ => asked(Some(kind)),
+        };
+        let questions: Vec<_> = questions.into_iter().map(question).collect();
+        let replies = client::ask_many(&questions).into_iter();
+        let words = |reply| match reply {
+            Ok(client::Reply::Answer(answered)) => answer(Ok(answered)),
+            Ok(client::Reply::Completion(completion)) => Ok(said(&completion)),
+            Ok(client::Reply::Roots(roots)) => Ok(places(roots).join(" ")),
+            Err(error) => answer(Err(error)),
+        };
+        replies.map(words).collect()
+    }
+
+    fn roots() -> Result<Vec<String>, String> {
+        client::roots().map(places).map_err(|error| answer(Err(error)).unwrap_err())
     }
 
     fn bound() -> Option<String> {
@@ -227,6 +258,11 @@ impl Guest for Probe {
         changes::resources_changed();
         changes::prompts_changed();
     }
+}
+
+fn places(roots: Vec<client::Root>) -> Vec<String> {
+    let place = |root: client::Root| format!("{}={}", root.name.unwrap_or_default(), root.uri);
+    roots.into_iter().map(place).collect()
 }
 
 fn form() -> [elicit::Field; 3] {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use aop_core::client::{Answer, AskError, Question};
+use aop_core::client::{Answer, AskError, Question, Root};
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use super::world::{Around, Person, World, lock};
 
@@ -24,7 +25,7 @@ async fn a_person_fills_in_a_form() {
     let said = asked(&world, "a_ask", json!({ "message": "Who are you?" }), &person).await;
     assert_eq!(said, Ok(json!("{\"name\":\"Ada\",\"age\":36}")));
     let questions = lock(&person.asked).clone();
-    let [Question::Form { message, schema }] = questions.as_slice() else {
+    let [Question::Form { message, schema, .. }] = questions.as_slice() else {
         panic!("{questions:?}");
     };
     assert_eq!(message, "Who are you?");
@@ -110,4 +111,98 @@ async fn a_person_is_sent_to_pages_only() {
         assert!(said.as_ref().is_err_and(|said| said.starts_with("invalid: ")), "{url}: {said:?}");
     }
     assert_eq!(lock(&person.asked).len(), 1);
+}
+
+/// Settings under which the client's own model is the agent's.
+const CLIENTS_MODEL: &str = "[model]\nprovider = \"client\"\nname = \"any\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_things_are_asked_for_at_one_time() {
+    let world = World::new().with("a", "capabilities", CLIENTS_MODEL).await;
+    let person = Person::who_fills_in(&json!({ "name": "Ada" }));
+    let root = Root { uri: "file:///home/ada".to_owned(), name: Some("home".to_owned()) };
+    *lock(&person.roots) = Some(vec![root]);
+    let kinds = json!({ "questions": ["who", "completion", "page", "roots"] });
+    let said = asked(&world, "a_ask_many", kinds, &person).await;
+    let answers = ["{\"name\":\"Ada\"}", "the client's any", "dismissed", "home=file:///home/ada"];
+    assert_eq!(said, Ok(answers.map(|answer| json!({ "tag": "ok", "val": answer })).into()));
+    let questions = lock(&person.asked).clone();
+    let [Question::Form { key: Some(key), .. }, Question::Url { key: None, .. }] =
+        questions.as_slice()
+    else {
+        panic!("{questions:?}");
+    };
+    assert_eq!(key, "who");
+    assert_eq!(
+        asked(&world, "a_roots", json!({}), &person).await,
+        Ok(json!(["home=file:///home/ada"]))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_of_one_round_wait_for_one_another_only() {
+    let world = World::new().with("a", "capabilities", "").await;
+    // The first answer comes when the last question was asked.
+    let mut person = Person::default();
+    person.together = Some(Barrier::new(16));
+    let person = Arc::new(person);
+    let kinds = json!({ "questions": vec!["page"; 16] });
+    let said = asked(&world, "a_ask_many", kinds, &person).await.expect("all are asked");
+    assert_eq!(said, Value::from(vec![json!({ "tag": "ok", "val": "dismissed" }); 16]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_breaks_a_rule_costs_no_other() {
+    let world = World::new().with("a", "capabilities", "").await;
+    let person = Arc::new(Person::default());
+    let long = "x".repeat(65);
+    let kinds = json!({ "questions": ["no spaces", &long, "completion", "roots", "page"] });
+    let said = asked(&world, "a_ask_many", kinds, &person).await.expect("it answers");
+    let said: Vec<_> =
+        said.as_array().into_iter().flatten().map(|one| one["val"].clone()).collect();
+    let begins =
+        ["invalid: the name", "invalid: the name", "unsupported: ", "unsupported: ", "dismissed"];
+    for (one, begin) in said.iter().zip(begins) {
+        assert!(one.as_str().is_some_and(|one| one.starts_with(begin)), "{one} {begin}");
+    }
+    let many = json!({ "questions": vec!["page"; 17] });
+    let said = asked(&world, "a_ask_many", many, &person).await.expect("it answers");
+    assert_eq!(said.as_array().map(Vec::len), Some(17));
+    assert_eq!(said[0]["val"], "invalid: at most 16 questions at once");
+    assert_eq!(lock(&person.asked).len(), 1, "of the second round nothing was asked");
+    let said = world.error("a_roots", json!({})).await;
+    assert!(said.starts_with("unsupported: nobody can be asked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_has_a_bounded_number_of_roots() {
+    let world = World::new().with("a", "capabilities", "").await;
+    let person = Arc::new(Person::default());
+    let root = Root { uri: "file:///".to_owned(), name: None };
+    *lock(&person.roots) = Some(vec![root.clone(); 1024]);
+    let said = asked(&world, "a_roots", json!({}), &person).await.expect("so many may be");
+    assert_eq!(said.as_array().map(Vec::len), Some(1024));
+    *lock(&person.roots) = Some(vec![root; 1025]);
+    let said = asked(&world, "a_roots", json!({}), &person).await;
+    assert_eq!(said, Err("failed: the client has more than 1024 roots".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_question_of_an_agent_that_was_called_by_another_says_who_asks() {
+    let world = World::new().with("a", "capabilities", "[policy]\ntools = [\"b_*\"]\n").await;
+    let world = world.with("b", "capabilities", "").await;
+    let person = Person::who_fills_in(&json!({ "name": "Ada" }));
+    let arguments = json!({ "tool": "b_ask", "arguments": "{\"message\":\"Who are you?\"}" });
+    asked(&world, "a_call", arguments, &person).await.expect("an answer");
+    asked(&world, "b_ask", json!({ "message": "And you?" }), &person).await.expect("an answer");
+    let questions = lock(&person.asked).clone();
+    let [
+        Question::Form { key: of_callee, message: callees, .. },
+        Question::Form { key: of_root, message: roots, .. },
+    ] = questions.as_slice()
+    else {
+        panic!("{questions:?}");
+    };
+    assert_eq!((of_callee.as_deref(), callees.as_str()), (Some("b/form"), "b asks: Who are you?"));
+    assert_eq!((of_root.as_deref(), roots.as_str()), (None, "And you?"));
 }

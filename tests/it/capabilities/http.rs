@@ -32,6 +32,9 @@ async fn a_request_goes_where_a_rule_permits_it() {
     world.log.has(&["policy: refused", "169.254.169.254", "`http` under `[policy]`"]);
     let said = world.error("a_fetch", get("nowhere.example", "/v1/")).await;
     assert!(said.contains("DnsError"), "{said}");
+    let said = world.error("a_fetch", get("inside.example", "/v1/")).await;
+    assert!(said.contains("HttpRequestDenied"), "{said}");
+    world.log.has(&["policy: refused", "a private address", "`private_networks` under `[policy]`"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

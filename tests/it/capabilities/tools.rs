@@ -41,6 +41,22 @@ async fn agents_find_and_call_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tools_of_others_crowd_out_none_that_are_permitted() {
+    let mut world = World::new().with("z", "capabilities", "[policy]\ntools = [\"z_*\"]\n").await;
+    let own = world.answer("z_discover", json!({ "query": "", "limit": 100 })).await;
+    let own = own.as_array().expect("a list").clone();
+    assert!(own.len() > 3, "{own:?}");
+    // The index lists them by name, so that all of these come first.
+    for foreign in 0..150 / own.len() + 1 {
+        world = world.with(&format!("a{foreign}"), "capabilities", "").await;
+    }
+    for limit in [3, 100] {
+        let found = world.answer("z_discover", json!({ "query": "", "limit": limit })).await;
+        assert_eq!(found.as_array().map(Vec::as_slice), Some(&own[..limit.min(own.len())]));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tools_that_no_pattern_permits_do_not_exist() {
     let world = World::new().with("a", "capabilities", "").await;
     let world = world.with("b", "capabilities", "[policy]\ntools = [\"a_echo\"]\n").await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, SessionId};
-use aop_core::client::{Answer, AskError, Client, Question};
+use aop_core::client::{Answer, AskError, Client, Question, Root};
 use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts};
 use aop_core::interface::Feature;
 use aop_core::model::{
@@ -334,7 +334,7 @@ impl CompletionStream for Events {
     }
 }
 
-/// A network on which every name answers, except `nowhere.example`.
+/// A network on which every name answers, except `nowhere.example` and `inside.example`.
 #[derive(Default)]
 pub(super) struct Network {
     pub(super) requests: Mutex<Vec<(String, Duration)>>,
@@ -352,6 +352,9 @@ impl Egress for Network {
         Box::pin(async move {
             if uri.contains("nowhere.example") {
                 return Err(EgressError::Resolve("no such name".to_owned()));
+            }
+            if uri.contains("inside.example") {
+                return Err(EgressError::Denied("it leads to a private address".to_owned()));
             }
             let body = http_body_util::Full::new(format!("you asked for {uri}").into());
             let body: EgressBody = Box::pin(body.map_err(|never| match never {}));
@@ -462,6 +465,10 @@ impl Buckets for Memory {
 pub(super) struct Person {
     answers: Mutex<VecDeque<Result<Answer, AskError>>>,
     pub(super) asked: Mutex<Vec<Question>>,
+    /// So many questions must be open before any is answered.
+    pub(super) together: Option<tokio::sync::Barrier>,
+    /// None for a client without roots.
+    pub(super) roots: Mutex<Option<Vec<Root>>>,
     pub(super) logged: Mutex<Vec<String>>,
 }
 
@@ -484,13 +491,24 @@ impl Client for Person {
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Answer, AskError>> {
         lock(&self.asked).push(question);
         let answer = lock(&self.answers).pop_front().unwrap_or(Ok(Answer::Dismissed));
-        Box::pin(std::future::ready(answer))
+        Box::pin(async move {
+            if let Some(together) = &self.together {
+                together.wait().await;
+            }
+            answer
+        })
     }
 
     fn sample(&self, request: CompletionRequest) -> BoxFuture<'_, Result<Completion, ModelError>> {
         let text = format!("the client's {}", request.model);
         let said = completion(vec![Part::Text(text)], 4);
         Box::pin(std::future::ready(Ok(said)))
+    }
+
+    fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>> {
+        let roots = lock(&self.roots).clone();
+        let none = AskError::Unsupported("the client has no roots".to_owned());
+        Box::pin(std::future::ready(roots.ok_or(none)))
     }
 
     fn log(&self, _: GuestLevel, logger: &str, text: &str) {

@@ -7,13 +7,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Client, body};
+use super::answer::Answer;
+use super::{Client, body, repeated};
 use crate::exit::{CommandError, failure, misuse};
 
 /// The protocol revision without sessions.
 pub(crate) const REVISION: &str = "2026-07-28";
 /// JSON-RPC: the request is well formed but asks for something that is not there.
 const INVALID_PARAMS: i64 = -32602;
+/// The client did not offer what the tool asks it for (MCP 2026-07-28).
+const MISSING_CAPABILITY: i64 = -32021;
+/// A header does not say what the body says (MCP 2026-07-28).
+const HEADER_MISMATCH: i64 = -32020;
 /// The most pages of a tool list that are read; a host with more tools is searched, not listed.
 const PAGES_MAX: usize = 10_000;
 
@@ -33,53 +38,22 @@ pub(crate) struct ToolEntry {
     pub(crate) annotations: Option<Box<RawValue>>,
 }
 
-/// What `tools/call` answered.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Answer {
-    structured_content: Option<Box<RawValue>>,
-    #[serde(default)]
-    content: Vec<Content>,
-    #[serde(default)]
-    is_error: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Content {
-    text: Option<String>,
-}
-
-impl Answer {
-    /// The result envelope. A server of another kind gets one made of its text.
-    pub(crate) fn envelope(&self) -> String {
-        if let Some(structured) = &self.structured_content
-            && serde_json::from_str::<Success>(structured.get()).is_ok()
-        {
-            return structured.get().to_owned();
-        }
-        let texts: Vec<_> =
-            self.content.iter().filter_map(|content| content.text.as_deref()).collect();
-        let text = texts.join("\n");
-        match &self.structured_content {
-            _ if self.is_error => json!({ "success": false, "error": text }).to_string(),
-            Some(structured) => format!(r#"{{"success":true,"result":{structured}}}"#),
-            None => json!({ "success": true, "result": text }).to_string(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Success {
-    #[serde(rename = "success")]
-    _success: bool,
-}
-
 /// The host refused a request.
 #[derive(Debug, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct RpcError {
     pub(crate) code: i64,
     pub(crate) message: String,
+    #[serde(default)]
+    data: Value,
+}
+
+impl RpcError {
+    /// Whether the client would have to follow tasks.
+    fn wants_tasks(&self) -> bool {
+        let extensions = &self.data["requiredCapabilities"]["extensions"];
+        self.code == MISSING_CAPABILITY && extensions.get("io.modelcontextprotocol/tasks").is_some()
+    }
 }
 
 /// What a server may answer with.
@@ -143,8 +117,16 @@ impl From<anyhow::Error> for RequestError {
 impl From<RequestError> for CommandError {
     fn from(error: RequestError) -> Self {
         match error {
-            RequestError::Refused(RpcError { code: INVALID_PARAMS, message }) => misuse(message),
-            RequestError::Refused(RpcError { code, message }) => {
+            RequestError::Refused(RpcError { code: INVALID_PARAMS, message, .. }) => {
+                misuse(message)
+            }
+            RequestError::Refused(error) if error.wants_tasks() => failure(
+                "the tool runs only as a task, which this command does not follow: `aop call aop_call tool=NAME arguments={…}` waits for it",
+            ),
+            RequestError::Refused(RpcError { code: MISSING_CAPABILITY, .. }) => failure(
+                "the tool asks its client for a model or a person, which a command line does not have: call it from an MCP client, or give the agent a model of the host (`[model]` in its settings)",
+            ),
+            RequestError::Refused(RpcError { code, message, .. }) => {
                 failure(format!("{message} (code {code})"))
             }
             RequestError::Failed(error) => Self::Failure(error),
@@ -187,10 +169,19 @@ impl Client {
         Err(failure(format!("the host lists more than {PAGES_MAX} pages of tools")))
     }
 
-    /// Calls a tool with a JSON object as text.
+    /// Calls a tool with a JSON object as text. What headers have to repeat is known once a host wants it.
     pub(crate) async fn call(&self, tool: &str, arguments: &str) -> Result<Answer, CommandError> {
-        let params = Params::call(tool, arguments)?;
-        let result = self.request("tools/call", params).await?;
+        let params = || Params::call(tool, arguments);
+        let result = match self.request_with("tools/call", params()?, &[]).await {
+            Err(RequestError::Refused(RpcError { code: HEADER_MISMATCH, .. })) => {
+                let described = json!({ "tool": tool }).to_string();
+                let described = Params::call("aop_describe", &described)?;
+                let described = self.request("tools/call", described).await?;
+                let headers = repeated::headers(described.get(), arguments);
+                self.request_with("tools/call", params()?, &headers).await?
+            }
+            result => result?,
+        };
         Ok(serde_json::from_str(result.get()).context("the host's answer is malformed")?)
     }
 
@@ -198,6 +189,15 @@ impl Client {
         &self,
         method: &str,
         params: Params<'_>,
+    ) -> Result<Box<RawValue>, RequestError> {
+        self.request_with(method, params, &[]).await
+    }
+
+    async fn request_with(
+        &self,
+        method: &str,
+        params: Params<'_>,
+        headers: &[(String, String)],
     ) -> Result<Box<RawValue>, RequestError> {
         let name = params.name;
         let message =
@@ -211,6 +211,9 @@ impl Client {
             .json(&message);
         if let Some(name) = name {
             request = request.header("mcp-name", header_text(name)?);
+        }
+        for (name, value) in headers {
+            request = request.header(name, value);
         }
         let response = self.send(request).await?;
         let status = response.status();
@@ -238,7 +241,7 @@ fn header_text(name: &str) -> Result<&str, RequestError> {
         Ok(name)
     } else {
         let message = format!("`{name}` is not a tool's name: see `aop tools`");
-        Err(RequestError::Refused(RpcError { code: INVALID_PARAMS, message }))
+        Err(RequestError::Refused(RpcError { code: INVALID_PARAMS, message, data: Value::Null }))
     }
 }
 
@@ -274,24 +277,5 @@ mod tests {
         assert_eq!(message.result.unwrap().get(), "{\"a\":1}");
         assert!(from_events("data: nothing\n\n").is_none());
         assert!(from_events("").is_none());
-    }
-
-    #[test]
-    fn the_envelope_is_passed_on_unchanged_or_made_of_text() {
-        let envelope = |answer: &str| serde_json::from_str::<Answer>(answer).unwrap().envelope();
-        let exact = r#"{"success":true,"result":{"n":1.0,"b":[ 2 ]}}"#;
-        assert_eq!(envelope(&format!(r#"{{"structuredContent":{exact},"content":[]}}"#)), exact);
-        assert_eq!(
-            envelope(r#"{"structuredContent":{"n":1},"content":[]}"#),
-            r#"{"success":true,"result":{"n":1}}"#
-        );
-        assert_eq!(
-            envelope(r#"{"content":[{"type":"text","text":"no"}],"isError":true}"#),
-            r#"{"error":"no","success":false}"#
-        );
-        assert_eq!(
-            envelope(r#"{"content":[{"type":"image"},{"type":"text","text":"yes"}]}"#),
-            r#"{"result":"yes","success":true}"#
-        );
     }
 }

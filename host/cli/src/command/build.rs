@@ -65,7 +65,7 @@ pub(crate) async fn run(args: &BuildArgs) -> CommandResult {
     output::note(format_args!(
         "built {} ({}) in {:.1} s\n",
         built.file.display(),
-        inspect::rounded(built.local.size_bytes),
+        output::rounded(built.local.size_bytes),
         started.elapsed().as_secs_f64()
     ));
     output::line(inspect::tools_table(&inspection))?;

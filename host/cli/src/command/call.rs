@@ -20,7 +20,10 @@ pub(crate) async fn run(args: &CallArgs) -> CommandResult {
         _ => return Err(misuse("give either one JSON object or `key=value` pairs")),
     };
     let answer = client.call(&args.tool, &arguments).await?;
-    output::envelope(&answer.envelope(), args.json)
+    match answer.shown() {
+        Some(shown) if !args.json => Ok(output::line(output::for_people(shown))?),
+        _ => output::envelope(&answer.envelope(), args.json),
+    }
 }
 
 /// What a tool takes, for telling text from numbers. A server without the built-in tools leaves the

@@ -2,10 +2,10 @@
 
 mod allowed;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use aop_core::interface::Refusal;
-use aop_core::settings::show_size;
+use aop_core::interface::{Feature, Refusal};
 use aop_core::{Digest, Tool};
 use serde::Serialize;
 
@@ -22,6 +22,8 @@ pub(crate) struct Inspection<'a> {
     size_bytes: u64,
     imports: &'a [String],
     tools: &'a [Arc<Tool>],
+    /// What the agent offers besides tools: `resources`, `prompts`, `completion`.
+    offers: Vec<&'static str>,
     refused: &'a [Refusal],
     allowed: Allowed<'a>,
 }
@@ -34,6 +36,7 @@ impl<'a> Inspection<'a> {
             size_bytes: local.size_bytes,
             imports,
             tools: &local.tools.tools,
+            offers: offers(&local.tools.features),
             refused: &local.tools.refused,
             allowed: Allowed::of(imports, &local.settings),
         }
@@ -63,7 +66,7 @@ fn show(local: &Local, inspection: &Inspection<'_>) -> String {
         "agent    {}\ndigest   {}\nsize     {} ({} bytes)\n",
         local.name,
         inspection.digest,
-        rounded(inspection.size_bytes),
+        output::rounded(inspection.size_bytes),
         inspection.size_bytes
     );
     let imports = if inspection.imports.is_empty() {
@@ -77,7 +80,16 @@ fn show(local: &Local, inspection: &Inspection<'_>) -> String {
     text
 }
 
-/// The tools, and the functions that cannot be any.
+/// The interfaces by which an agent offers more than tools.
+fn offers(features: &BTreeMap<Feature, usize>) -> Vec<&'static str> {
+    let offered = Feature::ALL.iter().filter(|(feature, ..)| features.contains_key(feature));
+    let mut names: Vec<_> =
+        offered.filter_map(|(_, interface, _)| Some(interface.rsplit_once('/')?.1)).collect();
+    names.dedup();
+    names
+}
+
+/// The tools, what else is offered, and the functions that cannot be tools.
 pub(crate) fn tools_table(inspection: &Inspection<'_>) -> String {
     let mut text = output::table(
         ["TOOL", "SIGNATURE", "WHAT IT DOES"],
@@ -85,6 +97,9 @@ pub(crate) fn tools_table(inspection: &Inspection<'_>) -> String {
             [tool.name.to_string(), tool.signature.clone(), output::summary(&tool.description)]
         }),
     );
+    if !inspection.offers.is_empty() {
+        text.push_str(&format!("\noffers   {}", inspection.offers.join(", ")));
+    }
     for refusal in inspection.refused {
         text.push_str(&format!(
             "\nrefused  {}: {}",
@@ -93,10 +108,4 @@ pub(crate) fn tools_table(inspection: &Inspection<'_>) -> String {
         ));
     }
     text
-}
-
-/// A size to the nearest unit, for people.
-pub(crate) fn rounded(bytes: u64) -> String {
-    let unit = if bytes >= 1 << 20 { 1 << 20 } else { 1 << 10 };
-    show_size(if bytes < unit { bytes } else { bytes / unit * unit })
 }

@@ -258,6 +258,67 @@ static MCP_KEYS: &[Key<Config>] = &[
         |config| config.mcp.stdio_grace,
         |config, time| config.mcp.stdio_grace = time,
     ),
+    Key::time(
+        "list_timeout",
+        "How long an agent may take to list its resources or prompts, or to suggest something.",
+        Bounds::new(
+            Duration::from_millis(100),
+            MINUTE,
+            "a cold instance starts in milliseconds, and a list waits for its slowest agent",
+        ),
+        |config| config.mcp.list_timeout,
+        |config, time| config.mcp.list_timeout = time,
+    ),
+    Key::count(
+        "subscriptions_max",
+        "Resources that one session or event stream may subscribe to.",
+        Bounds::new(0, 4096, "0 refuses them, and each is compared with every change"),
+        |config| config.mcp.subscriptions_max as u64,
+        |config, count| config.mcp.subscriptions_max = wide(count),
+    ),
+    Key::count(
+        "parked_max",
+        "Calls that wait for their clients to come back with answers.",
+        Bounds::new(0, 100_000, "0 lets no agent ask such clients, and each holds an instance"),
+        |config| config.mcp.parked_max as u64,
+        |config, count| config.mcp.parked_max = wide(count),
+    ),
+    Key::count(
+        "parked_per_tenant_max",
+        "The same per tenant.",
+        Bounds::new(0, 100_000, "0 lets no agent ask such clients, and each holds an instance"),
+        |config| config.mcp.parked_per_tenant_max as u64,
+        |config, count| config.mcp.parked_per_tenant_max = wide(count),
+    ),
+    Key::time(
+        "task_ttl",
+        "How long the result of a task is kept, from its creation on.",
+        Bounds::new(
+            MINUTE,
+            Duration::from_secs(30 * 24 * 60 * 60),
+            "a client must come for it in time, and until then it takes a place in the store",
+        ),
+        |config| config.mcp.task_ttl,
+        |config, time| config.mcp.task_ttl = time,
+    ),
+    Key::time(
+        "task_poll_interval",
+        "How often a client should ask how a task is doing.",
+        Bounds::new(
+            Duration::from_millis(10),
+            HOUR,
+            "each question reads the store, and a result should not wait for long",
+        ),
+        |config| config.mcp.task_poll_interval,
+        |config, time| config.mcp.task_poll_interval = time,
+    ),
+    Key::count(
+        "tasks_per_tenant_max",
+        "Tasks per tenant, the finished ones included.",
+        Bounds::new(0, 10_000, "0 refuses them, and all are counted whenever one begins or ends"),
+        |config| u64::from(config.mcp.tasks_per_tenant_max),
+        |config, count| config.mcp.tasks_per_tenant_max = u32::try_from(count).unwrap_or(u32::MAX),
+    ),
 ];
 
 static WEB_KEYS: &[Key<Config>] = &[
@@ -323,6 +384,12 @@ static WEB_KEYS: &[Key<Config>] = &[
         Bounds::new(MIB, GIB, "four may be in memory at once"),
         |config| config.web.upload_max_bytes as u64,
         |config, bytes| config.web.upload_max_bytes = wide(bytes),
+    ),
+    Key::flag(
+        "uploads_may_grant",
+        "Settings in an upload may have a `[policy]` or a `[model]`. Then whoever reaches the admin API can read and change what this host's own user can.",
+        |config| Some(config.web.uploads_may_grant),
+        |config, flag| config.web.uploads_may_grant = flag,
     ),
 ];
 

@@ -68,6 +68,7 @@ pub(crate) struct Web {
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) server: ServerConfig,
     pub(crate) upload_max_bytes: usize,
+    pub(crate) uploads_may_grant: bool,
 }
 
 /// How logs look.
@@ -96,6 +97,7 @@ impl Default for Config {
                 allowed_origins: Vec::new(),
                 server: ServerConfig::default(),
                 upload_max_bytes: UPLOAD_MAX_BYTES,
+                uploads_may_grant: false,
             },
             registry: RegistryConfig::new(PathBuf::new(), Vec::new()),
             instances_max: RuntimeConfig::INSTANCES_MAX,

@@ -195,3 +195,14 @@ fn model_providers_are_declared_by_name() {
         assert!(message.contains(expected), "{expected} in {message}");
     }
 }
+
+#[test]
+fn model_providers_are_bounded() {
+    let declared = |count: usize| -> String {
+        (0..count).map(|index| format!("[model.providers.p{index}]\n")).collect()
+    };
+    let config = Config::combine(Some(&file(&declared(64))), &[], &Flags::default()).unwrap();
+    assert_eq!(config.services.providers.len(), 64);
+    let message = mistakes(&declared(65), &[], &Flags::default());
+    assert!(message.contains("64"), "{message}");
+}

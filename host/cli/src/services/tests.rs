@@ -58,18 +58,3 @@ async fn state_around_one_call_needs_no_data_directory() {
     buckets.delete(&bucket, &["a".to_owned()]).await.unwrap();
     assert_eq!(buckets.get(&bucket, "a").await.unwrap(), None);
 }
-
-#[tokio::test]
-async fn budgets_are_remembered_in_the_store() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SqliteStore::open(&StoreConfig::new(directory.path())).unwrap());
-    let ledger = Ledger(store);
-    let spent = SpentTokens {
-        tenant: TenantName::default_tenant(),
-        agent: aop_core::AgentId(Default::default()),
-        tokens: 7,
-    };
-    ledger.spend(3, spent.clone()).await.unwrap();
-    assert_eq!(ledger.spent(3).await.unwrap(), [spent]);
-    assert_eq!(ledger.spent(4).await.unwrap(), []);
-}

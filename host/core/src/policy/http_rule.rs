@@ -106,10 +106,23 @@ impl Path {
     }
 }
 
-/// Whether a segment of the path is `.` or `..`, however its dots are written.
+/// Whether a segment of the path is `.` or `..` to some server, however its dots are written: some cut parameters
+/// off (`..;a`), and some decode twice.
 fn has_dot_segment(path: &str) -> bool {
-    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/");
-    plain.replace('\\', "/").replace("%5c", "/").split('/').any(|part| part == "." || part == "..")
+    let path = path.to_ascii_lowercase();
+    let plain = path.replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    let plain = plain.replace("%3b", ";").replace('\\', "/");
+    let is_dots = |part: &str| matches!(part.split(';').next(), Some("." | ".."));
+    plain.split('/').any(is_dots) || is_encoded_twice(&path)
+}
+
+/// Whether a dot, slash, backslash or semicolon comes out when what is decoded once is decoded again. No honest
+/// path has one.
+fn is_encoded_twice(path: &str) -> bool {
+    path.match_indices("%25").any(|(at, percent)| {
+        let code = path[at + percent.len()..].trim_start_matches("25");
+        ["2e", "2f", "5c", "3b"].iter().any(|special| code.starts_with(special))
+    })
 }
 
 impl FromStr for HttpRule {

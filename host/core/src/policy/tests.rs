@@ -31,8 +31,19 @@ fn a_rule_permits_what_it_says_and_nothing_else() {
         "https://api.example.com/v1/%2E%2e/v2",
         "https://api.example.com/v1/..%2fv2",
         "https://api.example.com/v1/..%5cv2",
+        "https://api.example.com/v1/..;/v2",
+        "https://api.example.com/v1/..;a=b/v2",
+        "https://api.example.com/v1/%2e%2e%3B/v2",
+        "https://api.example.com/v1/%252e%252E/v2",
+        "https://api.example.com/v1/..%252fv2",
+        "https://api.example.com/v1/..%255cv2",
+        "https://api.example.com/v1/..%253bv2",
+        "https://api.example.com/v1/%25252e%25252e/v2",
     ] {
         assert!(!permits(rule, &get, refused), "{refused}");
+    }
+    for odd in ["a;b/..c", "100%25", "100%25/a%2fb", "%2525", "...", "a%20b;c=.."] {
+        assert!(permits(rule, &get, &format!("https://api.example.com/v1/{odd}")), "{odd}");
     }
     assert!(!permits(rule, &Method::POST, "https://api.example.com/v1/things"));
 }

@@ -5,6 +5,7 @@
 //! named together with its fix; nothing is truncated. Bounds: [`SCHEMAS_MAX_BYTES`] for all schemas
 //! of an agent, and per schema those of the renderer.
 
+mod headers;
 pub mod lint;
 mod names;
 mod render;
@@ -19,7 +20,7 @@ use serde_json::value::RawValue;
 use crate::interface::{Feature, Function, Interface, Refusal};
 use crate::model::ModelBinding;
 use crate::settings::ToolSettings;
-use crate::{AgentName, Hints, Settings, Tool, ToolName};
+use crate::{AgentName, Hints, RepeatedParameter, Settings, Tool, ToolName};
 
 pub use render::{input_schema, output_schema};
 pub use shape::{ResultError, ResultShape, ResultValue};
@@ -86,6 +87,7 @@ impl ToolSet {
         let mut set = Self { features, refused: interface.refused.clone(), ..Self::default() };
         let converses = converses(interface, settings);
         let (said, mut mistakes) = names::assign_settings(interface, settings, &mut set.warnings);
+        mistakes.extend(headers::mistakes(interface, &said));
         let mut bodies = set.render_all(interface, settings, &said);
         let candidates: Vec<_> = bodies.iter().map(|body| body.function).collect();
         let named = names::assign_names(interface, agent, &said, &candidates, published);
@@ -154,6 +156,7 @@ struct Body<'a> {
     description: &'a str,
     input: Box<RawValue>,
     output: Option<Box<RawValue>>,
+    headers: Vec<RepeatedParameter>,
 }
 
 impl<'a> Body<'a> {
@@ -181,12 +184,14 @@ impl<'a> Body<'a> {
             .or(settings.description.as_deref().filter(|_| is_the_agent))
             .or(function.docs.as_deref())
             .unwrap_or(&function.signature);
+        let headers = said.map(|said| headers::of(function, said)).unwrap_or_default();
         Ok(Self {
             function: index,
             wit: function,
             said,
             description,
-            input: take(bytes_left, || input_schema(interface, function))?,
+            input: take(bytes_left, || input_schema(interface, function, &headers))?,
+            headers,
             output: (!ResultShape::of(interface, function).is_content)
                 .then(|| take(bytes_left, || output_schema(interface, function)))
                 .transpose()?,
@@ -209,6 +214,7 @@ impl<'a> Body<'a> {
                 open_world: said.open_world,
             },
             task: said.task,
+            headers: self.headers,
             converses,
             function: self.function,
         }
@@ -225,6 +231,7 @@ fn converses(interface: &Interface, settings: &Settings) -> bool {
     let asks_the_clients_model =
         settings.model.as_ref().is_some_and(|model| model.provider == ModelBinding::CLIENT);
     imports("aop:agent/elicit")
+        || imports("aop:agent/client")
         || imports("aop:agent/tools")
         || (imports("aop:agent/model") && asks_the_clients_model)
 }

@@ -5,6 +5,8 @@
 //! [`NODES_MAX`] schema nodes and the schema is written again with `$defs`, where every type
 //! appears once and the size is linear in the type table.
 
+mod sequences;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -12,16 +14,12 @@ use serde_json::value::RawValue;
 
 use super::shape::{ResultError, ResultShape, ResultValue};
 use super::{SchemaError, identifier, standard};
-use crate::ErrorCode;
 use crate::interface::{Case, Field, Function, Interface, Label, TypeId, TypeKind};
+use crate::{ErrorCode, RepeatedParameter};
 
 /// Schema nodes and enum values that may be inlined. Model APIs count properties in the low thousands, and a model
 /// reads all of them.
 pub(super) const NODES_MAX: usize = 1_000;
-
-/// Elements of a fixed-length list that are spelt out in `prefixItems`. The rest are of the same
-/// type, which `items` says as exactly.
-const PREFIX_ITEMS_MAX: u32 = 16;
 
 /// Bytes that may be inlined: doc comments repeat with the type they describe.
 const INLINE_MAX_BYTES: usize = 64 << 10;
@@ -32,18 +30,26 @@ pub(super) const SCHEMA_MAX_BYTES: usize = 256 << 10;
 /// The largest finite f32. A number beyond it would silently become infinite.
 const F32_MAX: &str = "3.4028234663852886e38";
 
-/// The input schema of a function: a plain object with a property per parameter.
+/// The input schema of a function: a plain object with a property per parameter, which says whether an HTTP
+/// header repeats it.
 ///
 /// # Errors
 /// [`SchemaError::TooLarge`].
 pub fn input_schema(
     interface: &Interface,
     function: &Function,
+    headers: &[RepeatedParameter],
 ) -> Result<Box<RawValue>, SchemaError> {
     let is_standard = standard::is_run(interface, function);
     render(interface, |renderer| {
         renderer.object(&function.parameters, |field| {
-            field.docs.as_deref().or(standard::description(&field.name).filter(|_| is_standard))
+            let name = identifier(&field.name);
+            let repeated = headers.iter().find(|repeated| repeated.parameter == name);
+            let own = field.docs.as_deref();
+            Said {
+                docs: own.or(standard::description(&field.name).filter(|_| is_standard)),
+                header: repeated.map(|repeated| repeated.header.as_str()),
+            }
         });
     })
 }
@@ -79,6 +85,13 @@ fn render(
     RawValue::from_string(renderer.text).map_err(SchemaError::Malformed)
 }
 
+/// What is said of a property besides its type.
+struct Said<'a> {
+    docs: Option<&'a str>,
+    /// The HTTP header that repeats it.
+    header: Option<&'a str>,
+}
+
 /// Types that were referred to, in the order of the first reference.
 #[derive(Default)]
 struct Definitions {
@@ -111,13 +124,16 @@ impl<'a> Renderer<'a> {
     }
 
     /// Writes `{"type":"object",…` without the closing brace.
-    fn object<'f>(&mut self, fields: &'f [Field], docs: impl Fn(&'f Field) -> Option<&'f str>) {
+    fn object<'f>(&mut self, fields: &'f [Field], said: impl Fn(&'f Field) -> Said<'f>) {
         self.text.push_str(r#"{"type":"object","properties":{"#);
         for (index, field) in fields.iter().enumerate() {
             self.comma(index);
             self.quoted(&identifier(&field.name));
             self.text.push(':');
-            self.schema(field.ty, docs(field));
+            match said(field) {
+                Said { docs, header: None } => self.schema(field.ty, docs),
+                Said { docs, header: Some(header) } => self.repeated(field.ty, docs, header),
+            }
         }
         self.text.push('}');
         let required = fields.iter().filter(|f| !matches!(self.kind(f.ty), TypeKind::Option(_)));
@@ -204,6 +220,20 @@ impl<'a> Renderer<'a> {
         }
     }
 
+    /// The schema of a parameter that a header repeats: in place, since clients look for the type beside the header.
+    fn repeated(&mut self, id: TypeId, docs: Option<&str>, header: &str) {
+        self.nodes += 1;
+        if self.is_over() {
+            return;
+        }
+        self.body(id, docs);
+        // The brace that ends the node.
+        self.text.pop();
+        self.text.push_str(r#","x-mcp-header":"#);
+        self.quoted(header);
+        self.text.push('}');
+    }
+
     /// Whether a type stands in `$defs` instead of where it is used.
     fn refers(&self, id: TypeId) -> bool {
         let leaf = |id| {
@@ -262,7 +292,9 @@ impl<'a> Renderer<'a> {
             K::FixedList(of, length) => self.fixed_list(*of, *length),
             K::Tuple(types) => self.tuple(types),
             K::Map(key, value) => self.map(*key, *value),
-            K::Record(fields) => self.object(fields, |field| field.docs.as_deref()),
+            K::Record(fields) => {
+                self.object(fields, |field| Said { docs: field.docs.as_deref(), header: None })
+            }
             K::Enum(labels) => {
                 self.text.push_str(r#"{"type":"string","enum":"#);
                 self.labels(labels);
@@ -362,48 +394,6 @@ impl<'a> Renderer<'a> {
 
     fn integer(&mut self, minimum: i64, maximum: i64) {
         let _ = write!(self.text, r#"{{"type":"integer","minimum":{minimum},"maximum":{maximum}"#);
-    }
-
-    fn fixed_list(&mut self, of: TypeId, length: u32) {
-        self.text.push_str(r#"{"type":"array","prefixItems":["#);
-        for index in 0..length.min(PREFIX_ITEMS_MAX) {
-            self.comma(index as usize);
-            self.schema(of, None);
-        }
-        let _ =
-            write!(self.text, r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#);
-        self.alternative(of);
-        self.text.push_str("]}");
-    }
-
-    fn tuple(&mut self, types: &[TypeId]) {
-        self.text.push_str(r#"{"type":"array","prefixItems":["#);
-        for (index, ty) in types.iter().enumerate() {
-            self.comma(index);
-            self.schema(*ty, None);
-        }
-        let length = types.len();
-        let _ =
-            write!(self.text, r#"],"minItems":{length},"maxItems":{length},"items":{{"anyOf":["#);
-        let mut distinct = types.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        for (index, ty) in distinct.into_iter().enumerate() {
-            self.comma(index);
-            self.alternative(ty);
-        }
-        self.text.push_str("]}");
-    }
-
-    fn map(&mut self, key: TypeId, value: TypeId) {
-        if matches!(self.kind(key), TypeKind::String) {
-            self.text.push_str(r#"{"type":"object","additionalProperties":"#);
-            self.schema(value, None);
-        } else {
-            self.text.push_str(r#"{"type":"array","items":"#);
-            self.tuple(&[key, value]);
-            self.text.push('}');
-        }
     }
 
     /// The text for a node: the docs of the place, or of its type, and what the schema cannot say.

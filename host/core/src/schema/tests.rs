@@ -239,7 +239,7 @@ fn schemas(interface: &Interface) -> (Value, Value) {
     let function = &interface.functions[0];
     let parse = |raw: Box<RawValue>| serde_json::from_str(raw.get()).unwrap();
     (
-        parse(input_schema(interface, function).unwrap()),
+        parse(input_schema(interface, function, &[]).unwrap()),
         parse(output_schema(interface, function).unwrap()),
     )
 }
@@ -526,4 +526,80 @@ fn tools_that_may_ask_their_client_say_so() {
     assert!(asks(&["aop:agent/elicit@0.1.0"], "openai") && asks(&["aop:agent/tools@0.2.0"], ""));
     assert!(asks(&["aop:agent/model@0.1.0"], "client") && !asks(&["aop:agent/model@0.1.0"], "x"));
     assert!(!asks(&["wasi:logging/logging@0.1.0-draft", "aop:agent/elicits@0.1.0"], "client"));
+}
+
+/// An interface of one function with a parameter per type, and settings that put them into headers.
+fn repeating(kinds: Vec<TypeKind>, headers: &[(&str, &str)]) -> (Interface, Settings) {
+    let mut f = function("f");
+    let parameter = |index: usize| Field {
+        name: format!("par-{index}"),
+        docs: Some(format!("Number {index}.")),
+        ty: TypeId(u32::try_from(index).unwrap()),
+    };
+    f.parameters = (0..kinds.len()).map(parameter).collect();
+    let interface = Interface { types: table(kinds), functions: vec![f], ..Interface::default() };
+    let headers = headers.iter().map(|(key, name)| ((*key).to_owned(), (*name).to_owned()));
+    let said = ToolSettings { headers: headers.collect(), ..ToolSettings::default() };
+    (interface, Settings { tools: [("f".to_owned(), said)].into(), ..Settings::default() })
+}
+
+#[test]
+fn a_parameter_that_a_header_repeats_says_so_beside_its_type() {
+    let label = |name: &str| Label { name: name.to_owned(), docs: None };
+    let colours = TypeKind::Enum(vec![label("red"), label("green")]);
+    let many = TypeKind::Enum((0..1_100).map(|n| label(&format!("label-{n}"))).collect());
+    for last in [TypeKind::Bool, many] {
+        let kinds = vec![TypeKind::String, colours.clone(), TypeKind::U32, last];
+        let (interface, settings) = repeating(kinds, &[("par-0", "Region"), ("par_1", "Colour")]);
+        let set = tools(&interface, &settings, &Published::new());
+        let schema: Value = serde_json::from_str(set.tools[0].input_schema.get()).unwrap();
+        let properties = &schema["properties"];
+        assert_eq!(
+            properties["par_0"],
+            json!({ "type": "string", "description": "Number 0.", "x-mcp-header": "Region" })
+        );
+        assert_eq!(
+            properties["par_1"],
+            json!({
+                "type": "string",
+                "enum": ["red", "green"],
+                "description": "Number 1.",
+                "x-mcp-header": "Colour",
+            })
+        );
+        assert!(properties["par_2"].get("x-mcp-header").is_none());
+        let headers: Vec<_> = set.tools[0]
+            .headers
+            .iter()
+            .map(|repeated| (repeated.parameter.as_str(), repeated.header.as_str()))
+            .collect();
+        assert_eq!(headers, [("par_0", "Region"), ("par_1", "Colour")]);
+    }
+}
+
+#[test]
+fn a_header_that_no_client_could_send_is_a_mistake() {
+    let wrong = |kind: TypeKind, headers: &[(&str, &str)]| {
+        let kinds = vec![TypeKind::String, TypeKind::String, kind];
+        let (interface, settings) = repeating(kinds, headers);
+        mistakes(&interface, &settings, &Published::new())
+    };
+    let expect = |kind: TypeKind, headers: &[(&str, &str)], says: &str| {
+        let found = wrong(kind, headers);
+        assert!(found.len() == 1 && found[0].contains(says), "{found:?}");
+    };
+    expect(TypeKind::Bool, &[("par-9", "X")], "has no parameter `par-9`");
+    for kind in [
+        TypeKind::U64,
+        TypeKind::S64,
+        TypeKind::F32,
+        TypeKind::F64,
+        TypeKind::Option(TypeId(0)),
+        TypeKind::List(TypeId(0)),
+        TypeKind::Record(Vec::new()),
+    ] {
+        expect(kind, &[("par-2", "X")], "a header cannot repeat `par-2`");
+    }
+    expect(TypeKind::Bool, &[("par-0", "A"), ("par-1", "a")], "have the same header `a`");
+    expect(TypeKind::Bool, &[("par-0", "A"), ("par_0", "B")], "are the same parameter");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
 use super::{Lifetime, Mistake, Settings, ToolSettings};
-use crate::ToolName;
+use crate::{TaskUse, ToolName};
 
 use grants::{MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
 
@@ -19,6 +19,10 @@ const TITLE_CHARS_MAX: usize = 128;
 const CONFIG_ENTRIES_MAX: usize = 256;
 /// Longest `[config]` value.
 const CONFIG_VALUE_MAX_BYTES: usize = 64 << 10;
+/// Most headers of one tool: whoever routes by more reads bodies.
+const HEADERS_MAX: usize = 16;
+/// Longest name of a header after `Mcp-Param-`.
+const HEADER_CHARS_MAX: usize = 64;
 /// Most `[tools.…]` tables: more than any component exports.
 const TOOLS_MAX: usize = 4096;
 
@@ -338,12 +342,25 @@ static TOOL_KEYS: &[Key<ToolSettings>] = &[
             set: |tool, flag| tool.open_world = Some(flag),
         },
     },
-    Key::flag(
-        "task",
-        "The tool takes long: a client that can follow tasks gets one instead of waiting.",
-        |tool| Some(tool.task),
-        |tool, flag| tool.task = flag,
-    ),
+    Key {
+        name: "task",
+        meaning: "Whether a call becomes an MCP task, whose result is fetched later. `optional`: for clients that can follow tasks; others wait. `required`: clients that cannot are refused.",
+        form: Form::Choice {
+            choices: &TaskUse::WORDS,
+            get: |tool| Some(tool.task.as_str()),
+            set: |tool, word| tool.task = TaskUse::of_word(word),
+        },
+    },
+    Key {
+        name: "headers",
+        meaning: "Parameters that HTTP headers repeat.",
+        form: Form::Open {
+            placeholder: "<parameter>",
+            entries_max: HEADERS_MAX,
+            read: read_headers,
+            rows: header_rows,
+        },
+    },
 ];
 
 fn read_config(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
@@ -379,6 +396,32 @@ fn read_tools(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
         draft.settings.tools.insert(name.to_owned(), tool);
         Ok(())
     });
+}
+
+fn read_headers(tool: &mut ToolSettings, entries: &mut Entries<'_, '_>) {
+    entries.each(|name, entry| {
+        let header = entry
+            .as_text()
+            .ok_or_else(|| format!("expected a header's name in quotes, like `{name} = \"Region\"`"))?;
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if !(1..=HEADER_CHARS_MAX).contains(&header.len()) || !header.bytes().all(is_token) {
+            return Err(format!(
+                "`{header}` cannot follow `Mcp-Param-` in the name of a header: 1 to {HEADER_CHARS_MAX} letters, digits or `-`"
+            ));
+        }
+        tool.headers.insert(name.to_owned(), header.to_owned());
+        Ok(())
+    });
+}
+
+fn header_rows() -> Vec<Row> {
+    vec![Row {
+        key: String::new(),
+        form: "text".to_owned(),
+        default: String::new(),
+        bounds: format!("at most {HEADERS_MAX} headers with names of {HEADER_CHARS_MAX} characters"),
+        meaning: "The header `Mcp-Param-…` that repeats this parameter, for what routes requests in front of the host (MCP 2026-07-28). The parameter must be text, a character, a choice, a whole number of at most 32 bits or a bool.".to_owned(),
+    }]
 }
 
 /// Bounds keep every count of settings far below the end of `u32`.

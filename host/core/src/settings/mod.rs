@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ModelBinding;
 use crate::policy::milliseconds;
-use crate::{Limits, Policy, ToolName};
+use crate::{Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
 pub use mistake::Mistake;
@@ -56,6 +56,12 @@ impl Settings {
     /// Every mistake in the text, in the order of their places.
     pub fn from_toml(text: &str) -> Result<Self, Vec<Mistake>> {
         agent::read(text)
+    }
+
+    /// Whether they let the agent do anything beyond computing and remembering.
+    #[must_use]
+    pub fn grant_anything(&self) -> bool {
+        self.model.is_some() || self.policy != Policy::deny_all()
     }
 }
 
@@ -116,8 +122,10 @@ pub struct ToolSettings {
     pub destructive: Option<bool>,
     /// The tool reaches the world outside.
     pub open_world: Option<bool>,
-    /// A client that can follow tasks gets one instead of waiting (MCP tasks).
-    pub task: bool,
+    /// Whether a call becomes a task.
+    pub task: TaskUse,
+    /// Parameters that HTTP headers repeat: the parameter, and what follows `Mcp-Param-`.
+    pub headers: BTreeMap<String, String>,
 }
 
 #[cfg(test)]

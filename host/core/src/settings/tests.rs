@@ -54,6 +54,10 @@ idempotent = true
 read_only = true
 destructive = false
 open_world = false
+task = "required"
+
+[tools.count-words.headers]
+text = "Text"
 
 [tools."acme:text/kit#other"]
 idempotent = true
@@ -82,11 +86,11 @@ idempotent = true
     assert_eq!(settings.config["dotted.key"], "x");
     let tool = &settings.tools["count-words"];
     assert_eq!(tool.name.as_deref(), Some("count"));
-    assert_eq!(
-        (tool.read_only, tool.destructive, tool.open_world),
-        (Some(true), Some(false), Some(false))
-    );
-    assert!(settings.tools["acme:text/kit#other"].idempotent);
+    let said = (tool.read_only, tool.destructive, tool.open_world);
+    assert_eq!(said, (Some(true), Some(false), Some(false)));
+    assert_eq!((tool.task, tool.headers["text"].as_str()), (TaskUse::Required, "Text"));
+    let other = &settings.tools["acme:text/kit#other"];
+    assert!(other.idempotent && other.task == TaskUse::Never && other.headers.is_empty());
 }
 
 #[test]
@@ -101,7 +105,7 @@ fn every_mistake_is_reported_at_once_in_the_order_of_lines() {
     line 1: unknown key "timout", did you mean "timeout"?
     line 2: `memory`: expected a size with its unit, like `memory = "64MiB"`, but this is of type integer
     line 3: `max_retries`: 11 is outside 1 to 10 (a call runs at least once, and what fails ten times fails again)
-    line 6: unknown key "tools.run.timeout": the keys here are name, title, description, idempotent, read_only, destructive, open_world, task
+    line 6: unknown key "tools.run.timeout": the keys here are name, title, description, idempotent, read_only, destructive, open_world, task, headers
     line 7: unknown key "tools.run.idempotant", did you mean "idempotent"?
     "#);
 }
@@ -249,6 +253,10 @@ fn a_model_and_a_policy_are_read_and_kept() {
     assert!(settings.policy.shared_state);
     let stored = serde_json::to_string(&settings).unwrap();
     assert_eq!(serde_json::from_str::<Settings>(&stored).unwrap(), settings);
+    assert!(settings.grant_anything() && !Settings::default().grant_anything());
+    let model_alone = Settings { model: settings.model.clone(), ..Settings::default() };
+    let policy_alone = Settings { policy: settings.policy.clone(), ..Settings::default() };
+    assert!(model_alone.grant_anything() && policy_alone.grant_anything());
     assert!(Settings::default().model.is_none());
     assert_eq!(Settings::default().policy, crate::Policy::deny_all());
 }
@@ -304,4 +312,21 @@ fn quantities_read_back_as_they_are_shown() {
     for bytes in [1, 1023, 1024, 64 << 20, (64 << 20) + 1, 3 << 30] {
         assert_eq!(parse_size(&show_size(bytes)), Ok(bytes));
     }
+}
+
+#[test]
+fn names_of_headers_are_tokens_and_bounded() {
+    let long = "H".repeat(65);
+    for header in ["", "a b", "a:b", "é", "a\\n", long.as_str()] {
+        let text = format!("[tools.f.headers]\np = \"{header}\"\n");
+        assert!(mistake(&text).contains("cannot follow `Mcp-Param-`"), "{header}");
+    }
+    assert!(mistake("[tools.f.headers]\np = 3\n").contains("expected a header's name in quotes"));
+    let headers = |count: usize| {
+        let header = |n| format!("p{n} = \"{}{n:02}\"\n", "H".repeat(62));
+        format!("[tools.f.headers]\n{}", (0..count).map(header).collect::<String>())
+    };
+    assert_eq!(Settings::from_toml(&headers(16)).unwrap().tools["f"].headers.len(), 16);
+    assert!(mistake(&headers(17)).contains("17 entries"));
+    assert!(mistake("[tools.f]\ntask = true\n").contains("`tools.f.task`"));
 }

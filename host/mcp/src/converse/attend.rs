@@ -15,9 +15,9 @@ use rmcp::service::{OriginatingRequestId, Peer, PeerRequestOptions, RoleServer, 
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::conversation::{Asked, Line, Notice};
+use super::client::{Asked, Line, Notice};
 use super::ongoing::{End, Event, Finished, Ongoing};
-use super::parked::{Binding, Parked};
+use super::parked::{NotParked, Parked, RequestIdentity};
 use crate::notify;
 
 /// How long questions are gathered into one answer. A person does not notice, and an agent that asks several
@@ -54,6 +54,7 @@ impl Stream<'_> {
         let request = match request {
             InputRequest::CreateMessage(request) => ServerRequest::CreateMessageRequest(request),
             InputRequest::Elicitation(request) => ServerRequest::ElicitRequest(request),
+            InputRequest::ListRoots(request) => ServerRequest::ListRootsRequest(request),
             _ => return,
         };
         let sent = self.peer.send_cancellable_request(request, PeerRequestOptions::no_options());
@@ -127,7 +128,7 @@ fn reason(error: ServiceError) -> String {
 
 /// Attends a call to its end for a client that takes requests.
 pub(crate) async fn to_the_end(mut ongoing: Ongoing, stream: Stream<'_>) -> End {
-    let line = ongoing.conversation.line();
+    let line = ongoing.client.line();
     let mut asking = FuturesUnordered::new();
     loop {
         tokio::select! {
@@ -150,9 +151,9 @@ pub(crate) async fn one_round(
     mut ongoing: Ongoing,
     stream: Stream<'_>,
     parked: &Parked,
-    binding: &Binding,
+    identity: &RequestIdentity,
 ) -> Result<Step, ErrorData> {
-    let line = ongoing.conversation.line();
+    let line = ongoing.client.line();
     let mut asked_at = ongoing.is_waiting().then(Instant::now);
     loop {
         let gathered = async {
@@ -174,14 +175,14 @@ pub(crate) async fn one_round(
                     continue;
                 }
                 let requests = ongoing.requests();
-                match parked.park(ongoing, binding) {
+                match parked.park(ongoing, identity) {
                     Ok(state) => {
                         let result = InputRequiredResult::new(Some(requests), Some(state));
                         return Ok(Step::InputRequired(result));
                     }
-                    Err(back) => {
+                    Err(NotParked { ongoing: back, reason }) => {
                         ongoing = *back;
-                        ongoing.refuse("too many calls wait for answers of their clients");
+                        ongoing.refuse(reason);
                     }
                 }
             }

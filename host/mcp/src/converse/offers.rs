@@ -1,8 +1,8 @@
 //! What a client can be asked, from the capabilities that it declared.
 
 use rmcp::model::{
-    ClientCapabilities, ElicitationCapability, FormElicitationCapability, SamplingCapability,
-    UrlElicitationCapability,
+    ClientCapabilities, ElicitationCapability, FormElicitationCapability, RootsCapabilities,
+    SamplingCapability, UrlElicitationCapability,
 };
 
 /// Something that a client can be asked.
@@ -16,6 +16,8 @@ pub(crate) enum Ability {
     Sample,
     /// The same with tools for the model to ask for.
     SampleWithTools,
+    /// To list its roots.
+    Roots,
 }
 
 impl Ability {
@@ -32,6 +34,7 @@ impl Ability {
             Self::SampleWithTools => {
                 declared.sampling.as_ref().is_some_and(|sampling| sampling.tools.is_some())
             }
+            Self::Roots => declared.roots.is_some(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Ability {
                 sampling.tools = Some(serde_json::Map::new());
                 required.sampling = Some(sampling);
             }
+            Self::Roots => required.roots = Some(RootsCapabilities::default()),
         }
         required
     }
@@ -64,6 +68,7 @@ impl Ability {
             Self::Url => "the client does not send people to pages",
             Self::Sample => "the client offers no model",
             Self::SampleWithTools => "the client's model takes no tools",
+            Self::Roots => "the client has no roots",
         }
     }
 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
-use super::conversation::{Asked, Conversation, Notice, Outlet};
+use super::client::{Asked, CallClient, Notice, Outlet};
 
 /// What a request that can converse is answered with in the end.
 #[derive(Debug, Clone)]
@@ -35,20 +35,22 @@ pub(crate) enum Event {
 
 /// See the module's documentation. Dropping it stops the call.
 pub(crate) struct Ongoing {
-    pub(crate) conversation: Arc<Conversation>,
+    pub(crate) client: Arc<CallClient>,
     /// Questions that wait for answers, by their names.
     pub(crate) open: BTreeMap<String, Asked>,
     outlet: Outlet,
     call: AbortOnDropHandle<End>,
+    /// The size of its arguments.
+    arguments_bytes: usize,
     ended: Option<End>,
     /// Cancelled when the call has ended.
     pub(crate) done: CancellationToken,
 }
 
 impl Ongoing {
-    /// Starts a call that speaks through a conversation.
+    /// Starts a call that speaks to its client.
     pub(crate) fn start(
-        (conversation, outlet): (Arc<Conversation>, Outlet),
+        (client, outlet): (Arc<CallClient>, Outlet),
         call: impl Future<Output = End> + Send + 'static,
     ) -> Self {
         let done = CancellationToken::new();
@@ -61,7 +63,18 @@ impl Ongoing {
             .in_current_span(),
         );
         let call = AbortOnDropHandle::new(task);
-        Self { conversation, open: BTreeMap::new(), outlet, call, ended: None, done }
+        Self { client, open: BTreeMap::new(), outlet, call, arguments_bytes: 0, ended: None, done }
+    }
+
+    /// Says how large the arguments are that it keeps.
+    pub(crate) const fn holding(mut self, arguments_bytes: usize) -> Self {
+        self.arguments_bytes = arguments_bytes;
+        self
+    }
+
+    /// What it takes to keep it, besides its instance: the arguments and the open questions.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.arguments_bytes + self.open.values().map(|asked| asked.bytes).sum::<usize>()
     }
 
     /// Waits for what comes next. Cancel-safe. Not to be called after the end.

@@ -6,6 +6,9 @@
 //!
 //! A `requestState` names one wait of one call. It is sealed, bound to the tenant and to the request (method,
 //! name and arguments), good for one use, and worthless once the call has ended, which its own deadline sees to.
+//!
+//! Calls that wait are bounded in number, since each keeps an instance, and in the bytes of their arguments and
+//! questions, which clients and agents choose. None waits once the host stops.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -18,29 +21,56 @@ use uuid::Uuid;
 
 use super::ongoing::Ongoing;
 
+/// Arguments and questions of all calls that wait: sixteen of the largest, or every place taken with 64 KiB each.
+pub(crate) const HELD_MAX_BYTES: usize = 64 << 20;
+
 /// See the module's documentation.
 pub(crate) struct Parked {
     codec: RequestStateCodec,
     total_max: usize,
     per_tenant_max: usize,
-    calls: Mutex<HashMap<Uuid, Waiting>>,
+    kept: Mutex<Kept>,
     me: Weak<Self>,
+}
+
+#[derive(Default)]
+struct Kept {
+    calls: HashMap<Uuid, Waiting>,
+    held_bytes: usize,
+    /// Whether the host stops.
+    is_closed: bool,
 }
 
 struct Waiting {
     tenant: TenantName,
     ongoing: Ongoing,
+    held_bytes: usize,
+}
+
+/// A call that cannot wait.
+pub(crate) struct NotParked {
+    pub(crate) ongoing: Box<Ongoing>,
+    /// Why, in words for its agent.
+    pub(crate) reason: &'static str,
+}
+
+impl Kept {
+    fn remove(&mut self, id: &Uuid) -> Option<Waiting> {
+        let waiting = self.calls.remove(id)?;
+        self.held_bytes -= waiting.held_bytes;
+        Some(waiting)
+    }
 }
 
 /// What a `requestState` is good for: one request of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Binding {
+pub(crate) struct RequestIdentity {
     tenant: TenantName,
     request: Vec<u8>,
 }
 
-impl Binding {
-    /// Binds to a request. Clients send it again with the same arguments, but perhaps in another spelling.
+impl RequestIdentity {
+    /// Identifies a request. Clients send it again with the same arguments, but perhaps in another spelling.
     pub(crate) fn new(
         caller: &Caller,
         method: &str,
@@ -98,53 +128,80 @@ impl Parked {
             codec,
             total_max,
             per_tenant_max,
-            calls: Mutex::default(),
+            kept: Mutex::default(),
             me: me.clone(),
         })
     }
 
-    fn calls(&self) -> MutexGuard<'_, HashMap<Uuid, Waiting>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a call until its client comes back with the state that this returns, or until it ends.
     ///
     /// # Errors
-    /// The call, when too many wait already.
-    pub(crate) fn park(&self, ongoing: Ongoing, binding: &Binding) -> Result<String, Box<Ongoing>> {
+    /// [`NotParked`]: too many wait already, they hold too much, or the host stops.
+    pub(crate) fn park(
+        &self,
+        ongoing: Ongoing,
+        identity: &RequestIdentity,
+    ) -> Result<String, NotParked> {
+        // What was answered in advance and not asked for by now would wait with it.
+        ongoing.client.forget_advance();
         let id = Uuid::new_v4();
         let done = ongoing.done.clone();
+        let held_bytes = ongoing.held_bytes();
         {
-            let mut calls = self.calls();
-            let of_tenant =
-                calls.values().filter(|waiting| waiting.tenant == binding.tenant).count();
-            if calls.len() >= self.total_max || of_tenant >= self.per_tenant_max {
-                return Err(Box::new(ongoing));
+            let mut kept = self.kept();
+            if let Some(reason) = self.refusal(&kept, &identity.tenant, held_bytes) {
+                return Err(NotParked { ongoing: Box::new(ongoing), reason });
             }
-            calls.insert(id, Waiting { tenant: binding.tenant.clone(), ongoing });
+            kept.held_bytes += held_bytes;
+            let tenant = identity.tenant.clone();
+            kept.calls.insert(id, Waiting { tenant, ongoing, held_bytes });
         }
         let me = self.me.clone();
         tokio::spawn(async move {
             done.cancelled().await;
             if let Some(parked) = me.upgrade() {
-                parked.calls().remove(&id);
+                parked.kept().remove(&id);
             }
         });
-        let options = SealOptions::new().associated_data(&binding.request);
+        let options = SealOptions::new().associated_data(&identity.request);
         Ok(self.codec.seal_with(id.as_bytes(), &options))
+    }
+
+    /// Why no further call may wait; none when it may.
+    fn refusal(&self, kept: &Kept, tenant: &TenantName, held_bytes: usize) -> Option<&'static str> {
+        let of_tenant = kept.calls.values().filter(|waiting| waiting.tenant == *tenant).count();
+        if kept.is_closed {
+            Some("the host is stopping")
+        } else if kept.calls.len() >= self.total_max || of_tenant >= self.per_tenant_max {
+            Some("too many calls wait for answers of their clients")
+        } else if held_bytes > HELD_MAX_BYTES - kept.held_bytes {
+            Some(
+                "the calls that wait for answers of their clients hold too much: ask for less, or later",
+            )
+        } else {
+            None
+        }
     }
 
     /// The call that a state belongs to. It works once.
     ///
     /// # Errors
     /// Invalid params: forged, somebody else's, for another request, used, or too late.
-    pub(crate) fn take(&self, state: &str, binding: &Binding) -> Result<Ongoing, ErrorData> {
+    pub(crate) fn take(
+        &self,
+        state: &str,
+        identity: &RequestIdentity,
+    ) -> Result<Ongoing, ErrorData> {
         let refused = |reason: &'static str| ErrorData::invalid_params(reason, None);
-        let opened = self.codec.open_with(state, &binding.request).map_err(|_| {
+        let opened = self.codec.open_with(state, &identity.request).map_err(|_| {
             refused("requestState was not given out by this server for this request: send it back unchanged, with the request that it answered")
         })?;
         let id = Uuid::from_slice(&opened).map_err(|_| refused("requestState names no call"))?;
-        let waiting = self.calls().remove(&id).ok_or_else(|| {
+        let waiting = self.kept().remove(&id).ok_or_else(|| {
             refused("requestState was used already, or the call that it belongs to has ended: start again without it")
         })?;
         Ok(waiting.ongoing)
@@ -152,12 +209,13 @@ impl Parked {
 
     /// Calls that wait now.
     pub(crate) fn count(&self) -> usize {
-        self.calls().len()
+        self.kept().calls.len()
     }
 
-    /// Stops every call that waits.
-    pub(crate) fn clear(&self) {
-        let waiting = std::mem::take(&mut *self.calls());
+    /// Stops every call that waits, and lets none wait any more.
+    pub(crate) fn close(&self) {
+        let waiting =
+            std::mem::replace(&mut *self.kept(), Kept { is_closed: true, ..Kept::default() });
         drop(waiting);
     }
 }

@@ -1,9 +1,10 @@
 //! A guest's questions as MCP requests, and what clients answer to them.
+#![expect(deprecated, reason = "2026-07-28 deprecates roots, and still has them")]
 
-use aop_core::client::{Answer, AskError, Question};
+use aop_core::client::{Answer, AskError, Question, Root};
 use rmcp::model::{
     ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationSchema,
-    InputRequest, JsonObject,
+    InputRequest, JsonObject, ListRootsRequest, ListRootsResult,
 };
 use serde_json::Value;
 use serde_json::value::to_raw_value;
@@ -19,6 +20,8 @@ pub(crate) enum Kind {
     Elicitation,
     /// Of the client's model.
     Sampling,
+    /// Of the client itself.
+    Roots,
 }
 
 impl Kind {
@@ -27,6 +30,7 @@ impl Kind {
         match self {
             Self::Elicitation => read(answer).is_some(),
             Self::Sampling => sampling::read(answer).is_some(),
+            Self::Roots => roots(answer).is_some(),
         }
     }
 }
@@ -37,14 +41,16 @@ impl Kind {
 /// [`AskError::Invalid`].
 pub(crate) fn elicitation(question: Question) -> Result<(Ability, String, InputRequest), AskError> {
     let (ability, name, params) = match question {
-        Question::Form { message, schema } => {
+        Question::Form { key, message, schema } => {
             let invalid = |error: serde_json::Error| {
                 AskError::Invalid(format!("the form is none that MCP knows: {error}"))
             };
             let requested_schema: ElicitationSchema =
                 serde_json::from_str(schema.get()).map_err(invalid)?;
-            let fields = requested_schema.property_order.iter().flatten();
-            let name = fields.into_iter().next().map_or("form", String::as_str).to_owned();
+            let name = key.unwrap_or_else(|| {
+                let mut fields = requested_schema.property_order.iter().flatten();
+                fields.next().map_or("form", String::as_str).to_owned()
+            });
             let form = ElicitRequestParams::FormElicitationParams {
                 meta: None,
                 message,
@@ -52,7 +58,7 @@ pub(crate) fn elicitation(question: Question) -> Result<(Ability, String, InputR
             };
             (Ability::Form, name, form)
         }
-        Question::Url { message, url } => {
+        Question::Url { key, message, url } => {
             let elicitation_id = Uuid::new_v4().to_string();
             let page = ElicitRequestParams::UrlElicitationParams {
                 meta: None,
@@ -60,7 +66,7 @@ pub(crate) fn elicitation(question: Question) -> Result<(Ability, String, InputR
                 url,
                 elicitation_id,
             };
-            (Ability::Url, "url".to_owned(), page)
+            (Ability::Url, key.unwrap_or_else(|| "url".to_owned()), page)
         }
     };
     Ok((ability, name, InputRequest::Elicitation(ElicitRequest::new(params))))
@@ -81,4 +87,16 @@ pub(crate) fn read(answer: &Value) -> Option<Answer> {
         ElicitationAction::Decline => Some(Answer::Declined),
         _ => Some(Answer::Dismissed),
     }
+}
+
+/// The request for a client's roots, and the name under which its answer is expected.
+pub(crate) fn list_roots() -> (&'static str, InputRequest) {
+    ("roots", InputRequest::ListRoots(ListRootsRequest::default()))
+}
+
+/// Reads the roots of a client; none when it is no answer to a request for them.
+pub(crate) fn roots(answer: &Value) -> Option<Vec<Root>> {
+    let result: ListRootsResult = serde_json::from_value(answer.clone()).ok()?;
+    let root = |root: rmcp::model::Root| Root { uri: root.uri, name: root.name };
+    Some(result.roots.into_iter().map(root).collect())
 }

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::conversation::{NOTICE_MAX_BYTES, NOTICES_MAX, OPEN_MAX, Outlet, QUESTION_MAX_BYTES};
-use super::{Binding, Conversation, Line, Notice, Ongoing};
+use super::client::{NOTICE_MAX_BYTES, NOTICES_MAX, OPEN_MAX, Outlet, QUESTION_MAX_BYTES};
+use super::{CallClient, Line, Notice, Ongoing, RequestIdentity};
 
 /// A call that can be ended from outside.
 pub(crate) struct Started {
     pub(crate) ongoing: Ongoing,
-    pub(crate) binding: Binding,
+    pub(crate) identity: RequestIdentity,
     pub(crate) stop: CancellationToken,
 }
 
@@ -28,15 +28,15 @@ impl Started {
                 () = stopped.cancelled() => Err(rmcp::ErrorData::internal_error("stopped", None)),
             }
         };
-        let ongoing = Ongoing::start(conversation(json!({}), Line::default()), call);
+        let ongoing = Ongoing::start(client_of(json!({}), Line::default()), call);
         let caller = Caller { tenant: TenantName::default_tenant() };
-        Self { ongoing, binding: Binding::new(&caller, "tools/call", "t", None), stop }
+        Self { ongoing, identity: RequestIdentity::new(&caller, "tools/call", "t", None), stop }
     }
 }
 
-fn conversation(declared: Value, line: Line) -> (Arc<Conversation>, Outlet) {
+fn client_of(declared: Value, line: Line) -> (Arc<CallClient>, Outlet) {
     let declared: ClientCapabilities = serde_json::from_value(declared).unwrap();
-    Conversation::new(declared, None, line, Default::default())
+    CallClient::new(declared, None, line, Default::default())
 }
 
 fn everything() -> Value {
@@ -45,7 +45,7 @@ fn everything() -> Value {
 
 fn form(schema: &Value) -> Question {
     let schema = RawValue::from_string(schema.to_string()).unwrap();
-    Question::Form { message: "m".to_owned(), schema }
+    Question::Form { key: None, message: "m".to_owned(), schema }
 }
 
 fn simple() -> Question {
@@ -54,7 +54,7 @@ fn simple() -> Question {
 
 #[tokio::test]
 async fn forms_keep_every_kind_of_field() {
-    let (client, mut outlet) = conversation(everything(), Line::default());
+    let (client, mut outlet) = client_of(everything(), Line::default());
     let schema = json!({ "type": "object", "properties": {
         "zip": { "type": "string", "format": "email", "minLength": 1, "maxLength": 9, "default": "x" },
         "age": { "type": "integer", "minimum": 0, "maximum": 200, "default": 7 },
@@ -74,7 +74,7 @@ async fn forms_keep_every_kind_of_field() {
 
 #[tokio::test]
 async fn what_is_no_form_of_mcp_is_refused() {
-    let (client, _outlet) = conversation(everything(), Line::default());
+    let (client, _outlet) = client_of(everything(), Line::default());
     let nested =
         json!({ "type": "object", "properties": { "a": { "type": "object", "properties": {} } } });
     for schema in [json!([]), json!({ "type": "string" }), nested] {
@@ -82,6 +82,7 @@ async fn what_is_no_form_of_mcp_is_refused() {
         assert!(matches!(refused, AskError::Invalid(_)), "{refused:?}");
     }
     let large = Question::Form {
+        key: None,
         message: "m".repeat(QUESTION_MAX_BYTES),
         schema: RawValue::from_string("{\"type\":\"object\",\"properties\":{}}".to_owned())
             .unwrap(),
@@ -92,7 +93,7 @@ async fn what_is_no_form_of_mcp_is_refused() {
 
 #[tokio::test]
 async fn only_so_many_questions_are_open() {
-    let (client, mut outlet) = conversation(everything(), Line::default());
+    let (client, mut outlet) = client_of(everything(), Line::default());
     let asking: Vec<_> = (0..OPEN_MAX + 3)
         .map(|_| {
             let client = client.clone();
@@ -151,7 +152,7 @@ async fn tools_are_offered_to_models_that_take_them() {
         }],
         ..CompletionRequest::default()
     };
-    let (client, mut outlet) = conversation(everything(), Line::default());
+    let (client, mut outlet) = client_of(everything(), Line::default());
     let sampling = tokio::spawn(async move { client.sample(request()).await });
     let asked = outlet.questions.recv().await.unwrap();
     let sent = serde_json::to_value(&asked.request).unwrap();
@@ -172,7 +173,7 @@ async fn tools_are_offered_to_models_that_take_them() {
         [Part::ToolCall { id: "2".to_owned(), name: "t".to_owned(), arguments: "{}".to_owned() }]
     );
 
-    let (client, _outlet) = conversation(json!({ "sampling": {} }), Line::default());
+    let (client, _outlet) = client_of(json!({ "sampling": {} }), Line::default());
     assert!(matches!(client.sample(request()).await, Err(ModelError::Unavailable(_))));
     let mut bad = request();
     bad.messages[1].parts = vec![Part::ToolCall {
@@ -191,7 +192,7 @@ async fn answers_of_the_wrong_kind_are_none() {
         json!(null),
         json!({ "role": "assistant" }),
     ] {
-        let (client, mut outlet) = conversation(everything(), Line::default());
+        let (client, mut outlet) = client_of(everything(), Line::default());
         let asking = tokio::spawn(async move { client.ask(simple()).await });
         outlet.questions.recv().await.unwrap().answer.send(Ok(answer)).unwrap();
         assert!(matches!(asking.await.unwrap(), Err(AskError::Failed(_))));
@@ -201,7 +202,7 @@ async fn answers_of_the_wrong_kind_are_none() {
         json!({ "role": "assistant", "model": "m", "content": { "type": "image", "data": "?", "mimeType": "x" } }),
         json!({ "action": "accept" }),
     ] {
-        let (client, mut outlet) = conversation(everything(), Line::default());
+        let (client, mut outlet) = client_of(everything(), Line::default());
         let asking = tokio::spawn(async move { client.sample(CompletionRequest::default()).await });
         outlet.questions.recv().await.unwrap().answer.send(Ok(answer)).unwrap();
         assert!(matches!(asking.await.unwrap(), Err(ModelError::Unavailable(_))));
@@ -211,7 +212,7 @@ async fn answers_of_the_wrong_kind_are_none() {
 #[tokio::test]
 async fn notices_of_a_flood_are_dropped_and_never_wait() {
     let line = Line { progress: Some(ProgressToken(RequestId::Number(1))), level: None };
-    let (client, mut outlet) = conversation(json!({}), line);
+    let (client, mut outlet) = client_of(json!({}), line);
     for step in [1.0, f64::NAN, f64::INFINITY, 1.0, 0.5, 2.0] {
         client.report(step, Some(f64::NAN), Some("m"));
     }
@@ -233,7 +234,7 @@ async fn notices_of_a_flood_are_dropped_and_never_wait() {
 #[tokio::test]
 async fn a_long_notice_is_cut() {
     let line = Line { progress: Some(ProgressToken(RequestId::Number(1))), level: None };
-    let (client, mut outlet) = conversation(json!({}), line);
+    let (client, mut outlet) = client_of(json!({}), line);
     client.report(1.0, None, Some(&"\u{e9}".repeat(NOTICE_MAX_BYTES)));
     let Notice::Progress { message, .. } = outlet.notices.recv().await.unwrap() else {
         panic!("no progress")

@@ -82,6 +82,8 @@ fn suggestions(json: &str) -> Result<CompleteResult, ErrorData> {
         values.truncate(CompletionInfo::MAX_VALUES);
         has_more = true;
     }
+    // An agent that counts wrong must not have a client show fewer than it got.
+    let total = total.map(|total| total.max(u32::try_from(values.len()).unwrap_or(u32::MAX)));
     let completion =
         CompletionInfo::with_pagination(values, total, has_more).map_err(bad_output)?;
     Ok(CompleteResult::new(completion))

@@ -1,6 +1,6 @@
 //! Lists that are put together from what many agents say.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use aop_core::interface::Feature;
 use aop_core::{AgentName, Caller};
@@ -16,6 +16,10 @@ use crate::list::BadCursor;
 /// Agents that are asked at a time: enough that a hung one does not hold up the others, few enough that a list
 /// is no burden for the host.
 const AGENTS_AT_ONCE: usize = 16;
+
+/// How long a whole page may take, however many agents are slow: less than clients wait for an answer. What was
+/// listed by then is the page.
+pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A page of a list.
 pub(crate) struct Paged<T> {
@@ -70,10 +74,11 @@ pub(super) async fn page<T>(
         agents.retain(|agent| agent.as_str() >= after.agent.as_str());
     }
     let page_size = edge.config.page_size.get();
+    let deadline = deadline();
     let mut items = Vec::new();
     let mut last: Option<Last> = None;
     let asked = agents.into_iter().map(|agent| async move {
-        let entries = entries(edge, caller, &agent, feature, read).await;
+        let entries = entries(edge, caller, (&agent, feature), read, deadline).await;
         (agent, entries)
     });
     let mut answers = futures::stream::iter(asked).buffered(AGENTS_AT_ONCE);
@@ -93,21 +98,31 @@ pub(super) async fn page<T>(
     Ok(Paged { items, next: None })
 }
 
-/// What one agent lists, in order; nothing when it cannot say.
+/// When a list that is asked for now has to be there.
+pub(super) fn deadline() -> tokio::time::Instant {
+    tokio::time::Instant::now() + PAGE_TIME_MAX
+}
+
+/// What one agent lists, in order; nothing when it cannot say, or not in time.
 pub(super) async fn entries<T>(
     edge: &Edge,
     caller: &Caller,
-    agent: &AgentName,
-    feature: Feature,
+    (agent, feature): (&AgentName, Feature),
     read: Read<T>,
+    deadline: tokio::time::Instant,
 ) -> Vec<Entry<T>> {
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    if left.is_zero() {
+        tracing::warn!(agent_name = %agent, feature = feature.as_str(), "too late to ask an agent for a list");
+        return Vec::new();
+    }
     let call = FeatureCall {
         caller,
         agent,
         feature,
         arguments: "{}",
         received: Instant::now(),
-        timeout: Some(edge.config.list_timeout),
+        timeout: Some(edge.config.list_timeout.min(left)),
         progress: None,
         client: None,
     };

@@ -1,10 +1,14 @@
 //! Prompts: which there are, and one that was filled in.
 //!
-//! A prompt `code-review` of an agent `my-kit` is `my_kit_code_review` for clients, like a tool. What a client's
-//! name means is found by asking the agents that it may belong to for their lists.
+//! A prompt `code-review` of an agent `my-kit` is `my_kit_code_review` for clients, like a tool. The name belongs
+//! to the agent with the longest name that it begins with, so that an agent `my` cannot answer for `my-kit` with a
+//! prompt `kit-code-review`: such an entry is left out of the list. What a client's name means within its agent is
+//! found by asking that agent for its list.
+
+use std::collections::HashMap;
 
 use aop_core::interface::Feature;
-use aop_core::{AgentName, Caller, ErrorCode, Reply};
+use aop_core::{AgentName, Caller, ErrorCode, Reply, ToolName};
 use rmcp::ErrorData;
 use rmcp::model::{GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMessage};
 use serde::Deserialize;
@@ -52,8 +56,11 @@ pub(crate) async fn list(
     caller: &Caller,
     cursor: Option<&str>,
 ) -> Result<Paged<Prompt>, ErrorData> {
+    let owners = Owners::now(edge, caller);
     let page = listing::page(edge, caller, Feature::PromptsList, cursor, read).await?;
-    let items = page.items.into_iter().map(|found| found.prompt).collect();
+    let is_own =
+        |found: &Found| owners.of(&found.prompt.name).is_none_or(|owner| *owner == found.agent);
+    let items = page.items.into_iter().filter(is_own).map(|found| found.prompt).collect();
     Ok(Paged { items, next: page.next })
 }
 
@@ -84,7 +91,7 @@ impl Offered {
             Ok(argument.with_required(parameter.required))
         });
         let arguments: Vec<_> = arguments.collect::<Result<_, BadContent>>()?;
-        let public = format!("{}{}", prefix(agent), name.replace('-', "_"));
+        let public = format!("{}_{}", prefix(agent), name.replace('-', "_"));
         let arguments = (!arguments.is_empty()).then_some(arguments);
         let mut prompt = Prompt::new(public.clone(), description, arguments);
         prompt.title = title;
@@ -94,7 +101,24 @@ impl Offered {
 
 /// What the names of an agent's prompts begin with.
 fn prefix(agent: &AgentName) -> String {
-    format!("{}_", agent.replace('-', "_"))
+    agent.replace('-', "_")
+}
+
+/// The agents that offer prompts, by what the names of those begin with.
+struct Owners(HashMap<String, AgentName>);
+
+impl Owners {
+    fn now(edge: &Edge, caller: &Caller) -> Self {
+        let agents = edge.parts.catalog.offering(&caller.tenant, Feature::PromptsList);
+        Self(agents.into_iter().map(|agent| (prefix(&agent), agent)).collect())
+    }
+
+    /// The agent that a name belongs to, whether it has such a prompt or not.
+    fn of(&self, name: &str) -> Option<&AgentName> {
+        // An agent's name is shorter than a tool's, and what a client sends may have megabytes.
+        let name = &name[..name.floor_char_boundary(ToolName::LENGTH_MAX)];
+        name.rmatch_indices('_').find_map(|(end, _)| self.0.get(&name[..end]))
+    }
 }
 
 /// The prompt that a client means.
@@ -102,15 +126,12 @@ fn prefix(agent: &AgentName) -> String {
 /// # Errors
 /// Invalid params when there is none.
 pub(crate) async fn find(edge: &Edge, caller: &Caller, name: &str) -> Result<Found, ErrorData> {
-    let mut agents = edge.parts.catalog.offering(&caller.tenant, Feature::PromptsList);
-    agents.retain(|agent| name.starts_with(&prefix(agent)));
-    for agent in &agents {
-        let entries = listing::entries(edge, caller, agent, Feature::PromptsList, read).await;
-        if let Some(entry) = entries.into_iter().find(|entry| entry.key == name) {
-            return Ok(entry.item);
-        }
-    }
-    Err(unknown(name))
+    let owners = Owners::now(edge, caller);
+    let owner = owners.of(name).ok_or_else(|| unknown(name))?;
+    let asked = (owner, Feature::PromptsList);
+    let entries = listing::entries(edge, caller, asked, read, listing::deadline()).await;
+    let entry = entries.into_iter().find(|entry| entry.key == name);
+    entry.map(|entry| entry.item).ok_or_else(|| unknown(name))
 }
 
 /// The arguments of `get`.

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
+use super::listing::PAGE_TIME_MAX;
 use crate::tests::requests::{Client, stateless};
 use crate::tests::{Answer, World, send};
 use crate::{McpConfig, McpServer};
@@ -168,13 +170,61 @@ async fn suggestions_come_from_the_agent_that_is_meant() {
 #[tokio::test(start_paused = true)]
 async fn hung_agents_are_waited_for_together_and_not_long() {
     let world = World::new();
-    world.hung.store(40, Ordering::Relaxed);
+    let server = world.server();
+    // Sixteen at a time and two seconds each. The first sixteen are one more that hangs, three that answer and wait
+    // behind it, and twelve of these; then sixteen of these.
+    for (hung, rounds) in [(12, 1), (13, 2), (28, 2), (29, 3)] {
+        world.hung.store(hung, Ordering::Relaxed);
+        let began = tokio::time::Instant::now();
+        let list = ask(&server, "prompts/list", json!({})).await.result();
+        assert_eq!(names(&list, "prompts", "name").len(), 2);
+        assert_eq!(began.elapsed(), Duration::from_secs(rounds * 2), "{hung}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_takes_only_so_long_however_many_agents_hang() {
+    let world = World::new();
+    world.hung.store(1000, Ordering::Relaxed);
     let server = world.server();
     let began = tokio::time::Instant::now();
     let list = ask(&server, "prompts/list", json!({})).await.result();
-    assert_eq!(names(&list, "prompts", "name").len(), 2);
-    // Forty-one hung agents, sixteen at a time and two seconds each.
-    assert_eq!(began.elapsed(), Duration::from_secs(3 * 2));
+    assert_eq!(names(&list, "prompts", "name"), ["notes_ask", "notes_code_review"]);
+    assert_eq!(began.elapsed(), PAGE_TIME_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_asked_any_more_when_the_client_leaves() {
+    let world = World::new();
+    let server = world.server();
+    let prompt = json!({ "type": "ref/prompt", "name": "hung_x" });
+    let complete = json!({ "ref": prompt, "argument": { "name": "a", "value": "" } });
+    for (method, params) in [
+        ("prompts/list", json!({})),
+        ("resources/list", json!({})),
+        ("prompts/get", json!({ "name": "hung_x" })),
+        ("completion/complete", complete),
+    ] {
+        let request = stateless(&json!(1), method, params);
+        let waiting = tokio::spawn(server.router().oneshot(request));
+        world.until_hanging(1).await;
+        let began = tokio::time::Instant::now();
+        waiting.abort();
+        world.until_hanging(0).await;
+        assert_eq!(began.elapsed(), Duration::ZERO, "{method}: not because the time was up");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_agent_answers_for_one_with_a_longer_name() {
+    let server = World::new().server();
+    // `my` lists it, and its name belongs to `my-kit`, which has no such prompt.
+    let list = ask(&server, "prompts/list", json!({})).await.result();
+    assert_eq!(names(&list, "prompts", "name"), ["notes_ask", "notes_code_review"]);
+    for name in ["my_kit_x".to_owned(), "_".repeat(1 << 20)] {
+        let message = json!({ "name": name });
+        assert_eq!(ask(&server, "prompts/get", message).await.error_code(), Some(-32602));
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aop_core::{GuestLevel, Listen as _, Offer, TenantName};
 
 use super::{Following, TooMany};
-use crate::changes::{Changes, FOLLOWED_MAX, Versions};
+use crate::changes::{Changes, FOLLOWED_MAX, FOLLOWED_PER_TENANT_MAX, Versions};
 use crate::level::Level;
 
 fn tenant() -> TenantName {
@@ -58,22 +58,22 @@ fn subscriptions_are_bounded_and_end_with_their_client() {
         greedy.subscribe(&tenant(), &format!("a:{index}")).unwrap();
     }
     assert_eq!(greedy.subscribe(&tenant(), "a:x"), Err(TooMany));
-    let others: Vec<_> = (0..FOLLOWED_MAX / 10_000 + 1)
-        .map(|client| {
-            let following = Following::new(changes.clone(), 10_000);
-            let mut accepted = 0;
-            for index in 0..10_000 {
-                accepted += usize::from(
-                    following.subscribe(&tenant(), &format!("b{client}:{index}")).is_ok(),
-                );
-            }
-            (following, accepted)
-        })
+    let follow = |tenant: &TenantName| {
+        let following = Following::new(changes.clone(), FOLLOWED_MAX);
+        let accepted = (0..FOLLOWED_PER_TENANT_MAX + 1)
+            .filter(|index| following.subscribe(tenant, &format!("b:{index}")).is_ok())
+            .count();
+        (following, accepted)
+    };
+    let rest = follow(&tenant());
+    assert_eq!(rest.1, FOLLOWED_PER_TENANT_MAX - 10_000, "a tenant has a share");
+    let others: Vec<_> = (1..=FOLLOWED_MAX / FOLLOWED_PER_TENANT_MAX)
+        .map(|other| follow(&TenantName::new(&format!("other-{other}")).unwrap()))
         .collect();
-    let total = 10_000 + others.iter().map(|(_, accepted)| accepted).sum::<usize>();
-    assert_eq!(total, FOLLOWED_MAX);
-    drop(others);
-    let last = Following::new(changes, 1);
+    let total = 10_000 + rest.1 + others.iter().map(|(_, accepted)| accepted).sum::<usize>();
+    assert_eq!(total, FOLLOWED_MAX, "and all have so much");
+    drop((rest, others));
+    let last = Following::new(changes.clone(), 1);
     last.subscribe(&tenant(), "c:1").unwrap();
 }
 

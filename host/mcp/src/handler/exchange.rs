@@ -6,22 +6,27 @@ use std::time::Instant;
 
 use aop_core::bucket::SessionId;
 use aop_core::interface::Feature;
-use aop_core::{AgentName, BoxFuture, Caller, ErrorCode, Failure, Progress, Reply, TraceContext};
+use aop_core::{
+    AgentName, BoxFuture, Caller, ErrorCode, Failure, Progress, Reply, TaskUse, Tool, TraceContext,
+};
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CreateTaskResult, GetPromptRequestParams,
-    GetPromptResponse, InputResponses, ReadResourceRequestParams, ReadResourceResponse,
+    CallToolRequestParams, CallToolResponse, ClientCapabilities, CreateTaskResult,
+    ErrorCode as RpcCode, GetPromptRequestParams, GetPromptResponse, InputResponses, JsonObject,
+    ReadResourceRequestParams, ReadResourceResponse, TASKS_EXTENSION_ID,
 };
 use rmcp::service::{RequestContext, RoleServer};
 
-use super::{arrival, cancelled, is_stateless, trace};
+use super::{arrival, is_stateless, trace, unless_cancelled};
 use crate::arrival::Arrival;
 use crate::converse::{
-    Binding, Conversation, End, Finished, Line, Ongoing, Step, Stream, one_round, to_the_end,
+    CallClient, End, Finished, Line, Ongoing, RequestIdentity, Step, Stream, one_round, to_the_end,
 };
 use crate::edge::{Edge, FeatureCall, ToolCall};
-use crate::features::{prompts, resources};
+use crate::features::prompts::Found;
+use crate::features::{self, prompts, resources};
 use crate::message;
+use crate::repeated;
 use crate::result::ToolResult;
 
 /// See the module's documentation.
@@ -53,82 +58,108 @@ impl<'a> Exchange<'a> {
         Line { progress: self.context.meta.get_progress_token(), level }
     }
 
-    /// Starts a call that can speak to this request's client.
+    /// Starts a call that can speak to this request's client and holds so many bytes of it.
     fn start(
         &self,
         advance: InputResponses,
-        call: impl FnOnce(Arc<Conversation>) -> BoxFuture<'static, End>,
+        held_bytes: usize,
+        call: impl FnOnce(Arc<CallClient>) -> BoxFuture<'static, End>,
     ) -> Ongoing {
         let declared = self.context.client_capabilities().unwrap_or_default();
         let following = self.arrival.following.clone();
-        let (conversation, outlet) = Conversation::new(declared, following, self.line(), advance);
-        let call = call(conversation.clone());
-        Ongoing::start((conversation, outlet), call)
+        let (client, outlet) = CallClient::new(declared, following, self.line(), advance);
+        let call = call(client.clone());
+        Ongoing::start((client, outlet), call).holding(held_bytes)
     }
 
-    /// Starts a call, or goes on with the one that waits for this request's answers.
-    fn resume_or(
+    /// The call that waits for this request's answers, when the request names one.
+    fn resume(
         &self,
-        binding: &Binding,
-        answers: Answers,
-        call: impl FnOnce(Arc<Conversation>) -> BoxFuture<'static, End>,
-    ) -> Result<Ongoing, ErrorData> {
-        let Answers { state, responses } = answers;
-        match state {
-            Some(state) if self.stateless => {
-                let mut ongoing = self.edge.parked.take(&state, binding)?;
-                ongoing.conversation.join(self.line());
-                ongoing.answer(responses);
-                Ok(ongoing)
-            }
-            _ if self.stateless => Ok(self.start(responses, call)),
+        identity: &RequestIdentity,
+        answers: &mut Answers,
+    ) -> Result<Option<Ongoing>, ErrorData> {
+        if !self.stateless {
             // Before 2026-07-28 these members mean nothing.
-            _ => Ok(self.start(InputResponses::new(), call)),
+            answers.responses.clear();
+            return Ok(None);
         }
+        let Some(state) = &answers.state else { return Ok(None) };
+        let mut ongoing = self.edge.parked.take(state, identity)?;
+        ongoing.client.join(self.line());
+        ongoing.answer(std::mem::take(&mut answers.responses));
+        Ok(Some(ongoing))
     }
 
     /// Attends a call for as long as this request is open.
-    async fn attend(&self, ongoing: Ongoing, binding: &Binding) -> Result<Step, ErrorData> {
+    async fn attend(
+        &self,
+        ongoing: Ongoing,
+        identity: &RequestIdentity,
+    ) -> Result<Step, ErrorData> {
         let stream = Stream { peer: &self.context.peer, request: &self.context.id };
         let attended = async {
             if self.stateless {
-                one_round(ongoing, stream, &self.edge.parked, binding).await
+                one_round(ongoing, stream, &self.edge.parked, identity).await
             } else {
                 to_the_end(ongoing, stream).await.map(Step::Finished)
             }
         };
-        tokio::select! {
-            biased;
-            () = self.context.ct.cancelled() => Err(cancelled()),
-            () = self.arrival.gone.cancelled() => Err(cancelled()),
-            step = attended => step,
-        }
+        unless_cancelled(self.context, attended).await
     }
 
     pub(super) async fn call_tool(
         &self,
         request: CallToolRequestParams,
     ) -> Result<CallToolResponse, ErrorData> {
-        let binding = Binding::new(
+        let identity = RequestIdentity::new(
             &self.arrival.caller,
             "tools/call",
             &request.name,
             request.arguments.as_ref(),
         );
-        let work = ToolWork::new(self, &request)?;
-        let is_task = work.is_task;
-        let answers = Answers {
+        let tool = self.edge.tool(&self.arrival.caller, &request.name);
+        if let Some(tool) = &tool
+            && self.stateless
+        {
+            repeated::check(&tool.headers, &self.context.extensions, request.arguments.as_ref())?;
+        }
+        let is_task = self.is_task(tool.as_deref())?;
+        let work = ToolWork::new(self, &request, is_task)?;
+        let mut answers = Answers {
             state: request.request_state,
             responses: request.input_responses.unwrap_or_default(),
         };
         if is_task && answers.state.is_none() {
             return self.begin_task(work, answers.responses).await.map(CallToolResponse::Task);
         }
-        let ongoing = self.resume_or(&binding, answers, |client| Box::pin(work.run(client)))?;
-        match self.attend(ongoing, &binding).await? {
+        let ongoing = self.resume(&identity, &mut answers)?.unwrap_or_else(|| {
+            let held_bytes = work.arguments.len();
+            self.start(answers.responses, held_bytes, |client| Box::pin(work.run(client)))
+        });
+        match self.attend(ongoing, &identity).await? {
             Step::Finished(Finished::Tool(result)) => Ok(CallToolResponse::Complete(result)),
             Step::InputRequired(result) => Ok(CallToolResponse::InputRequired(result)),
             Step::Finished(_) => Err(mixed_up()),
+        }
+    }
+
+    /// Whether a call of a tool becomes a task.
+    ///
+    /// # Errors
+    /// It must be one, and the client cannot follow tasks.
+    fn is_task(&self, tool: Option<&Tool>) -> Result<bool, ErrorData> {
+        let declared = self.context.client_capabilities();
+        let follows_tasks = declared.is_some_and(|declared| declared.supports_tasks());
+        match tool.map_or(TaskUse::Never, |tool| tool.task) {
+            TaskUse::Never => Ok(false),
+            TaskUse::Optional => Ok(follows_tasks && self.edge.tasks.is_some()),
+            TaskUse::Required if follows_tasks => Ok(true),
+            TaskUse::Required => {
+                let mut required = ClientCapabilities::default();
+                let tasks = (TASKS_EXTENSION_ID.to_owned(), JsonObject::new());
+                required.extensions = Some([tasks].into());
+                Err(ErrorData::missing_required_client_capability(required))
+            }
         }
     }
 
@@ -137,8 +168,11 @@ impl<'a> Exchange<'a> {
         work: ToolWork,
         advance: InputResponses,
     ) -> Result<CreateTaskResult, ErrorData> {
-        let Some(tasks) = &self.edge.tasks else { return Err(mixed_up()) };
-        let start = || self.start(advance, |client| Box::pin(work.run(client)));
+        let Some(tasks) = &self.edge.tasks else {
+            return Err(ErrorData::internal_error("this host keeps no tasks", None));
+        };
+        let held_bytes = work.arguments.len();
+        let start = || self.start(advance, held_bytes, |client| Box::pin(work.run(client)));
         tasks.begin(&self.arrival.caller.tenant, start).await
     }
 
@@ -148,26 +182,40 @@ impl<'a> Exchange<'a> {
     ) -> Result<GetPromptResponse, ErrorData> {
         let caller = &self.arrival.caller;
         let arguments = request.arguments.as_ref();
-        let binding = Binding::new(caller, "prompts/get", &request.name, arguments);
-        let found = prompts::find(self.edge, caller, &request.name).await?;
-        let arguments = prompts::get_arguments(&found, arguments)?;
-        let answers = Answers {
+        let identity = RequestIdentity::new(caller, "prompts/get", &request.name, arguments);
+        let mut answers = Answers {
             state: request.request_state,
             responses: request.input_responses.unwrap_or_default(),
         };
-        let work = FeatureWork::new(self, found.agent.clone(), Feature::PromptsGet, arguments);
-        let ongoing = self.resume_or(&binding, answers, |client| {
-            Box::pin(async move {
-                let (reply, missing) = work.run(client).await;
-                let filled_in = prompts::filled_in(&found, &reply).map(Finished::Prompt);
-                filled_in.map_err(|error| missing.unwrap_or(error))
-            })
-        })?;
-        match self.attend(ongoing, &binding).await? {
+        // Before the agent is asked for its list: a call that waits may hold the agent's only place.
+        let ongoing = match self.resume(&identity, &mut answers)? {
+            Some(ongoing) => ongoing,
+            None => {
+                let found = prompts::find(self.edge, caller, &request.name);
+                let found = unless_cancelled(self.context, found).await?;
+                let arguments = prompts::get_arguments(&found, arguments)?;
+                self.start_prompt(found, arguments, answers.responses)
+            }
+        };
+        match self.attend(ongoing, &identity).await? {
             Step::Finished(Finished::Prompt(result)) => Ok(GetPromptResponse::Complete(result)),
             Step::InputRequired(result) => Ok(GetPromptResponse::InputRequired(result)),
             Step::Finished(_) => Err(mixed_up()),
         }
+    }
+
+    fn start_prompt(&self, found: Found, arguments: String, advance: InputResponses) -> Ongoing {
+        let held_bytes = arguments.len();
+        let work = FeatureWork::new(self, found.agent.clone(), Feature::PromptsGet, arguments);
+        let edge = Arc::clone(self.edge);
+        self.start(advance, held_bytes, |client| {
+            Box::pin(async move {
+                let (reply, missing) = work.run(client).await;
+                let filled_in = prompts::filled_in(&found, &reply).map(Finished::Prompt);
+                note(&edge, &found.agent, &reply, &filled_in);
+                filled_in.map_err(|error| missing.unwrap_or(error))
+            })
+        })
     }
 
     pub(super) async fn read_resource(
@@ -177,25 +225,35 @@ impl<'a> Exchange<'a> {
         let ReadResourceRequestParams { uri, input_responses, request_state, .. } = request;
         let caller = &self.arrival.caller;
         let agent = resources::reader(self.edge, caller, &uri)?;
-        let binding = Binding::new(caller, "resources/read", &uri, None);
-        let answers =
+        let identity = RequestIdentity::new(caller, "resources/read", &uri, None);
+        let mut answers =
             Answers { state: request_state, responses: input_responses.unwrap_or_default() };
-        let arguments = resources::read_arguments(&uri);
-        let work = FeatureWork::new(self, agent.clone(), Feature::ResourcesRead, arguments);
-        let ongoing = self.resume_or(&binding, answers, |client| {
-            Box::pin(async move {
-                let (reply, missing) = work.run(client).await;
-                let contents = resources::contents(&agent, &uri, &reply).map(Finished::Resource);
-                contents.map_err(|error| missing.unwrap_or(error))
-            })
-        })?;
-        match self.attend(ongoing, &binding).await? {
+        let ongoing = match self.resume(&identity, &mut answers)? {
+            Some(ongoing) => ongoing,
+            None => self.start_read(agent, uri, answers.responses),
+        };
+        match self.attend(ongoing, &identity).await? {
             Step::Finished(Finished::Resource(result)) => {
                 Ok(ReadResourceResponse::Complete(result))
             }
             Step::InputRequired(result) => Ok(ReadResourceResponse::InputRequired(result)),
             Step::Finished(_) => Err(mixed_up()),
         }
+    }
+
+    fn start_read(&self, agent: AgentName, uri: String, advance: InputResponses) -> Ongoing {
+        let arguments = resources::read_arguments(&uri);
+        let held_bytes = arguments.len();
+        let work = FeatureWork::new(self, agent.clone(), Feature::ResourcesRead, arguments);
+        let edge = Arc::clone(self.edge);
+        self.start(advance, held_bytes, |client| {
+            Box::pin(async move {
+                let (reply, missing) = work.run(client).await;
+                let contents = resources::contents(&agent, &uri, &reply).map(Finished::Resource);
+                note(&edge, &agent, &reply, &contents);
+                contents.map_err(|error| missing.unwrap_or(error))
+            })
+        })
     }
 }
 
@@ -214,7 +272,11 @@ struct ToolWork {
 }
 
 impl ToolWork {
-    fn new(exchange: &Exchange<'_>, request: &CallToolRequestParams) -> Result<Self, ErrorData> {
+    fn new(
+        exchange: &Exchange<'_>,
+        request: &CallToolRequestParams,
+        is_task: bool,
+    ) -> Result<Self, ErrorData> {
         let Exchange { edge, context, arrival, stateless } = exchange;
         let arguments = match message::arguments(&arrival.message) {
             Some(arguments) => Cow::Borrowed(arguments),
@@ -227,11 +289,6 @@ impl ToolWork {
         };
         let session = message::session(&context.meta)
             .map_err(|bad| ErrorData::invalid_params(bad.to_string(), None))?;
-        let follows_tasks =
-            context.client_capabilities().is_some_and(|declared| declared.supports_tasks());
-        let is_task = follows_tasks
-            && edge.tasks.is_some()
-            && edge.tool(&arrival.caller, &request.name).is_some_and(|tool| tool.task);
         Ok(Self {
             edge: Arc::clone(edge),
             caller: arrival.caller.clone(),
@@ -246,7 +303,7 @@ impl ToolWork {
         })
     }
 
-    async fn run(self, client: Arc<Conversation>) -> End {
+    async fn run(self, client: Arc<CallClient>) -> End {
         let progress = self.wants_progress.then(|| client.clone() as Arc<dyn Progress>);
         let call = ToolCall {
             caller: &self.caller,
@@ -265,6 +322,13 @@ impl ToolWork {
             && let Some(missing) = missing(&client, self.stateless)
         {
             return Err(missing);
+        }
+        if self.is_task
+            && let Err(failure) = &answer.reply.result
+            && is_broken(failure)
+        {
+            // Whoever follows the task finds it `failed`.
+            return Err(features::error(failure));
         }
         // rmcp takes the mark of the stateless revision away where it does not belong.
         ToolResult::new(&answer, true)
@@ -301,7 +365,7 @@ impl FeatureWork {
     }
 
     /// The reply, and what the client would have had to declare if it failed.
-    async fn run(self, client: Arc<Conversation>) -> (Reply, Option<ErrorData>) {
+    async fn run(self, client: Arc<CallClient>) -> (Reply, Option<ErrorData>) {
         let progress = self.wants_progress.then(|| client.clone() as Arc<dyn Progress>);
         let call = FeatureCall {
             caller: &self.caller,
@@ -322,7 +386,7 @@ impl FeatureWork {
 
 /// What 2026-07-28 wants to hear of a call that failed because its client did not declare what it would have been
 /// asked.
-fn missing(client: &Conversation, stateless: bool) -> Option<ErrorData> {
+fn missing(client: &CallClient, stateless: bool) -> Option<ErrorData> {
     let missing = client.missing().filter(|_| stateless)?;
     Some(ErrorData::missing_required_client_capability(missing))
 }
@@ -330,6 +394,28 @@ fn missing(client: &Conversation, stateless: bool) -> Option<ErrorData> {
 /// Whether an agent failed for a reason of its own, such as a question that was not asked.
 fn is_agents_own(failure: &Failure) -> bool {
     matches!(failure.code, ErrorCode::GuestError | ErrorCode::GuestTrapped)
+}
+
+/// Whether the agent or the host broke, so that there is no result of the agent's own.
+fn is_broken(failure: &Failure) -> bool {
+    matches!(
+        failure.code,
+        ErrorCode::GuestTrapped
+            | ErrorCode::GuestLimit
+            | ErrorCode::DeadlineExceeded
+            | ErrorCode::BadOutput
+            | ErrorCode::Internal
+    )
+}
+
+/// Notes what an agent answered well, and against the rules of the protocol.
+fn note(edge: &Edge, agent: &AgentName, reply: &Reply, end: &End) {
+    if reply.result.is_ok()
+        && let Err(error) = end
+        && error.code == RpcCode::INTERNAL_ERROR
+    {
+        edge.note_bad_content(reply.id, agent, &error.message);
+    }
 }
 
 fn mixed_up() -> ErrorData {

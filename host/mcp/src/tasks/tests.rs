@@ -10,7 +10,16 @@ use crate::{McpConfig, McpServer};
 
 fn world() -> Arc<World> {
     let world = World::new();
-    world.publish(&["echo", "job", "job-ask", "job-hang"]);
+    world.publish(&[
+        "echo",
+        "job",
+        "job-ask",
+        "job-hang",
+        "job-large",
+        "job-broken",
+        "job-fail",
+        "job-only",
+    ]);
     world
 }
 
@@ -151,7 +160,8 @@ async fn a_task_that_nobody_runs_any_more_has_failed() {
     let world = world();
     let first = world.server();
     let id = begin(&first, "job-hang").await;
-    // Another host over the same store, as after a restart.
+    // Another host over the same store, which ends what ran before, as after a restart.
+    world.kept.lock().unwrap().get_mut(&id).unwrap().state = TaskState::Failed;
     let second = world.server();
     let task = get(&second, &id).await;
     assert_eq!(task["status"], "failed");
@@ -159,4 +169,82 @@ async fn a_task_that_nobody_runs_any_more_has_failed() {
     world.kept.lock().unwrap().get_mut(&id).unwrap().expires_unix_ms = 1;
     let expired = ask(&second, "tasks/get", json!({ "taskId": id })).await;
     assert_eq!(expired.error_code(), Some(-32602));
+}
+
+/// What a client reads of a task that ended without a result.
+fn reason(task: &Value) -> (&str, &Value) {
+    assert_eq!(task["status"], "failed");
+    let message = task["error"]["message"].as_str().unwrap();
+    assert!(!message.contains("call the tool again"), "it ran already: {message}");
+    (message, &task["error"]["data"]["code"])
+}
+
+#[tokio::test]
+async fn a_result_that_cannot_be_kept_says_so() {
+    let world = world();
+    let server = world.server();
+    *world.outcome_max_bytes.lock().unwrap() = Some(1 << 10);
+    let id = begin(&server, "job-large").await;
+    let task = until(&server, &id, "failed").await;
+    let (message, code) = reason(&task);
+    assert!(message.contains("could not be kept: the store failed: no room for it"), "{message}");
+    assert_eq!(*code, "resource_exhausted");
+    let id = begin(&server, "job").await;
+    until(&server, &id, "completed").await;
+}
+
+#[tokio::test]
+async fn an_end_that_cannot_be_kept_is_no_restart() {
+    let world = world();
+    let server = world.server();
+    *world.outcome_max_bytes.lock().unwrap() = None;
+    let id = begin(&server, "job").await;
+    let task = until(&server, &id, "failed").await;
+    let (message, code) = reason(&task);
+    assert!(message.contains("could not be kept"), "{message}");
+    assert_eq!(*code, "internal");
+    assert_eq!(world.kept.lock().unwrap()[&id].state, TaskState::Working);
+}
+
+#[test]
+fn what_is_kept_instead_of_a_result_is_small() {
+    let error = super::unkept(aop_core::ErrorCode::ResourceExhausted, &"\u{e9}".repeat(1 << 20));
+    let json = serde_json::to_string(&error).unwrap();
+    assert!((512..=1024).contains(&json.len()), "{} bytes", json.len());
+}
+
+#[tokio::test]
+async fn a_task_whose_agent_broke_is_failed_and_one_that_said_no_is_completed() {
+    let world = world();
+    let server = world.server();
+    let id = begin(&server, "job-broken").await;
+    let task = until(&server, &id, "failed").await;
+    let error = &task["error"];
+    assert_eq!((&error["code"], &error["message"]), (&json!(-32603), &json!("it crashed")));
+    assert_eq!(error["data"]["code"], "guest_trapped");
+    assert!(task.get("result").is_none());
+    let id = begin(&server, "job-fail").await;
+    let task = until(&server, &id, "completed").await;
+    assert_eq!(task["result"]["isError"], true);
+}
+
+#[tokio::test]
+async fn a_tool_that_must_be_a_task_refuses_whoever_cannot_follow_one() {
+    let world = world();
+    let server = world.server();
+    let call = json!({ "name": "job-only" });
+    let refused = send(&server, stateless(&json!(1), "tools/call", call)).await;
+    assert_eq!((refused.status, refused.error_code()), (StatusCode::BAD_REQUEST, Some(-32021)));
+    let required = &refused.message()["error"]["data"]["requiredCapabilities"];
+    assert!(required["extensions"]["io.modelcontextprotocol/tasks"].is_object(), "{required}");
+    let client = Client::open_with(&server, json!({})).await;
+    let refused = client.send(&call_message(1, "job-only", &json!({}))).await;
+    assert_eq!(refused.error_code(), Some(-32021), "in a session, too");
+    assert_eq!(world.calls.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing ran");
+    let id = begin(&server, "job-only").await;
+    until(&server, &id, "completed").await;
+    let forwarded =
+        json!({ "name": "aop_call", "arguments": { "tool": "job-only", "arguments": {} } });
+    let waited = send(&server, stateless(&json!(1), "tools/call", forwarded)).await;
+    assert_eq!(waited.result()["structuredContent"]["result"], "done");
 }

@@ -13,12 +13,12 @@ use super::World;
 use super::requests::{Client, call_message};
 
 fn everything() -> Value {
-    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": { "tools": {} } })
+    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": { "tools": {} }, "roots": {} })
 }
 
 fn world() -> Arc<World> {
     let world = World::new();
-    world.publish(&["ask", "ask-both", "ask-page", "ask-twice", "echo", "log", "sample"]);
+    world.publish(&["ask", "ask-both", "ask-page", "ask-twice", "echo", "log", "roots", "sample"]);
     world
 }
 
@@ -74,6 +74,12 @@ async fn a_call_asks_within_its_own_stream() {
             "sampling/createMessage",
             json!({ "role": "assistant", "model": "m", "stopReason": "maxTokens", "content": { "type": "text", "text": "P" } }),
             r#"[Text("P")] Length m"#,
+        ),
+        (
+            "roots",
+            "roots/list",
+            json!({ "roots": [{ "uri": "file:///a" }] }),
+            r#"[Root { uri: "file:///a", name: None }]"#,
         ),
     ] {
         let mut events = Events::open(&client, &call_message(1, tool, &json!({}))).await;

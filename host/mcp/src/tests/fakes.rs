@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aop_core::client::{Answer, AskError, Question};
+use aop_core::client::{Answer, AskError, Client, Question};
 use aop_core::interface::Feature;
 use aop_core::model::{CompletionRequest, Message, Part, Role};
 use aop_core::{
     AgentId, AgentName, AgentStatus, Arguments, Authenticate, AuthenticateError, BoxFuture, Call,
     CallContext, CallId, Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure,
-    FeatureRoute, GuestLevel, Hints, Hit, Invoke, Library, LoadRequest, Output, Query, Reply,
-    Resolve, Revision, RevisionNumber, RevisionStatus, Route, Search, SearchError, Settings, Shown,
-    StoreError, Target, TaskError, TaskRecord, TaskState, Tasks, TenantName, Tool, ToolList,
-    ToolName, TraceContext, Violation,
+    FeatureRoute, GuestLevel, Hints, Hit, Invoke, Library, LoadRequest, Output, Query,
+    RepeatedParameter, Reply, Resolve, Revision, RevisionNumber, RevisionStatus, Route, Search,
+    SearchError, Settings, Shown, StoreError, Target, TaskError, TaskRecord, TaskState, TaskUse,
+    Tasks, TenantName, Tool, ToolList, ToolName, TraceContext, Violation,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ pub(crate) struct World {
     pub(crate) changes: Arc<Changes>,
     tools: Mutex<Arc<ToolList>>,
     generation: AtomicU64,
-    /// Calls of `hang` that run now.
+    /// Calls of `hang` and of hung agents that run now.
     pub(crate) hanging: watch::Sender<usize>,
     pub(crate) calls: AtomicUsize,
     pub(crate) trace: Mutex<Option<TraceContext>>,
@@ -39,12 +39,16 @@ pub(crate) struct World {
     pub(crate) hung: AtomicUsize,
     /// What was kept of tasks.
     pub(crate) kept: Mutex<HashMap<String, TaskRecord>>,
+    /// Outcomes of tasks that are longer are not kept; without a limit, no end is.
+    pub(crate) outcome_max_bytes: Mutex<Option<usize>>,
 }
 
 /// Tools that ask their client something.
-const CONVERSING: [&str; 6] = ["ask", "ask-page", "ask-ever", "ask-twice", "sample", "ask-both"];
+const CONVERSING: [&str; 8] =
+    ["ask", "ask-page", "ask-ever", "ask-twice", "sample", "ask-both", "roots", "ask-all"];
 /// Tools that become tasks where a client can follow them.
-const TASKS: [&str; 3] = ["job", "job-ask", "job-hang"];
+const TASKS: [&str; 7] =
+    ["job", "job-ask", "job-hang", "job-large", "job-broken", "job-fail", "job-only"];
 
 pub(crate) fn tool(name: &str) -> Arc<Tool> {
     let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
@@ -63,7 +67,16 @@ pub(crate) fn tool(name: &str) -> Arc<Tool> {
             destructive: None,
             open_world: Some(false),
         },
-        task: TASKS.contains(&name),
+        task: match name {
+            "job-only" => TaskUse::Required,
+            name if TASKS.contains(&name) => TaskUse::Optional,
+            _ => TaskUse::Never,
+        },
+        headers: if name == "routed" {
+            vec![RepeatedParameter { parameter: "region".to_owned(), header: "Region".to_owned() }]
+        } else {
+            Vec::new()
+        },
         converses: CONVERSING.contains(&name),
         function: 0,
     })
@@ -81,6 +94,7 @@ impl World {
             arguments: Mutex::default(),
             hung: AtomicUsize::new(0),
             kept: Mutex::default(),
+            outcome_max_bytes: Mutex::new(Some(usize::MAX)),
         };
         world.publish(&["busy", "echo", "fail", "hang", "invalid", "number", "steps"]);
         Arc::new(world)
@@ -146,7 +160,9 @@ impl Invoke for World {
             let (trace, session) = (call.trace.map(|trace| trace.child(7)), call.session.clone());
             let result = match call.target {
                 Target::Tool(tool) => self.run(tool, &call).await,
-                Target::Feature { agent, feature } => offered(agent, feature, call).await,
+                Target::Feature { agent, feature } => {
+                    offered(agent, feature, call, &self.hanging).await
+                }
             };
             Reply { id: CallId(Uuid::parse_str(CALL_ID).unwrap()), result, trace, session }
         })
@@ -164,7 +180,7 @@ fn text(text: &str) -> Result<Output, Failure> {
 impl World {
     async fn run(&self, tool: &str, call: &Call<'_>) -> Result<Output, Failure> {
         match tool {
-            "echo" => text(call.arguments),
+            "echo" | "routed" => text(call.arguments),
             "number" => output(
                 r#"{"float":2.2250738585072011e-308,"big":9007199254740991,"e":1e300,"z":"ü\n"}"#,
                 Shown::Json,
@@ -192,7 +208,7 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 output("null", Shown::Json)
             }
-            "large" => text(&"x".repeat(1 << 20)),
+            "large" | "job-large" => text(&"x".repeat(1 << 20)),
             "picture" => output(
                 r#"{"tag":"image","val":{"data":"AAE=","mime_type":"image/png"}}"#,
                 Shown::Content,
@@ -205,7 +221,9 @@ impl World {
                 let _running = Running::new(&self.hanging);
                 std::future::pending().await
             }
-            "job" => text("done"),
+            "job" | "job-only" => text("done"),
+            "job-broken" => Err(Failure::executed(ErrorCode::GuestTrapped, "it crashed")),
+            "job-fail" => Err(Failure::executed(ErrorCode::GuestError, "it said no")),
             asking => converse(asking, call).await.unwrap_or_else(|| {
                 let reason = format!("no tool `{asking}`");
                 Err(Failure::before_execution(ErrorCode::NotFound, reason))
@@ -219,6 +237,7 @@ fn form(field: &str) -> Question {
         r#"{{"type":"object","properties":{{"{field}":{{"type":"string","title":"T"}},"age":{{"type":"integer"}}}},"required":["{field}"]}}"#
     );
     Question::Form {
+        key: None,
         message: format!("Your {field}?"),
         schema: RawValue::from_string(schema).unwrap(),
     }
@@ -233,6 +252,23 @@ fn said(answer: Result<Answer, AskError>) -> Result<String, Failure> {
     }
 }
 
+/// Asks for everything that a client can give, at one time.
+async fn ask_all(client: &dyn Client) -> Result<String, Failure> {
+    let mut question = form("a");
+    if let Question::Form { key, .. } = &mut question {
+        *key = Some("who".to_owned());
+    }
+    let request = CompletionRequest {
+        messages: vec![Message { role: Role::User, parts: vec![Part::Text("?".to_owned())] }],
+        ..CompletionRequest::default()
+    };
+    let asked = tokio::join!(client.ask(question), client.sample(request), client.roots());
+    said(asked.0).map(|said| {
+        let texts = asked.1.map(|completion| completion.model);
+        format!("{said} {texts:?} {}", asked.2.is_ok_and(|roots| roots.is_empty()))
+    })
+}
+
 /// Tools that talk to their client.
 async fn converse(tool: &str, call: &Call<'_>) -> Option<Result<Output, Failure>> {
     let Some(client) = &call.client else {
@@ -245,7 +281,7 @@ async fn converse(tool: &str, call: &Call<'_>) -> Option<Result<Output, Failure>
         "ask" | "job-ask" => said(client.ask(form("user_name")).await),
         "ask-page" => {
             let url = "https://example.com/a".to_owned();
-            said(client.ask(Question::Url { message: "Go".to_owned(), url }).await)
+            said(client.ask(Question::Url { key: None, message: "Go".to_owned(), url }).await)
         }
         "ask-twice" => {
             let first = said(client.ask(form("name")).await);
@@ -253,6 +289,12 @@ async fn converse(tool: &str, call: &Call<'_>) -> Option<Result<Output, Failure>
             let second = said(client.ask(form("name")).await);
             first.and_then(|first| Ok(first + &second?))
         }
+        "roots" => client
+            .roots()
+            .await
+            .map(|roots| format!("{roots:?}"))
+            .map_err(|error| Failure::executed(ErrorCode::GuestError, error.to_string())),
+        "ask-all" => ask_all(&**client).await,
         "ask-both" => {
             let (a, b) = tokio::join!(client.ask(form("a")), client.ask(form("b")));
             said(a).and_then(|a| Ok(a + &said(b)?))
@@ -295,8 +337,13 @@ async fn converse(tool: &str, call: &Call<'_>) -> Option<Result<Output, Failure>
     Some(answer.and_then(|answer| text(&answer)))
 }
 
-/// What the agents `broken`, `hung`, `my-kit` and `notes` offer besides tools.
-async fn offered(agent: &str, feature: Feature, call: Call<'_>) -> Result<Output, Failure> {
+/// What the agents `broken`, `hung`, `my`, `my-kit` and `notes` offer besides tools.
+async fn offered(
+    agent: &str,
+    feature: Feature,
+    call: Call<'_>,
+    hanging: &watch::Sender<usize>,
+) -> Result<Output, Failure> {
     let guest_error = |details: &str| {
         let details = RawValue::from_string(details.to_owned()).unwrap();
         Err(Failure::executed(ErrorCode::GuestError, "guest said no").with_details(details))
@@ -304,7 +351,8 @@ async fn offered(agent: &str, feature: Feature, call: Call<'_>) -> Result<Output
     let arguments: serde_json::Value = serde_json::from_str(call.arguments).unwrap();
     let json = match (agent, feature) {
         ("broken", _) => return Err(Failure::executed(ErrorCode::GuestTrapped, "it trapped")),
-        (hung, _) if hung.starts_with("hung") => {
+        (hung, _) if hung.contains("hung") => {
+            let _running = Running::new(hanging);
             tokio::time::sleep(call.timeout.unwrap_or(Duration::from_secs(60))).await;
             return Err(Failure::executed(ErrorCode::DeadlineExceeded, "too slow"));
         }
@@ -331,6 +379,7 @@ async fn offered(agent: &str, feature: Feature, call: Call<'_>) -> Result<Output
             "notes://failed" => return guest_error(r#"{"tag":"failed","val":"guest said no"}"#),
             _ => return guest_error(r#"{"tag":"not_found"}"#),
         },
+        ("my", Feature::PromptsList) => r#"[{"name":"kit-x","parameters":[]}]"#.to_owned(),
         ("notes", Feature::PromptsList) => r#"[
             {"name":"code-review","title":"Review","parameters":[{"name":"lang","description":"Which","required":true},
                 {"name":"tone","required":false}]},
@@ -391,10 +440,13 @@ impl Tasks for World {
         outcome: Option<String>,
         updated_unix_ms: u64,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        if let Some(task) = lock(&self.kept).get_mut(id) {
+        let bytes = outcome.as_ref().map_or(0, String::len);
+        let fits = lock(&self.outcome_max_bytes).is_some_and(|max| bytes <= max);
+        if fits && let Some(task) = lock(&self.kept).get_mut(id) {
             (task.state, task.outcome, task.updated_unix_ms) = (state, outcome, updated_unix_ms);
         }
-        Box::pin(async { Ok(()) })
+        let full = || StoreError::Failed("no room for it".to_owned());
+        Box::pin(async move { if fits { Ok(()) } else { Err(full()) } })
     }
 }
 
@@ -519,7 +571,8 @@ impl Catalog for World {
             return Vec::new();
         }
         let agents: &[&str] = match feature {
-            Feature::ResourcesList | Feature::PromptsList => &["broken", "hung", "my-kit", "notes"],
+            Feature::ResourcesList => &["broken", "hung", "my-kit", "notes"],
+            Feature::PromptsList => &["broken", "hung", "my", "my-kit", "notes"],
             Feature::ResourcesRead => &["my-kit", "notes"],
             _ => &["notes"],
         };
@@ -527,7 +580,7 @@ impl Catalog for World {
             Feature::PromptsList => self.hung.load(Ordering::Relaxed),
             _ => 0,
         };
-        let hung = (0..hung).map(|index| format!("hung-{index:03}"));
+        let hung = (0..hung).map(|index| format!("zz-hung-{index:03}"));
         let named = agents.iter().map(|agent| (*agent).to_owned()).chain(hung);
         let mut agents: Vec<_> = named.map(|agent| AgentName::new(&agent).unwrap()).collect();
         agents.sort();

@@ -1,14 +1,21 @@
 //! `subscriptions/listen` for more than tools, and lists of what agents offer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aop_core::{Listen as _, Offer, TenantName};
 use http_body_util::BodyExt as _;
+use rmcp::ServerHandler as _;
+use rmcp::model::SubscriptionFilter;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::World;
 use super::requests::stateless;
+use crate::McpConfig;
+use crate::edge::Edge;
+use crate::handler::Handler;
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_hears_only_what_it_asked_for() {
@@ -58,4 +65,18 @@ async fn a_listener_that_names_too_many_resources_follows_none() {
     let accepted = String::from_utf8_lossy(&first).into_owned();
     assert!(accepted.contains("toolsListChanged") && !accepted.contains("notes://"), "{accepted}");
     server.drain();
+}
+
+#[test]
+fn the_resources_that_a_listener_may_name_are_bounded() {
+    let world = World::new();
+    let edge = Edge::new(McpConfig::default(), world.parts());
+    let handler = Handler::new(Arc::new(edge), CancellationToken::new());
+    let accepted = |count: usize| {
+        let uris = (0..count).map(|index| format!("notes://{index}"));
+        let requested = SubscriptionFilter::builder().resource_subscriptions(uris).build();
+        let accepted = handler.accepted_subscription_filter(&requested).unwrap();
+        accepted.resource_subscriptions.map_or(0, |uris| uris.len())
+    };
+    assert_eq!([accepted(16_384), accepted(16_385)], [256, 0]);
 }

@@ -6,11 +6,11 @@ use tower::ServiceExt as _;
 
 use super::requests::stateless;
 use super::{Answer, World, send};
-use crate::converse::{QUESTIONS_MAX, Started};
+use crate::converse::{HELD_MAX_BYTES, QUESTIONS_MAX, Started};
 use crate::{McpConfig, McpServer};
 
 fn everything() -> Value {
-    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": { "tools": {} } })
+    json!({ "elicitation": { "form": {}, "url": {} }, "sampling": { "tools": {} }, "roots": {} })
 }
 
 async fn request(
@@ -40,12 +40,14 @@ fn world() -> std::sync::Arc<World> {
     let world = World::new();
     world.publish(&[
         "ask",
+        "ask-all",
         "ask-both",
         "ask-ever",
         "ask-page",
         "ask-twice",
         "echo",
         "hang",
+        "roots",
         "sample",
     ]);
     world
@@ -265,14 +267,14 @@ async fn leaving_stops_a_call_that_runs_and_not_one_that_waits() {
 async fn a_call_that_ended_while_it_waited_is_forgotten() {
     let server = world().server();
     let parked = Started::new(std::future::pending());
-    let binding = parked.binding.clone();
-    let state = server.edge().parked.park(parked.ongoing, &binding).ok().unwrap();
+    let identity = parked.identity.clone();
+    let state = server.edge().parked.park(parked.ongoing, &identity).ok().unwrap();
     assert_eq!(server.calls_parked(), 1);
     parked.stop.cancel();
     while server.calls_parked() > 0 {
         tokio::task::yield_now().await;
     }
-    let error = server.edge().parked.take(&state, &binding).err().unwrap();
+    let error = server.edge().parked.take(&state, &identity).err().unwrap();
     assert!(error.message.contains("has ended"), "{error}");
 }
 
@@ -336,4 +338,103 @@ async fn a_tool_asks_through_a_built_in_tool_too() {
     params["arguments"] = arguments;
     let done = call(&server, params).await.result();
     assert_eq!(done["structuredContent"]["result"], r#"{"user_name":"A"}"#);
+}
+
+#[tokio::test]
+async fn a_client_is_asked_for_its_roots() {
+    let server = world().server();
+    let round = call(&server, json!({ "name": "roots" })).await.result();
+    assert_eq!(round["inputRequests"]["roots"]["method"], "roots/list");
+    let nonsense = json!({ "roots": { "roots": "none" } });
+    let round = call(&server, retry("roots", &round, nonsense)).await.result();
+    assert_eq!(round["resultType"], "input_required", "nonsense is no answer");
+    let answers = json!({ "roots": { "roots": [{ "uri": "file:///a", "name": "A" }, { "uri": "file:///b" }] } });
+    let done = call(&server, retry("roots", &round, answers)).await.result();
+    assert_eq!(
+        done["content"][0]["text"],
+        r#"[Root { uri: "file:///a", name: Some("A") }, Root { uri: "file:///b", name: None }]"#
+    );
+    let refused =
+        request(&server, "tools/call", json!({ "name": "roots" }), json!({ "sampling": {} })).await;
+    assert_eq!((refused.status, refused.error_code()), (StatusCode::BAD_REQUEST, Some(-32021)));
+    let data = &refused.message()["error"]["data"]["requiredCapabilities"];
+    assert!(data["roots"].is_object(), "{data}");
+}
+
+#[tokio::test]
+async fn one_round_carries_everything_that_is_open() {
+    let server = world().server();
+    let round = call(&server, json!({ "name": "ask-all" })).await.result();
+    let methods: Vec<_> = round["inputRequests"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .map(|(key, asked)| format!("{key} {}", asked["method"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        methods,
+        ["completion sampling/createMessage", "roots roots/list", "who elicitation/create"]
+    );
+    let answers = json!({
+        "completion": { "role": "assistant", "model": "m", "content": { "type": "text", "text": "P" } },
+        "roots": { "roots": [] },
+        "who": { "action": "decline" },
+    });
+    let done = call(&server, retry("ask-all", &round, answers)).await.result();
+    assert_eq!(done["content"][0]["text"], r#"declined Ok("m") true"#);
+}
+
+#[tokio::test]
+async fn calls_that_wait_are_bounded_in_bytes() {
+    let server = world().server();
+    let parked = &server.edge().parked;
+    let park = |bytes: usize| {
+        let Started { ongoing, identity, .. } = Started::new(std::future::pending());
+        let state = parked.park(ongoing.holding(bytes), &identity);
+        state.map(|state| (state, identity)).map_err(|refused| refused.reason)
+    };
+    let (state, identity) = park(HELD_MAX_BYTES).unwrap();
+    assert!(park(1).unwrap_err().contains("hold too much"));
+    drop(parked.take(&state, &identity).unwrap());
+    park(HELD_MAX_BYTES / 2).unwrap();
+    park(HELD_MAX_BYTES / 2 - 200).unwrap();
+    // The arguments and questions of a call are what it holds.
+    let arguments = json!({ "text": "x".repeat(300) });
+    let refused = call(&server, json!({ "name": "ask", "arguments": arguments })).await.result();
+    let text = refused["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("hold too much"), "{refused}");
+}
+
+#[tokio::test]
+async fn no_call_waits_once_the_host_stops() {
+    let server = world().server();
+    server.drain();
+    let Started { ongoing, identity, .. } = Started::new(std::future::pending());
+    let refused = server.edge().parked.park(ongoing, &identity).err().unwrap();
+    assert_eq!((refused.reason, server.calls_parked()), ("the host is stopping", 0));
+}
+
+#[tokio::test]
+async fn what_was_answered_in_advance_does_not_wait_with_a_call() {
+    let server = world().server();
+    let advance = json!({ "name_2": accept(json!({ "name": "B" })) });
+    let first =
+        call(&server, json!({ "name": "ask-twice", "inputResponses": advance })).await.result();
+    let answers = json!({ "name": accept(json!({ "name": "A" })) });
+    let second = call(&server, retry("ask-twice", &first, answers)).await.result();
+    assert!(second["inputRequests"]["name_2"].is_object(), "{second}");
+}
+
+#[tokio::test]
+async fn a_prompt_goes_on_without_asking_its_agent_for_the_list_again() {
+    let world = world();
+    let server = world.server();
+    let get = json!({ "name": "notes_ask" });
+    let round = request(&server, "prompts/get", get, everything()).await.result();
+    let calls = world.calls.load(std::sync::atomic::Ordering::Relaxed);
+    let answers = json!({ "context": accept(json!({ "context": "c" })) });
+    let params = retry("notes_ask", &round, answers);
+    let done = request(&server, "prompts/get", params, everything()).await.result();
+    assert_eq!(done["messages"][0]["content"]["text"], r#"{"context":"c"}"#);
+    assert_eq!(world.calls.load(std::sync::atomic::Ordering::Relaxed), calls);
 }

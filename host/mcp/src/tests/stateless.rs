@@ -291,3 +291,49 @@ async fn content_goes_out_alike_on_both_paths() {
         assert_eq!(lied["structuredContent"]["code"], "bad_output");
     }
 }
+
+#[tokio::test]
+async fn a_header_that_repeats_a_parameter_says_what_the_parameter_says() {
+    let world = World::new();
+    world.publish(&["routed"]);
+    let server = world.server();
+    for (header, region, status) in [
+        (Some("eu"), json!("eu"), StatusCode::OK),
+        (Some("=?base64?ZXU=?="), json!("eu"), StatusCode::OK),
+        (None, Value::Null, StatusCode::OK),
+        (Some("us"), json!("eu"), StatusCode::BAD_REQUEST),
+        (Some("=?base64?ZXU?="), json!("eu"), StatusCode::BAD_REQUEST),
+        (None, json!("eu"), StatusCode::BAD_REQUEST),
+    ] {
+        let params = json!({ "name": "routed", "arguments": { "region": region } });
+        let mut request = stateless(&json!(1), "tools/call", params);
+        if let Some(header) = header {
+            request.headers_mut().insert("mcp-param-region", header.parse().unwrap());
+        }
+        let answer = send(&server, request).await;
+        assert_eq!(answer.status, status, "{header:?} {region}: {}", answer.text);
+        let mismatch = (status != StatusCode::OK).then_some(-32020);
+        assert_eq!(answer.error_code(), mismatch, "{header:?} {region}");
+    }
+}
+
+#[tokio::test]
+async fn content_that_breaks_a_rule_is_counted() {
+    let world = World::new();
+    let server = world.server();
+    let counted = || {
+        let samples = server.measure();
+        samples.into_iter().find(|sample| sample.name == "mcp_bad_content").unwrap().value
+    };
+    for good in ["picture", "echo", "fail"] {
+        send(&server, call(good, &json!({}))).await;
+    }
+    assert!(counted().abs() < 0.5, "a failure that the dispatcher saw is none of these");
+    send(&server, call("liar", &json!({}))).await;
+    send(&server, call("aop_call", &json!({ "tool": "liar" }))).await;
+    assert!((counted() - 2.0).abs() < 0.5);
+    for uri in ["notes://a", "notes://nothing", "notes://failed", "notes://liar"] {
+        send(&server, stateless(&json!(1), "resources/read", json!({ "uri": uri }))).await;
+    }
+    assert!((counted() - 3.0).abs() < 0.5);
+}

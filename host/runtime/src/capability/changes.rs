@@ -1,7 +1,8 @@
 //! `aop:agent/changes`: tells clients that what the agent offers has changed.
 //!
 //! An agent speaks only for itself: a URI must be in the scheme that is its name. How much it tells
-//! during one call is bounded, since every client that subscribed is told.
+//! during one call is bounded, since every client that subscribed is told. While it is asked what it offers it tells
+//! nothing: clients ask again when they are told, and a list that said so of itself would be asked for without end.
 
 use aop_core::Offer;
 
@@ -11,8 +12,6 @@ use crate::state::State;
 
 /// Changes that one call may tell: a call that changes more says that the list changed.
 const CHANGES_PER_CALL_MAX: u32 = 256;
-/// As long as a URI may be that is shown to anybody.
-const URI_MAX_BYTES: usize = 2048;
 
 impl changes::Host for State {
     async fn resource_updated(&mut self, uri: String) -> wasmtime::Result<Result<(), String>> {
@@ -33,8 +32,11 @@ impl changes::Host for State {
 }
 
 impl Guest {
-    fn tell(&mut self, offer: Offer) -> wasmtime::Result<Result<(), String>> {
+    pub(crate) fn tell(&mut self, offer: Offer) -> wasmtime::Result<Result<(), String>> {
         let serving = self.serving()?;
+        if serving.feature.is_some() {
+            return Ok(Ok(()));
+        }
         if serving.changes == CHANGES_PER_CALL_MAX {
             return Ok(Err(format!(
                 "one call may tell {CHANGES_PER_CALL_MAX} changes at most: say that the list changed instead"
@@ -61,8 +63,8 @@ fn check(agent: &str, uri: &str) -> Result<(), String> {
     if !is_own {
         return Err(format!("the URI must be one of the agent's own, like `{agent}://path`"));
     }
-    if uri.len() > URI_MAX_BYTES {
-        return Err(format!("the URI has more than {URI_MAX_BYTES} bytes"));
+    if uri.len() > Offer::URI_MAX_BYTES {
+        return Err(format!("the URI has more than {} bytes", Offer::URI_MAX_BYTES));
     }
     Ok(())
 }
@@ -74,7 +76,7 @@ mod tests {
     #[test]
     fn an_agent_speaks_for_its_own_uris_only() {
         assert_eq!(check("notes", "notes://a/b?c#d"), Ok(()));
-        let long = format!("notes://{}", "x".repeat(URI_MAX_BYTES));
+        let long = format!("notes://{}", "x".repeat(Offer::URI_MAX_BYTES));
         for uri in
             ["", "notes", "notes:", "note://a", "notes2://a", "NOTES://a", "notes://a b", &long]
         {

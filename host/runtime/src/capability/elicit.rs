@@ -10,7 +10,9 @@ mod formats;
 mod tests;
 
 use aop_core::client::{self, Question};
+use aop_core::{AgentName, CallContext};
 
+use super::client::client;
 use crate::binding::agent_0_1_0::elicit::{self, Answer, AskError, Field};
 use crate::state::State;
 
@@ -20,6 +22,8 @@ use form::Form;
 const MESSAGE_MAX_CHARS: usize = 4096;
 /// As long as a URL may be that a person is sent to.
 const URL_MAX_BYTES: usize = 2048;
+/// The longest name of a question: a word or two, as clients may show it.
+const KEY_MAX_CHARS: usize = 64;
 
 impl elicit::Host for State {
     async fn form(
@@ -27,18 +31,10 @@ impl elicit::Host for State {
         message: String,
         fields: Vec<Field>,
     ) -> wasmtime::Result<Result<Answer, AskError>> {
-        let form = match legal(&message).and_then(|()| Form::new(fields)) {
-            Ok(form) => form,
-            Err(rule) => return Ok(Err(AskError::Invalid(rule))),
-        };
-        let question = Question::Form { message, schema: form.schema()? };
-        Ok(match self.ask(question).await? {
-            Ok(client::Answer::Accepted(answer)) => {
-                form.check(&answer).map(Answer::Accepted).map_err(AskError::Failed)
-            }
-            Ok(client::Answer::Declined) => Ok(Answer::Declined),
-            Ok(client::Answer::Dismissed) => Ok(Answer::Dismissed),
-            Err(error) => Err(error),
+        let context = self.guest.context()?;
+        Ok(match Prepared::form(None, message, fields)? {
+            Ok(prepared) => prepared.ask(&context).await,
+            Err(rule) => Err(AskError::Invalid(rule)),
         })
     }
 
@@ -47,35 +43,82 @@ impl elicit::Host for State {
         message: String,
         url: String,
     ) -> wasmtime::Result<Result<Answer, AskError>> {
-        if let Err(rule) = legal(&message).and_then(|()| page(&url)) {
-            return Ok(Err(AskError::Invalid(rule)));
-        }
-        let answered = self.ask(Question::Url { message, url }).await?;
-        Ok(answered.map(|answer| match answer {
-            client::Answer::Accepted(_) => Answer::Accepted("{}".to_owned()),
-            client::Answer::Declined => Answer::Declined,
-            client::Answer::Dismissed => Answer::Dismissed,
-        }))
+        let context = self.guest.context()?;
+        Ok(match Prepared::page(None, message, url) {
+            Ok(prepared) => prepared.ask(&context).await,
+            Err(rule) => Err(AskError::Invalid(rule)),
+        })
     }
 }
 
-impl State {
-    async fn ask(
-        &mut self,
-        question: Question,
-    ) -> wasmtime::Result<Result<client::Answer, AskError>> {
-        let context = self.guest.context()?;
-        let Some(client) = &context.client else {
-            return Ok(Err(AskError::Unsupported(
-                "nobody can be asked: the client that waits for this call takes no questions"
-                    .to_owned(),
-            )));
+/// A question that keeps the rules, and what its answer is held against.
+pub(super) struct Prepared {
+    question: Question,
+    /// None for a page.
+    form: Option<Form>,
+}
+
+impl Prepared {
+    /// A form. The outer error is none that a guest could cause, the inner one the rule that it breaks.
+    pub(super) fn form(
+        key: Option<String>,
+        message: String,
+        fields: Vec<Field>,
+    ) -> Result<Result<Self, String>, serde_json::Error> {
+        let checked = legal(&message).and_then(|()| named(key.as_deref()));
+        let form = match checked.and_then(|()| Form::new(fields)) {
+            Ok(form) => form,
+            Err(rule) => return Ok(Err(rule)),
         };
-        Ok(client.ask(question).await.map_err(|error| match error {
-            client::AskError::Unsupported(why) => AskError::Unsupported(why),
-            client::AskError::Invalid(why) => AskError::Invalid(why),
-            client::AskError::Failed(why) => AskError::Failed(why),
-        }))
+        let question = Question::Form { key, message, schema: form.schema()? };
+        Ok(Ok(Self { question, form: Some(form) }))
+    }
+
+    /// A page.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(super) fn page(key: Option<String>, message: String, url: String) -> Result<Self, String> {
+        legal(&message)?;
+        named(key.as_deref())?;
+        page(&url)?;
+        Ok(Self { question: Question::Url { key, message, url }, form: None })
+    }
+
+    /// Asks the client of a call.
+    ///
+    /// # Errors
+    /// Why there is no answer, or that the answer does not fit the form.
+    pub(super) async fn ask(self, context: &CallContext) -> Result<Answer, AskError> {
+        let question = match &context.lineage {
+            None => self.question,
+            Some(_) => attributed(self.question, &context.agent),
+        };
+        Ok(match (client(context)?.ask(question).await?, self.form) {
+            (client::Answer::Accepted(answer), Some(form)) => {
+                form.check(&answer).map(Answer::Accepted).map_err(AskError::Failed)?
+            }
+            (client::Answer::Accepted(_), None) => Answer::Accepted("{}".to_owned()),
+            (client::Answer::Declined, _) => Answer::Declined,
+            (client::Answer::Dismissed, _) => Answer::Dismissed,
+        })
+    }
+}
+
+/// The question of an agent that another agent called. It says who asks, since the person called somebody else, and
+/// its name is one of that agent's own: what was answered in advance was meant for the agent that was called.
+fn attributed(question: Question, agent: &AgentName) -> Question {
+    let name = |key: Option<String>, kind: &str| {
+        Some(format!("{agent}/{}", key.as_deref().unwrap_or(kind)))
+    };
+    let asks = |message: String| format!("{agent} asks: {message}");
+    match question {
+        Question::Form { key, message, schema } => {
+            Question::Form { key: name(key, "form"), message: asks(message), schema }
+        }
+        Question::Url { key, message, url } => {
+            Question::Url { key: name(key, "url"), message: asks(message), url }
+        }
     }
 }
 
@@ -88,6 +131,18 @@ fn legal(message: &str) -> Result<(), String> {
         return Err(format!("the message has more than {MESSAGE_MAX_CHARS} characters"));
     }
     Ok(())
+}
+
+/// Whether a question may have this name.
+fn named(key: Option<&str>) -> Result<(), String> {
+    let is_word = |key: &str| {
+        let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        (1..=KEY_MAX_CHARS).contains(&key.len()) && key.bytes().all(is_legal)
+    };
+    if key.is_none_or(is_word) {
+        return Ok(());
+    }
+    Err(format!("the name of a question must be 1 to {KEY_MAX_CHARS} letters, digits, `_` or `-`"))
 }
 
 /// Whether a person may be sent to a URL.

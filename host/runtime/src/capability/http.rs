@@ -13,7 +13,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use aop_core::egress::{EgressBody, EgressError, EgressTimeouts};
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -29,6 +28,9 @@ use crate::state::{State, Voice};
 const BODY_WRITE_MAX_BYTES: usize = 16 << 10;
 /// Until a connection stands, unless the guest wants less.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// What it can want at least: a lookup that was begun goes on when nobody waits for it, so a loop of requests that
+/// give up at once would begin them without end.
+const CONNECT_MIN: Duration = Duration::from_millis(100);
 /// Until the answer begins, and between its pieces, unless the guest says otherwise. The call's deadline
 /// bounds everything anyhow.
 const ANSWER_DEFAULT: Duration = Duration::from_secs(30);
@@ -82,12 +84,17 @@ impl Guest {
             services(&context).map_err(|failure| Error::InternalError(Some(failure.message)))?;
         let left = context.deadline.saturating_duration_since(Instant::now());
         let timeouts = timeouts(options.unwrap_or_default(), left);
-        let request = request.map(|body| -> EgressBody { Box::pin(body.map_err(Into::into)) });
+        let place = Arc::new(place);
+        let sent = Arc::clone(&place);
+        let request = request.map(|body| -> EgressBody {
+            Box::pin(Placed { body: body.map_err(Into::into), _place: sent })
+        });
         let sending = services.egress.send(policy, request, timeouts);
         let voice = Arc::clone(&self.voice);
         Ok(async move {
             let response = sending.await.map_err(|error| refused(&voice, error))?;
-            Ok(response.map(|body| Incoming { body, _place: place }.boxed_unsync()))
+            Ok(response
+                .map(|body| Placed { body: body.map_err(broken), _place: place }.boxed_unsync()))
         })
     }
 }
@@ -95,7 +102,7 @@ impl Guest {
 fn timeouts(options: RequestOptions, left: Duration) -> EgressTimeouts {
     let within = |wanted: Option<Duration>, default: Duration| wanted.unwrap_or(default).min(left);
     EgressTimeouts {
-        connect: within(options.connect_timeout, CONNECT_MAX).min(CONNECT_MAX),
+        connect: within(options.connect_timeout, CONNECT_MAX).clamp(CONNECT_MIN, CONNECT_MAX),
         first_byte: within(options.first_byte_timeout, ANSWER_DEFAULT),
         between_bytes: within(options.between_bytes_timeout, ANSWER_DEFAULT),
     }
@@ -120,21 +127,21 @@ fn refused(voice: &Voice, error: EgressError) -> Error {
     }
 }
 
-/// The body of an answer, which keeps its request's place until it is read or dropped.
-struct Incoming {
-    body: EgressBody,
-    _place: OwnedSemaphorePermit,
+/// A body of an exchange, which keeps its place until both bodies are read or dropped.
+struct Placed<B> {
+    body: B,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
-impl Body for Incoming {
-    type Data = Bytes;
-    type Error = Error;
+impl<B: Body + Unpin> Body for Placed<B> {
+    type Data = B::Data;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        self.body.as_mut().poll_frame(cx).map_err(broken)
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -159,3 +166,6 @@ impl WasiHttpView for State {
         WasiHttpCtxView { hooks: &mut self.guest, table: &mut self.table, ctx: &mut self.http }
     }
 }
+
+#[cfg(test)]
+mod tests;

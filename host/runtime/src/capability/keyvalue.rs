@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use aop_core::CallContext;
 use aop_core::bucket::{
-    Bucket, BucketError, BucketQuota, BucketScope, Buckets, KeyPage, SessionId,
+    Bucket, BucketError, BucketQuota, BucketScope, Buckets, KEY_MAX_BYTES, KeyPage, PAGE_KEYS_MAX,
+    SessionId, VALUE_MAX_BYTES,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Resource, ResourceTableError};
@@ -21,16 +22,10 @@ use wasmtime::component::{Resource, ResourceTableError};
 use crate::guest::{Guest, services};
 use crate::state::State;
 
-/// Longest key. A key is a name, not content.
-const KEY_MAX_BYTES: usize = 1 << 10;
-/// Largest value. Larger things belong into files.
-const VALUE_MAX_BYTES: usize = 1 << 20;
 /// Keys of one batch.
 const BATCH_MAX: usize = 1000;
 /// What one batch reads: it is held by the host until the guest has it.
 const BATCH_MAX_BYTES: usize = 16 << 20;
-/// Keys of one page.
-const PAGE_KEYS: u32 = 1000;
 /// How often a sum is tried again while others change the number.
 const INCREMENT_TRIES_MAX: u32 = 32;
 /// Random bytes of a session id: not to be guessed.
@@ -188,7 +183,7 @@ impl Shared {
     }
 
     async fn page(&self, after: Option<&str>) -> Result<KeyPage, Refusal> {
-        Ok(self.buckets.keys(&self.bucket, after, PAGE_KEYS).await?)
+        Ok(self.buckets.keys(&self.bucket, after, PAGE_KEYS_MAX).await?)
     }
 
     /// Adds to a number, which is decimal text so that other languages read it too.

@@ -13,6 +13,7 @@ use crate::binding::{agent_0_1_0, keyvalue_draft, keyvalue_draft2};
 use crate::state::State;
 
 mod changes;
+mod client;
 mod elicit;
 mod http;
 pub(crate) mod keyvalue;

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 mod translate;
+mod usage;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Held {
 }
 
 /// A request as it is sent.
-struct Prepared {
+pub(super) struct Prepared {
     context: Arc<CallContext>,
     bound: ModelBinding,
     request: CompletionRequest,
@@ -143,7 +144,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new(
+    pub(super) fn new(
         guest: &Guest,
         context: Arc<CallContext>,
         request: Request,
@@ -159,7 +160,7 @@ impl Prepared {
         Ok(Self { context, bound, request, held })
     }
 
-    async fn complete(self) -> Result<Completion, model::ModelError> {
+    pub(super) async fn complete(self) -> Result<Completion, model::ModelError> {
         let Self { context, bound, request, held } = self;
         let completed = if bound.provider == ModelBinding::CLIENT {
             sample(&context, request).await
@@ -207,13 +208,22 @@ fn unavailable(failure: aop_core::Failure) -> model::ModelError {
     model::ModelError::Unavailable(failure.message)
 }
 
-/// Asks the model of the client that waits for the call.
+/// Asks the model of the client that waits for the call. MCP has no words for what a completion took, so it is
+/// estimated; a budget that counted nothing would bind nobody.
 async fn sample(
     context: &CallContext,
     request: CompletionRequest,
 ) -> Result<Completion, model::ModelError> {
     match &context.client {
-        Some(client) => client.sample(request).await,
+        Some(client) => {
+            let read = usage::of_request(&request);
+            let mut completion = client.sample(request).await?;
+            if completion.usage == model::Usage::default() {
+                let written = usage::of_parts(&completion.parts);
+                completion.usage = model::Usage { input_tokens: read, output_tokens: written };
+            }
+            Ok(completion)
+        }
         None => Err(model::ModelError::Unavailable(
             "the agent's model is the client's own, and the client of this call offers none"
                 .to_owned(),

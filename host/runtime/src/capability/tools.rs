@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aop_core::{
-    Call, CallContext, ErrorCode, Failure, Library, Lineage, Output, Target, Violation,
+    Call, CallContext, ErrorCode, Failure, Lineage, Output, Target, ToolName, Violation,
 };
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -64,8 +64,12 @@ impl tools::Host for State {
             }]);
             return Ok(invocations.iter().map(|_| Err(refused.clone().into())).collect());
         }
-        let memory = desk.grants.settings.limits.memory_max_bytes;
-        Ok(bounded(desk.call_many(invocations).await, memory))
+        let room = Room { left_bytes: desk.grants.settings.limits.memory_max_bytes };
+        let call = move |invocation: Invocation| {
+            let desk = desk.clone();
+            async move { desk.call(&invocation).await }
+        };
+        Ok(run_all(invocations, room, call).await)
     }
 }
 
@@ -105,21 +109,17 @@ impl Desk {
         if policy.tools.is_empty() {
             return Err(self.refuse("the agent's policy permits no tools".to_owned()));
         }
-        let limit = limit.unwrap_or(Library::LIMIT_DEFAULT);
         let library = &services(&self.context)?.library;
         // What is not permitted must not crowd out what is.
-        let asked = if limit == 0 { 0 } else { limit.max(Library::LIMIT_MAX) };
-        let found = library.discover(&self.context.caller.tenant, query, None, Some(asked))?;
-        let permitted = found
-            .into_iter()
-            .filter(|found| policy.permits_tool(found.route.tool.name.as_str()).is_ok());
+        let permits = |tool: &ToolName| policy.permits_tool(tool.as_str()).is_ok();
+        let found = library.discover(&self.context.caller.tenant, query, None, limit, &permits)?;
         let summary = |found: aop_core::Found| Summary {
             name: found.route.tool.name.to_string(),
             agent: found.route.revision.agent.to_string(),
             description: found.route.tool.description.clone(),
             score: found.score,
         };
-        Ok(permitted.take(limit as usize).map(summary).collect())
+        Ok(found.into_iter().map(summary).collect())
     }
 
     fn describe(&self, tool: &str) -> Result<Definition, Failure> {
@@ -164,50 +164,61 @@ impl Desk {
         }
         reply.result
     }
+}
 
-    /// Runs every call, at most [`RUNNING_MAX`] at one time, each in a task of its own so that they
-    /// share the cores. Dropping the future stops them all.
-    async fn call_many(&self, invocations: Vec<Invocation>) -> Vec<Result<Output, Failure>> {
-        let lost = || Failure::executed(ErrorCode::Internal, "the call ended without an answer");
-        let mut results: Vec<_> = invocations.iter().map(|_| Err(lost())).collect();
-        let mut waiting = invocations.into_iter().enumerate();
-        let mut running = JoinSet::new();
-        loop {
-            for (index, invocation) in waiting.by_ref().take(RUNNING_MAX - running.len()) {
-                let desk = self.clone();
-                let call = async move { (index, desk.call(&invocation).await) };
-                running.spawn(call.in_current_span());
-            }
-            match running.join_next().await {
-                Some(Ok((index, result))) => results[index] = result,
-                // A call that panicked keeps the failure that it has already.
-                Some(Err(_)) => {}
-                None => return results,
-            }
+/// Runs every call, at most [`RUNNING_MAX`] at one time, each in a task of its own so that they share the
+/// cores. Dropping the future stops them all. A result that arrives is charged at once, so that the host
+/// never holds more than the room and what is running.
+async fn run_all<C>(
+    invocations: Vec<Invocation>,
+    mut room: Room,
+    call: impl Fn(Invocation) -> C,
+) -> Vec<Result<String, tools::Failure>>
+where
+    C: Future<Output = Result<Output, Failure>> + Send + 'static,
+{
+    let lost = || Failure::executed(ErrorCode::Internal, "the call ended without an answer");
+    let mut results: Vec<_> = invocations.iter().map(|_| Err(lost().into())).collect();
+    let mut waiting = invocations.into_iter().enumerate();
+    let mut running = JoinSet::new();
+    loop {
+        for (index, invocation) in waiting.by_ref().take(RUNNING_MAX - running.len()) {
+            let answer = call(invocation);
+            running.spawn(async move { (index, answer.await) }.in_current_span());
+        }
+        match running.join_next().await {
+            Some(Ok((index, result))) => results[index] = room.keep(result),
+            // A call that panicked keeps the failure that it has already.
+            Some(Err(_)) => {}
+            None => return results,
         }
     }
 }
 
-/// The results of a batch as text, as many as fit the agent's memory.
-fn bounded(
-    results: Vec<Result<Output, Failure>>,
-    memory_max_bytes: u64,
-) -> Vec<Result<String, tools::Failure>> {
-    let mut room = memory_max_bytes;
-    let fit = |result: Result<Output, Failure>| {
-        let output = result?;
-        match room.checked_sub(output.json.get().len() as u64) {
-            Some(left) => room = left,
-            None => {
-                return Err(Failure::executed(
-                    ErrorCode::ResourceExhausted,
-                    "the results of the batch are larger than the agent's memory: call fewer tools at once",
-                ));
+/// What the results of a batch may still fill: the guest holds all of them in its memory.
+struct Room {
+    left_bytes: u64,
+}
+
+impl Room {
+    /// A result as text, if it fits; first come, first served.
+    fn keep(&mut self, result: Result<Output, Failure>) -> Result<String, tools::Failure> {
+        let bytes = match &result {
+            Ok(output) => output.json.get().len(),
+            Err(failure) => {
+                failure.message.len() + failure.details.as_ref().map_or(0, |json| json.get().len())
             }
-        }
-        Ok(output)
-    };
-    results.into_iter().map(fit).map(text).collect()
+        };
+        let Some(left_bytes) = self.left_bytes.checked_sub(bytes as u64) else {
+            return Err(Failure::executed(
+                ErrorCode::ResourceExhausted,
+                "the results of the batch are larger than the agent's memory: call fewer tools at once",
+            )
+            .into());
+        };
+        self.left_bytes = left_bytes;
+        text(result)
+    }
 }
 
 fn text(result: Result<Output, Failure>) -> Result<String, tools::Failure> {

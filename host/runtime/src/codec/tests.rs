@@ -119,7 +119,7 @@ fn function(codec: &FunctionCodec) -> &Function {
 }
 
 fn schemas(codec: &FunctionCodec) -> (Value, Value) {
-    let input = input_schema(&codec.interface, function(codec)).unwrap();
+    let input = input_schema(&codec.interface, function(codec), &[]).unwrap();
     let output = output_schema(&codec.interface, function(codec)).unwrap();
     (serde_json::from_str(input.get()).unwrap(), serde_json::from_str(output.get()).unwrap())
 }

@@ -1,7 +1,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use aop_core::{AgentName, Caller, GuestLine, GuestLog, TenantName, ToolName};
+use aop_core::{AgentName, Caller, GuestLine, GuestLog, Offer, TenantName, ToolName};
 
 use super::*;
 
@@ -38,19 +38,40 @@ fn few_things_are_held_at_one_time() {
 }
 
 #[test]
+fn a_guest_that_holds_something_is_known() {
+    let mut guest = guest(&Arc::default());
+    for of in [Bounded::Requests, Bounded::Completions, Bounded::Attempts] {
+        assert!(guest.is_empty_handed());
+        let _held = guest.place(of).unwrap();
+        assert!(!guest.is_empty_handed(), "{of:?}");
+    }
+    assert!(guest.is_empty_handed());
+}
+
+#[test]
 fn nothing_of_a_call_stays_when_it_ends() {
     let mut guest = guest(&Arc::default());
     assert!(guest.serving().is_err() && guest.peek().is_none());
     let context = context();
-    guest.begin(&context);
+    guest.begin(&context, None);
     let serving = guest.serving().unwrap();
     serving.progress = 1.0;
     assert!(Arc::ptr_eq(&serving.lineage(), &serving.lineage()), "one budget");
     guest.end();
     assert_eq!(Arc::strong_count(&context), 1);
-    guest.begin(&context);
+    guest.begin(&context, None);
     let serving = guest.serving().unwrap();
     assert!(serving.progress < 0.0, "a call has a progress of its own");
+}
+
+#[test]
+fn an_agent_tells_no_changes_while_it_is_asked_what_it_offers() {
+    let (mut guest, context) = (guest(&Arc::default()), context());
+    for (feature, told) in [(None, 1), (Some(Feature::PromptsList), 0), (None, 1)] {
+        guest.begin(&context, feature);
+        guest.tell(Offer::Prompts).unwrap().unwrap();
+        assert_eq!(guest.serving().unwrap().changes, told, "{feature:?}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use aop_core::egress::{EgressBody, EgressError};
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
+
+use crate::share::Place;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -45,11 +47,18 @@ pub(super) struct RequestBody {
     length: Option<u64>,
     sent: u64,
     max_bytes: u64,
+    /// A server may answer before it has read all: this half of the exchange goes on.
+    _place: Arc<Place>,
 }
 
 impl RequestBody {
-    pub(super) fn new(inner: EgressBody, length: Option<u64>, max_bytes: u64) -> Self {
-        Self { inner, missing: length, length, sent: 0, max_bytes }
+    pub(super) fn new(
+        inner: EgressBody,
+        length: Option<u64>,
+        max_bytes: u64,
+        place: Arc<Place>,
+    ) -> Self {
+        Self { inner, missing: length, length, sent: 0, max_bytes, _place: place }
     }
 
     fn count(&mut self, bytes: u64) -> Result<(), BodyError> {
@@ -100,7 +109,7 @@ pub(super) struct ResponseBody {
     between: Duration,
     /// Runs while the reader waits for the server, not while the server waits for the reader.
     timer: Option<Pin<Box<Sleep>>>,
-    _permit: OwnedSemaphorePermit,
+    _place: Arc<Place>,
 }
 
 impl ResponseBody {
@@ -108,9 +117,9 @@ impl ResponseBody {
         inner: Incoming,
         max_bytes: u64,
         between: Duration,
-        permit: OwnedSemaphorePermit,
+        place: Arc<Place>,
     ) -> Self {
-        Self { inner, left_bytes: max_bytes, max_bytes, between, timer: None, _permit: permit }
+        Self { inner, left_bytes: max_bytes, max_bytes, between, timer: None, _place: place }
     }
 }
 

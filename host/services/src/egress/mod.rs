@@ -16,18 +16,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts};
-use aop_core::{BoxFuture, Measure, Policy, Sample, SampleKind};
+use aop_core::{BoxFuture, Measure, Policy, Sample};
 use http::{Request, Response, StatusCode};
-use tokio::sync::Semaphore;
 
 use self::body::{BodyError, ResponseBody};
-use crate::network::{self, Network, NetworkError, Target};
+use crate::network::{self, Network, NetworkError, Owner, Target};
+use crate::share::Shares;
 
 /// What bounds the requests of agents.
 #[derive(Debug, Clone, Copy)]
 pub struct EgressConfig {
-    /// Requests at one time, from sending to the end of the response's body. Each may hold a connection and a
-    /// buffer; 512 leave most of a thousand file descriptors to clients.
+    /// Requests at one time, from sending to the end of both bodies. Each may hold a connection and a buffer; 512
+    /// leave most of a thousand file descriptors to clients. An agent may have a quarter of them.
     pub requests_max: usize,
     /// The largest body of a request. 64 MiB are as much as an agent's memory holds by default.
     pub request_max_bytes: u64,
@@ -49,7 +49,7 @@ pub struct HttpEgress {
 struct Inner {
     network: Network,
     config: EgressConfig,
-    permits: Arc<Semaphore>,
+    shares: Shares<Owner>,
     sent: AtomicU64,
     denied: AtomicU64,
     failed: AtomicU64,
@@ -59,35 +59,38 @@ impl HttpEgress {
     /// A way out over a network.
     #[must_use]
     pub fn new(network: Network, config: EgressConfig) -> Self {
-        let permits = Arc::new(Semaphore::new(config.requests_max));
+        let shares = Shares::new(config.requests_max);
         let (sent, denied, failed) = Default::default();
-        Self { inner: Arc::new(Inner { network, config, permits, sent, denied, failed }) }
+        Self { inner: Arc::new(Inner { network, config, shares, sent, denied, failed }) }
     }
 }
 
 impl Inner {
     async fn send(
         &self,
-        policy: &Policy,
+        policy: &Arc<Policy>,
         request: Request<EgressBody>,
         timeouts: EgressTimeouts,
     ) -> Result<Response<EgressBody>, EgressError> {
         policy.permits_request(request.method(), request.uri()).map_err(EgressError::Denied)?;
         let target = Target::of(request.uri()).map_err(EgressError::Denied)?;
         let is_named = is_named(policy, &request, &target);
-        let request = request::prepare(request, &target, self.config.request_max_bytes)?;
-        let waiting = Arc::clone(&self.permits).acquire_owned();
-        let permit = tokio::time::timeout(timeouts.connect, waiting).await;
-        let permit = permit.ok().and_then(Result::ok).ok_or_else(|| {
+        let owner = Owner::agent(policy);
+        let waiting = tokio::time::timeout(timeouts.connect, self.shares.place(owner.clone()));
+        let place = waiting.await.ok().and_then(Result::ok).ok_or_else(|| {
             EgressError::Timeout(format!(
-                "the host's {} outgoing requests are all in use",
-                self.config.requests_max
+                "the host's {} outgoing requests, or the {} of them that an agent may have, are all in use",
+                self.shares.places_max(),
+                self.shares.agent_max()
             ))
         })?;
+        let place = Arc::new(place);
+        let limit = self.config.request_max_bytes;
+        let request = request::prepare(request, &target, limit, Arc::clone(&place))?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         let admits = |address| admits(policy, &target, is_named, address);
         let limits = (timeouts.connect, timeouts.first_byte);
-        let response = self.network.send(&target, admits, request, limits).await;
+        let response = self.network.send(&owner, &target, admits, request, limits).await;
         let mut response = response.map_err(|error| explain(error, &target))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(EgressError::Protocol(
@@ -97,7 +100,7 @@ impl Inner {
         request::remove_hop_by_hop(response.headers_mut());
         let limit = self.config.response_max_bytes;
         Ok(response.map(|body| -> EgressBody {
-            Box::pin(ResponseBody::new(body, limit, timeouts.between_bytes, permit))
+            Box::pin(ResponseBody::new(body, limit, timeouts.between_bytes, place))
         }))
     }
 }
@@ -152,7 +155,7 @@ fn explain(error: NetworkError, target: &Target) -> EgressError {
         NetworkError::NoAddress(_) => EgressError::Resolve(error.to_string()),
         NetworkError::Refused(host) => {
             tracing::debug!(host, "a request of an agent led to a private address");
-            EgressError::Resolve(format!(
+            EgressError::Denied(format!(
                 "`{host}` leads to a private address, and no `private_networks` of the agent's policy contains it"
             ))
         }
@@ -170,31 +173,33 @@ fn explain(error: NetworkError, target: &Target) -> EgressError {
 impl Measure for HttpEgress {
     fn measure(&self) -> Vec<Sample> {
         let inner = &self.inner;
-        let in_use = inner.config.requests_max.saturating_sub(inner.permits.available_permits());
-        let counter = |name, help, value: u64| Sample {
-            name,
-            help,
-            kind: SampleKind::Counter,
-            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-            value: value as f64,
-        };
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         vec![
-            counter("egress_requests", "Requests of agents that were sent", read(&inner.sent)),
-            counter(
+            Sample::counter(
+                "egress_requests",
+                "Requests of agents that were sent",
+                read(&inner.sent),
+            ),
+            Sample::counter(
                 "egress_denied",
                 "Requests of agents that a policy refused",
                 read(&inner.denied),
             ),
-            counter("egress_failed", "Requests of agents without a response", read(&inner.failed)),
-            counter("egress_connections", "Connections opened to servers", inner.network.opened()),
-            Sample {
-                name: "egress_in_flight",
-                help: "Requests of agents between sending and the end of the response",
-                kind: SampleKind::Gauge,
-                #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-                value: in_use as f64,
-            },
+            Sample::counter(
+                "egress_failed",
+                "Requests of agents without a response",
+                read(&inner.failed),
+            ),
+            Sample::counter(
+                "egress_connections",
+                "Connections opened to servers",
+                inner.network.opened(),
+            ),
+            Sample::gauge(
+                "egress_in_flight",
+                "Requests of agents between sending and the end of both bodies",
+                inner.shares.held() as u64,
+            ),
         ]
     }
 }

@@ -1,6 +1,8 @@
 //! Makes a guest's request fit for the wire: what is between two hops is the host's, so that no header can make
 //! a server see another request, or another host, than the one that was checked.
 
+use std::sync::Arc;
+
 use aop_core::egress::{EgressBody, EgressError};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
@@ -11,6 +13,7 @@ use http_body::Body as _;
 
 use super::body::RequestBody;
 use crate::network::Target;
+use crate::share::Place;
 
 /// Headers that end at the next hop.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -30,6 +33,7 @@ pub(super) fn prepare(
     request: Request<EgressBody>,
     target: &Target,
     body_max_bytes: u64,
+    place: Arc<Place>,
 ) -> Result<Request<EgressBody>, EgressError> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT {
@@ -55,7 +59,7 @@ pub(super) fn prepare(
             "the request's body is larger than {body_max_bytes} bytes"
         )));
     }
-    let body: EgressBody = Box::pin(RequestBody::new(body, length, body_max_bytes));
+    let body: EgressBody = Box::pin(RequestBody::new(body, length, body_max_bytes, place));
     Ok(Request::from_parts(parts, body))
 }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
 use crate::SystemResolver;
@@ -52,8 +53,16 @@ async fn ask(
     stub: &Stub,
     request: impl FnOnce(&str) -> Request<EgressBody>,
 ) -> Result<Response<EgressBody>, EgressError> {
-    let base = format!("http://{}", stub.address);
-    egress.send(policy(std::slice::from_ref(&base), &[]), request(&base), PATIENT).await
+    egress.send(here(stub), request(&base(stub)), PATIENT).await
+}
+
+fn base(stub: &Stub) -> String {
+    format!("http://{}", stub.address)
+}
+
+/// The policy of one more agent that may ask the server.
+fn here(stub: &Stub) -> Arc<Policy> {
+    policy(&[base(stub)], &[])
 }
 
 fn error(outcome: Result<Response<EgressBody>, EgressError>) -> EgressError {
@@ -63,8 +72,10 @@ fn error(outcome: Result<Response<EgressBody>, EgressError>) -> EgressError {
 #[tokio::test]
 async fn an_address_that_the_policy_spells_out_is_reached() {
     let (stub, egress) = (Stub::saying("hello").await, egress(Names::default()));
+    let policy = here(&stub);
     for _ in 0..2 {
-        let response = ask(&egress, &stub, |base| get(&format!("{base}/a?b=c"))).await.unwrap();
+        let request = get(&format!("{}/a?b=c", base(&stub)));
+        let response = egress.send(policy.clone(), request, PATIENT).await.unwrap();
         assert_eq!(text(response).await.unwrap(), "hello");
         // The connection is given back by another task.
         while egress.inner.network.idle() == 0 {
@@ -118,7 +129,7 @@ async fn names_that_lead_to_special_addresses_are_refused() {
         let egress = egress(Names::default().with("inside.test", &[&[address]]));
         let policy = policy(&["http://inside.test".to_owned(), "http://127.0.0.1".to_owned()], &[]);
         let refusal = error(egress.send(policy, get("http://inside.test/"), PATIENT).await);
-        let EgressError::Resolve(text) = &refusal else { panic!("{address}: {refusal}") };
+        let EgressError::Denied(text) = &refusal else { panic!("{address}: {refusal}") };
         assert!(text.contains("private_networks") && !text.contains(address), "{text}");
     }
     let unknown = egress(Names::default());
@@ -147,7 +158,7 @@ async fn private_networks_of_the_policy_are_reached_and_no_others() {
         stub.requests()
     );
     let refusal = error(egress.send(policy(&rules, &["192.168.0.0/16"]), get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Resolve(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
 }
 
 #[tokio::test]
@@ -160,7 +171,7 @@ async fn localhost_by_name_means_this_machine_and_nothing_else() {
     let url = format!("http://localhost:{port}/");
     egress.send(policy.clone(), get(&url), PATIENT).await.unwrap();
     let refusal = error(egress.send(policy, get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Resolve(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
 }
 
 #[tokio::test]
@@ -172,7 +183,9 @@ async fn strange_spellings_are_what_they_mean() {
         let policy = policy(&[format!("http://{host}:{port}")], &[]);
         let refusal =
             error(egress.send(policy, get(&format!("http://{host}:{port}/")), PATIENT).await);
-        assert!(matches!(refusal, EgressError::Resolve(_)), "{host}: {refusal}");
+        // Where the system resolves such a name at all, it means this machine.
+        let is_kept_in = matches!(refusal, EgressError::Resolve(_) | EgressError::Denied(_));
+        assert!(is_kept_in, "{host}: {refusal}");
     }
     let named = policy(&[format!("http://127.0.0.1:{port}"), "http://*.test".to_owned()], &[]);
     for url in [
@@ -215,10 +228,10 @@ async fn a_name_is_resolved_once_and_what_it_led_to_opens_nothing_for_others() {
     }
     // It leads elsewhere now: the connection that waits is of no use, even to the same agent.
     let refusal = error(egress.send(trusted, get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Resolve(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
     // It leads there again, but another agent may not go there, although a connection waits.
     let refusal = error(egress.send(policy(&rules, &[]), get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Resolve(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
     assert_eq!(stub.requests().len(), 1);
 }
 
@@ -441,4 +454,52 @@ async fn other_schemes_and_methods_are_refused() {
         let refusal = error(egress.send(policy.clone(), request, PATIENT).await);
         assert!(matches!(refusal, EgressError::Denied(_)), "{url}: {refusal}");
     }
+}
+
+#[tokio::test]
+async fn one_agent_leaves_requests_to_others() {
+    let stub = Stub::saying("hello").await;
+    let config = EgressConfig { requests_max: 4, ..EgressConfig::default() };
+    let egress = HttpEgress::new(Network::new(Names::default()), config);
+    let (greedy, other) = (here(&stub), here(&stub));
+    let timeouts = EgressTimeouts { connect: IMPATIENT, ..PATIENT };
+    let ask = async |policy: &Arc<Policy>| {
+        egress.send(Arc::clone(policy), get(&base(&stub)), timeouts).await
+    };
+    let held = ask(&greedy).await.unwrap();
+    let refusal = error(ask(&greedy).await);
+    assert!(
+        matches!(&refusal, EgressError::Timeout(text) if text.contains("the 1 of them")),
+        "{refusal}"
+    );
+    ask(&other).await.unwrap();
+    drop(held);
+    ask(&greedy).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_lasts_until_both_bodies_ended() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // Answers when the request has begun, whatever is still to come.
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.read_u8().await.unwrap();
+        stream.write_all(&ok("hello")).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+    });
+    let egress = egress(Names::default());
+    let (more, coming) = futures::channel::mpsc::unbounded();
+    more.unbounded_send(Ok(Frame::data(Bytes::from_static(b"first")))).unwrap();
+    let request = Request::post(&url).body(Box::pin(StreamBody::new(coming)) as EgressBody);
+    let policy = policy(std::slice::from_ref(&url), &[]);
+    let response = egress.send(policy, request.unwrap(), PATIENT).await.unwrap();
+    assert_eq!(text(response).await.unwrap(), "hello");
+    assert_eq!(egress.inner.shares.held(), 1, "the guest still writes");
+    drop(more);
+    while egress.inner.shares.held() > 0 {
+        tokio::task::yield_now().await;
+    }
+    server.abort();
 }

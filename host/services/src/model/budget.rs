@@ -5,37 +5,18 @@
 //! spoke today; a ledger keeps them over a restart.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use aop_core::model::{ModelBinding, ModelError, Spender, Usage};
-use aop_core::{AgentId, BoxFuture, TenantName};
+use aop_core::model::{ModelBinding, ModelError, Spender, SpentTokens, TokenLedger, Usage};
+use aop_core::{AgentId, TenantName};
 
 use super::Clock;
 
 /// Agents that are counted per day: as many as a host can be configured to load.
 const AGENTS_MAX: usize = 1_000_000;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
-
-/// What an agent spent on one day.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpentTokens {
-    /// Whose.
-    pub tenant: TenantName,
-    /// The agent.
-    pub agent: AgentId,
-    /// How many, read and written.
-    pub tokens: u64,
-}
-
-/// What remembers spent tokens over a restart. Days count from the Unix epoch.
-pub trait TokenLedger: Send + Sync {
-    /// What was spent on a day; earlier days may be forgotten.
-    fn spent(&self, day: u64) -> BoxFuture<'_, Result<Vec<SpentTokens>, String>>;
-
-    /// Adds to what an agent spent on a day.
-    fn spend(&self, day: u64, spent: SpentTokens) -> BoxFuture<'static, Result<(), String>>;
-}
 
 pub(super) struct Budgets {
     today: Mutex<Today>,
@@ -99,7 +80,7 @@ impl Budgets {
                     today.add(&Spender { tenant, agent }, tokens);
                 }
             }),
-            Err(reason) => tracing::error!(reason, "today's token budgets begin anew"),
+            Err(error) => tracing::error!(%error, "today's token budgets begin anew"),
         }
     }
 
@@ -137,7 +118,8 @@ impl Budgets {
             spender: spender.clone(),
             day: self.day(),
             size,
-            spent: Some(Usage::default()),
+            is_sent: AtomicBool::new(false),
+            is_settled: false,
         })
     }
 
@@ -155,10 +137,11 @@ impl Budgets {
         };
         if spent > 0 {
             let Spender { tenant, agent } = spender.clone();
-            let writing = ledger.spend(day, SpentTokens { tenant, agent, tokens: spent });
+            let ledger = Arc::clone(ledger);
             runtime.spawn(async move {
-                if let Err(reason) = writing.await {
-                    tracing::error!(reason, "spent tokens were not written down");
+                let spent = SpentTokens { tenant, agent, tokens: spent };
+                if let Err(error) = ledger.spend(day, spent).await {
+                    tracing::error!(%error, "spent tokens were not written down");
                 }
             });
         }
@@ -183,14 +166,15 @@ fn total(usage: Usage) -> u64 {
     usage.input_tokens.saturating_add(usage.output_tokens)
 }
 
-/// Tokens set aside. Dropped without being settled, it costs what is known to be spent by then.
+/// Tokens set aside. Dropped without being settled, they are spent if the provider may have worked for them: nobody
+/// says what a completion cost that was not read to its end.
 pub(super) struct Reservation {
     budgets: Arc<Budgets>,
     spender: Spender,
     day: u64,
     size: Usage,
-    /// None once it is settled.
-    spent: Option<Usage>,
+    is_sent: AtomicBool,
+    is_settled: bool,
 }
 
 impl Reservation {
@@ -199,23 +183,24 @@ impl Reservation {
         self.size
     }
 
-    /// From now on the provider reads the conversation, and bills it.
-    pub(super) fn sent(&mut self) {
-        if let Some(spent) = &mut self.spent {
-            spent.input_tokens = self.size.input_tokens;
-        }
+    /// Whose it is.
+    pub(super) fn spender(&self) -> &Spender {
+        &self.spender
     }
 
-    /// So much more was written.
-    pub(super) fn wrote(&mut self, tokens: u64) {
-        if let Some(spent) = &mut self.spent {
-            spent.output_tokens = spent.output_tokens.saturating_add(tokens);
-        }
+    /// From now on the provider may work, and bill it.
+    pub(super) fn sent(&self) {
+        self.is_sent.store(true, Ordering::Relaxed);
+    }
+
+    /// It did no work.
+    pub(super) fn refused(&self) {
+        self.is_sent.store(false, Ordering::Relaxed);
     }
 
     /// Gives back what was not used.
     pub(super) fn settle(&mut self, usage: Usage) {
-        if self.spent.take().is_some() {
+        if !std::mem::replace(&mut self.is_settled, true) {
             self.budgets.settle(self.day, &self.spender, total(self.size), total(usage));
         }
     }
@@ -223,8 +208,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        if let Some(spent) = self.spent {
-            self.settle(spent);
-        }
+        let is_sent = self.is_sent.load(Ordering::Relaxed);
+        self.settle(if is_sent { self.size } else { Usage::default() });
     }
 }

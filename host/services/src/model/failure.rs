@@ -45,6 +45,10 @@ impl Trouble {
         }
     }
 
+    pub(super) fn shutting_down() -> Self {
+        Self::free(ModelError::Unavailable("the host is shutting down".to_owned()))
+    }
+
     fn free(error: ModelError) -> Self {
         Self { error, may_pass: false, retry_after: None, is_free: true }
     }
@@ -63,6 +67,9 @@ impl Trouble {
             Some(error @ TransportError::Connect(_)) => {
                 let message = format!("the model provider `{name}` cannot be reached: {error}");
                 Self { may_pass: true, ..Self::free(ModelError::Unavailable(message)) }
+            }
+            Some(error @ TransportError::Form) => {
+                Self::free(ModelError::Invalid(format!("the model provider `{name}`: {error}")))
             }
             Some(error) => Self::late(format!("the model provider `{name}`: {error}")),
             None => Self::late(format!(

@@ -23,20 +23,18 @@ use std::time::SystemTime;
 
 use aop_core::model::{
     Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Spender,
-    Usage,
+    TokenLedger, Usage,
 };
-use aop_core::{BoxFuture, Measure, Sample, SampleKind};
-use rig_core::DynModel;
+use aop_core::{AgentId, BoxFuture, Measure, Sample};
 use rig_core::http_client::{DynHttpClient, HttpClientExt};
 use rig_core::operation;
 use rig_core::providers::anthropic::wire::AnthropicConfig;
 use rig_core::providers::openai::wire::{Auth, Dialect, OPENAI, OpenAIConfig};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use rig_core::{DynModel, ProviderError};
 use tracing::instrument::{WithDispatch, WithSubscriber as _};
 use tracing::subscriber::NoSubscriber;
 
 use self::budget::{Budgets, Reservation};
-pub use self::budget::{SpentTokens, TokenLedger};
 pub use self::config::{Key, ModelConfig, ModelProvider, ProviderKind};
 use self::failure::Trouble;
 use self::retry::Retries;
@@ -44,6 +42,7 @@ use self::stream::Writing;
 use self::transport::Transport;
 use crate::ServicesError;
 use crate::network::{Network, Target};
+use crate::share::{Place, Shares};
 
 /// A server that speaks OpenAI's format, whoever made it.
 const COMPATIBLE: Dialect = Dialect::gateway("openai", "", "");
@@ -57,7 +56,8 @@ pub struct ModelProviders {
     providers: HashMap<String, Arc<Provider>>,
     budgets: Arc<Budgets>,
     retries: Retries,
-    permits: Arc<Semaphore>,
+    shares: Shares<AgentId>,
+    clock: Clock,
     counts: Arc<Counts>,
 }
 
@@ -186,8 +186,9 @@ impl ModelProviders {
                 ledger,
                 Arc::clone(&clock),
             )),
-            retries: Retries { window: config.retry_window, clock },
-            permits: Arc::new(Semaphore::new(config.completions_max)),
+            retries: Retries { window: config.retry_window },
+            shares: Shares::new(config.completions_max),
+            clock,
             counts: Arc::default(),
         })
     }
@@ -198,7 +199,7 @@ impl ModelProviders {
     }
 
     /// What every completion begins with.
-    async fn begin(
+    fn begin(
         &self,
         spender: &Spender,
         binding: &ModelBinding,
@@ -216,11 +217,29 @@ impl ModelProviders {
         let name = request.model.clone();
         let request = translate::request(provider.config.kind, request)?;
         let reservation = self.budgets.reserve(spender, binding, size)?;
-        let closed = |_| ModelError::Unavailable("the host is shutting down".to_owned());
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(closed)?;
-        let provider = Arc::clone(provider);
-        let clock = Arc::clone(&self.retries.clock);
-        Ok(Begun { provider, model, name, request, reservation, clock, _permit: permit })
+        let (provider, clock) = (Arc::clone(provider), Arc::clone(&self.clock));
+        Ok(Begun { provider, model, name, request, reservation, clock })
+    }
+
+    /// One attempt, and the place that it takes. Between attempts a completion has none.
+    async fn attempt<T>(
+        &self,
+        begun: &Begun,
+        work: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<(T, Place), Trouble> {
+        let place = self.shares.place(begun.reservation.spender().agent).await;
+        let place = place.map_err(|_| Trouble::shutting_down())?;
+        begun.reservation.sent();
+        match quietly(work).await {
+            Ok(done) => Ok((done, place)),
+            Err(error) => {
+                let trouble = begun.trouble(&error);
+                if trouble.is_free {
+                    begun.reservation.refused();
+                }
+                Err(trouble)
+            }
+        }
     }
 
     async fn run(
@@ -229,11 +248,10 @@ impl ModelProviders {
         binding: &ModelBinding,
         request: CompletionRequest,
     ) -> Result<Completion, ModelError> {
-        let mut begun = self.begin(spender, binding, request).await?;
-        begun.reservation.sent();
-        let attempt = || quietly(begun.model.call(begun.request.clone()));
+        let mut begun = self.begin(spender, binding, request)?;
+        let attempt = || self.attempt(&begun, begun.model.call(begun.request.clone()));
         match self.retries.run(&begun.provider.config, &self.counts.retries, attempt).await {
-            Ok(response) => {
+            Ok((response, _place)) => {
                 let completion =
                     translate::completion(response, &begun.name, begun.reservation.size());
                 begun.reservation.settle(completion.usage);
@@ -249,11 +267,10 @@ impl ModelProviders {
         binding: &ModelBinding,
         request: CompletionRequest,
     ) -> Result<Writing, ModelError> {
-        let mut begun = self.begin(spender, binding, request).await?;
-        begun.reservation.sent();
-        let attempt = || quietly(stream::open(&begun.model, begun.request.clone()));
+        let begun = self.begin(spender, binding, request)?;
+        let attempt = || self.attempt(&begun, stream::open(&begun.model, begun.request.clone()));
         match self.retries.run(&begun.provider.config, &self.counts.retries, attempt).await {
-            Ok(opened) => Ok(Writing::new(opened, begun, Arc::clone(&self.counts))),
+            Ok((opened, place)) => Ok(Writing::new(opened, begun, place, Arc::clone(&self.counts))),
             Err(trouble) => Err(begun.fail(trouble)),
         }
     }
@@ -274,15 +291,14 @@ struct Begun {
     request: rig_core::completion::CompletionRequest,
     reservation: Reservation,
     clock: Clock,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Begun {
-    /// What the provider refused costs nothing; what broke off later counts as far as it is known.
-    fn fail(mut self, trouble: Trouble) -> ModelError {
-        if trouble.is_free {
-            self.reservation.settle(Usage::default());
-        }
+    fn trouble(&self, error: &ProviderError) -> Trouble {
+        Trouble::of(error, &self.provider.config, (self.clock)())
+    }
+
+    fn fail(self, trouble: Trouble) -> ModelError {
         tracing::warn!(provider = self.provider.config.name, model = self.name, error = %trouble.error, "no completion");
         trouble.error
     }
@@ -325,12 +341,8 @@ impl Models for ModelProviders {
 
 impl Measure for ModelProviders {
     fn measure(&self) -> Vec<Sample> {
-        let counter = |name, help, value: &AtomicU64| Sample {
-            name,
-            help,
-            kind: SampleKind::Counter,
-            #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-            value: value.load(Ordering::Relaxed) as f64,
+        let counter = |name, help, value: &AtomicU64| {
+            Sample::counter(name, help, value.load(Ordering::Relaxed))
         };
         let counts = &self.counts;
         vec![

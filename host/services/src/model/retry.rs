@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use rig_core::ProviderError;
 use tokio::time::Instant;
 
+use super::ModelProvider;
 use super::failure::Trouble;
-use super::{Clock, ModelProvider};
 
 /// First pause where the provider names none; each further one is twice as long, with jitter.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
@@ -20,7 +19,6 @@ const RETRIES_MAX: usize = 4;
 pub(super) struct Retries {
     /// No attempt begins later than this after the first.
     pub(super) window: Duration,
-    pub(super) clock: Clock,
 }
 
 impl Retries {
@@ -31,7 +29,7 @@ impl Retries {
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, Trouble>
     where
-        F: Future<Output = Result<T, ProviderError>>,
+        F: Future<Output = Result<T, Trouble>>,
     {
         let begun = Instant::now();
         let mut pauses = ExponentialBuilder::new()
@@ -43,7 +41,7 @@ impl Retries {
         loop {
             let trouble = match attempt().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => Trouble::of(&error, provider, (self.clock)()),
+                Err(trouble) => trouble,
             };
             let Some(pause) = pauses.next().filter(|_| trouble.may_pass) else {
                 return Err(trouble);

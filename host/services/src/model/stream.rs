@@ -9,8 +9,8 @@ use rig_core::ProviderError;
 use rig_core::completion::CompletionRequest;
 use rig_core::streaming::{CompletionStream as Streamed, Item, StreamEvent};
 
-use super::failure::Trouble;
 use super::{Begun, Counts, Model, quietly, translate};
+use crate::share::Place;
 
 /// A stream whose first item arrived: until then, it can be tried again.
 pub(super) struct Opened {
@@ -31,12 +31,14 @@ pub(super) struct Writing {
     /// None after the last event.
     opened: Option<Opened>,
     begun: Begun,
+    /// None once nothing more is read.
+    place: Option<Place>,
     counts: Arc<Counts>,
 }
 
 impl Writing {
-    pub(super) fn new(opened: Opened, begun: Begun, counts: Arc<Counts>) -> Self {
-        Self { opened: Some(opened), begun, counts }
+    pub(super) fn new(opened: Opened, begun: Begun, place: Place, counts: Arc<Counts>) -> Self {
+        Self { opened: Some(opened), begun, place: Some(place), counts }
     }
 
     async fn advance(&mut self) -> Result<Option<CompletionEvent>, ProviderError> {
@@ -48,7 +50,6 @@ impl Writing {
             };
             match item {
                 Some(Item::Event(StreamEvent::Text { text, .. })) if !text.is_empty() => {
-                    self.begun.reservation.wrote(translate::tokens_of(text.len()));
                     return Ok(Some(CompletionEvent::Text(text)));
                 }
                 Some(_) => {}
@@ -57,6 +58,7 @@ impl Writing {
         }
         let Some(opened) = self.opened.take() else { return Ok(None) };
         let response = opened.stream.finish().await?;
+        self.place = None;
         let completion =
             translate::completion(response, &self.begun.name, self.begun.reservation.size());
         self.begun.reservation.settle(completion.usage);
@@ -70,9 +72,8 @@ impl CompletionStream for Writing {
         Box::pin(async move {
             let outcome = quietly(self.advance()).await;
             outcome.map_err(|error| {
-                self.opened = None;
-                let trouble =
-                    Trouble::of(&error, &self.begun.provider.config, (self.begun.clock)());
+                (self.opened, self.place) = (None, None);
+                let trouble = self.begun.trouble(&error);
                 self.counts.failed(&trouble.error);
                 trouble.error
             })

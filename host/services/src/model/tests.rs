@@ -7,8 +7,10 @@ mod servers;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
-use aop_core::model::{CompletionEvent, Message, Part, Role, StopReason, ToolOffer};
-use aop_core::{AgentId, TenantName};
+use aop_core::model::{CompletionEvent, Message, Part, Role, SpentTokens, StopReason, ToolOffer};
+use aop_core::{AgentId, StoreError, TenantName};
+use rig_core::ProviderError;
+use rig_core::http_client::MultipartForm;
 use uuid::Uuid;
 
 use self::script::{Reply, Script};
@@ -312,8 +314,9 @@ async fn completions_at_one_time_cannot_overdraw_together() {
     assert!(matches!(second, Err(ModelError::Budget(_))), "{second:?}");
     drop(first);
     let (used, _) = models.budgets.used(&spender);
-    assert!((1..20).contains(&used), "the question was read, nothing was written: {used}");
-    models.complete(&spender, &tight, question()).await.unwrap();
+    assert_eq!(used, 1005, "the provider may have written as much, and nobody read it");
+    let roomy = binding("gateway");
+    models.complete(&spender, &roomy, question()).await.unwrap();
     let budgets = Arc::new(Budgets::new(10_000, None, Hands::at_noon().clock()).with_agents_max(1));
     let size = Usage { input_tokens: 1, output_tokens: 1 };
     let _held = budgets.reserve(&spender, &tight, size).unwrap();
@@ -321,21 +324,62 @@ async fn completions_at_one_time_cannot_overdraw_together() {
     assert!(budgets.reserve(&Spender { agent: other, ..spender }, &tight, size).is_err());
 }
 
+#[tokio::test]
+async fn a_form_is_refused_for_what_it_is() {
+    let transport = Transport::new(Network::new(crate::network::SystemResolver), &config());
+    let form = http::Request::new(MultipartForm::new());
+    let refused = transport.send_multipart::<bytes::Bytes>(form).await.map(drop).unwrap_err();
+    let provider = config().providers.swap_remove(0);
+    let trouble = Trouble::of(&ProviderError::Http(refused.into()), &provider, SystemTime::now());
+    let ModelError::Invalid(message) = &trouble.error else { panic!("{trouble:?}") };
+    assert!(message.contains("sends it no forms") && trouble.is_free, "{message}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_between_attempts_pays_nothing() {
+    let busy = Reply::json(429, "{}").with("retry-after", "20");
+    let models = models(&Script::new([busy]));
+    let (spender, bound) = (spender(), binding("gateway"));
+    let mut asked = models.complete(&spender, &bound, question());
+    assert!(futures::poll!(&mut asked).is_pending());
+    assert_eq!(models.budgets.used(&spender).0, 1005, "it is set aside");
+    assert_eq!(models.shares.held(), 0, "who waits takes no place");
+    drop(asked);
+    assert_eq!(models.budgets.used(&spender), (0, 0));
+}
+
+#[tokio::test]
+async fn one_agent_leaves_completions_to_others() {
+    let script = Script::new([Reply::Never, Reply::said("42")]);
+    let config = ModelConfig { completions_max: 4, ..config() };
+    let models =
+        ModelProviders::over(config, script.clone(), None, Hands::at_noon().clock()).unwrap();
+    let (greedy, bound) = (spender(), binding("gateway"));
+    let other = Spender { agent: AgentId(Uuid::from_u128(8)), ..spender() };
+    let mut first = models.complete(&greedy, &bound, question());
+    assert!(futures::poll!(&mut first).is_pending());
+    let mut second = models.complete(&greedy, &bound, question());
+    assert!(futures::poll!(&mut second).is_pending());
+    assert_eq!(script.requests().len(), 1, "the second waits for the first");
+    models.complete(&other, &bound, question()).await.unwrap();
+    drop(second);
+    assert_eq!(models.budgets.used(&greedy).0, 1005, "what was not sent is not spent");
+}
+
 #[derive(Default)]
 struct Memory(Mutex<Vec<(u64, SpentTokens)>>);
 
-impl TokenLedger for Arc<Memory> {
-    fn spent(&self, day: u64) -> BoxFuture<'_, Result<Vec<SpentTokens>, String>> {
+impl TokenLedger for Memory {
+    fn spent(&self, day: u64) -> BoxFuture<'_, Result<Vec<SpentTokens>, StoreError>> {
         let all = self.0.lock().unwrap();
         let of_day =
             all.iter().filter(|(of, _)| *of == day).map(|(_, spent)| spent.clone()).collect();
         Box::pin(async move { Ok(of_day) })
     }
 
-    fn spend(&self, day: u64, spent: SpentTokens) -> BoxFuture<'static, Result<(), String>> {
-        let memory = Arc::clone(self);
+    fn spend(&self, day: u64, spent: SpentTokens) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            memory.0.lock().unwrap().push((day, spent));
+            self.0.lock().unwrap().push((day, spent));
             Ok(())
         })
     }
@@ -346,7 +390,7 @@ async fn a_restart_gives_no_tokens_back() {
     let memory = Arc::new(Memory::default());
     let open = || {
         let script = Script::new([Reply::json(200, formats::OPENAI)]);
-        let ledger: Arc<dyn TokenLedger> = Arc::new(Arc::clone(&memory));
+        let ledger = Arc::clone(&memory) as Arc<dyn TokenLedger>;
         ModelProviders::over(config(), script, Some(ledger), Hands::at_noon().clock()).unwrap()
     };
     ask(&open(), "gateway").await.unwrap();

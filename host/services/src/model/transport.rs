@@ -15,7 +15,7 @@ use rig_core::http_client::{
 };
 
 use super::ModelConfig;
-use crate::network::{Network, NetworkError, Target};
+use crate::network::{Network, NetworkError, Owner, Target};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +25,9 @@ pub(super) enum TransportError {
     Connect(String),
     #[error("{0}")]
     Broken(String),
+    /// Nothing was sent: completions are asked for in JSON.
+    #[error("the host sends it no forms")]
+    Form,
     #[error("it did not answer in time")]
     Late,
     #[error("its answer is larger than {0} bytes")]
@@ -63,8 +66,10 @@ impl Transport {
         let host = HeaderValue::try_from(target.host_header()).map_err(|error| broken(&error))?;
         request.headers_mut().insert(HOST, host);
         // The operator chose the server, so it may be anywhere.
-        let response =
-            self.network.send(&target, |_| true, request, (self.connect, self.answer)).await;
+        let response = self
+            .network
+            .send(&Owner::HOST, &target, |_| true, request, (self.connect, self.answer))
+            .await;
         let response = response.map_err(|error| {
             Error::instance(match error {
                 NetworkError::AnswerTimeout(_) => TransportError::Late,
@@ -144,8 +149,7 @@ impl HttpClientExt for Transport {
     where
         U: From<Bytes> + Send + 'static,
     {
-        // Completions send JSON.
-        std::future::ready(Err(Error::NoHeaders))
+        std::future::ready(Err(Error::instance(TransportError::Form)))
     }
 
     async fn send_streaming<T>(&self, request: Request<T>) -> Result<StreamingResponse>

@@ -11,7 +11,7 @@ mod target;
 mod tests;
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -27,9 +27,11 @@ use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
 pub(crate) use address::is_public;
+pub(crate) use pool::Owner;
 use pool::{Pool, Server};
 pub(crate) use target::Target;
 
@@ -39,6 +41,14 @@ const ADDRESSES_TRIED_MAX: usize = 4;
 const HEAD_MAX_BYTES: usize = 64 << 10;
 /// Headers of a response.
 const HEADERS_MAX: usize = 128;
+/// Names that are looked up at one time. Each holds a thread until the system answers, whether or not anybody
+/// still waits; tokio has 512 threads for this and for everything else that blocks.
+const LOOKUPS_MAX: usize = 32;
+
+/// The process's, as the threads are.
+static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
+/// Reading the system's certificates: once is enough, and who is late waits for the first.
+static CERTIFICATES: Semaphore = Semaphore::const_new(1);
 
 /// Finds the addresses of a name.
 pub trait ResolveName: Send + Sync {
@@ -53,10 +63,26 @@ pub struct SystemResolver;
 impl ResolveName for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((host, 0)).await?;
+            let host = host.to_owned();
+            let look_up = move || (host.as_str(), 0).to_socket_addrs();
+            let found = blocking(&LOOKUPS, look_up).await??;
             Ok(found.map(|address| address.ip()).collect())
         })
     }
+}
+
+/// Runs what blocks on a thread of its own. Its place is free when it ends, not when nobody waits for it any more:
+/// it cannot be stopped.
+async fn blocking<T: Send + 'static>(
+    places: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let place = places.acquire().await.map_err(io::Error::other)?;
+    let working = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    });
+    working.await.map_err(io::Error::other)
 }
 
 /// Why there is no response.
@@ -84,7 +110,7 @@ pub struct Network {
 
 struct Inner {
     resolver: Box<dyn ResolveName>,
-    tls: OnceLock<Result<TlsConnector, String>>,
+    tls: OnceLock<TlsConnector>,
     pool: Arc<Pool>,
     opened: AtomicU64,
 }
@@ -97,26 +123,22 @@ impl Network {
         Self::over(resolver, OnceLock::new())
     }
 
-    fn over(
-        resolver: impl ResolveName + 'static,
-        tls: OnceLock<Result<TlsConnector, String>>,
-    ) -> Self {
+    fn over(resolver: impl ResolveName + 'static, tls: OnceLock<TlsConnector>) -> Self {
         let (pool, opened) = Default::default();
         Self { inner: Arc::new(Inner { resolver: Box::new(resolver), tls, pool, opened }) }
     }
 
     #[cfg(test)]
     pub(crate) fn with_tls(resolver: impl ResolveName + 'static, config: ClientConfig) -> Self {
-        Self::over(resolver, OnceLock::from(Ok(connector(config))))
+        Self::over(resolver, OnceLock::from(connector(config)))
     }
 
     async fn tls(&self) -> Result<TlsConnector, String> {
         if let Some(tls) = self.inner.tls.get() {
-            return tls.clone();
+            return Ok(tls.clone());
         }
         let inner = Arc::clone(&self.inner);
-        let reading =
-            tokio::task::spawn_blocking(move || inner.tls.get_or_init(trusting_the_system).clone());
+        let reading = blocking(&CERTIFICATES, move || keep(&inner.tls, trusting_the_system));
         reading.await.map_err(|error| error.to_string())?
     }
 
@@ -132,16 +154,18 @@ impl Network {
     }
 
     /// Sends a request in origin form to an address that `admits`, within `connect` until the connection stands
-    /// and `answer` until the head of the response is there.
+    /// and `answer` until the head of the response is there. Only connections of the same owner are used again.
     pub(crate) async fn send(
         &self,
+        owner: &Owner,
         target: &Target,
         admits: impl Fn(IpAddr) -> bool,
         request: Request<EgressBody>,
         (connect, answer): (Duration, Duration),
     ) -> Result<Response<Incoming>, NetworkError> {
         let timeout = |_| NetworkError::ConnectTimeout(target.host.clone());
-        let connecting = tokio::time::timeout(connect, self.connect(target, &admits, connect));
+        let connecting =
+            tokio::time::timeout(connect, self.connect(owner, target, &admits, connect));
         let connection = connecting.await.map_err(timeout)??;
         let waiting = tokio::time::timeout(answer, self.exchange(connection, request, connect));
         let late = |_| NetworkError::AnswerTimeout(target.host.clone());
@@ -186,6 +210,7 @@ impl Network {
 
     async fn connect(
         &self,
+        owner: &Owner,
         target: &Target,
         admits: &impl Fn(IpAddr) -> bool,
         limit: Duration,
@@ -202,6 +227,7 @@ impl Network {
             .filter(|address| admits(*address))
             .take(ADDRESSES_TRIED_MAX)
             .map(|address| Server {
+                owner: owner.clone(),
                 target: target.clone(),
                 address: SocketAddr::new(address, target.port),
             })
@@ -244,6 +270,14 @@ impl Network {
         };
         self.inner.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Connection { sender, server, is_reused: false })
+    }
+}
+
+/// The value, made if there is none. What fails is tried again the next time: a file that was missing may be there.
+fn keep<T: Clone, E>(cell: &OnceLock<T>, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    match cell.get() {
+        Some(value) => Ok(value.clone()),
+        None => make().map(|value| cell.get_or_init(|| value).clone()),
     }
 }
 

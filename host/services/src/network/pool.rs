@@ -1,14 +1,17 @@
 //! Connections that wait for their next request.
 //!
 //! A connection is found by the address it was checked for, not only by name: another agent may not go to
-//! where this name led the first one. How many wait and for how long is bounded; servers close idle
+//! where this name led the first one. It is found by its owner, too: a server that tells clients apart by their
+//! connections, or an answer that an agent provoked and left behind, must not reach another agent. How many wait and for how long is bounded; servers close idle
 //! connections after about a minute, and a request on a closed one is sent again on a new one.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use aop_core::Policy;
 use aop_core::egress::EgressBody;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
@@ -22,8 +25,41 @@ const IDLE_MAX: usize = 256;
 /// How long one may wait; most servers close it after a minute themselves.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whose a connection is.
+#[derive(Debug, Clone)]
+pub(crate) struct Owner(Option<Weak<Policy>>);
+
+impl Owner {
+    /// The host, which speaks to the operator's servers for all agents.
+    pub(crate) const HOST: Self = Self(None);
+
+    /// An agent, known by its own policy. As long as anybody remembers it, no other has the same address.
+    pub(crate) fn agent(policy: &Arc<Policy>) -> Self {
+        Self(Some(Arc::downgrade(policy)))
+    }
+
+    fn address(&self) -> Option<*const Policy> {
+        self.0.as_ref().map(Weak::as_ptr)
+    }
+}
+
+impl PartialEq for Owner {
+    fn eq(&self, other: &Self) -> bool {
+        self.address() == other.address()
+    }
+}
+
+impl Eq for Owner {}
+
+impl Hash for Owner {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address().hash(state);
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Server {
+    pub(super) owner: Owner,
     pub(super) target: Target,
     pub(super) address: SocketAddr,
 }

@@ -64,7 +64,7 @@ async fn certificates_are_checked_against_the_name_that_was_asked_for() {
     let names = Names::default().with("good.test", here).with("other.test", here);
     let (stub, network) = certified("good.test", names.clone()).await;
     let ask = async |network: &Network, host: &str| {
-        network.send(&target(true, host, &stub), |_| true, request(), PATIENT).await
+        network.send(&Owner::HOST, &target(true, host, &stub), |_| true, request(), PATIENT).await
     };
     let response = ask(&network, "good.test").await.unwrap();
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "secret");
@@ -81,7 +81,8 @@ async fn connections_that_wait_are_bounded_and_closed_in_time() {
     let stub = Stub::saying("hello").await;
     let network = Network::new(Names::default());
     let target = target(false, "127.0.0.1", &stub);
-    let send = async || network.send(&target, |_| true, request(), PATIENT).await.unwrap();
+    let send =
+        async || network.send(&Owner::HOST, &target, |_| true, request(), PATIENT).await.unwrap();
     let responses = futures::future::join_all((0..20).map(|_| send())).await;
     assert_eq!(stub.connections(), 20);
     for response in responses {
@@ -108,8 +109,94 @@ async fn an_address_that_does_not_answer_leaves_time_for_the_next() {
     let names = Names::default().with("two.test", &[&["127.0.0.2", "127.0.0.1"]]);
     let network = Network::new(names);
     let target = target(false, "two.test", &stub);
-    network.send(&target, |_| true, request(), PATIENT).await.unwrap();
+    network.send(&Owner::HOST, &target, |_| true, request(), PATIENT).await.unwrap();
     let only_first = |address: IpAddr| address.to_string() == "127.0.0.2";
-    let refused = network.send(&target, only_first, request(), PATIENT).await;
+    let refused = network.send(&Owner::HOST, &target, only_first, request(), PATIENT).await;
     assert!(matches!(refused, Err(NetworkError::Connect { .. })), "{refused:?}");
+}
+
+/// Everything that blocks ends only when the test says so.
+#[tokio::test]
+async fn what_blocks_keeps_its_place_when_nobody_waits_for_it() {
+    static PLACES: Semaphore = Semaphore::const_new(1);
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (end, ends) = std::sync::mpsc::channel::<()>();
+    let mut first = Box::pin(blocking(&PLACES, move || {
+        begun.send(()).unwrap();
+        let _ = ends.recv();
+    }));
+    assert!(futures::poll!(&mut first).is_pending());
+    has_begun.await.unwrap();
+    drop(first);
+    let mut second = Box::pin(blocking(&PLACES, || ()));
+    assert!(futures::poll!(&mut second).is_pending());
+    assert_eq!(PLACES.available_permits(), 0, "its thread is still taken");
+    drop(end);
+    second.await.unwrap();
+}
+
+#[test]
+fn what_could_not_be_read_is_read_again() {
+    let cell = OnceLock::new();
+    assert_eq!(keep(&cell, || Err("no file")), Err("no file"));
+    assert_eq!(keep(&cell, || Ok::<_, &str>(1)), Ok(1));
+    assert_eq!(keep(&cell, || Err("no file")), Ok(1), "once is enough");
+}
+
+#[tokio::test]
+async fn a_connection_serves_its_owner_only() {
+    let stub = Stub::saying("hello").await;
+    let network = Network::new(Names::default());
+    let target = target(false, "127.0.0.1", &stub);
+    let policies = [Arc::default(), Arc::default()];
+    let owners = [Owner::HOST, Owner::agent(&policies[0]), Owner::agent(&policies[1])];
+    for _ in 0..2 {
+        for owner in &owners {
+            let idle = network.idle();
+            let response = network.send(owner, &target, |_| true, request(), PATIENT).await;
+            response.unwrap().into_body().collect().await.unwrap();
+            while network.idle() < idle.max(1) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    assert_eq!((stub.connections(), stub.requests().len()), (3, 6));
+}
+
+#[tokio::test]
+async fn connections_that_wait_are_bounded_over_all_servers() {
+    let stub = Stub::saying("hello").await;
+    let hosts: Vec<_> = (0..33).map(|index| format!("host-{index}.test")).collect();
+    let here: &[&[&str]] = &[&["127.0.0.1"]];
+    let names = hosts.iter().fold(Names::default(), |names, host| names.with(host, here));
+    let network = Network::new(names);
+    for host in &hosts {
+        let target = target(false, host, &stub);
+        let send = async || {
+            network.send(&Owner::HOST, &target, |_| true, request(), PATIENT).await.unwrap()
+        };
+        let idle = network.idle();
+        for response in futures::future::join_all((0..8).map(|_| send())).await {
+            response.into_body().collect().await.unwrap();
+        }
+        while network.idle() < (idle + 8).min(256) {
+            tokio::task::yield_now().await;
+        }
+    }
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((stub.connections(), network.idle()), (33 * 8, 256));
+}
+
+/// Paused time passes while all wait for each other, and not while a thread looks something up.
+#[tokio::test(start_paused = true)]
+async fn few_names_are_looked_up_at_one_time() {
+    let all = LOOKUPS.acquire_many(u32::try_from(LOOKUPS_MAX).unwrap()).await.unwrap();
+    let limit = Duration::from_secs(1);
+    let asked = tokio::time::timeout(limit, SystemResolver.resolve("127.0.0.1")).await;
+    assert!(asked.is_err(), "{asked:?}");
+    drop(all);
+    let found = SystemResolver.resolve("127.0.0.1").await.unwrap();
+    assert_eq!(found, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
 }

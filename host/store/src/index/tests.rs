@@ -23,7 +23,8 @@ fn tool(name: &str, description: &str, parameters: &[(&str, &str)]) -> Arc<Tool>
         output_schema: None,
         signature: String::new(),
         hints: Hints::default(),
-        task: false,
+        task: aop_core::TaskUse::Never,
+        headers: Vec::new(),
         converses: false,
         function: 0,
     })

@@ -3,23 +3,24 @@
 //! A write happens first and is measured afterwards, inside the same savepoint: the triggers of the schema
 //! have summed it up by then, and what is over a limit is undone as a whole. Three limits hold a bucket: its own
 //! quota, its agent's share over all conversations, and what the whole store may hold.
+//!
+//! All writes of the host share one thread, so an agent has a few on their way to it at a time (see `turns`), and
+//! what waits for it is bounded in bytes.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets, KeyPage};
+use aop_core::bucket::{
+    Bucket, BucketError, BucketQuota, BucketScope, Buckets, KEY_MAX_BYTES, KeyPage, PAGE_KEYS_MAX,
+    VALUE_MAX_BYTES,
+};
 use aop_core::{BoxFuture, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::SemaphorePermit;
 
 use super::SqliteStore;
+use super::turns::Owner;
 use crate::error::failed;
 
-/// Longest key in bytes: a path or a URL fits, and keys are what a search reads.
-const KEY_MAX_BYTES: usize = 1 << 10;
-/// Longest value in bytes: a long conversation fits, and a value is read and written as a whole.
-const VALUE_MAX_BYTES: usize = 1 << 20;
-/// Most keys of one page.
-const PAGE_MAX: u32 = 1000;
 /// When a conversation was last used is kept to this, so that not every use is a write.
 const TOUCH_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Buckets that one write forgets: each may hold thousands of entries, and other writes wait meanwhile.
@@ -84,6 +85,11 @@ impl From<Refused> for BucketError {
 }
 
 impl Place {
+    /// Whose turn it takes to write there: the agent's, or that of all agents that share the bucket.
+    fn owner(&self) -> Owner {
+        (self.tenant.clone(), self.agent.clone())
+    }
+
     fn find(&self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
         connection
             .prepare_cached(
@@ -253,7 +259,7 @@ fn page(
     after: Option<&str>,
     limit: u32,
 ) -> rusqlite::Result<KeyPage> {
-    let limit = limit.clamp(1, PAGE_MAX);
+    let limit = limit.clamp(1, PAGE_KEYS_MAX);
     let Some(bucket) = place.find(connection)? else { return Ok(KeyPage::default()) };
     let mut statement = connection.prepare_cached(
         "SELECT key FROM entries WHERE bucket = ?1 AND (?2 IS NULL OR key > ?2) ORDER BY key LIMIT ?3",
@@ -264,6 +270,17 @@ fn page(
     keys.truncate(limit as usize);
     let next = if is_last { None } else { keys.last().cloned() };
     Ok(KeyPage { keys, next })
+}
+
+/// Forgets the conversations that are longest unused since `before`, as many as one write takes.
+fn forget_some(connection: &Connection, before: i64) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "DELETE FROM buckets WHERE id IN (
+                 SELECT id FROM buckets WHERE session <> '' AND touched_unix_ms <= ?1
+                 ORDER BY touched_unix_ms LIMIT ?2)",
+        )?
+        .execute(params![before, FORGOTTEN_AT_ONCE])
 }
 
 impl SqliteStore {
@@ -279,16 +296,7 @@ impl SqliteStore {
             let count = self
                 .writer
                 .write(move |connection| {
-                    let run = || {
-                        connection
-                            .prepare_cached(
-                                "DELETE FROM buckets WHERE id IN (
-                                     SELECT id FROM buckets WHERE session <> '' AND touched_unix_ms <= ?1
-                                     ORDER BY touched_unix_ms LIMIT ?2)",
-                            )?
-                            .execute(params![before, FORGOTTEN_AT_ONCE])
-                    };
-                    run().map_err(|error| failed(&error))
+                    forget_some(connection, before).map_err(|error| failed(&error))
                 })
                 .await?;
             forgotten += count as u64;
@@ -306,7 +314,9 @@ impl SqliteStore {
     }
 
     /// Notes that a conversation is in use.
-    async fn touch_session(&self, bucket: i64) -> Result<(), BucketError> {
+    async fn touch_session(&self, place: &Place, bucket: i64) -> Result<(), BucketError> {
+        let turn = self.turns.of(&place.owner());
+        let _turn = turn.take().await.map_err(Refused::Store)?;
         let work = move |connection: &Connection| -> Result<(), Refused> {
             Ok(touch(connection, bucket, now_unix_ms())?)
         };
@@ -340,15 +350,16 @@ impl Buckets for SqliteStore {
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, BucketError>> {
         let (place, key) = (Place::from(bucket), key.to_owned());
         Box::pin(async move {
+            let asked = place.clone();
             let read = move |connection: &Connection| {
-                get(connection, &place, &key).map_err(|error| failed(&error))
+                get(connection, &asked, &key).map_err(|error| failed(&error))
             };
             let Some((value, stale)) = self.readers.read(read).await.map_err(Refused::Store)?
             else {
                 return Ok(None);
             };
             if let Some(bucket) = stale {
-                self.touch_session(bucket).await?;
+                self.touch_session(&place, bucket).await?;
             }
             Ok(Some(value))
         })
@@ -373,8 +384,11 @@ impl Buckets for SqliteStore {
                     quota.bytes_max
                 )));
             }
+            let place = Place::from(bucket);
+            let turn = self.turns.of(&place.owner());
+            let _turn = turn.take().await.map_err(Refused::Store)?;
             let _room = self.room_for(bytes).await?;
-            let (place, entries) = (Place::from(bucket), entries.to_vec());
+            let entries = entries.to_vec();
             let work = move |connection: &Connection| -> Result<(), Refused> {
                 let bucket = place.open(connection)?;
                 put(connection, bucket, &entries)?;
@@ -391,6 +405,8 @@ impl Buckets for SqliteStore {
     ) -> BoxFuture<'a, Result<(), BucketError>> {
         let (place, keys) = (Place::from(bucket), keys.to_vec());
         Box::pin(async move {
+            let turn = self.turns.of(&place.owner());
+            let _turn = turn.take().await.map_err(Refused::Store)?;
             let work = move |connection: &Connection| -> Result<(), Refused> {
                 Ok(delete(connection, &place, &keys)?)
             };
@@ -409,9 +425,11 @@ impl Buckets for SqliteStore {
         let ceilings = self.ceilings;
         Box::pin(async move {
             check_sizes(std::iter::once((key, value.as_slice())))?;
+            let place = Place::from(bucket);
+            let turn = self.turns.of(&place.owner());
+            let _turn = turn.take().await.map_err(Refused::Store)?;
             let _room = self.room_for(key.len() + value.len()).await?;
-            let (place, key, expected) =
-                (Place::from(bucket), key.to_owned(), expected.map(<[u8]>::to_vec));
+            let (key, expected) = (key.to_owned(), expected.map(<[u8]>::to_vec));
             let work = move |connection: &Connection| -> Result<(), Refused> {
                 let bucket = swap(connection, &place, (&key, expected.as_deref()), value)?;
                 check(connection, bucket, quota, ceilings)

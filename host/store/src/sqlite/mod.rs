@@ -15,6 +15,7 @@ mod migration;
 mod readers;
 mod tasks;
 mod tokens;
+mod turns;
 mod write;
 mod writer;
 
@@ -31,7 +32,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use self::readers::Readers;
-pub use self::tokens::SpentTokens;
+use self::turns::Turns;
 use self::writer::Writer;
 use crate::OpenError;
 use crate::error::{describe, is_damage};
@@ -60,6 +61,10 @@ pub struct StoreConfig {
     /// The same for one agent over all its conversations, or for what a tenant's agents share. With the default
     /// of 256 MiB, it takes several to fill the store.
     pub agent_state_max_bytes: u64,
+    /// The most that the results of one tenant's tasks may take while they are kept. The default of 512 MiB holds
+    /// sixty-four of 8 MiB or thousands of common ones, and beside the state of agents leaves room for the agents
+    /// themselves.
+    pub task_outcomes_max_bytes: u64,
 }
 
 impl StoreConfig {
@@ -71,6 +76,7 @@ impl StoreConfig {
             size_max_bytes: 4 << 30,
             state_max_bytes: 1 << 30,
             agent_state_max_bytes: 256 << 20,
+            task_outcomes_max_bytes: 512 << 20,
         }
     }
 }
@@ -80,6 +86,8 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Arc<Writer>,
     ceilings: buckets::Ceilings,
+    task_outcomes_max_bytes: u64,
+    turns: Turns,
     room_kib: Semaphore,
     _lock: DataDirectoryLock,
 }
@@ -108,6 +116,8 @@ impl SqliteStore {
                 all_max_bytes: config.state_max_bytes,
                 agent_max_bytes: config.agent_state_max_bytes,
             },
+            task_outcomes_max_bytes: config.task_outcomes_max_bytes,
+            turns: Turns::default(),
             room_kib: Semaphore::new(buckets::QUEUED_MAX_KIB as usize),
             _lock: lock,
         })

@@ -1,10 +1,18 @@
 //! Tasks: rows that are written when a task begins and ends, and forgotten when it has expired.
+//!
+//! What a tenant's tasks left behind is bounded in bytes: results are as large as the tools answer, and they
+//! share the store with the agents themselves. A result that would be too much is refused, and its task goes on
+//! working until it is ended with something small.
 
 use aop_core::{BoxFuture, StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::SqliteStore;
 use crate::error::failed;
+
+/// An outcome of this size is kept whatever is there already: room for an error that says why the result is
+/// not. Tasks are bounded in number, so a thousand of them add a megabyte.
+const ALWAYS_KEPT_MAX_BYTES: usize = 1 << 10;
 
 /// Ends what was running when the host stopped. The directory is locked, so nothing runs now.
 pub(super) fn interrupt(connection: &Connection) -> Result<(), rusqlite::Error> {
@@ -39,15 +47,58 @@ impl Tasks for SqliteStore {
         outcome: Option<String>,
         updated_unix_ms: u64,
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let (tenant, id) = (tenant.clone(), id.to_owned());
-        Box::pin(self.writer.write(move |connection| {
-            let sql = "UPDATE tasks SET state = ?3, outcome = ?4, updated_unix_ms = ?5
-                       WHERE tenant = ?1 AND id = ?2 AND state = 'working'";
-            let updated = milliseconds(updated_unix_ms);
-            let values = params![tenant.as_str(), id, state.as_str(), outcome, updated];
-            connection.execute(sql, values).map(|_| ()).map_err(|error| failed(&error))
-        }))
+        let ending = Ending {
+            tenant: tenant.as_str().to_owned(),
+            id: id.to_owned(),
+            state,
+            outcome,
+            updated: milliseconds(updated_unix_ms),
+        };
+        let outcomes_max_bytes = self.task_outcomes_max_bytes;
+        Box::pin(self.writer.write(move |connection| ending.write(connection, outcomes_max_bytes)))
     }
+}
+
+/// How a task ends.
+struct Ending {
+    tenant: String,
+    id: String,
+    state: TaskState,
+    outcome: Option<String>,
+    updated: i64,
+}
+
+impl Ending {
+    fn write(&self, connection: &Connection, outcomes_max_bytes: u64) -> Result<(), StoreError> {
+        let outcome_bytes = self.outcome.as_ref().map_or(0, String::len);
+        if outcome_bytes > ALWAYS_KEPT_MAX_BYTES {
+            let kept = self.make_room(connection).map_err(|error| failed(&error))?;
+            if kept.saturating_add(outcome_bytes as u64) > outcomes_max_bytes {
+                return Err(StoreError::Failed(format!(
+                    "the result has {outcome_bytes} bytes, the results that are kept of the tenant's other tasks have {kept}, and {outcomes_max_bytes} are the limit for all"
+                )));
+            }
+        }
+        let sql = "UPDATE tasks SET state = ?3, outcome = ?4, updated_unix_ms = ?5
+                   WHERE tenant = ?1 AND id = ?2 AND state = 'working'";
+        let values = params![self.tenant, self.id, self.state.as_str(), self.outcome, self.updated];
+        connection.execute(sql, values).map(|_| ()).map_err(|error| failed(&error))
+    }
+
+    /// Forgets what has expired; answers the bytes of the outcomes that stay.
+    fn make_room(&self, connection: &Connection) -> Result<u64, rusqlite::Error> {
+        forget(connection, self.updated)?;
+        // A tenant has thousands of tasks at most, and the length of a text is known without reading it.
+        let sql = "SELECT coalesce(sum(octet_length(outcome)), 0) FROM tasks WHERE tenant = ?1";
+        let mut statement = connection.prepare_cached(sql)?;
+        statement.query_row([&self.tenant], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+    }
+}
+
+/// Forgets the tasks that have expired. One that still works stays: its end would have nowhere to go.
+fn forget(connection: &Connection, now: i64) -> Result<(), rusqlite::Error> {
+    let sql = "DELETE FROM tasks WHERE expires_unix_ms <= ?1 AND state <> 'working'";
+    connection.execute(sql, [now]).map(|_| ())
 }
 
 /// Whether there was a place for it.
@@ -61,9 +112,7 @@ fn begin(
         milliseconds(task.updated_unix_ms),
         milliseconds(task.expires_unix_ms),
     );
-    // One that still works is not forgotten: its end would have nowhere to go.
-    let forget = "DELETE FROM tasks WHERE expires_unix_ms <= ?1 AND state <> 'working'";
-    connection.execute(forget, [created])?;
+    forget(connection, created)?;
     let tenant = task.tenant.as_str();
     let count: u32 =
         connection.query_row("SELECT count(*) FROM tasks WHERE tenant = ?1", [tenant], |row| {

@@ -99,6 +99,9 @@ async fn load_agent(
         app.uploads.acquire().await.map_err(|error| Problem::internal(error.to_string()))?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
+    if settings.grant_anything() && !app.state.uploads_may_grant {
+        return Err(problems::grants_refused());
+    }
     let is_new = app.state.catalog.show(&tenant, &name).is_none();
     let agent = app.state.catalog.load(&tenant, LoadRequest { name, component, settings }).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

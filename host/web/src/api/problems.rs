@@ -32,6 +32,11 @@ pub(super) fn invalid(message: impl Into<String>) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_arguments", message)
 }
 
+pub(super) fn grants_refused() -> Problem {
+    let message = "settings with a `[policy]` or a `[model]` are refused in uploads: put the agent and its settings into an agents directory, or set `uploads_may_grant = true` under `[web]` in aop.toml";
+    Problem::new(StatusCode::FORBIDDEN, "permission_denied", message)
+}
+
 pub(super) fn too_large(max_bytes: usize) -> Problem {
     let message = format!(
         "the upload has more than {max_bytes} bytes: strip the component, or raise `upload_max` under `[web]` in aop.toml"

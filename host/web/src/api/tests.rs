@@ -226,6 +226,28 @@ async fn uploads_have_a_size_limit_whether_or_not_they_announce_it() {
     assert_eq!(status, StatusCode::CREATED);
 }
 
+#[tokio::test]
+async fn an_upload_grants_nothing_unless_the_operator_lets_it() {
+    let catalog = some_catalog();
+    let granting: [&[u8]; 2] = [
+        b"[policy]\ndirectories = [\"read / as /host\"]\n",
+        b"[model]\nprovider = \"openai\"\nname = \"m\"\n",
+    ];
+    for settings in granting {
+        let upload = || put("x", multipart(&[("component", b"\0asm"), ("settings", settings)]));
+        let app = router(state(Arc::clone(&catalog)));
+        let (status, body) = check("loadAgent", ask(&app, upload()).await).await;
+        assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("permission_denied")));
+        assert!(body["message"].as_str().unwrap().contains("uploads_may_grant"), "{body}");
+        assert!(catalog.loaded.lock().unwrap().is_empty());
+    }
+    let app = router(AppState { uploads_may_grant: true, ..state(Arc::clone(&catalog)) });
+    let upload = put("x", multipart(&[("component", b"\0asm"), ("settings", granting[0])]));
+    let (status, _) = check("loadAgent", ask(&app, upload).await).await;
+    assert_eq!(status, StatusCode::CREATED);
+    assert!(catalog.loaded.lock().unwrap()[0].settings.grant_anything());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_never_ends_is_given_up() {
     let app = router(state(some_catalog()));

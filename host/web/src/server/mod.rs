@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aop_core::{Measure, Sample, SampleKind};
+use aop_core::{Measure, Sample};
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::server::conn::http1;
@@ -295,38 +295,28 @@ impl Pause {
 
 impl Measure for Server {
     fn measure(&self) -> Vec<Sample> {
-        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 connections")]
-        let sample = |name, help, kind, value: &AtomicU64| Sample {
-            name,
-            help,
-            kind,
-            value: value.load(Ordering::Relaxed) as f64,
-        };
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         let counts = &*self.counts;
         vec![
-            sample(
+            Sample::gauge(
                 "http_connections_open",
                 "HTTP connections open now.",
-                SampleKind::Gauge,
-                &counts.open,
+                read(&counts.open),
             ),
-            sample(
+            Sample::counter(
                 "http_connections",
                 "HTTP connections accepted.",
-                SampleKind::Counter,
-                &counts.accepted,
+                read(&counts.accepted),
             ),
-            sample(
+            Sample::counter(
                 "http_connections_refused",
                 "HTTP connections refused because too many were open.",
-                SampleKind::Counter,
-                &counts.refused,
+                read(&counts.refused),
             ),
-            sample(
+            Sample::counter(
                 "http_accept_errors",
                 "Failures to accept a connection, such as no free file descriptor.",
-                SampleKind::Counter,
-                &counts.accept_errors,
+                read(&counts.accept_errors),
             ),
         ]
     }

@@ -3,6 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use aop_agent::client::{self, Question, Reply};
 use aop_agent::elicit::{Answer, Field, Form};
 use serde_json::Value;
 
@@ -35,18 +36,28 @@ impl Guest for Jobs {
     }
 
     fn multi_input() -> Result<String, String> {
-        let form = Form::new("What is your name?").field(Field::text("name").required());
-        let name = match form.ask::<Value>().map_err(|error| error.to_string())? {
+        let name = Form::new("What is your name?").field(Field::text("name"));
+        let questions = [Question::from(&name), Question::from(&confirmation("Are you sure?"))];
+        let [name, sure] = client::ask_many(questions).map(|reply| {
+            reply.and_then(Reply::filled_in::<Value>).map_err(|error| error.to_string())
+        });
+        let name = match name? {
             Answer::Accepted(answer) => answer["name"].to_string(),
             Answer::Declined | Answer::Dismissed => "nobody".to_owned(),
         };
-        let sure = confirm("Are you sure?")?;
-        Ok(format!("{name} is {}", if sure { "sure" } else { "not sure" }))
+        Ok(format!("{name} is {}", if is_yes(&sure?) { "sure" } else { "not sure" }))
     }
 }
 
 fn confirm(question: &str) -> Result<bool, String> {
-    let form = Form::new(question).field(Field::yes_no("confirm", None).required());
-    let answer = form.ask::<Value>().map_err(|error| error.to_string())?;
-    Ok(matches!(answer, Answer::Accepted(answer) if answer["confirm"] == true))
+    let answer = confirmation(question).ask().map_err(|error| error.to_string())?;
+    Ok(is_yes(&answer))
+}
+
+fn confirmation(question: &str) -> Form {
+    Form::new(question).field(Field::yes_no("confirm", None))
+}
+
+fn is_yes(answer: &Answer<Value>) -> bool {
+    matches!(answer, Answer::Accepted(answer) if answer["confirm"] == true)
 }

@@ -1,10 +1,13 @@
 //! Running the tools of a language: found in the project first, shown while they work, quoted when they
 //! fail.
+//!
+//! What is found is run, so it is looked for only where the owner of the project put it: in the environment that
+//! its language has, in the project or at the root of its workspace, and in the path.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::IsTerminal as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -14,6 +17,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _
 use tokio::process::Command;
 
 use super::project::Project;
+use crate::args::Language;
 use crate::exit::{CommandError, failure, misuse, usage};
 use crate::{environment, output};
 
@@ -55,14 +59,20 @@ impl<'a> Toolchain<'a> {
         Ok(work)
     }
 
-    /// A program of the project's own environments, or in the path.
+    /// A program of the project's own environment, or in the path.
     pub(super) fn look_for(&self, name: &str) -> Option<PathBuf> {
         let project = &self.project.directory;
-        let python = project.join(".venv/bin");
-        // Workspaces keep the modules of their packages at their root.
-        let node = project.ancestors().map(|directory| directory.join("node_modules/.bin"));
-        std::iter::once(python)
-            .chain(node)
+        let own = match self.project.language {
+            Language::Js | Language::Ts => {
+                // Workspaces keep the modules of their packages at their root.
+                let directories = std::iter::once(project.as_path()).chain(workspace_of(project));
+                directories.map(|directory| directory.join("node_modules/.bin")).collect()
+            }
+            // C has Zig from there.
+            Language::Python | Language::C => vec![project.join(".venv/bin")],
+            Language::Rust | Language::Go => Vec::new(),
+        };
+        own.into_iter()
             .chain(environment::search_path())
             .map(|directory| directory.join(name))
             .find(|path| is_program(path))
@@ -164,6 +174,25 @@ async fn next_line(
     }
     let text = String::from_utf8_lossy(&std::mem::take(line)).into_owned();
     Ok(Some(text.trim_end().to_owned()))
+}
+
+/// The nearest directory above a package that is the root of a workspace or of a repository. What lies in or above
+/// a directory that everybody may write to, such as the one for temporary files, is no part of the project.
+fn workspace_of(package: &Path) -> Option<&Path> {
+    package.ancestors().skip(1).take_while(|directory| is_guarded(directory)).find(|directory| {
+        directory.join(".git").exists() || is_workspace(&directory.join("package.json"))
+    })
+}
+
+fn is_workspace(manifest: &Path) -> bool {
+    let text = std::fs::read(manifest).unwrap_or_default();
+    let manifest = serde_json::from_slice::<serde_json::Value>(&text).unwrap_or_default();
+    manifest.get("workspaces").is_some()
+}
+
+fn is_guarded(directory: &Path) -> bool {
+    const WRITABLE_BY_OTHERS: u32 = 0o002;
+    std::fs::metadata(directory).is_ok_and(|found| found.mode() & WRITABLE_BY_OTHERS == 0)
 }
 
 fn is_program(path: &Path) -> bool {

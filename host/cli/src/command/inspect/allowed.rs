@@ -111,7 +111,12 @@ static RULES: &[Rule] = &[
     },
     Rule {
         capability: "the caller's attention",
-        imports: &["aop:agent/progress@", "aop:agent/elicit@", "aop:agent/changes@"],
+        imports: &[
+            "aop:agent/progress@",
+            "aop:agent/elicit@",
+            "aop:agent/client@",
+            "aop:agent/changes@",
+        ],
         explain: |_| (true, "as far as the caller's client takes part".to_owned()),
     },
 ];

@@ -1,9 +1,11 @@
+use aop_core::AgentName;
+use aop_core::client::Question;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::form::Form;
 use super::formats::fits;
-use super::{legal, page};
+use super::{attributed, legal, named, page};
 use crate::binding::agent_0_1_0::elicit::{
     Choice, ChoiceField, Field, FieldKind, NumberField, TextField, TextFormat,
 };
@@ -219,4 +221,28 @@ fn what_a_person_reads_is_bounded() {
     assert!(page("http://127.0.0.1:8000/x").is_ok());
     assert!(page("HTTPS://example.com").is_ok());
     assert!(page(&format!("https://example.com/{}", "x".repeat(2048))).is_err());
+}
+
+#[test]
+fn names_of_questions_are_words() {
+    let longest = "x".repeat(64);
+    for key in ["a", "user_name", "sign-in-2", &longest] {
+        assert_eq!(named(Some(key)), Ok(()), "{key}");
+    }
+    assert_eq!(named(None), Ok(()));
+    let long = "x".repeat(65);
+    for key in ["", "a b", "a.b", "é", "a\n", &long] {
+        assert!(named(Some(key)).is_err(), "{key}");
+    }
+}
+
+#[test]
+fn the_question_of_a_callee_says_who_asks() {
+    let agent = AgentName::new("helper").unwrap();
+    for (key, expected) in [(None, "helper/url"), (Some("door".to_owned()), "helper/door")] {
+        let (message, url) = ("Go there".to_owned(), "https://example.com".to_owned());
+        let question = attributed(Question::Url { key, message, url }, &agent);
+        let Question::Url { key, message, .. } = question else { panic!("{question:?}") };
+        assert_eq!((key.as_deref(), message.as_str()), (Some(expected), "helper asks: Go there"));
+    }
 }

@@ -1,6 +1,12 @@
-use aop_core::model::{ModelBinding, Part, Role};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use aop_core::client::{Answer, AskError, Client, Question, Root};
+use aop_core::model::{ModelBinding, Part, Role, StopReason};
+use aop_core::{AgentName, BoxFuture, Caller, GuestLevel, TenantName, ToolName};
 
 use super::translate::request;
+use super::*;
 use crate::binding::agent_0_1_0::model as wit;
 
 fn bound() -> ModelBinding {
@@ -108,4 +114,83 @@ fn requests_beyond_a_bound_are_refused() {
         message(wit::Role::User, wit::Part::ToolResult(result)),
     ]);
     assert!(request(&bound(), history).is_ok(), "what a model said is repeated as it was");
+}
+
+#[test]
+fn what_nobody_counts_is_estimated() {
+    assert_eq!(usage::of_request(&request(&bound(), hello()).unwrap()), 2, "rounded up");
+    let offering = wit::Request { tools: vec![tool("t", "{}")], ..hello() };
+    assert_eq!(usage::of_request(&request(&bound(), offering).unwrap()), 2, "name and schema");
+    let seeing = asking(vec![message(wit::Role::User, image(1 << 20))]);
+    assert_eq!(usage::of_request(&request(&bound(), seeing).unwrap()), 1600, "not its bytes");
+    let (id, name) = ("1".to_owned(), "t".to_owned());
+    let result = Part::ToolResult { id: id.clone(), text: "x".repeat(99), is_error: true };
+    let call = Part::ToolCall { id, name, arguments: "{\"x\":1}".to_owned() };
+    assert_eq!(usage::of_parts(&[call, result]), 28);
+    assert_eq!(usage::of_parts(&[]), 0);
+}
+
+/// A client whose model says 40 bytes, and what that took if it knows.
+struct Sampling(Mutex<Option<model::Usage>>);
+
+impl Client for Sampling {
+    fn ask(&self, _: Question) -> BoxFuture<'_, Result<Answer, AskError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn sample(&self, _: CompletionRequest) -> BoxFuture<'_, Result<Completion, model::ModelError>> {
+        let usage = self.0.lock().unwrap().unwrap_or_default();
+        let parts = vec![Part::Text("x".repeat(40))];
+        let said = Completion { parts, stop: StopReason::End, usage, model: "any".into() };
+        Box::pin(std::future::ready(Ok(said)))
+    }
+
+    fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn log(&self, _: GuestLevel, _: &str, _: &str) {}
+}
+
+#[tokio::test]
+async fn the_budget_of_a_call_binds_a_client_that_counts_nothing() {
+    let client = Arc::new(Sampling(Mutex::default()));
+    let context = CallContext {
+        client: Some(client.clone()),
+        ..CallContext::alone(
+            Caller { tenant: TenantName::default_tenant() },
+            AgentName::new("a").unwrap(),
+            ToolName::new("a_x").unwrap(),
+            Instant::now(),
+        )
+    };
+    let context = Arc::new(context);
+    let bound = ModelBinding {
+        provider: ModelBinding::CLIENT.into(),
+        max_tokens: 10,
+        tokens_per_call: 30,
+        ..bound()
+    };
+    let prepare = || {
+        let mut request = request(&bound, hello()).unwrap();
+        let held = Held::take(&context.meter, &bound, &mut request)?;
+        Ok::<_, model::ModelError>(Prepared {
+            context: Arc::clone(&context),
+            bound: bound.clone(),
+            request,
+            held,
+        })
+    };
+    let said = prepare().unwrap().complete().await.unwrap();
+    assert_eq!((said.usage.input_tokens, said.usage.output_tokens), (2, 10), "the guest is told");
+    let (source, held) = prepare().unwrap().begin().await.unwrap();
+    let Source::Written(mut events) = source else { panic!("a client answers at once") };
+    let Some(CompletionEvent::Done(said)) = events.pop_back() else { panic!("{events:?}") };
+    held.settle(said.usage);
+    assert_eq!(context.meter.tokens(), 24);
+    let told = model::Usage { input_tokens: 1, output_tokens: 5 };
+    *client.0.lock().unwrap() = Some(told);
+    assert_eq!(prepare().unwrap().complete().await.unwrap().usage, told, "what is told counts");
+    assert_eq!(context.meter.tokens(), 30);
+    assert!(matches!(prepare().map(drop), Err(model::ModelError::Budget(_))));
 }

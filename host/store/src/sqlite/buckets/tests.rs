@@ -1,12 +1,18 @@
+use std::pin::pin;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
-use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets as _};
+use aop_core::bucket::{
+    Bucket, BucketError, BucketQuota, BucketScope, Buckets as _, PAGE_KEYS_MAX,
+};
+use aop_core::model::{SpentTokens, TokenLedger as _};
 use aop_core::{AgentId, AgentName, Store as _, TenantName};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::super::{SpentTokens, SqliteStore, StoreConfig};
+use super::super::{SqliteStore, StoreConfig};
+use super::Place;
 use crate::conformance::{self, revision, session};
 
 const ROOMY: BucketQuota = BucketQuota { keys_max: 10_000, bytes_max: 16 << 20 };
@@ -144,11 +150,90 @@ async fn spent_tokens_add_up_and_go_with_their_day() {
     let (agent, tenant) = (agent(), tenant());
     let spent = |tokens| SpentTokens { tenant: tenant.clone(), agent, tokens };
     let store = open(&directory);
-    store.spend_tokens(7, spent(100)).await.unwrap();
-    store.spend_tokens(8, spent(3)).await.unwrap();
-    store.spend_tokens(8, spent(4)).await.unwrap();
+    store.spend(7, spent(100)).await.unwrap();
+    store.spend(8, spent(3)).await.unwrap();
+    store.spend(8, spent(4)).await.unwrap();
     drop(store);
     let store = open(&directory);
-    assert_eq!(store.spent_tokens(8).await.unwrap(), [spent(7)]);
-    assert_eq!(store.spent_tokens(7).await.unwrap(), [], "days before are forgotten");
+    assert_eq!(store.spent(8).await.unwrap(), [spent(7)]);
+    assert_eq!(store.spent(7).await.unwrap(), [], "days before are forgotten");
+}
+
+#[tokio::test]
+async fn one_write_forgets_a_few_conversations() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let (agent, entry) = (agent(), [("key".to_owned(), b"value".to_vec())]);
+    for index in 0..40 {
+        store.set(&session(agent, &index.to_string()), ROOMY, &entry).await.unwrap();
+    }
+    let raw = onlooker(&directory);
+    let forgotten: Vec<_> = (0..4).map(|_| super::forget_some(&raw, i64::MAX).unwrap()).collect();
+    assert_eq!(forgotten, [16, 16, 8, 0]);
+}
+
+#[tokio::test]
+async fn writes_that_wait_are_bounded_in_bytes() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let agent = agent();
+    // All of 64 MiB but one KiB.
+    let held = store.room_for((64 << 20) - (1 << 10)).await.unwrap();
+    let bucket = session(agent, "s");
+    let entry = |key: &str, bytes| [(key.to_owned(), vec![0; bytes])];
+    store.set(&bucket, ROOMY, &entry("a", 1023)).await.unwrap();
+    let large = entry("b", 1024);
+    let mut waiting = pin!(store.set(&bucket, ROOMY, &large));
+    let is_pending = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
+    assert!(is_pending);
+    // Had it reached the writer, it would have been written before this.
+    store.delete(&bucket, &["c".to_owned()]).await.unwrap();
+    assert_eq!(store.get(&bucket, "b").await.unwrap(), None);
+    drop(held);
+    waiting.await.unwrap();
+    assert!(store.get(&bucket, "b").await.unwrap().is_some());
+    // More than everything takes everything.
+    assert_eq!(store.room_for(usize::MAX).await.unwrap().num_permits(), 64 << 10);
+}
+
+#[tokio::test]
+async fn a_page_has_a_thousand_keys_at_most() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let bucket = session(agent(), "s");
+    let keys: Vec<_> = (0..=PAGE_KEYS_MAX).map(|number| format!("{number:04}")).collect();
+    let entries: Vec<_> = keys.iter().map(|key| (key.clone(), Vec::new())).collect();
+    store.set(&bucket, ROOMY, &entries).await.unwrap();
+    let page = store.keys(&bucket, None, u32::MAX).await.unwrap();
+    assert_eq!(page.keys, keys[..1000]);
+    let page = store.keys(&bucket, page.next.as_deref(), u32::MAX).await.unwrap();
+    assert_eq!((page.keys.as_slice(), page.next), (&keys[1000..], None));
+}
+
+#[tokio::test]
+async fn writes_of_one_agent_take_turns_and_hold_up_no_other() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let (busy, other) = (session(agent(), "s"), session(agent(), "s"));
+    let owner = Place::from(&busy).owner();
+    let turns: Vec<_> = (0..8).map(|_| store.turns.of(&owner)).collect();
+    let mut taken = Vec::new();
+    for turn in &turns {
+        taken.push(turn.take().await.unwrap());
+    }
+    let (entry, keys) = ([("key".to_owned(), b"value".to_vec())], ["key".to_owned()]);
+    let mut waiting = pin!(async {
+        tokio::select! {
+            done = store.set(&busy, ROOMY, &entry) => done,
+            done = store.swap(&busy, ROOMY, "other", None, Vec::new()) => done,
+            done = store.delete(&busy, &keys) => done,
+        }
+    });
+    tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("there was no turn for it"),
+        done = store.set(&other, ROOMY, &entry) => done.unwrap(),
+    }
+    drop(taken);
+    waiting.await.unwrap();
 }

@@ -77,3 +77,38 @@ async fn tasks_are_bounded_and_make_room_when_they_expire() {
     let other = TaskRecord { tenant: TenantName::new("other").unwrap(), ..task("d", 1000) };
     store.begin(other, 1).await.unwrap();
 }
+
+#[tokio::test]
+async fn results_are_bounded_per_tenant_and_make_room_when_they_expire() {
+    let directory = TempDir::new().unwrap();
+    let config =
+        StoreConfig { task_outcomes_max_bytes: 10_000, ..StoreConfig::new(directory.path()) };
+    let store = SqliteStore::open(&config).unwrap();
+    let (mine, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
+    for id in ["a", "b", "c"] {
+        store.begin(task(id, 0), 9).await.unwrap();
+    }
+    let of_other = TaskRecord { tenant: other.clone(), ..task("d", 0) };
+    store.begin(of_other, 9).await.unwrap();
+    let end = async |tenant: &TenantName, id: &str, bytes: usize, now: u64| {
+        // A letter of two bytes: the limit counts bytes.
+        let outcome = Some("\u{e9}".repeat(bytes / 2));
+        store.end(tenant, id, TaskState::Completed, outcome, now).await
+    };
+    end(&mine, "a", 6000, 1).await.unwrap();
+    let refused = end(&mine, "b", 4002, 1).await.unwrap_err().to_string();
+    for number in ["4002", "6000", "10000"] {
+        assert!(refused.contains(number), "{refused}");
+    }
+    assert_eq!(store.find(&mine, "b").await.unwrap(), Some(task("b", 0)), "it still works");
+    end(&other, "d", 10_000, 1).await.unwrap();
+    end(&mine, "b", 4000, 1).await.unwrap();
+    end(&mine, "c", 1026, 1).await.unwrap_err();
+    end(&mine, "c", 1024, 1).await.unwrap();
+
+    let later = TaskRecord { expires_unix_ms: 9000, ..task("e", 0) };
+    store.begin(later, 9).await.unwrap();
+    end(&mine, "e", 10_000, 999).await.unwrap_err();
+    end(&mine, "e", 10_000, 1000).await.unwrap();
+    assert_eq!(store.find(&mine, "a").await.unwrap(), None);
+}

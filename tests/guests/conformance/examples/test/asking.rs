@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 
+use aop_agent::client::{self, Question, Reply};
 use aop_agent::elicit::{Answer, ChoiceField, Field, Form, NumberField, TextField, TextFormat};
 use aop_agent::model::Request;
 use serde_json::Value;
@@ -73,9 +74,26 @@ impl Guest for crate::Test {
         outcome(&confirmation())
     }
 
+    fn input_required_result_list_roots() -> Result<String, String> {
+        let roots = client::roots().map_err(words)?;
+        let uris: Vec<_> = roots.into_iter().map(|root| root.uri).collect();
+        Ok(format!("The roots are {}", uris.join(", ")))
+    }
+
     fn input_required_result_multiple_inputs() -> Result<String, String> {
-        let name = ask_name("What is your name?")?;
-        Ok(format!("{} {name}", sample("Generate a greeting")?))
+        let greeting = Request::new().user("Generate a greeting").max_tokens(MAX_TOKENS);
+        let [name, greeting, roots] = client::ask_many([
+            Question::form("user_name", &name_form("What is your name?")),
+            Question::from(greeting),
+            Question::Roots,
+        ]);
+        let name = name_in(name.and_then(Reply::filled_in).map_err(words)?);
+        let (Reply::Completion(greeting), Reply::Roots(roots)) =
+            (greeting.map_err(words)?, roots.map_err(words)?)
+        else {
+            return Err("the host mixed up its answers".to_owned());
+        };
+        Ok(format!("{} {name}, with {} roots", greeting.text(), roots.len()))
     }
 
     fn input_required_result_multi_round() -> Result<String, String> {
@@ -94,14 +112,20 @@ impl Guest for crate::Test {
     }
 }
 
-/// Asks for a name. The host names a question after its first field, and the suite expects `user_name`.
+/// Asks for a name, under the name that the suite expects.
 pub fn ask_name(message: &str) -> Result<String, String> {
-    let form = Form::new(message)
-        .field(Field::text("user_name").description("Another name to be called by"))
-        .field(Field::text("name").required());
-    match form.ask::<Value>().map_err(words)? {
-        Answer::Accepted(answer) => Ok(answer["name"].as_str().unwrap_or_default().to_owned()),
-        Answer::Declined | Answer::Dismissed => Ok("stranger".to_owned()),
+    let [name] = client::ask_many([Question::form("user_name", &name_form(message))]);
+    name.and_then(Reply::filled_in).map(name_in).map_err(words)
+}
+
+fn name_form(message: &str) -> Form {
+    Form::new(message).field(Field::text("name").required())
+}
+
+fn name_in(answer: Answer<Value>) -> String {
+    match answer {
+        Answer::Accepted(answer) => answer["name"].as_str().unwrap_or_default().to_owned(),
+        Answer::Declined | Answer::Dismissed => "stranger".to_owned(),
     }
 }
 

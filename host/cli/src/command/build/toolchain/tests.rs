@@ -8,9 +8,20 @@ fn project() -> (tempfile::TempDir, Project) {
     let wit = "package a:b;\nworld w {}\n";
     std::fs::write(directory.path().join("wit/w.wit"), wit).unwrap();
     std::fs::write(directory.path().join("app.py"), "").unwrap();
-    let args = SourceArgs { directory: directory.path().to_owned(), lang: None };
-    let project = Project::find(&args).unwrap();
+    let project = found(directory.path());
     (directory, project)
+}
+
+fn found(directory: &Path) -> Project {
+    let args = SourceArgs { directory: directory.to_owned(), lang: None };
+    Project::find(&args).unwrap()
+}
+
+/// A program that a test looks for.
+fn plant(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "").unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 async fn run(script: &str) -> Result<Output, String> {
@@ -65,4 +76,49 @@ fn tools_of_the_project_come_first() {
     std::fs::set_permissions(&ours, std::fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(toolchain.look_for("sh"), Some(ours));
     assert_eq!(toolchain.look_for("no-such-program"), None);
+}
+
+#[test]
+fn only_javascript_takes_tools_from_node_modules() {
+    let (directory, project) = project();
+    let directory = directory.path().canonicalize().unwrap();
+    plant(&directory.join("node_modules/.bin/planted"));
+    let progress = Progress(ProgressBar::hidden());
+    assert_eq!(Toolchain::new(&project, &progress).look_for("planted"), None);
+    for (language, is_found) in
+        [(Language::Rust, false), (Language::Go, false), (Language::C, false), (Language::Js, true)]
+    {
+        let project = Project { language, ..found(&directory) };
+        let tool = Toolchain::new(&project, &progress).look_for("planted");
+        assert_eq!(tool.is_some(), is_found, "{language}");
+    }
+}
+
+#[test]
+fn tools_of_javascript_come_from_the_package_and_the_root_of_its_workspace() {
+    let outer = tempfile::tempdir().unwrap();
+    let outer = outer.path().canonicalize().unwrap();
+    let package = outer.join("root/packages/agent");
+    std::fs::create_dir_all(package.join("wit")).unwrap();
+    std::fs::write(package.join("wit/w.wit"), "package a:b;\nworld w {}\n").unwrap();
+    std::fs::write(package.join("package.json"), r#"{"name": "agent"}"#).unwrap();
+    let project = found(&package);
+    let progress = Progress(ProgressBar::hidden());
+    let toolchain = Toolchain::new(&project, &progress);
+    for above in ["", "root", "root/packages"] {
+        plant(&outer.join(above).join("node_modules/.bin/planted"));
+    }
+    std::fs::write(outer.join("root/package.json"), r#"{"name": "root"}"#).unwrap();
+    assert_eq!(toolchain.look_for("planted"), None, "nothing says that they belong together");
+    std::fs::write(outer.join("root/package.json"), r#"{"workspaces": ["packages/*"]}"#).unwrap();
+    let root = outer.join("root/node_modules/.bin/planted");
+    assert_eq!(toolchain.look_for("planted"), Some(root.clone()));
+    std::fs::remove_file(outer.join("root/package.json")).unwrap();
+    std::fs::create_dir(outer.join("root/.git")).unwrap();
+    assert_eq!(toolchain.look_for("planted"), Some(root));
+    std::fs::set_permissions(outer.join("root"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    assert_eq!(toolchain.look_for("planted"), None, "anybody may have put it there");
+    let own = package.join("node_modules/.bin/planted");
+    plant(&own);
+    assert_eq!(toolchain.look_for("planted"), Some(own));
 }

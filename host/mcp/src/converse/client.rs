@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aop_core::client::{Answer, AskError, Client, Question};
+use aop_core::client::{Answer, AskError, Client, Question, Root};
 use aop_core::model::{Completion, CompletionRequest, ModelError};
 use aop_core::{BoxFuture, GuestLevel, Progress};
 use rmcp::model::{ClientCapabilities, InputRequest, InputResponses, ProgressToken};
@@ -46,6 +46,8 @@ pub(crate) struct Asked {
     pub(crate) key: String,
     pub(crate) kind: Kind,
     pub(crate) request: InputRequest,
+    /// The size of the request as JSON.
+    pub(crate) bytes: usize,
     /// Where the answer goes; an error says why there is none.
     pub(crate) answer: oneshot::Sender<Result<Value, String>>,
 }
@@ -77,7 +79,7 @@ pub(crate) struct Line {
 }
 
 /// See the module's documentation.
-pub(crate) struct Conversation {
+pub(crate) struct CallClient {
     declared: ClientCapabilities,
     following: Option<Arc<Following>>,
     notices: mpsc::Sender<Notice>,
@@ -107,14 +109,14 @@ enum Registered {
     Open(String),
 }
 
-/// Where a conversation comes out.
+/// Where what the agent says comes out.
 pub(crate) struct Outlet {
     pub(crate) notices: mpsc::Receiver<Notice>,
     pub(crate) questions: mpsc::Receiver<Asked>,
 }
 
-impl Conversation {
-    /// A conversation with a client that declared these capabilities and follows this.
+impl CallClient {
+    /// A client that declared these capabilities and follows this.
     pub(crate) fn new(
         declared: ClientCapabilities,
         following: Option<Arc<Following>>,
@@ -125,8 +127,8 @@ impl Conversation {
         let (questions, asked) = mpsc::channel(OPEN_MAX);
         let state = Mutex::new(State { line, advance, ..State::default() });
         let open = Semaphore::new(OPEN_MAX);
-        let conversation = Self { declared, following, notices, questions, open, state };
-        (Arc::new(conversation), Outlet { notices: heard, questions: asked })
+        let client = Self { declared, following, notices, questions, open, state };
+        (Arc::new(client), Outlet { notices: heard, questions: asked })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -141,6 +143,11 @@ impl Conversation {
     /// The request that it goes on under.
     pub(crate) fn line(&self) -> Line {
         self.state().line.clone()
+    }
+
+    /// Forgets answers to questions that were not asked so far.
+    pub(crate) fn forget_advance(&self) {
+        self.state().advance.clear();
     }
 
     /// What the client would have had to declare for what was asked; none when it declared enough.
@@ -186,14 +193,14 @@ impl Conversation {
         let gone = || "the client went away".to_owned();
         let _place = self.open.acquire().await.map_err(|_| gone())?;
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { key, kind, request, answer };
+        let asked = Asked { key, kind, request, bytes, answer };
         self.questions.send(asked).await.map_err(|_| gone())?;
         let answer = answered.await.map_err(|_| gone())??;
         if kind.fits(&answer) { Ok(answer) } else { Err("the client's answer is none".to_owned()) }
     }
 }
 
-impl Client for Conversation {
+impl Client for CallClient {
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Answer, AskError>> {
         Box::pin(async move {
             let (ability, name, request) = question::elicitation(question)?;
@@ -218,6 +225,17 @@ impl Client for Conversation {
         })
     }
 
+    fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>> {
+        Box::pin(async move {
+            self.check(Ability::Roots)
+                .map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
+            let (name, request) = question::list_roots();
+            let answer = self.put(name, Kind::Roots, request).await.map_err(AskError::Failed)?;
+            question::roots(&answer)
+                .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
+        })
+    }
+
     fn log(&self, level: GuestLevel, logger: &str, text: &str) {
         let mcp_level = level::of_guest(level);
         let wanted = self.state().line.level;
@@ -237,7 +255,7 @@ fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(NOTICE_MAX_BYTES)].to_owned()
 }
 
-impl Progress for Conversation {
+impl Progress for CallClient {
     fn report(&self, progress: f64, total: Option<f64>, message: Option<&str>) {
         let mut state = self.state();
         // The protocol wants finite numbers that grow; a guest may send anything.
