@@ -36,8 +36,8 @@
 
 use serde::de::DeserializeOwned;
 
-pub use crate::bindings::aop::agent::client::{Page, Question, Reply, Root};
 use crate::bindings::aop::agent::client::Form as RawForm;
+pub use crate::bindings::aop::agent::client::{Page, Question, Reply, Root};
 use crate::elicit::{Answer, AskError, Form, read};
 use crate::host::with;
 use crate::model::Request;

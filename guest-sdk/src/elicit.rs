@@ -42,10 +42,10 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 
+use crate::bindings::aop::agent as wit;
 pub use crate::bindings::aop::agent::elicit::{
     Choice, ChoiceField, Field, FieldKind, NumberField, TextField, TextFormat,
 };
-use crate::bindings::aop::agent as wit;
 use crate::host::{RawAnswer, with};
 
 /// What the person did.

@@ -337,6 +337,20 @@ async fn converse(tool: &str, call: &Call<'_>) -> Option<Result<Output, Failure>
     Some(answer.and_then(|answer| text(&answer)))
 }
 
+/// The resources of the agent `notes`, the last four of which break a rule.
+const RESOURCES: &str = r#"[
+            {"uri":"notes://b","name":"b","mime_type":"text/plain","size":3},
+            {"uri":"notes://a","name":"a","title":"A","annotations":{"audience":["user"],"priority":0.5}},
+            {"uri":"my-kit://stolen","name":"x"},{"uri":"notes://a b","name":"x"},{"uri":"notes://c","name":""},
+            {"uri":"notes://d","name":"d","mime_type":"?"}]"#;
+
+/// The prompts of the agent `notes`, the last two of which break a rule.
+const PROMPTS: &str = r#"[
+            {"name":"code-review","title":"Review","parameters":[{"name":"lang","description":"Which","required":true},
+                {"name":"tone","required":false}]},
+            {"name":"ask","parameters":[]},{"name":"no spaces","parameters":[]},
+            {"name":"LONG","parameters":[]}]"#;
+
 /// What the agents `broken`, `hung`, `my`, `my-kit` and `notes` offer besides tools.
 async fn offered(
     agent: &str,
@@ -356,12 +370,7 @@ async fn offered(
             tokio::time::sleep(call.timeout.unwrap_or(Duration::from_secs(60))).await;
             return Err(Failure::executed(ErrorCode::DeadlineExceeded, "too slow"));
         }
-        ("notes", Feature::ResourcesList) => r#"[
-            {"uri":"notes://b","name":"b","mime_type":"text/plain","size":3},
-            {"uri":"notes://a","name":"a","title":"A","annotations":{"audience":["user"],"priority":0.5}},
-            {"uri":"my-kit://stolen","name":"x"},{"uri":"notes://a b","name":"x"},{"uri":"notes://c","name":""},
-            {"uri":"notes://d","name":"d","mime_type":"?"}]"#
-            .to_owned(),
+        ("notes", Feature::ResourcesList) => RESOURCES.to_owned(),
         ("my-kit", Feature::ResourcesList) => r#"[{"uri":"my-kit://z","name":"z"}]"#.to_owned(),
         ("notes", Feature::ResourcesTemplates) => {
             r#"[{"uri_template":"notes://by-day/{day}","name":"day"},{"uri_template":"x:{y}","name":"y"}]"#.to_owned()
@@ -380,12 +389,7 @@ async fn offered(
             _ => return guest_error(r#"{"tag":"not_found"}"#),
         },
         ("my", Feature::PromptsList) => r#"[{"name":"kit-x","parameters":[]}]"#.to_owned(),
-        ("notes", Feature::PromptsList) => r#"[
-            {"name":"code-review","title":"Review","parameters":[{"name":"lang","description":"Which","required":true},
-                {"name":"tone","required":false}]},
-            {"name":"ask","parameters":[]},{"name":"no spaces","parameters":[]},
-            {"name":"LONG","parameters":[]}]"#
-            .replace("LONG", &"x".repeat(65)),
+        ("notes", Feature::PromptsList) => PROMPTS.replace("LONG", &"x".repeat(65)),
         ("notes", Feature::PromptsGet) => match arguments["name"].as_str().unwrap() {
             "ask" => {
                 let client = call.client.unwrap();
