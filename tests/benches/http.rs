@@ -1,9 +1,9 @@
-//! The whole path over HTTP beside a plain server: `cargo bench -p aop-tests --bench http`.
+//! The whole path over HTTP beside a plain server: `cargo bench --bench http`.
 //!
 //! The baseline is the least that could do the same work: axum, one JSON POST, the same fresh wasm
 //! call, no MCP, no validation beyond decoding, no metrics, no tracing. Both serve from a process of
-//! their own, under the same load generator (`aop bench`), in turns. docs/benchmarks.md keeps the
-//! results.
+//! their own, under the same load generator (`aop bench`), in turns. A section of its own (`many`) times
+//! batches. docs/benchmarks.md keeps the results.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may panic")]
 
@@ -22,6 +22,7 @@ use aop_tests::{AgentsDirectory, Host, aop_binary, guest};
 use axum::extract::State;
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
+use serde_json::json;
 
 /// Calls per measurement at one connection; more connections get more calls.
 const CALLS: usize = 20_000;
@@ -146,13 +147,58 @@ fn compare(host: &str, plain: &str, connections: usize) {
     }
 }
 
+/// A hundred calls in one beside one call alone: what the batch adds to its slowest member.
+async fn many(host: &Host) {
+    const BATCH: usize = 100;
+    println!("many: aop_call_many with {BATCH} calls beside one of them alone, medians of {TRIES}");
+    let mcp = host.mcp();
+    for (what, tool, arguments) in [
+        ("echo", "echo_echo", json!({ "text": "hi" })),
+        ("waits 100 ms in the host", "faults_sleep", json!({ "milliseconds": 100 })),
+    ] {
+        let one = json!({ "tool": tool, "arguments": arguments });
+        let batch = json!({ "calls": vec![one; BATCH] });
+        let (mut alone, mut together) = (Vec::new(), Vec::new());
+        for _ in 0..TRIES {
+            let begun = Instant::now();
+            mcp.call(tool, arguments.clone()).await.value();
+            alone.push(begun.elapsed());
+            let begun = Instant::now();
+            let answer = mcp.call("aop_call_many", batch.clone()).await;
+            together.push(begun.elapsed());
+            assert_eq!(answer.value()["results"].as_array().unwrap().len(), BATCH);
+        }
+        let (alone, together) = (median(alone), median(together));
+        println!("  {what}: alone {alone:?}, {BATCH} together {together:?}");
+    }
+}
+
+/// Batches per measurement.
+const TRIES: usize = 50;
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
 fn main() {
     if std::env::args().any(|argument| argument == "baseline") {
         return baseline();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let agents = AgentsDirectory::new().with("echo");
+    let agents = AgentsDirectory::new().with("echo").with("faults");
     let host = runtime.block_on(Host::serve(agents.path()));
+    let wanted = |section: &str| {
+        let named: Vec<_> =
+            std::env::args().skip(1).filter(|name| !name.starts_with('-')).collect();
+        named.is_empty() || named.iter().any(|name| name == section)
+    };
+    if wanted("many") {
+        runtime.block_on(many(&host));
+    }
+    if !wanted("http") {
+        return;
+    }
     let baseline = Baseline::start();
     println!("http: the same fresh wasm call, plain and through the host");
     let plain = format!("http://{}/", baseline.address);

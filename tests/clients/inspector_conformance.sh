@@ -23,7 +23,7 @@ for era in modern legacy; do
         --method tools/call --tool-name test_multiple_content_types
     expect 'resources/list' "'test://static-text' in {resource['uri'] for resource in it['resources']}" \
         --method resources/list
-    expect 'resources/templates/list' "it['resourceTemplates'][0]['uriTemplate'] == 'test://template/{id}/data'" \
+    expect 'resources/templates/list' "'test://template/{id}/data' in {template['uriTemplate'] for template in it['resourceTemplates']}" \
         --method resources/templates/list
     expect 'resources/read' "it['contents'][0]['text'] == 'This is the content of the static text resource.'" \
         --method resources/read --uri test://static-text
