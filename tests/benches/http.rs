@@ -161,8 +161,9 @@ async fn many(host: &Host) {
         let (mut alone, mut together) = (Vec::new(), Vec::new());
         for _ in 0..TRIES {
             let begun = Instant::now();
-            mcp.call(tool, arguments.clone()).await.value();
+            let answer = mcp.call(tool, arguments.clone()).await;
             alone.push(begun.elapsed());
+            assert_eq!(answer.envelope()["success"], true);
             let begun = Instant::now();
             let answer = mcp.call("aop_call_many", batch.clone()).await;
             together.push(begun.elapsed());
