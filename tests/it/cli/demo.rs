@@ -1,6 +1,8 @@
 //! `aop demo`: what a person sees first. It builds the examples, so it needs the machine's own Rust
 //! toolchain; languages whose toolchains are missing are left out by it.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 
 #[tokio::test]
 async fn the_demo_serves_the_examples_and_what_it_prints_works() {
+    let before = kept();
     let mut demo = Command::new(aop_binary());
     demo.current_dir(repository())
         .args(["demo", "--listen", "127.0.0.1:0"])
@@ -57,6 +60,15 @@ async fn the_demo_serves_the_examples_and_what_it_prints_works() {
     let status =
         within(BOUND, "the end of the demo", demo.wait()).await.expect("it can be waited for");
     assert_eq!(status.code(), Some(0));
+    assert_eq!(kept(), before, "the state of a demo without a port of its own is gone");
+}
+
+/// What demos left behind.
+fn kept() -> BTreeSet<OsString> {
+    let Ok(entries) = std::fs::read_dir(repository().join("target/demo")) else {
+        return BTreeSet::new();
+    };
+    entries.map(|entry| entry.expect("a readable entry").file_name()).collect()
 }
 
 /// The examples do something that a person wants; whatever languages were built, all of it works.

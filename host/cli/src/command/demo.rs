@@ -3,11 +3,13 @@
 
 mod build;
 
+use std::fs;
 use std::io::IsTerminal as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use tempfile::TempDir;
 
 use crate::args::{DEFAULT_URL, DemoArgs, McpClient};
 use crate::client::{Client, Endpoint};
@@ -44,11 +46,13 @@ pub(crate) async fn run(args: &DemoArgs) -> CommandResult {
         )));
     }
     let agents = build::examples(&root).await?;
+    let data =
+        Data::below(&root, args.listen).context("cannot make a directory for the demo's state")?;
     let quiet = if std::io::stderr().is_terminal() { "warn" } else { "info" };
     let config = Config {
         listen: args.listen,
         agents: vec![agents],
-        data: Some(data_directory(&root, args.listen)),
+        data: Some(data.path().to_owned()),
         log_level: quiet.to_owned(),
         log_format: LogFormat::Auto,
         ..Config::default()
@@ -60,13 +64,32 @@ pub(crate) async fn run(args: &DemoArgs) -> CommandResult {
     .await
 }
 
-/// One for each address, so that two demos do not get into each other's way.
-fn data_directory(root: &Path, listen: SocketAddr) -> PathBuf {
-    let name = match listen.port() {
-        0 => format!("process-{}", std::process::id()),
-        port => format!("port-{port}"),
-    };
-    root.join("target/demo").join(name)
+/// Where a demo keeps its state.
+enum Data {
+    /// One for each address, so that two demos do not get into each other's way and the next one starts fast.
+    Kept(PathBuf),
+    /// A port that nobody chose is none to come back to: this goes away with the demo.
+    Passing(TempDir),
+}
+
+impl Data {
+    fn below(root: &Path, listen: SocketAddr) -> anyhow::Result<Self> {
+        let directory = root.join("target/demo");
+        match listen.port() {
+            0 => {
+                fs::create_dir_all(&directory)?;
+                Ok(Self::Passing(tempfile::tempdir_in(directory)?))
+            }
+            port => Ok(Self::Kept(directory.join(format!("port-{port}")))),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Passing(directory) => directory.path(),
+        }
+    }
 }
 
 /// Told once the host listens. What it shows comes from the host itself, over the wire, so it must
