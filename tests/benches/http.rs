@@ -42,7 +42,7 @@ impl GuestLog for NoLog {
 /// The same wasm call without the host around it.
 async fn plain(State(echo): State<Arc<dyn Executable>>, body: String) -> String {
     let context = Arc::new(CallContext::alone(
-        Caller { tenant: TenantName::default_tenant() },
+        Caller::local(TenantName::default_tenant()),
         AgentName::new("echo").unwrap(),
         ToolName::new("echo").unwrap(),
         Instant::now() + Duration::from_secs(30),

@@ -37,7 +37,7 @@ impl Function {
     /// As a host calls: what the timeout counts from is the arrival.
     pub(crate) async fn call_until(&self, deadline: Instant) -> Result<Output, Failure> {
         let context = Arc::new(CallContext::alone(
-            Caller { tenant: TenantName::default_tenant() },
+            Caller::local(TenantName::default_tenant()),
             AgentName::new("bench").unwrap(),
             ToolName::new("bench").unwrap(),
             deadline,

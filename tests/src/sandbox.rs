@@ -209,7 +209,7 @@ impl Loaded {
 
 /// A call of nobody in particular that must be over in time.
 fn context(timeout: Duration) -> CallContext {
-    let caller = Caller { tenant: TenantName::new("default").expect("a tenant") };
+    let caller = Caller::local(TenantName::new("default").expect("a tenant"));
     let agent = AgentName::new("hostile").expect("an agent");
     let tool = ToolName::new("hostile_run").expect("a tool");
     CallContext::alone(caller, agent, tool, Instant::now() + timeout)

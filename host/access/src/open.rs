@@ -25,7 +25,7 @@ impl Default for Open {
 impl Authenticate for Open {
     fn authenticate(&self, tenant: Option<&str>) -> Result<Caller, AuthenticateError> {
         if tenant.is_none_or(|named| named == self.tenant.as_str()) {
-            Ok(Caller { tenant: self.tenant.clone() })
+            Ok(Caller::local(self.tenant.clone()))
         } else {
             Err(AuthenticateError::UnknownTenant)
         }
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn everybody_is_the_default_tenant_however_it_is_named() {
-        let expected = Ok(Caller { tenant: TenantName::default_tenant() });
+        let expected = Ok(Caller::local(TenantName::default_tenant()));
         assert_eq!(Open::new().authenticate(None), expected);
         assert_eq!(Open::new().authenticate(Some("default")), expected);
     }

@@ -1,12 +1,220 @@
-//! Who asks. `access` implements it.
+//! Who asks, for whom, and what they may do. `access` implements it.
+//!
+//! A [`Caller`] is made once, at the front of the host, from what a request carries. Behind that it is a plain value:
+//! it travels with calls, is compared when a session or a task is continued, and may be sent to another node
+//! of the zone, which takes the sender's word for it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::TenantName;
 
 /// The authenticated origin of a call.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Caller {
     /// Whose agents it may see and call.
     pub tenant: TenantName,
+    /// Who it is. Sessions, tasks and what waits for answers belong to tenant and subject together.
+    pub subject: Subject,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+impl Caller {
+    /// Whoever uses a host that asks for no credential: it may do everything, for this tenant.
+    #[must_use]
+    pub const fn local(tenant: TenantName) -> Self {
+        Self { tenant, subject: Subject::Local, scopes: Scopes::ALL }
+    }
+
+    /// Whether both are the same one: the same subject, for the same tenant.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.tenant == other.tenant && self.subject == other.subject
+    }
+}
+
+/// Who a caller is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Subject {
+    /// Nobody had to say who they are: the host is open to its own machine.
+    Local,
+    /// Whoever has an API key. A key that replaces another one in a rotation is the same subject.
+    Key {
+        /// The id of the first key of the rotation.
+        id: Arc<str>,
+    },
+    /// Whom an issuer of tokens vouches for.
+    Token {
+        /// The issuer (`iss`).
+        issuer: Arc<str>,
+        /// The subject, unique within the issuer (`sub`).
+        subject: Arc<str>,
+    },
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Key { id } => write!(f, "key:{id}"),
+            // A `#` cannot be in an issuer (RFC 8414, section 2), so two different ones never look the same.
+            Self::Token { issuer, subject } => write!(f, "token:{issuer}#{subject}"),
+        }
+    }
+}
+
+/// One thing that a caller may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    /// Run tools, read resources, get prompts.
+    #[serde(rename = "tools:call")]
+    ToolsCall,
+    /// See which tools, resources, prompts and agents there are.
+    #[serde(rename = "tools:list")]
+    ToolsList,
+    /// Load, unload and roll back the tenant's agents.
+    #[serde(rename = "agents:write")]
+    AgentsWrite,
+    /// Manage the tenant's keys and secrets, and read its figures.
+    #[serde(rename = "tenant:admin")]
+    TenantAdmin,
+    /// Manage tenants, act for any of them, and read the host's figures.
+    #[serde(rename = "cluster:admin")]
+    ClusterAdmin,
+}
+
+impl Scope {
+    /// Every scope, the weakest first.
+    pub const ALL: [Self; 5] = [
+        Self::ToolsCall,
+        Self::ToolsList,
+        Self::AgentsWrite,
+        Self::TenantAdmin,
+        Self::ClusterAdmin,
+    ];
+
+    /// As it is written in tokens, in settings and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ToolsCall => "tools:call",
+            Self::ToolsList => "tools:list",
+            Self::AgentsWrite => "agents:write",
+            Self::TenantAdmin => "tenant:admin",
+            Self::ClusterAdmin => "cluster:admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// There is no scope of this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no scope: use tools:call, tools:list, agents:write, tenant:admin or cluster:admin"
+)]
+pub struct UnknownScope(String);
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        let named = Self::ALL.into_iter().find(|scope| scope.as_str() == text);
+        named.ok_or_else(|| UnknownScope(text.chars().take(64).collect()))
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<Scope>", into = "Vec<Scope>")]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// None.
+    pub const NONE: Self = Self(0);
+    /// Every one.
+    pub const ALL: Self = Self((1 << Scope::ALL.len()) - 1);
+
+    /// Whether `scope` is among them.
+    #[must_use]
+    pub const fn has(self, scope: Scope) -> bool {
+        self.0 & (1 << scope as u8) != 0
+    }
+
+    /// These and `scope`.
+    #[must_use]
+    pub const fn with(self, scope: Scope) -> Self {
+        Self(self.0 | (1 << scope as u8))
+    }
+
+    /// Those that are in both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether every one of these is also in `other`.
+    #[must_use]
+    pub const fn within(self, other: Self) -> bool {
+        self.0 & !other.0 == 0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Each, the weakest first.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
+    }
+}
+
+impl FromIterator<Scope> for Scopes {
+    fn from_iter<I: IntoIterator<Item = Scope>>(scopes: I) -> Self {
+        scopes.into_iter().fold(Self::NONE, Self::with)
+    }
+}
+
+impl From<Vec<Scope>> for Scopes {
+    fn from(scopes: Vec<Scope>) -> Self {
+        scopes.into_iter().collect()
+    }
+}
+
+impl From<Scopes> for Vec<Scope> {
+    fn from(scopes: Scopes) -> Self {
+        scopes.iter().collect()
+    }
+}
+
+/// Separated by spaces, as OAuth writes them.
+impl fmt::Display for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, scope) in self.iter().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(scope.as_str())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Scopes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(Scope::as_str)).finish()
+    }
 }
 
 /// Why a caller was refused.
@@ -25,3 +233,6 @@ pub trait Authenticate: Send + Sync {
     /// [`AuthenticateError`] when the caller may not act for that tenant.
     fn authenticate(&self, tenant: Option<&str>) -> Result<Caller, AuthenticateError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,8 @@ use crate::bucket::SessionId;
 use crate::client::Client;
 use crate::interface::Feature;
 use crate::{
-    AgentId, AgentName, BoxFuture, Caller, Failure, Lineage, Services, ToolName, TraceContext,
+    AgentId, AgentName, BoxFuture, Caller, Failure, Lineage, Services, TenantName, ToolName,
+    TraceContext,
 };
 
 /// Identifies a call in logs, spans and replies (the paper's correlation id).
@@ -136,6 +137,9 @@ pub struct CallContext {
     pub id: CallId,
     /// Who asked.
     pub caller: Caller,
+    /// The tenant that owns the agent: its secrets are used. Another one than the caller's, whose state and figures
+    /// count, when the agent is shared.
+    pub owner: TenantName,
     /// Which agent runs.
     pub agent: AgentName,
     /// Its identity.
@@ -166,6 +170,7 @@ impl CallContext {
     pub fn alone(caller: Caller, agent: AgentName, tool: ToolName, deadline: Instant) -> Self {
         Self {
             id: CallId(Uuid::nil()),
+            owner: caller.tenant.clone(),
             caller,
             agent,
             agent_id: AgentId(Uuid::nil()),

@@ -30,17 +30,21 @@ mod prepare;
 mod revision;
 pub mod schema;
 mod search;
+mod secret;
 mod services;
 pub mod settings;
 mod store;
 mod task;
+mod tenant;
 mod tool;
 mod trace;
 
 use std::future::Future;
 use std::pin::Pin;
 
-pub use authenticate::{Authenticate, AuthenticateError, Caller};
+pub use authenticate::{
+    Authenticate, AuthenticateError, Caller, Scope, Scopes, Subject, UnknownScope,
+};
 pub use call::{Call, CallContext, CallId, Invoke, Meter, Output, Progress, Reply, Shown, Target};
 pub use catalog::{
     AgentStatus, Catalog, CatalogError, FeatureRoute, Listen, LoadRequest, Offer, Origin, Resolve,
@@ -60,10 +64,12 @@ pub use policy::{Limits, Policy};
 pub use prepare::{Arguments, Artifact, Executable, Prepare, PrepareError, Prepared, Violation};
 pub use revision::{AgentId, InFlight, Revision, RevisionNumber};
 pub use search::{Hit, Query, Search, SearchError};
+pub use secret::{Secret, SecretError, SecretName, SecretNameError, Secrets};
 pub use services::Services;
 pub use settings::Settings;
 pub use store::{AgentRecord, NewRevision, RevisionRecord, Store, StoreError};
 pub use task::{TaskError, TaskRecord, TaskState, Tasks};
+pub use tenant::Tenant;
 pub use tool::{Hints, RepeatedParameter, TaskUse, Tool};
 pub use trace::TraceContext;
 

@@ -119,6 +119,7 @@ impl<'a> Record<'a> {
         let context = Arc::new(CallContext {
             id: self.id,
             caller: call.caller.clone(),
+            owner: work.revision.tenant.clone(),
             agent: work.revision.agent.clone(),
             agent_id: work.revision.id,
             tool: work.name.clone(),
@@ -148,7 +149,8 @@ impl<'a> Record<'a> {
 
     pub(crate) fn admitted(&mut self, revision: &Arc<Revision>) {
         self.in_flight = Some(revision.begin());
-        self.observe.started(&revision.tenant, &revision.agent);
+        // The tenant that calls, as in the record of the end: a shared agent counts for both alike.
+        self.observe.started(&self.call.caller.tenant, &revision.agent);
         // A line for every call halves what the host can serve, so it is the operator's choice.
         macro_rules! emit {
             ($level:ident) => {

@@ -130,7 +130,7 @@ fn fixture(
 }
 
 fn call<'a>(tool: &'a str, arguments: &'a str) -> Call<'a> {
-    let caller = Caller { tenant: TenantName::default_tenant() };
+    let caller = Caller::local(TenantName::default_tenant());
     Call::new(caller, Target::Tool(tool), arguments, tokio::time::Instant::now().into_std())
 }
 

@@ -219,7 +219,7 @@ pub(crate) struct Everybody;
 
 impl Authenticate for Everybody {
     fn authenticate(&self, _: Option<&str>) -> Result<Caller, AuthenticateError> {
-        Ok(Caller { tenant: TenantName::default_tenant() })
+        Ok(Caller::local(TenantName::default_tenant()))
     }
 }
 

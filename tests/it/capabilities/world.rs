@@ -128,7 +128,7 @@ impl World {
             progress: around.progress,
             client: around.client,
             session: around.session,
-            ..Call::new(Caller { tenant: tenant() }, Target::Tool(tool), &arguments, Instant::now())
+            ..Call::new(Caller::local(tenant()), Target::Tool(tool), &arguments, Instant::now())
         };
         within(PATIENCE, "a reply", self.dispatcher.invoke(call)).await
     }

@@ -58,7 +58,7 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
     let name = tool.name.clone();
     let dispatcher = dispatcher(Route { revision: Arc::new(revision), tool }, outside);
     let reply = dispatcher
-        .invoke(Call::new(Caller { tenant }, Target::Tool(&name), &arguments, Instant::now()))
+        .invoke(Call::new(Caller::local(tenant), Target::Tool(&name), &arguments, Instant::now()))
         .await;
     let envelope = serde_json::to_string(&Envelope::new(&reply.result))?;
     output::envelope(&envelope, args.json)

@@ -29,7 +29,7 @@ impl Started {
             }
         };
         let ongoing = Ongoing::start(client_of(json!({}), Line::default()), call);
-        let caller = Caller { tenant: TenantName::default_tenant() };
+        let caller = Caller::local(TenantName::default_tenant());
         Self { ongoing, identity: RequestIdentity::new(&caller, "tools/call", "t", None), stop }
     }
 }

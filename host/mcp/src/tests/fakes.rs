@@ -518,8 +518,8 @@ impl Search for World {
 impl Authenticate for World {
     fn authenticate(&self, tenant: Option<&str>) -> Result<Caller, AuthenticateError> {
         match tenant {
-            None | Some("default") => Ok(Caller { tenant: TenantName::default_tenant() }),
-            Some("other") => Ok(Caller { tenant: TenantName::new("other").unwrap() }),
+            None | Some("default") => Ok(Caller::local(TenantName::default_tenant())),
+            Some("other") => Ok(Caller::local(TenantName::new("other").unwrap())),
             Some(_) => Err(AuthenticateError::UnknownTenant),
         }
     }

@@ -15,7 +15,7 @@ impl GuestLog for Log {
 }
 
 fn context() -> Arc<CallContext> {
-    let caller = Caller { tenant: TenantName::new("default").unwrap() };
+    let caller = Caller::local(TenantName::new("default").unwrap());
     let (agent, tool) = (AgentName::new("a").unwrap(), ToolName::new("a_run").unwrap());
     Arc::new(CallContext::alone(caller, agent, tool, Instant::now()))
 }

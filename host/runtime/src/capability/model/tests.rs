@@ -158,7 +158,7 @@ async fn the_budget_of_a_call_binds_a_client_that_counts_nothing() {
     let context = CallContext {
         client: Some(client.clone()),
         ..CallContext::alone(
-            Caller { tenant: TenantName::default_tenant() },
+            Caller::local(TenantName::default_tenant()),
             AgentName::new("a").unwrap(),
             ToolName::new("a_x").unwrap(),
             Instant::now(),
