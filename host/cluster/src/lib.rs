@@ -1,6 +1,8 @@
-//! Zones and federation. This release has only their names; membership, gossip, replicas and the
-//! zone protocol are not here yet, and no command pretends that they are.
+//! Zones: hosts that trust each other and gossip.
+//!
+//! [`membership`] says who is in the zone and connects its nodes.
 
+pub mod membership;
 mod name;
 
 pub use name::{AgentAddress, ZoneName, ZoneNameError};

@@ -105,7 +105,7 @@ impl TaskUse {
 
 /// A parameter that an HTTP header repeats, so that what stands in front of the host can route by it without
 /// reading bodies (`x-mcp-header`, MCP 2026-07-28).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepeatedParameter {
     /// As it is called in the arguments.
     pub parameter: String,

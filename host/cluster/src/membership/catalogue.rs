@@ -1,0 +1,95 @@
+//! What a node offers: the content of its document [`Member::CATALOGUE`](super::Member::CATALOGUE).
+//! Routing fills and reads it; here it only has a form, a limit and a text that is the same for the
+//! same content, so that its digest is.
+
+use std::collections::BTreeMap;
+
+use aop_core::{
+    AgentName, Digest, Hints, RepeatedParameter, RevisionNumber, TaskUse, TenantName, ToolName,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::MembershipError;
+
+/// Everything that a node offers to its zone.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// In the order of tenants and names.
+    pub agents: Vec<CatalogueAgent>,
+}
+
+/// An agent that serves on a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CatalogueAgent {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Its name.
+    pub name: AgentName,
+    /// What it is for.
+    pub description: String,
+    /// Which revision, as counted by the node.
+    pub revision: RevisionNumber,
+    /// The component.
+    pub digest: Digest,
+    /// Of its settings: agents with the same component and settings are replicas of each other.
+    pub settings: Digest,
+    /// How many replicas the zone should have; none when it lives where it was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Labels that a node must have to hold it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub placement: BTreeMap<String, String>,
+    /// In name order.
+    pub tools: Vec<CatalogueTool>,
+}
+
+/// A tool of such an agent; [`aop_core::Tool`] as it travels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CatalogueTool {
+    /// Its name.
+    pub name: ToolName,
+    /// A short name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What a model reads.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    pub input_schema: Box<RawValue>,
+    /// JSON Schema of the envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Box<RawValue>>,
+    /// The function as WIT text.
+    pub signature: String,
+    /// What settings say of its behaviour.
+    #[serde(default)]
+    pub hints: Hints,
+    /// Whether a call becomes a task.
+    #[serde(default)]
+    pub task: TaskUse,
+    /// Parameters that HTTP headers repeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<RepeatedParameter>,
+    /// Whether a call may ask its client something.
+    #[serde(default)]
+    pub converses: bool,
+}
+
+impl Catalogue {
+    /// The text that travels.
+    ///
+    /// # Errors
+    /// [`MembershipError::Malformed`] when it cannot be written, which is a bug.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, MembershipError> {
+        serde_json::to_vec(self).map_err(|error| MembershipError::Malformed(error.to_string()))
+    }
+
+    /// Reads what another node sent; its digest was checked, its content was not.
+    ///
+    /// # Errors
+    /// [`MembershipError::Malformed`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, MembershipError> {
+        serde_json::from_slice(bytes)
+            .map_err(|error| MembershipError::Malformed(format!("a catalogue: {error}")))
+    }
+}

@@ -1,0 +1,64 @@
+//! The files of a node's identity: written whole or not at all, and keys for their owner alone.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use crate::membership::MembershipError;
+
+/// The most that is read of such a file: keys, certificates and lists of a few hundred lines.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
+/// Writes a file that only its owner can read (mode 0600), whole or not at all, and durably.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), MembershipError> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    let write = || {
+        // A temporary file is made with mode 0600.
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        std::fs::File::open(directory)?.sync_all()
+    };
+    write().map_err(|error| MembershipError::file("write", path, error))
+}
+
+/// Reads a file as text; none when there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, MembershipError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() > FILE_MAX_BYTES => {
+            return Err(MembershipError::damaged(path, "it is too large"));
+        }
+        _ => {}
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(MembershipError::file("read", path, error)),
+    }
+}
+
+/// Refuses a key that others than its owner can read.
+pub(crate) fn check_private(path: &Path) -> Result<(), MembershipError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let metadata =
+            std::fs::metadata(path).map_err(|error| MembershipError::file("read", path, error))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(MembershipError::Exposed(path.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory that only its owner can look into.
+pub(crate) fn make_directory(path: &Path) -> Result<(), MembershipError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt as _;
+        builder.mode(0o700);
+    }
+    builder.create(path).map_err(|error| MembershipError::file("make", path, error))
+}

@@ -1,0 +1,219 @@
+//! What a host tells of its zone, and the traits by which the admin API and the command line reach
+//! it. `cluster` implements [`Cluster`]; routing adds what it knows as a [`ReportRoutes`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AgentName, BoxFuture, Digest, Generation, NodeId, RevisionNumber, TenantName};
+
+/// How a node stands, as one other sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberState {
+    /// It takes calls.
+    Alive,
+    /// It finishes its calls and takes no new ones.
+    Draining,
+    /// It said goodbye.
+    Left,
+    /// Nothing was heard of it for longer than its own rhythm explains.
+    Silent,
+}
+
+impl MemberState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Alive, Self::Draining, Self::Left, Self::Silent];
+
+    /// As it is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Draining => "draining",
+            Self::Left => "left",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// One node of the zone, as the answering host sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Which.
+    pub node: NodeId,
+    /// Which life of it.
+    pub generation: Generation,
+    /// How it stands.
+    pub state: MemberState,
+    /// Where other nodes reach it.
+    pub endpoint: SocketAddr,
+    /// How busy it is, in percent.
+    pub load_percent: u8,
+    /// How much it takes compared with others.
+    pub capacity: u32,
+    /// What its operator says of it.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it can let nodes into the zone.
+    pub holds_authority: bool,
+    /// Milliseconds since news of it arrived; 0 for the answering host.
+    pub lag_ms: u64,
+    /// What it offers; none before it said so.
+    pub catalogue: Option<CatalogueStatus>,
+}
+
+/// What a node offers, and whether the answering host knows it already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CatalogueStatus {
+    /// Grows with every change.
+    pub serial: u64,
+    /// Of its text.
+    pub digest: Digest,
+    /// Whether the answering host has it.
+    pub fetched: bool,
+    /// Agents in it; 0 until it is fetched.
+    pub agents: usize,
+}
+
+/// An agent that lives on several nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaStatus {
+    /// Whose.
+    pub tenant: TenantName,
+    /// Which.
+    pub agent: AgentName,
+    /// Its revision.
+    pub revision: RevisionNumber,
+    /// Its component.
+    pub digest: Digest,
+    /// How many replicas it should have; none when it lives where it was loaded.
+    pub wanted: Option<u32>,
+    /// Where it serves.
+    pub nodes: Vec<NodeId>,
+}
+
+/// What a breaker between this host and another node does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// The node behind it.
+    pub node: NodeId,
+    /// The tool.
+    pub tool: String,
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+}
+
+/// A suspicion that the zone is in parts that do not hear each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SuspectedPartition {
+    /// Who fell silent, together and without a goodbye.
+    pub silent: Vec<NodeId>,
+    /// Milliseconds since the first of them did.
+    pub for_ms: u64,
+}
+
+/// The paper's version vector V_i (section 6.2), one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeVersion {
+    /// Which life of the node.
+    pub generation: Generation,
+    /// How many changes of it are known: V_i\[j\].
+    pub version: u64,
+}
+
+/// A zone as one of its hosts sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// The zone.
+    pub zone: String,
+    /// The answering host.
+    pub node: NodeId,
+    /// Where other nodes reach it; what `--join` takes.
+    pub endpoint: SocketAddr,
+    /// Over every live node's catalogue. Equal on all hosts once nothing changes any more.
+    pub registry_digest: Digest,
+    /// V_i. Equal on all hosts once nothing changes any more.
+    pub versions: BTreeMap<NodeId, NodeVersion>,
+    /// Every node that is known, in the order of their ids.
+    pub members: Vec<MemberStatus>,
+    /// Whether the zone seems to be in parts.
+    pub partition: Option<SuspectedPartition>,
+    /// Seconds until this host's certificate ends. It renews it at half of its life.
+    pub certificate_ends_in_s: u64,
+    /// Agents with replicas.
+    pub replicas: Vec<ReplicaStatus>,
+    /// Breakers that are not closed.
+    pub breakers: Vec<BreakerStatus>,
+}
+
+/// What a join token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenRequest {
+    /// Seconds that it can be used.
+    pub lifetime_s: u64,
+    /// Nodes that it lets in.
+    pub uses: u32,
+}
+
+impl JoinTokenRequest {
+    /// The longest life of a token: it is a key to the zone that lies about in scripts.
+    pub const LIFETIME_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// The most nodes that one token lets in: a whole zone.
+    pub const USES_MAX: u32 = 200;
+}
+
+/// A token with which a node joins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenGrant {
+    /// The token. Whoever has it can join.
+    pub token: String,
+    /// Where to join: the answering host.
+    pub endpoint: SocketAddr,
+    /// The zone.
+    pub zone: String,
+}
+
+/// Why the zone could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// This host is alone.
+    #[error(
+        "this host is in no zone: `aop cluster join-token` makes one of it, `aop serve --join HOST:PORT --token TOKEN` lets it join one"
+    )]
+    NoZone,
+    /// The question makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// The zone cannot do it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The zone of this host.
+pub trait Cluster: Send + Sync {
+    /// What this host sees of it.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoZone`].
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ClusterError>>;
+
+    /// Makes a token with which nodes join. A host that is in no zone founds one.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    fn join_token(
+        &self,
+        request: JoinTokenRequest,
+    ) -> BoxFuture<'_, Result<JoinTokenGrant, ClusterError>>;
+}
+
+/// What routing knows of the zone, for its status.
+pub trait ReportRoutes: Send + Sync {
+    /// Agents with replicas.
+    fn replicas(&self) -> Vec<ReplicaStatus>;
+
+    /// Breakers that are not closed.
+    fn breakers(&self) -> Vec<BreakerStatus>;
+}
