@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::interface::{Feature, Refusal};
 use crate::{
-    AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, State, TenantName,
-    Tool, ToolName,
+    AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, Source, State,
+    TenantName, Tool, ToolName,
 };
 
 /// Where an agent's component comes from, and so who may change it.
@@ -22,6 +22,14 @@ pub enum Origin {
     },
     /// Loaded through the API; lives in the data directory.
     Api,
+    /// It runs elsewhere: only its owner changes it. Never stored.
+    Elsewhere {
+        /// Who publishes it here.
+        #[serde(flatten)]
+        source: Source,
+        /// Where it runs: node names, a URL, a zone.
+        places: Vec<String>,
+    },
 }
 
 /// What `aop agent list` shows.
@@ -93,6 +101,14 @@ pub enum CatalogError {
         name: AgentName,
         /// Its component.
         path: String,
+    },
+    /// It runs elsewhere.
+    #[error("agent `{name}` runs elsewhere ({places}): change it there")]
+    OwnedElsewhere {
+        /// The agent.
+        name: AgentName,
+        /// Where it runs.
+        places: String,
     },
     /// There is no earlier revision.
     #[error("agent `{0}` has no earlier revision to roll back to")]

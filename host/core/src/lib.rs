@@ -18,6 +18,7 @@ mod digest;
 pub mod egress;
 mod envelope;
 mod error;
+mod foreign;
 mod guest_log;
 pub mod interface;
 mod library;
@@ -55,6 +56,7 @@ pub use catalog::{
 pub use digest::{Digest, ParseDigestError};
 pub use envelope::Envelope;
 pub use error::{ErrorCode, Failure, FailureClass};
+pub use foreign::{ForeignAgent, Publish, RefusedAgent, Source};
 pub use guest_log::{GuestLevel, GuestLine, GuestLog};
 pub use interface::Interface;
 pub use library::{Found, Library, unknown_tool};

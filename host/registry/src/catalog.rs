@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, AgentStatus, BoxFuture, Catalog, CatalogError, FeatureRoute, LoadRequest, Measure,
-    Origin, Resolve, RevisionStatus, Route, Sample, State, TenantName, ToolList,
+    AgentName, AgentStatus, BoxFuture, Catalog, CatalogError, FeatureRoute, ForeignAgent,
+    LoadRequest, Measure, Origin, Publish, RefusedAgent, Resolve, RevisionStatus, Route, Sample,
+    Source, State, TenantName, ToolList,
 };
 
 use crate::RegistryError;
+use crate::agents::Changed;
 use crate::load::{Ready, Write};
 use crate::reconcile::Forget;
 use crate::registry::{Registry, Shared};
@@ -30,7 +32,7 @@ impl Resolve for Registry {
         if *tenant != self.shared.config.tenant {
             return None;
         }
-        let revision = self.shared.agents.serving(agent)?;
+        let revision = self.shared.agents.current(agent)?;
         let function = *revision.features.get(&feature)?;
         Some(FeatureRoute { revision, function })
     }
@@ -94,13 +96,44 @@ impl Catalog for Registry {
     }
 }
 
+impl Publish for Registry {
+    fn publish(&self, source: &Source, mut agents: Vec<ForeignAgent>) -> Vec<RefusedAgent> {
+        let tenant = &self.shared.config.tenant;
+        let others = agents.extract_if(.., |agent| agent.revision.tenant != *tenant);
+        let mut refused: Vec<_> = others
+            .map(|agent| RefusedAgent {
+                tenant: agent.revision.tenant.clone(),
+                agent: agent.revision.agent.clone(),
+                reason: format!("this host has no tenant `{}`", agent.revision.tenant),
+            })
+            .collect();
+        let room = self.shared.config.agents_max.saturating_sub(self.shared.agents.len());
+        refused.extend(agents.drain(room.min(agents.len())..).map(|agent| RefusedAgent {
+            tenant: agent.revision.tenant.clone(),
+            agent: agent.revision.agent.clone(),
+            reason: format!(
+                "the host holds at most {} agents: unload some, or raise the limit",
+                self.shared.config.agents_max
+            ),
+        }));
+        let settled = self.shared.agents.offer(source, agents);
+        refused.extend(settled.refused.iter().cloned());
+        self.shared.announce(settled, Changed::default());
+        refused
+    }
+}
+
 impl Shared {
     async fn revisions(
         &self,
         tenant: &TenantName,
         name: &str,
     ) -> Result<Vec<RevisionStatus>, CatalogError> {
-        let name = self.existing(tenant, name)?;
+        let name = match self.existing(tenant, name) {
+            // Its owner keeps them.
+            Err(CatalogError::OwnedElsewhere { .. }) => return Ok(Vec::new()),
+            existing => existing?,
+        };
         let serving = self.agents.serving(&name).map(|revision| revision.number);
         let records =
             self.parts.store.revisions(tenant, &name).await.map_err(RegistryError::from)?;
@@ -182,7 +215,7 @@ impl Shared {
         let earlier =
             revisions.iter().find(|revision| revision.number < active).ok_or_else(none_earlier)?;
         let pinned_against = match &origin {
-            Origin::Api => None,
+            Origin::Api | Origin::Elsewhere { .. } => None,
             // A file that was not read since the start is taken to be its newest revision.
             Origin::File { .. } => self
                 .agents
@@ -212,11 +245,22 @@ impl Shared {
         self.stop.run_until_cancelled(self.turns.take(name)).await.ok_or(CatalogError::Draining)
     }
 
+    /// An agent of this host.
     fn existing(&self, tenant: &TenantName, name: &str) -> Result<AgentName, CatalogError> {
         let unknown = || CatalogError::NoSuchAgent(name.to_owned());
         let name = AgentName::new(name).map_err(|_| unknown())?;
-        let exists = *tenant == self.config.tenant && self.agents.origin(&name).is_some();
-        if exists { Ok(name) } else { Err(unknown()) }
+        if *tenant != self.config.tenant {
+            return Err(unknown());
+        }
+        if self.agents.origin(&name).is_some() {
+            return Ok(name);
+        }
+        match self.agents.status(&name).map(|status| status.origin) {
+            Some(Origin::Elsewhere { places, .. }) => {
+                Err(CatalogError::OwnedElsewhere { name, places: places.join(", ") })
+            }
+            _ => Err(unknown()),
+        }
     }
 
     fn refuse_if_a_file_owns(&self, name: &AgentName) -> Result<(), CatalogError> {

@@ -10,14 +10,15 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aop_core::{
-    AgentId, AgentName, AgentRecord, NewRevision, Offer, Origin, Revision, Tool, ToolName,
+    AgentId, AgentName, AgentRecord, NewRevision, Offer, Origin, RefusedAgent, Revision, Tool,
+    ToolName,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::RegistryError;
-use crate::agents::{Changed, Serving};
+use crate::agents::{Changed, Serving, Settled};
 use crate::load::{Draft, Ready, Write};
 use crate::reconcile::{Change, Forget};
 use crate::registry::Shared;
@@ -92,7 +93,7 @@ impl Shared {
                 batch.extend(self.after_refusal(ready, error).await);
             }
         }
-        self.tell_listeners(changed);
+        self.announce(self.agents.settle(), changed);
         outcome
     }
 
@@ -253,13 +254,21 @@ impl Shared {
         if forgotten.is_err() && self.agents.origin(name) == Some(Origin::Api) {
             return forgotten.map_err(RegistryError::from);
         }
-        let changed = self.agents.unload(name);
-        if changed.tools {
-            self.index(name, &[]);
-        }
-        self.tell_listeners(changed);
+        self.announce(self.agents.unload(name), Changed::default());
         self.look_again.notify_one();
         forgotten.map_err(RegistryError::from)
+    }
+
+    /// Makes what agents that run elsewhere changed known, together with what else changed.
+    pub(crate) fn announce(&self, settled: Settled, mut changed: Changed) {
+        for (name, tools) in &settled.tools {
+            self.index(name, tools);
+        }
+        changed |= settled.changed;
+        self.tell_listeners(changed);
+        for RefusedAgent { agent, reason, .. } in &settled.refused {
+            tracing::warn!(agent_name = %agent, reason, "an agent that runs elsewhere is refused");
+        }
     }
 
     fn index(&self, name: &AgentName, tools: &[Arc<Tool>]) {

@@ -116,6 +116,7 @@ impl Registry {
         }
         shared.agents.restore(records, |record| match &record.origin {
             Origin::Api => true,
+            Origin::Elsewhere { .. } => false,
             Origin::File { path } => is_watched(path),
         });
         let stored = shared.agents.names_of_api_agents();

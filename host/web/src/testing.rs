@@ -89,6 +89,9 @@ impl FakeCatalog {
                 name: agent.name,
                 path: path.display().to_string(),
             }),
+            Origin::Elsewhere { places, .. } => {
+                Err(CatalogError::OwnedElsewhere { name: agent.name, places: places.join(", ") })
+            }
             Origin::Api => Ok(agent),
         }
     }

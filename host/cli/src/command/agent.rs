@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings};
+use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings, Source};
 use serde_json::{Map, Value};
 
 use crate::args::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
@@ -55,11 +55,20 @@ fn source(agent: &AgentStatus) -> String {
     let mut text = match &agent.origin {
         Origin::File { path } => path.display().to_string(),
         Origin::Api => "API".to_owned(),
+        Origin::Elsewhere { source, places } => elsewhere(source, places),
     };
     if agent.pinned {
         text.push_str(" (pinned)");
     }
     text
+}
+
+fn elsewhere(source: &Source, places: &[String]) -> String {
+    match source {
+        Source::Nodes => format!("on {}", places.join(", ")),
+        Source::Server(name) => format!("server {name}"),
+        Source::Zone(zone) => format!("zone {zone}"),
+    }
 }
 
 async fn show(args: &AgentNameArgs) -> CommandResult {

@@ -7,10 +7,11 @@
 
 mod begun;
 mod changed;
+mod foreign;
+mod names;
 mod status;
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
 };
@@ -25,21 +26,17 @@ use tokio::sync::watch;
 
 pub(crate) use self::begun::{About, Begun, report};
 pub(crate) use self::changed::Changed;
-use crate::RegistryError;
+use self::foreign::Foreign;
+pub(crate) use self::foreign::Settled;
+use self::names::{Names, Owned, lead_names_to};
 use crate::source::Unusable;
 
 /// See the module's documentation.
 pub(crate) struct Agents {
-    names: RwLock<HashMap<ToolName, Owned>>,
+    names: RwLock<Names>,
     table: Mutex<Table>,
     list: RwLock<Option<Arc<ToolList>>>,
     changes: watch::Sender<u64>,
-}
-
-/// Who owns a name, and where it leads while that agent serves it.
-struct Owned {
-    agent: AgentName,
-    route: Option<Route>,
 }
 
 #[derive(Default)]
@@ -47,6 +44,8 @@ struct Table {
     agents: BTreeMap<AgentName, Agent>,
     /// What the store knows, agents that are not loaded included.
     records: BTreeMap<AgentName, AgentRecord>,
+    /// Those that run elsewhere.
+    foreign: Foreign,
     /// Files that cannot become agents.
     unusable: Vec<Unusable>,
     /// Replaced revisions whose calls still run.
@@ -129,11 +128,11 @@ impl Agents {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn names(&self) -> RwLockReadGuard<'_, HashMap<ToolName, Owned>> {
+    fn names(&self) -> RwLockReadGuard<'_, Names> {
         self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn names_mut(&self) -> RwLockWriteGuard<'_, HashMap<ToolName, Owned>> {
+    fn names_mut(&self) -> RwLockWriteGuard<'_, Names> {
         self.names.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,13 +152,11 @@ impl Agents {
 
     /// The agents whose serving revision offers a feature, in name order.
     pub(crate) fn offering(&self, feature: Feature) -> Vec<AgentName> {
-        let offers = |agent: &Agent| {
-            let serving = agent.serving.as_ref();
-            serving.is_some_and(|serving| serving.revision.features.contains_key(&feature))
-        };
         let table = self.table();
-        let agents = table.agents.iter().filter(|(_, agent)| offers(agent));
-        agents.map(|(name, _)| name.clone()).collect()
+        let offering = table.revisions().filter(|r| r.features.contains_key(&feature));
+        let mut names: Vec<_> = offering.map(|revision| revision.agent.clone()).collect();
+        names.sort();
+        names
     }
 
     /// Takes over what the store knows. `expected` agents are about to load: they are shown, and
@@ -208,7 +205,12 @@ impl Agents {
         self.table().agents.len()
     }
 
-    /// What an agent serves with.
+    /// What calls of an agent find, here or elsewhere.
+    pub(crate) fn current(&self, name: &str) -> Option<Arc<Revision>> {
+        self.table().current(name).cloned()
+    }
+
+    /// What an agent of this host serves with.
     pub(crate) fn serving(&self, name: &str) -> Option<Arc<Revision>> {
         let table = self.table();
         table.agents.get(name)?.serving.as_ref().map(|serving| Arc::clone(&serving.revision))
@@ -258,7 +260,9 @@ impl Agents {
     /// Publishes a revision of an agent that [`Begun`] an attempt: from here on calls find it, and
     /// only it. What of it clients see changed.
     fn publish(&self, name: &AgentName, record: AgentRecord, serving: Serving) -> Changed {
-        let mut table = self.table();
+        let mut guard = self.table();
+        let table = &mut *guard;
+        let before = table.current(name).cloned();
         let Some(agent) = table.agents.get_mut(name) else { return Changed::default() };
         agent.origin = record.origin.clone();
         agent.attempt = None;
@@ -266,9 +270,13 @@ impl Agents {
             let published = record.published.values().flatten().cloned();
             published.chain(serving.routes.iter().map(|(name, _)| name.clone())).collect()
         };
-        self.lead_names_to(name, agent, kept, Some(&serving));
+        {
+            let mut names = self.names_mut();
+            table.foreign.hide(name, Some(agent), &mut names);
+            lead_names_to(&mut names, name, agent, kept, Some(&serving));
+        }
         let changed = {
-            let before = agent.serving.as_ref().map(|serving| &serving.revision);
+            let before = before.as_ref();
             let tools = before.map_or(&[][..], |before| &before.tools);
             let offered = before.is_some_and(|before| !before.features.is_empty());
             Changed {
@@ -283,86 +291,30 @@ impl Agents {
         if let Some(replaced) = replaced {
             table.drain(name, replaced);
         }
-        self.note_change(table, changed.tools);
+        self.note_change(guard, changed.tools);
         changed
     }
 
-    /// Takes an agent out: calls do not find it any more, running ones finish. What of it clients saw
-    /// changed.
-    pub(crate) fn unload(&self, name: &AgentName) -> Changed {
-        let mut table = self.table();
-        let Some(mut agent) = table.agents.remove(name) else { return Changed::default() };
-        self.lead_names_to(name, &mut agent, Vec::new(), None);
-        table.released += 1;
-        let revision = agent.serving.as_ref().map(|serving| &serving.revision);
-        let changed = Changed {
-            tools: revision.is_some_and(|revision| !revision.tools.is_empty()),
-            offers: revision.is_some_and(|revision| !revision.features.is_empty()),
+    /// Takes an agent out: calls do not find it any more, or where it runs elsewhere; running ones finish. What
+    /// of it clients saw changed.
+    pub(crate) fn unload(&self, name: &AgentName) -> Settled {
+        let mut guard = self.table();
+        let table = &mut *guard;
+        let Some(mut agent) = table.agents.remove(name) else { return Settled::default() };
+        // Between the two, a name that another node serves too would lead nowhere.
+        let mut settled = {
+            let mut names = self.names_mut();
+            lead_names_to(&mut names, name, &mut agent, Vec::new(), None);
+            table.settle(&mut names)
         };
+        table.released += 1;
         if let Some(serving) = agent.serving {
+            let now = table.current(name).map_or(&[][..], |now| &now.tools);
+            settled.replaced(name, &serving.revision, now);
             table.drain(name, serving);
         }
-        self.note_change(table, changed.tools);
-        changed
-    }
-
-    /// Makes an agent own exactly `kept`, each leading where `serving` says.
-    fn lead_names_to(
-        &self,
-        name: &AgentName,
-        agent: &mut Agent,
-        kept: Vec<ToolName>,
-        serving: Option<&Serving>,
-    ) {
-        let mut names = self.names_mut();
-        for old in std::mem::take(&mut agent.names) {
-            if names.get(&old).is_some_and(|owned| owned.agent == *name) {
-                names.remove(&old);
-            }
-        }
-        for kept in kept {
-            // A name from its past that went to another agent while it was away stays there.
-            if let Entry::Vacant(vacant) = names.entry(kept.clone()) {
-                vacant.insert(Owned { agent: name.clone(), route: None });
-                agent.names.push(kept);
-            }
-        }
-        let Some(serving) = serving else { return };
-        for (tool_name, tool) in &serving.routes {
-            if let Some(owned) = names.get_mut(tool_name).filter(|owned| owned.agent == *name) {
-                let revision = Arc::clone(&serving.revision);
-                owned.route = Some(Route { revision, tool: Arc::clone(tool) });
-            }
-        }
-    }
-
-    /// Reserves names for an agent, all or none; those that it did not own before.
-    fn claim<'a>(
-        &self,
-        name: &AgentName,
-        wanted: impl Iterator<Item = &'a ToolName> + Clone,
-    ) -> Result<Vec<ToolName>, RegistryError> {
-        let mut table = self.table();
-        let mut names = self.names_mut();
-        let mut taken = wanted.clone().filter_map(|tool| {
-            let owner = &names.get(tool)?.agent;
-            (owner != name).then(|| (tool.clone(), owner.clone()))
-        });
-        if let Some((tool, owner)) = taken.next() {
-            return Err(RegistryError::NameTaken { tool, owner });
-        }
-        drop(taken);
-        let mut new = Vec::new();
-        for tool in wanted {
-            if !names.contains_key(tool) {
-                names.insert(tool.clone(), Owned { agent: name.clone(), route: None });
-                new.push(tool.clone());
-            }
-        }
-        if let Some(agent) = table.agents.get_mut(name) {
-            agent.names.extend(new.iter().cloned());
-        }
-        Ok(new)
+        self.note_change(guard, settled.changed.tools);
+        settled
     }
 
     /// The tools in name order; the same list until they change.
@@ -376,9 +328,8 @@ impl Agents {
         if let Some(list) = &*list {
             return Arc::clone(list);
         }
-        let serving = table.agents.values().filter_map(|agent| agent.serving.as_ref());
         let mut tools: Vec<Arc<Tool>> =
-            serving.flat_map(|serving| serving.revision.tools.iter().cloned()).collect();
+            table.revisions().flat_map(|revision| revision.tools.iter().cloned()).collect();
         tools.sort_by(|a, b| a.name.cmp(&b.name));
         let built = Arc::new(ToolList { generation: table.generation, tools });
         *list = Some(Arc::clone(&built));
@@ -403,7 +354,7 @@ impl Agents {
                     attempt.retry = Retry::Never;
                     due.stored.push(name.clone());
                 }
-                (Origin::Api, _) => {}
+                (Origin::Api | Origin::Elsewhere { .. }, _) => {}
             }
         }
         due
@@ -431,6 +382,21 @@ impl Agent {
 }
 
 impl Table {
+    /// What calls of an agent find.
+    fn current(&self, name: &str) -> Option<&Arc<Revision>> {
+        let local = self.agents.get(name).and_then(|agent| agent.serving.as_ref());
+        local
+            .map(|serving| &serving.revision)
+            .or_else(|| self.foreign.get(name).map(|visible| &visible.agent.revision))
+    }
+
+    /// Everything that calls find.
+    fn revisions(&self) -> impl Iterator<Item = &Arc<Revision>> {
+        let local = self.agents.values().filter_map(|agent| agent.serving.as_ref());
+        let foreign = self.foreign.visible().map(|(_, visible)| &visible.agent.revision);
+        local.map(|serving| &serving.revision).chain(foreign)
+    }
+
     fn drain(&mut self, name: &AgentName, replaced: Serving) {
         let revision = replaced.revision;
         let busy = if revision.in_flight.load(std::sync::atomic::Ordering::Relaxed) > 0 {

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use aop_core::lifecycle::next;
-use aop_core::{AgentName, AgentRecord, AgentStatus, Event, Origin, State};
+use aop_core::{AgentName, AgentRecord, AgentStatus, Event, ForeignAgent, Origin, State};
 
-use super::{Agent, Agents, Serving};
+use super::{Agent, Agents, Serving, Table};
 use crate::source::Unusable;
 
 /// How many agents and tools there are.
@@ -23,8 +23,8 @@ impl Agents {
         table.sweep();
         let agents =
             table.agents.iter().map(|(name, agent)| agent.status(name, table.records.get(name)));
-        let mut list: Vec<_> =
-            agents.chain(table.unusable.iter().filter_map(unusable_status)).collect();
+        let unusable = table.unusable.iter().filter_map(unusable_status);
+        let mut list: Vec<_> = agents.chain(unusable).chain(table.foreign_statuses()).collect();
         list.sort_by(|a, b| a.name.cmp(&b.name));
         list
     }
@@ -34,11 +34,10 @@ impl Agents {
         let table = self.table();
         match table.agents.get_key_value(name) {
             Some((name, agent)) => Some(agent.status(name, table.records.get(name))),
-            None => table
-                .unusable
-                .iter()
-                .filter_map(unusable_status)
-                .find(|status| &*status.name == name),
+            None => {
+                let unusable = table.unusable.iter().filter_map(unusable_status);
+                unusable.chain(table.foreign_statuses()).find(|status| &*status.name == name)
+            }
         }
     }
 
@@ -50,8 +49,7 @@ impl Agents {
         let mut count = |state: State| counts.by_state[position(state)] += 1;
         table.agents.values().map(Agent::state).for_each(&mut count);
         table.draining.iter().map(|draining| draining.state).for_each(&mut count);
-        let serving = table.agents.values().filter_map(|agent| agent.serving.as_ref());
-        counts.tools = serving.map(|serving| serving.revision.tools.len() as u64).sum();
+        counts.tools = table.revisions().map(|revision| revision.tools.len() as u64).sum();
         counts
     }
 }
@@ -101,21 +99,67 @@ impl Agent {
     }
 }
 
+impl Table {
+    /// Agents that run elsewhere, those that were refused included.
+    fn foreign_statuses(&self) -> impl Iterator<Item = AgentStatus> {
+        let visible = self.foreign.visible().map(|(name, visible)| {
+            let ForeignAgent { revision, description, places, .. } = &visible.agent;
+            let busy = revision.in_flight.load(Ordering::Relaxed);
+            AgentStatus {
+                id: Some(revision.id),
+                state: if busy > 0 { State::Busy } else { State::Active },
+                revision: Some(revision.number),
+                digest: Some(revision.digest),
+                description: description.clone(),
+                tools: revision.tools.iter().map(|tool| tool.name.clone()).collect(),
+                in_flight: busy,
+                concurrency: revision.settings.limits.concurrency,
+                ..nothing(
+                    name.clone(),
+                    State::Active,
+                    Origin::Elsewhere { source: visible.source.clone(), places: places.clone() },
+                )
+            }
+        });
+        let refused = self.foreign.refused().map(|(name, source, reason)| AgentStatus {
+            error: Some(reason.to_owned()),
+            ..nothing(
+                name.clone(),
+                next(State::Init, Event::Failed),
+                Origin::Elsewhere { source: source.clone(), places: Vec::new() },
+            )
+        });
+        visible.chain(refused)
+    }
+}
+
 fn unusable_status(file: &Unusable) -> Option<AgentStatus> {
     Some(AgentStatus {
-        name: file.name.clone()?,
+        error: Some(file.reason.clone()),
+        ..nothing(
+            file.name.clone()?,
+            next(State::Init, Event::Failed),
+            Origin::File { path: file.path.clone() },
+        )
+    })
+}
+
+/// Of an agent of which nothing more is known.
+const fn nothing(name: AgentName, state: State, origin: Origin) -> AgentStatus {
+    AgentStatus {
+        name,
         id: None,
-        state: next(State::Init, Event::Failed),
+        state,
         revision: None,
         digest: None,
-        origin: Origin::File { path: file.path.clone() },
+        origin,
         pinned: false,
         description: String::new(),
         tools: Vec::new(),
         refused: Vec::new(),
-        error: Some(file.reason.clone()),
+        error: None,
         warnings: Vec::new(),
         in_flight: 0,
         concurrency: 0,
-    })
+    }
 }

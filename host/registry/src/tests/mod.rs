@@ -4,6 +4,7 @@
 
 mod api;
 mod files;
+mod foreign;
 mod names;
 mod scale;
 mod watching;

@@ -11,6 +11,7 @@ impl From<CatalogError> for Problem {
         let (status, code) = match &error {
             CatalogError::NoSuchAgent(_) => (StatusCode::NOT_FOUND, "not_found"),
             CatalogError::OwnedByFile { .. } => (StatusCode::CONFLICT, "owned_by_file"),
+            CatalogError::OwnedElsewhere { .. } => (StatusCode::CONFLICT, "owned_elsewhere"),
             CatalogError::NoEarlierRevision(_) => (StatusCode::CONFLICT, "no_earlier_revision"),
             CatalogError::Rejected(_) => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
             CatalogError::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
