@@ -64,6 +64,9 @@ pub struct Call<'a> {
     pub session: Option<SessionId>,
     /// The calls that led to this one, when an agent makes it.
     pub lineage: Option<Arc<Lineage>>,
+    /// Whether another node chose this one to run it: it is never passed on again, and executed once, because
+    /// that node repeats what is safe to repeat.
+    pub here: bool,
 }
 
 impl<'a> Call<'a> {
@@ -86,6 +89,7 @@ impl<'a> Call<'a> {
             client: None,
             session: None,
             lineage: None,
+            here: false,
         }
     }
 }
@@ -160,6 +164,8 @@ pub struct CallContext {
     pub session: OnceLock<SessionId>,
     /// The calls that led to this one.
     pub lineage: Option<Arc<Lineage>>,
+    /// Whether it must run on this node.
+    pub here: bool,
     /// What the agent can ask its host for; none where no host is around the call.
     pub services: Option<Arc<Services>>,
 }
@@ -182,6 +188,7 @@ impl CallContext {
             client: None,
             session: OnceLock::new(),
             lineage: None,
+            here: false,
             services: None,
         }
     }

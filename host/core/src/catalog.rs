@@ -82,6 +82,8 @@ pub struct RevisionStatus {
 pub struct LoadRequest {
     /// The agent's name.
     pub name: AgentName,
+    /// The identity that a new agent gets, when it has one already on another node; else a fresh one.
+    pub id: Option<AgentId>,
     /// The component.
     pub component: Vec<u8>,
     /// Its settings.

@@ -42,6 +42,38 @@ impl Lineage {
         Arc::new(Self { agent, name, depth, parent, budget })
     }
 
+    /// The agents that wait, the nearest first.
+    pub fn waiting(&self) -> impl Iterator<Item = (AgentId, &AgentName)> {
+        std::iter::successors(Some(self), |lineage| lineage.parent.as_deref())
+            .map(|lineage| (lineage.agent, &lineage.name))
+    }
+
+    /// How many calls the root may still lead to.
+    #[must_use]
+    pub fn calls_left(&self) -> u32 {
+        self.budget.calls_left.load(Ordering::Relaxed)
+    }
+
+    /// Takes calls off that another node made under this root.
+    pub fn spend(&self, calls: u32) {
+        let left = &self.budget.calls_left;
+        // The closure always answers, so this cannot fail.
+        let _ = left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            Some(left.saturating_sub(calls))
+        });
+    }
+
+    /// A lineage that came from another node: who waits there, the nearest first, and what its root may still
+    /// lead to. None when nobody waits.
+    #[must_use]
+    pub fn resumed(waiting: Vec<(AgentId, AgentName)>, calls_left: u32) -> Option<Arc<Self>> {
+        let budget = Arc::new(Budget { calls_left: AtomicU32::new(calls_left.min(CALLS_MAX)) });
+        waiting.into_iter().rev().fold(None, |parent: Option<Arc<Self>>, (agent, name)| {
+            let depth = parent.as_ref().map_or(1, |parent| parent.depth + 1);
+            Some(Arc::new(Self { agent, name, depth, parent, budget: Arc::clone(&budget) }))
+        })
+    }
+
     /// Lets one more call through to `agent`, or says why not.
     ///
     /// # Errors
@@ -110,6 +142,20 @@ mod tests {
         chain(DEPTH_MAX).admit(agent(99)).unwrap();
         let failure = chain(DEPTH_MAX + 1).admit(agent(99)).unwrap_err();
         assert_eq!(failure.code, ErrorCode::LoopDetected);
+    }
+
+    #[test]
+    fn it_travels_whole() {
+        let lineage = chain(3);
+        lineage.admit(agent(9)).unwrap();
+        let waiting = lineage.waiting().map(|(id, name)| (id, name.clone())).collect();
+        let resumed = Lineage::resumed(waiting, lineage.calls_left()).unwrap();
+        assert!(resumed.waiting().eq(lineage.waiting()));
+        assert_eq!((resumed.depth, resumed.calls_left()), (3, CALLS_MAX - 1));
+        resumed.admit(agent(0)).unwrap_err();
+        lineage.spend(10);
+        assert_eq!(lineage.calls_left(), CALLS_MAX - 11);
+        assert!(Lineage::resumed(Vec::new(), 1).is_none());
     }
 
     #[test]

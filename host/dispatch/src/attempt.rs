@@ -24,7 +24,8 @@ pub(crate) async fn run(
     context: &Arc<CallContext>,
     record: &mut Record<'_>,
 ) -> Result<Output, Failure> {
-    let executions_max = work.revision.settings.max_retries.max(1);
+    // The node that passed the call here repeats it, perhaps elsewhere.
+    let executions_max = if context.here { 1 } else { work.revision.settings.max_retries.max(1) };
     let mut pauses = ExponentialBuilder::new()
         .with_min_delay(BACKOFF_MIN)
         .with_max_delay(BACKOFF_MAX)

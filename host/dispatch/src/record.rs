@@ -130,6 +130,7 @@ impl<'a> Record<'a> {
             client: call.client.clone(),
             session,
             lineage: call.lineage.clone(),
+            here: call.here,
             services: services.cloned(),
         });
         self.context = Some(Arc::clone(&context));

@@ -171,7 +171,7 @@ impl Shared {
         let known = self.agents.record(name).map(|record| record.id);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         NewRevision {
-            id: known.unwrap_or_else(|| AgentId(Uuid::now_v7())),
+            id: known.or(ready.draft.id).unwrap_or_else(|| AgentId(Uuid::now_v7())),
             name: name.clone(),
             origin: ready.draft.origin.clone(),
             digest: ready.draft.digest,

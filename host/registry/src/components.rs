@@ -88,6 +88,11 @@ impl Components {
 
     /// Checks that a stored component is what its name says. Blocks on the disk.
     pub(crate) fn verify(&self, digest: &Digest) -> Result<(), RegistryError> {
+        self.read(digest).map(drop)
+    }
+
+    /// The bytes of a stored component, if they are what its name says. Blocks on the disk.
+    pub(crate) fn read(&self, digest: &Digest) -> Result<Vec<u8>, RegistryError> {
         let path = self.path(digest);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -99,7 +104,7 @@ impl Components {
             Err(error) => return Err(RegistryError::io(&path, &error)),
         };
         if Digest::of(&bytes) == *digest {
-            return Ok(());
+            return Ok(bytes);
         }
         Err(RegistryError::Host(format!(
             "{} is damaged: remove it and load the component again",

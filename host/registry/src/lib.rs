@@ -28,6 +28,7 @@ mod commit;
 mod components;
 mod config;
 mod error;
+mod holdings;
 mod load;
 mod reconcile;
 mod registry;

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use aop_core::schema::ToolSet;
 use aop_core::{
-    AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared, RevisionNumber,
-    Settings,
+    AgentId, AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared,
+    RevisionNumber, Settings,
 };
 
 use crate::RegistryError;
@@ -29,6 +29,8 @@ pub(crate) struct Ready {
 /// A revision that does not exist yet.
 pub(crate) struct Draft {
     pub(crate) origin: Origin,
+    /// The identity that a new agent gets; none for a fresh one.
+    pub(crate) id: Option<AgentId>,
     pub(crate) digest: Digest,
     pub(crate) settings: Arc<Settings>,
     pub(crate) prepared: Prepared,
@@ -224,7 +226,8 @@ impl Shared {
         })
         .await?;
         let component = Component { digest, settings: request.settings, kept };
-        self.draft(begun, component, Origin::Api, Write::Append).await
+        let draft = self.draft(begun, component, Origin::Api, Write::Append).await?;
+        Ok(Draft { id: request.id, ..draft })
     }
 
     async fn draft_of_active(
@@ -280,7 +283,7 @@ impl Shared {
         let set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
         begun.prepared(&digest);
-        Ok(Draft { origin, digest, settings, prepared, set, write, _kept: kept })
+        Ok(Draft { origin, id: None, digest, settings, prepared, set, write, _kept: kept })
     }
 
     /// Reads a file and keeps its component.

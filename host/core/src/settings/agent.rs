@@ -6,7 +6,7 @@ use std::mem;
 use std::time::Duration;
 
 use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
-use super::{Lifetime, Mistake, Settings, ToolSettings};
+use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
 use crate::{TaskUse, ToolName};
 
 use grants::{MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
@@ -23,6 +23,10 @@ const CONFIG_VALUE_MAX_BYTES: usize = 64 << 10;
 const HEADERS_MAX: usize = 16;
 /// Longest name of a header after `Mcp-Param-`.
 const HEADER_CHARS_MAX: usize = 64;
+/// Most labels that a placement asks for: as many as a node can have.
+const LABELS_MAX: usize = 32;
+/// Longest value of a label.
+const LABEL_CHARS_MAX: usize = 63;
 /// Most `[tools.…]` tables: more than any component exports.
 const TOOLS_MAX: usize = 4096;
 
@@ -215,6 +219,38 @@ static KEYS: &[Key<Draft>] = &[
         },
     },
     Key {
+        name: "replicas",
+        meaning: "On how many nodes of the zone the agent lives. Without it, it lives where it was loaded.",
+        form: Form::OptionalCount {
+            bounds: Bounds {
+                min: 1,
+                max: Settings::REPLICAS_MAX as u64,
+                reason: "an agent lives somewhere, and a zone has 200 nodes at most",
+            },
+            get: |draft| draft.settings.replicas.map(u64::from),
+            set: |draft, count| draft.settings.replicas = Some(narrow(count)),
+        },
+    },
+    Key {
+        name: "balance",
+        meaning: "How calls are spread over replicas. Without it, a node that has one runs its calls itself, and others choose by `latency`.",
+        form: Form::Choice {
+            choices: &Balance::WORDS,
+            get: |draft| draft.settings.balance.map(Balance::as_str),
+            set: |draft, word| draft.settings.balance = Balance::of_word(word),
+        },
+    },
+    Key {
+        name: "placement",
+        meaning: "Labels that a node must have to hold a replica (`[cluster] labels`). A hard constraint: too few such nodes mean fewer replicas.",
+        form: Form::Open {
+            placeholder: "<label>",
+            entries_max: LABELS_MAX,
+            read: read_placement,
+            rows: placement_rows,
+        },
+    },
+    Key {
         name: "config",
         meaning: "What the agent reads through `wasi:config`.",
         form: Form::Open {
@@ -374,6 +410,29 @@ fn read_config(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
         draft.settings.config.insert(name.to_owned(), text.to_owned());
         Ok(())
     });
+}
+
+fn read_placement(draft: &mut Draft, entries: &mut Entries<'_, '_>) {
+    entries.each(|name, entry| {
+        let text = entry
+            .as_text()
+            .ok_or_else(|| format!("expected a label's value in quotes, like `{name} = \"eu\"`"))?;
+        if !(1..=LABEL_CHARS_MAX).contains(&text.chars().count()) {
+            return Err(format!("a label's value has 1 to {LABEL_CHARS_MAX} characters"));
+        }
+        draft.settings.placement.insert(name.to_owned(), text.to_owned());
+        Ok(())
+    });
+}
+
+fn placement_rows() -> Vec<Row> {
+    vec![Row {
+        key: String::new(),
+        form: "text".to_owned(),
+        default: String::new(),
+        bounds: format!("at most {LABELS_MAX} labels of {LABEL_CHARS_MAX} characters"),
+        meaning: "A label that a node must have, with this value, to hold a replica.".to_owned(),
+    }]
 }
 
 fn config_rows() -> Vec<Row> {

@@ -68,6 +68,15 @@ pub enum Form<T: 'static> {
         /// Stores it.
         set: fn(&mut T, u64),
     },
+    /// A whole number that may be left out.
+    OptionalCount {
+        /// Ends.
+        bounds: Bounds<u64>,
+        /// Reads it; none when there is no default.
+        get: fn(&T) -> Option<u64>,
+        /// Stores it.
+        set: fn(&mut T, u64),
+    },
     /// A number that need not be whole.
     Number {
         /// Ends.
@@ -264,7 +273,9 @@ impl<T> Form<T> {
         match self {
             Self::Text { .. } => "text".to_owned(),
             Self::Flag { .. } => "`true` or `false`".to_owned(),
-            Self::Count { .. } | Self::Number { .. } => "number".to_owned(),
+            Self::Count { .. } | Self::OptionalCount { .. } | Self::Number { .. } => {
+                "number".to_owned()
+            }
             Self::Time { .. } => "duration".to_owned(),
             Self::Size { .. } => "size".to_owned(),
             Self::Choice { choices, .. } => scalar::quoted(choices),
@@ -280,6 +291,9 @@ impl<T> Form<T> {
             }
             Self::Flag { get, .. } => get(target).map(|flag| flag.to_string()).unwrap_or_default(),
             Self::Count { get, .. } => get(target).to_string(),
+            Self::OptionalCount { get, .. } => {
+                get(target).map(|count| count.to_string()).unwrap_or_default()
+            }
             Self::Number { get, .. } => {
                 get(target).map(|number| number.to_string()).unwrap_or_default()
             }
@@ -296,7 +310,9 @@ impl<T> Form<T> {
     fn bounds(&self) -> String {
         match self {
             Self::Text { chars_max, .. } => format!("at most {chars_max} characters"),
-            Self::Count { bounds, .. } => range(bounds.min, bounds.max, bounds.reason),
+            Self::Count { bounds, .. } | Self::OptionalCount { bounds, .. } => {
+                range(bounds.min, bounds.max, bounds.reason)
+            }
             Self::Number { bounds, .. } => range(bounds.min, bounds.max, bounds.reason),
             Self::Time { bounds, .. } => {
                 range(show_time(bounds.min), show_time(bounds.max), bounds.reason)

@@ -8,6 +8,7 @@
 mod agent;
 pub mod keys;
 mod mistake;
+mod placement;
 mod quantity;
 
 use std::collections::BTreeMap;
@@ -17,10 +18,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ModelBinding;
 use crate::policy::milliseconds;
-use crate::{Limits, Policy, TaskUse, ToolName};
+use crate::{Digest, Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
 pub use mistake::Mistake;
+pub use placement::Balance;
 pub use quantity::{parse_size, parse_time, show_size, show_time};
 
 /// How an agent is described, limited and allowed.
@@ -45,6 +47,15 @@ pub struct Settings {
     pub policy: Policy,
     /// The language model that it talks to (the paper's M, φ and θ); none for an agent without one.
     pub model: Option<ModelBinding>,
+    /// On how many nodes of the zone it lives; none for an agent that lives where it was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u32>,
+    /// Labels that a node must have to hold a replica.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub placement: BTreeMap<String, String>,
+    /// How calls are spread over replicas; without it, a node that has one runs its calls itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
     /// Per function, by its WIT name or its full path `interface#name`.
     pub tools: BTreeMap<String, ToolSettings>,
 }
@@ -56,6 +67,16 @@ impl Settings {
     /// Every mistake in the text, in the order of their places.
     pub fn from_toml(text: &str) -> Result<Self, Vec<Mistake>> {
         agent::read(text)
+    }
+
+    /// The most replicas: every node of the largest zone.
+    pub const REPLICAS_MAX: u32 = 200;
+
+    /// Identifies settings: agents with the same component and the same settings are replicas of each other.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        // Maps are ordered, so the same settings have the same text. Plain data: writing it cannot fail.
+        Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// Whether they let the agent do anything beyond computing and remembering.
@@ -77,6 +98,9 @@ impl Default for Settings {
             config: BTreeMap::new(),
             policy: Policy::deny_all(),
             model: None,
+            replicas: None,
+            placement: BTreeMap::new(),
+            balance: None,
             tools: BTreeMap::new(),
         }
     }

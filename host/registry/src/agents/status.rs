@@ -1,9 +1,12 @@
 //! What people and metrics see of the table.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aop_core::lifecycle::next;
-use aop_core::{AgentName, AgentRecord, AgentStatus, Event, ForeignAgent, Origin, State};
+use aop_core::{
+    AgentName, AgentRecord, AgentStatus, Event, ForeignAgent, Held, Origin, State, Tool, ToolName,
+};
 
 use super::{Agent, Agents, Serving, Table};
 use crate::source::Unusable;
@@ -39,6 +42,22 @@ impl Agents {
                 unusable.chain(table.foreign_statuses()).find(|status| &*status.name == name)
             }
         }
+    }
+
+    /// What serves here, in name order.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        let table = self.table();
+        let serving = table.agents.values().filter_map(|agent| {
+            let serving = agent.serving.as_ref()?;
+            let is_alias = |(name, tool): &&(ToolName, Arc<Tool>)| *name != tool.name;
+            Some(Held {
+                revision: Arc::clone(&serving.revision),
+                aliases: serving.routes.iter().filter(is_alias).cloned().collect(),
+                description: serving.description.clone(),
+                is_of_a_file: matches!(agent.origin, Origin::File { .. }),
+            })
+        });
+        serving.collect()
     }
 
     /// For metrics.

@@ -57,6 +57,7 @@ async fn unknown_agents_and_tenants_are_told_apart_from_failures() {
     let other = aop_core::TenantName::new("other").unwrap();
     let request = LoadRequest {
         name: agent("a"),
+        id: None,
         component: b"fn run".to_vec(),
         settings: Settings::default(),
     };
@@ -135,6 +136,7 @@ async fn a_load_that_is_given_up_leaves_nothing() {
     let registry = Arc::clone(&host.registry);
     let request = LoadRequest {
         name: agent("a"),
+        id: None,
         component: b"wait\nfn run".to_vec(),
         settings: Settings::default(),
     };
@@ -158,6 +160,7 @@ async fn a_commit_is_not_given_up_halfway() {
         let name = format!("a{polls}");
         let request = LoadRequest {
             name: agent(&name),
+            id: None,
             component: b"fn run".to_vec(),
             settings: Settings::default(),
         };

@@ -263,8 +263,12 @@ impl Host {
         component: &str,
         settings: Settings,
     ) -> Result<AgentStatus, aop_core::CatalogError> {
-        let request =
-            LoadRequest { name: agent(name), component: component.as_bytes().to_vec(), settings };
+        let request = LoadRequest {
+            name: agent(name),
+            id: None,
+            component: component.as_bytes().to_vec(),
+            settings,
+        };
         self.registry.load(&tenant(), request).await
     }
 

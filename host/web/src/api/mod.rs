@@ -103,7 +103,11 @@ async fn load_agent(
         return Err(problems::grants_refused());
     }
     let is_new = app.state.catalog.show(&tenant, &name).is_none();
-    let agent = app.state.catalog.load(&tenant, LoadRequest { name, component, settings }).await?;
+    let agent = app
+        .state
+        .catalog
+        .load(&tenant, LoadRequest { name, id: None, component, settings })
+        .await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(agent)).into_response())
 }

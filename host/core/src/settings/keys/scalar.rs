@@ -29,7 +29,7 @@ impl<T> Key<T> {
                 set(target, flag);
                 Ok(())
             }
-            Form::Count { .. } => {
+            Form::Count { .. } | Form::OptionalCount { .. } => {
                 let number =
                     text.parse::<i64>().map_err(|_| format!("`{text}` is not a whole number"))?;
                 self.set_number(target, number)
@@ -54,7 +54,9 @@ impl<T> Key<T> {
                 set(target, *flag);
                 Ok(())
             }
-            (Form::Count { .. }, ValueInner::Integer(number)) => self.set_number(target, *number),
+            (Form::Count { .. } | Form::OptionalCount { .. }, ValueInner::Integer(number)) => {
+                self.set_number(target, *number)
+            }
             (Form::Number { .. }, ValueInner::Float(number)) => self.set_fraction(target, *number),
             (Form::Number { .. }, ValueInner::Integer(number)) => {
                 #[expect(clippy::cast_precision_loss, reason = "no bounds reach 2^53")]
@@ -111,7 +113,9 @@ impl<T> Key<T> {
     }
 
     fn set_number(&self, target: &mut T, number: i64) -> Result<(), String> {
-        let Form::Count { bounds, set, .. } = &self.form else {
+        let (Form::Count { bounds, set, .. } | Form::OptionalCount { bounds, set, .. }) =
+            &self.form
+        else {
             return Err(self.wrong_type(&ValueInner::Integer(number)));
         };
         let outside = || outside(&number, &bounds.min, &bounds.max, bounds.reason);
@@ -154,7 +158,7 @@ impl<T> Key<T> {
         let (expected, example) = match &self.form {
             Form::Text { .. } => ("text in quotes", "\"…\"".to_owned()),
             Form::Flag { .. } => ("`true` or `false`, without quotes", "true".to_owned()),
-            Form::Count { bounds, .. } => {
+            Form::Count { bounds, .. } | Form::OptionalCount { bounds, .. } => {
                 ("a whole number, without quotes", bounds.min.to_string())
             }
             Form::Number { bounds, .. } => {
