@@ -4,7 +4,10 @@
 //! That is safe on the loopback interface only, so this crate states both halves of the rule:
 //! [`Open`] turns every request into a caller of `default` and hides that other tenants could
 //! exist, and [`check_bind`] refuses to offer that to a network unless the operator says so.
+//!
+//! [`audit`] writes down who did what.
 
+pub mod audit;
 mod bind;
 mod open;
 

@@ -8,6 +8,7 @@
 //! The paper's terms map onto these types: an agent ⟨id, n, d, M, φ, θ⟩ is an [`AgentId`], an
 //! [`AgentName`] and [`Settings`]; a tool ⟨n, d, I, O, f⟩ is a [`Tool`] and its [`Executable`].
 
+pub mod audit;
 mod authenticate;
 pub mod bucket;
 mod call;
@@ -46,6 +47,7 @@ mod trace;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use audit::{Audit, AuditEvent};
 pub use authenticate::{
     Authenticate, AuthenticateError, Caller, Scope, Scopes, Subject, UnknownScope,
 };

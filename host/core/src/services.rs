@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use crate::bucket::Buckets;
 use crate::egress::Egress;
 use crate::model::Models;
-use crate::{Invoke, Library, Listen};
+use crate::{Audit, Invoke, Library, Listen};
 
 /// The host, as capabilities see it. One per host.
 pub struct Services {
@@ -21,6 +21,8 @@ pub struct Services {
     pub buckets: Arc<dyn Buckets>,
     /// The way out.
     pub egress: Arc<dyn Egress>,
+    /// Where refusals are written down; nowhere around a call without a host.
+    pub audit: Option<Arc<dyn Audit>>,
     /// Who is told that an agent's resources or prompts changed.
     pub listeners: Vec<Arc<dyn Listen>>,
 }
