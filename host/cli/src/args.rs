@@ -8,6 +8,7 @@ use aop_core::AgentName;
 use aop_core::settings::{parse_size, parse_time};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::audit::AuditCommand;
 use crate::environment;
 use crate::exit::EXIT_CODES;
 
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// List, show and change the agents of a running host.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Read the log of who did what, and check that nobody changed it.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Check the host's configuration, or print everything it can say.
     #[command(subcommand)]
     Config(ConfigCommand),

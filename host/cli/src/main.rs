@@ -72,6 +72,7 @@ async fn run(command: &Command) -> CommandResult {
         Command::Tools(args) => command::tools::run(args).await,
         Command::Call(args) => command::call::run(args).await,
         Command::Agent(command) => command::agent::run(command).await,
+        Command::Audit(command) => command::audit::run(command),
         Command::Config(command) => command::config::run(command),
         Command::McpConfig(args) => command::mcp_config::run(args),
         Command::Bench(args) => command::bench::run(args).await,

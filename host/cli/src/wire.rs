@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_access::Open;
-use aop_core::{Authenticate, Invoke, Library, Observe, Resolve, Services};
+use aop_access::audit::AuditLog;
+use aop_core::audit::Action;
+use aop_core::{Audit as _, AuditEvent, Authenticate, Invoke, Library, Observe, Resolve, Services};
 use aop_dispatch::Dispatcher;
 use aop_mcp::{Changes, McpParts, McpServer};
 use aop_registry::{Parts, Registry, RegistryConfig};
@@ -25,6 +27,7 @@ use crate::services::{Forgetting, Outside};
 
 /// A host that serves nothing yet.
 pub(crate) struct Host {
+    pub(crate) audit: Arc<AuditLog>,
     pub(crate) mcp: McpServer,
     pub(crate) server: Server,
     pub(crate) readiness: Readiness,
@@ -84,6 +87,10 @@ impl State {
 impl Host {
     /// Makes every part and connects them.
     pub(crate) fn open(config: &Config, state: State) -> anyhow::Result<Self> {
+        let directory = aop_access::audit::audit_directory(&state.directory);
+        let audit = AuditLog::open(&directory, config.audit)
+            .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
+        let audit = Arc::new(audit);
         let guest_logs = Arc::new(GuestLogs::default());
         let outside = Outside::open(&config.services, Some(state.store.clone()))?;
         let runtime_config = runtime_config(config, state.compiled, &outside)?;
@@ -96,6 +103,7 @@ impl Host {
                 prepare: runtime.clone(),
                 store: state.store.clone(),
                 search: index.clone(),
+                audit: audit.clone(),
                 listeners: vec![changes.clone()],
             },
         )?;
@@ -106,6 +114,7 @@ impl Host {
             models: outside.models.clone(),
             buckets: state.store.clone(),
             egress: outside.egress.clone(),
+            audit: audit.clone(),
             listeners: vec![changes.clone()],
         };
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), services);
@@ -128,11 +137,13 @@ impl Host {
         metrics.register(Arc::new(mcp.clone()));
         metrics.register(Arc::new(server.clone()));
         metrics.register(guest_logs);
+        metrics.register(audit.clone());
         outside.register(&metrics);
         let readiness = Readiness::new();
         let app = AppState {
             catalog: registry.clone(),
             authenticate,
+            audit: audit.clone(),
             metrics,
             readiness: readiness.clone(),
             server_name: config.server_name.clone(),
@@ -140,6 +151,7 @@ impl Host {
             uploads_may_grant: config.web.uploads_may_grant,
         };
         Ok(Self {
+            audit,
             mcp,
             server,
             readiness,
@@ -174,6 +186,7 @@ impl Host {
         self.outside.models.restore().await;
         self.forgetting
             .get_or_init(|| Forgetting::start(self.store.clone(), self.session_retention));
+        self.audit.note(AuditEvent::of_host(Action::HostStart, env!("CARGO_PKG_VERSION")));
         self.registry.scan().await?;
         self.registry.watch();
         self.readiness.set(Phase::Ready);
@@ -191,8 +204,12 @@ impl Host {
                 "stopped calls that did not finish in time: `drain_grace` gives them longer"
             );
         }
+        self.audit.note(AuditEvent::of_host(Action::HostStop, ""));
         // Connections that linger hold it, and the process does not wait for those.
         self.store.close().await;
+        let audit = Arc::clone(&self.audit);
+        // It only fails when the process ends anyway.
+        let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
 }
 

@@ -47,7 +47,7 @@ mod trace;
 use std::future::Future;
 use std::pin::Pin;
 
-pub use audit::{Audit, AuditEvent};
+pub use audit::{Audit, AuditEvent, NoAudit};
 pub use authenticate::{
     Authenticate, AuthenticateError, Caller, Scope, Scopes, Subject, UnknownScope,
 };

@@ -21,8 +21,8 @@ pub struct Services {
     pub buckets: Arc<dyn Buckets>,
     /// The way out.
     pub egress: Arc<dyn Egress>,
-    /// Where refusals are written down; nowhere around a call without a host.
-    pub audit: Option<Arc<dyn Audit>>,
+    /// Where it is written down what was refused.
+    pub audit: Arc<dyn Audit>,
     /// Who is told that an agent's resources or prompts changed.
     pub listeners: Vec<Arc<dyn Listen>>,
 }

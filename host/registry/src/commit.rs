@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use aop_core::audit::Action;
 use aop_core::{
     AgentId, AgentName, AgentRecord, NewRevision, Offer, Origin, RefusedAgent, Revision, Tool,
     ToolName,
@@ -186,6 +187,7 @@ impl Shared {
         // Turn and component are held until it is published.
         let Ready { begun, draft, despite, turn: _turn } = ready;
         let name = begun.name().clone();
+        self.note_new_revision(&name, &draft, &record);
         let revision = Arc::new(Revision {
             tenant: self.config.tenant.clone(),
             agent: name.clone(),
@@ -225,7 +227,9 @@ impl Shared {
         let shared = Arc::clone(self);
         let task = self.tasks.spawn(async move {
             let _turn = turn;
-            shared.unload(&name, forget).await
+            let unloaded = shared.unload(&name, forget).await;
+            shared.note_file(Action::AgentUnload, &name, &unloaded);
+            unloaded
         });
         match task.await {
             Ok(Ok(())) => {}

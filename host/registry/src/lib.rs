@@ -30,6 +30,7 @@ mod config;
 mod error;
 mod holdings;
 mod load;
+mod notes;
 mod reconcile;
 mod registry;
 mod source;

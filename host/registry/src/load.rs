@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aop_core::audit::Action;
 use aop_core::schema::ToolSet;
 use aop_core::{
     AgentId, AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared,
@@ -116,6 +117,7 @@ impl Shared {
         match self.draft_of_active(&begun, record).await {
             Ok(draft) => {
                 self.load_failures.fetch_add(1, Ordering::Relaxed);
+                self.note_failure(begun.name(), &error);
                 report(About { name: begun.name(), digest: None }, &error);
                 Some(Ready { begun, draft, despite: Some(error), turn })
             }
@@ -133,6 +135,7 @@ impl Shared {
     pub(crate) fn refuse(&self, begun: Begun, error: &RegistryError, digest: Option<&Digest>) {
         self.load_failures.fetch_add(1, Ordering::Relaxed);
         let name = begun.name();
+        self.note_failure(name, error);
         if self.agents.origin(name) == Some(Origin::Api) && self.agents.record(name).is_none() {
             report(About { name, digest }, error);
             drop(begun);
@@ -146,6 +149,12 @@ impl Shared {
         self.load_failures.fetch_add(1, Ordering::Relaxed);
         report(About { name: begun.name(), digest: None }, error);
         drop(begun);
+    }
+
+    fn note_failure(&self, name: &AgentName, error: &RegistryError) {
+        if matches!(self.agents.origin(name), Some(Origin::File { .. })) {
+            self.note_file(Action::AgentLoad, name, &Err::<(), _>(error.clone()));
+        }
     }
 
     fn look_again_at(&self, name: &AgentName) {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aop_core::{Listen, Origin, Prepare, Search, Store};
+use aop_core::{Audit, Listen, Origin, Prepare, Search, Store};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// Finds tools.
     pub search: Arc<dyn Search>,
+    /// Where it is written down what became of files; changes through the API are whoever served those's to tell.
+    pub audit: Arc<dyn Audit>,
     /// Are told when the set of tools changed.
     pub listeners: Vec<Arc<dyn Listen>>,
 }

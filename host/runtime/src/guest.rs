@@ -170,11 +170,32 @@ impl Serving {
 }
 
 impl Voice {
-    /// Tells the operator what was refused, and which setting would grant it.
-    pub(crate) fn refuse(&self, rule: &str, setting: &str) {
+    /// Tells the operator what was refused, and which setting would grant it; the first of several is the one
+    /// that refusals are counted by.
+    pub(crate) fn refuse(&self, rule: &str, settings: &[&'static str]) {
         let rule = clip(rule, RULE_MAX_BYTES);
-        let text = format!("refused: {rule} (the setting is {setting})");
+        let text = format!("refused: {rule} (the setting is {})", written(settings));
         self.say("policy", GuestLevel::Warn, &text);
+        self.note_refusal(settings.first().unwrap_or(&"policy"), rule);
+    }
+}
+
+/// Settings of one table as an operator finds them: `policy.http` is `http` under `[policy]`.
+fn written(settings: &[&str]) -> String {
+    let (mut keys, mut table) = (Vec::new(), "");
+    for setting in settings {
+        match setting.split_once('.') {
+            Some((found, key)) => {
+                keys.push(format!("`{key}`"));
+                table = found;
+            }
+            None => table = setting,
+        }
+    }
+    if keys.is_empty() {
+        format!("`[{table}]`")
+    } else {
+        format!("{} under `[{table}]`", keys.join(" or "))
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, CallContext, CallId, Failure, GuestLevel, GuestLine, GuestLog, Settings,
+    AgentName, Audit, AuditEvent, CallContext, CallId, Failure, GuestLevel, GuestLine, GuestLog,
+    Settings, TenantName,
 };
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -40,9 +42,11 @@ pub(crate) struct State {
 /// Where an instance's lines go, and under whose name.
 pub(crate) struct Voice {
     log: Arc<dyn GuestLog>,
+    /// None around a call without a host.
+    audit: Option<Arc<dyn Audit>>,
     agent: AgentName,
-    /// The call that is served now; a warm instance serves many, one after another.
-    call: Mutex<CallId>,
+    /// The call that is served now and whose it is; a warm instance serves many, one after another.
+    call: Mutex<(CallId, TenantName)>,
     lines_per_second: u32,
 }
 
@@ -54,14 +58,15 @@ impl Voice {
     ) -> Arc<Self> {
         Arc::new(Self {
             log,
+            audit: context.services.as_ref().map(|services| Arc::clone(&services.audit)),
             agent: context.agent.clone(),
-            call: Mutex::new(context.id),
+            call: Mutex::new((context.id, context.caller.tenant.clone())),
             lines_per_second: settings.limits.log_lines_per_second,
         })
     }
 
     pub(crate) fn say(&self, context: &str, level: GuestLevel, text: &str) {
-        let call = *self.call.lock().unwrap_or_else(PoisonError::into_inner);
+        let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).0;
         self.log.line(GuestLine {
             agent: &self.agent,
             call,
@@ -70,6 +75,29 @@ impl Voice {
             text,
             lines_per_second: self.lines_per_second,
         });
+    }
+
+    /// Writes down that a setting refused something.
+    pub(crate) fn note_refusal(&self, setting: &str, rule: &str) {
+        let Some(audit) = &self.audit else { return };
+        let tenant = self.call.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        audit.note(AuditEvent {
+            who: Actor::Agent(&self.agent),
+            action: Action::PolicyRefuse,
+            outcome: Outcome::Refused,
+            tenant: Some(&tenant),
+            agent: Some(&self.agent),
+            subject: setting,
+            detail: rule,
+        });
+    }
+
+    fn begin(&self, context: &CallContext) {
+        let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
+        call.0 = context.id;
+        if call.1 != context.caller.tenant {
+            call.1 = context.caller.tenant.clone();
+        }
     }
 }
 
@@ -117,7 +145,7 @@ impl State {
     /// Makes a warm instance serve another call.
     pub(crate) fn begin(&mut self, context: &Arc<CallContext>, feature: Option<Feature>) {
         self.limiter.begin(Arc::clone(&context.meter));
-        *self.guest.voice.call.lock().unwrap_or_else(PoisonError::into_inner) = context.id;
+        self.guest.voice.begin(context);
         self.guest.begin(context, feature);
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aop_core::{Authenticate, Catalog};
+use aop_core::{Audit, Authenticate, Catalog};
 use axum::Router;
 use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
@@ -29,6 +29,8 @@ pub struct AppState {
     pub catalog: Arc<dyn Catalog>,
     /// Who asks.
     pub authenticate: Arc<dyn Authenticate>,
+    /// Where it is written down who changed what.
+    pub audit: Arc<dyn Audit>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// Whether the host wants traffic.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use aop_core::interface::Feature;
 use aop_core::{
     AgentId, AgentName, AgentStatus, Authenticate, AuthenticateError, BoxFuture, CallId,
-    CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Hints, LoadRequest, Origin,
-    RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
+    CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Hints, LoadRequest, NoAudit,
+    Origin, RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -228,6 +228,7 @@ impl Authenticate for Everybody {
 
 pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
     AppState {
+        audit: Arc::new(NoAudit),
         catalog,
         authenticate: Arc::new(Everybody),
         metrics: Arc::new(Metrics::new()),

@@ -18,7 +18,7 @@ use aop_core::schema::ToolSet;
 use aop_core::{
     AgentId, AgentName, Artifact, BoxFuture, Call, CallRecord, Caller, Digest, Failure,
     FeatureRoute, GuestLevel, GuestLine, GuestLog, Hit, Invoke as _, Library, Listen, Measure as _,
-    Observe, Offer, Policy, Prepare as _, Progress, Query, Reply, Resolve, Revision,
+    NoAudit, Observe, Offer, Policy, Prepare as _, Progress, Query, Reply, Resolve, Revision,
     RevisionNumber, Route, Search, SearchError, Services, Settings, Target, TenantName, Tool,
     ToolName,
 };
@@ -78,6 +78,7 @@ impl World {
                 models: models.clone(),
                 buckets: Arc::new(Memory::default()),
                 egress: network.clone(),
+                audit: Arc::new(NoAudit),
                 listeners: vec![heard.clone()],
             };
             Dispatcher::new(agents.clone(), Arc::new(Nobody), Some(services))

@@ -130,6 +130,12 @@ pub struct AuditLine {
     pub hash: String,
 }
 
+/// A time as lines have it: in UTC and of one length, so that times compare as text.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
 const fn one() -> u64 {
     1
 }
@@ -146,7 +152,7 @@ pub(super) fn seal(
 ) -> Result<(String, ChainPlace), serde_json::Error> {
     let line = AuditLine {
         seq: place.seq + 1,
-        time: humantime::format_rfc3339_millis(record.time).to_string(),
+        time: timestamp(record.time),
         who: record.who.clone(),
         action: record.action.as_str().to_owned(),
         outcome: record.outcome.as_str().to_owned(),

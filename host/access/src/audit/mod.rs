@@ -20,7 +20,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,7 +30,7 @@ use aop_core::{Audit, AuditEvent, Measure, Sample};
 use aggregate::Aggregate;
 pub use files::audit_directory;
 use line::Record;
-pub use line::{AuditLine, ChainPlace};
+pub use line::{AuditLine, ChainPlace, timestamp};
 pub use verify::{Finding, Verdict, read, verify};
 use writer::Writer;
 
@@ -60,8 +60,9 @@ impl Default for AuditConfig {
 /// The log of a host. Dropping it writes what waits.
 pub struct AuditLog {
     shared: Arc<Shared>,
-    sender: Option<SyncSender<Record>>,
-    thread: Option<JoinHandle<()>>,
+    /// None once it is closed.
+    sender: RwLock<Option<SyncSender<Record>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -94,13 +95,25 @@ impl AuditLog {
         let thread = std::thread::Builder::new()
             .name("aop-audit".to_owned())
             .spawn(move || write_all(&writing, &receiver, writer))?;
-        Ok(Self { shared, sender: Some(sender), thread: Some(thread) })
+        let (sender, thread) = (RwLock::new(Some(sender)), Mutex::new(Some(thread)));
+        Ok(Self { shared, sender, thread })
     }
 
     fn send(&self, record: Record) {
         let count = record.count;
-        if self.sender.as_ref().is_none_or(|sender| sender.try_send(record).is_err()) {
+        let sender = self.sender.read().unwrap_or_else(PoisonError::into_inner);
+        if sender.as_ref().is_none_or(|sender| sender.try_send(record).is_err()) {
             self.shared.lose(count);
+        }
+    }
+
+    /// Writes what waits, and takes nothing from then on. Blocks until it is on the disk.
+    pub fn close(&self) {
+        // At the end of the queue the thread ends.
+        *self.sender.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the audit log broke");
         }
     }
 }
@@ -124,13 +137,7 @@ impl Audit for AuditLog {
 
 impl Drop for AuditLog {
     fn drop(&mut self) {
-        // Closes the queue, at whose end the thread ends.
-        self.sender = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the audit log broke");
-        }
+        self.close();
     }
 }
 

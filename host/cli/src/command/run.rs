@@ -7,8 +7,8 @@ use std::time::Instant;
 use aop_core::interface::Feature;
 use aop_core::settings::keys::nearest;
 use aop_core::{
-    AgentId, AgentName, Call, CallRecord, Caller, Envelope, FeatureRoute, Invoke, Library, Observe,
-    Resolve, Revision, RevisionNumber, Route, Services, Target, TenantName, Tool, schema,
+    AgentId, AgentName, Call, CallRecord, Caller, Envelope, FeatureRoute, Invoke, Library, NoAudit,
+    Observe, Resolve, Revision, RevisionNumber, Route, Services, Target, TenantName, Tool, schema,
 };
 use aop_dispatch::Dispatcher;
 
@@ -75,6 +75,7 @@ fn dispatcher(route: Route, outside: Outside) -> Arc<Dispatcher> {
         models: outside.models,
         buckets: Arc::new(Fleeting::default()),
         egress: outside.egress,
+        audit: Arc::new(NoAudit),
         listeners: Vec::new(),
     })
 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aop_core::audit::{Action, Outcome};
+use aop_core::{Audit, AuditEvent};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -86,10 +88,10 @@ pub(crate) async fn serve(
         if !is_loaded {
             tokio::select! {
                 ended = &mut loading => ended.context("loading the agents broke")??,
-                () = until_stopped(&mut signals, reload) => return anyhow::Ok(()),
+                () = until_stopped(&mut signals, reload, &*host.audit) => return anyhow::Ok(()),
             }
         }
-        until_stopped(&mut signals, reload).await;
+        until_stopped(&mut signals, reload, &*host.audit).await;
         Ok(())
     };
     tokio::select! {
@@ -127,7 +129,7 @@ async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
     let (stop, mut stopping) = watch::channel(false);
     let shutdown = async move { drop(stopping.wait_for(|stop| *stop).await) };
     let stopped = async {
-        until_stopped(&mut signals, reload).await;
+        until_stopped(&mut signals, reload, &*host.audit).await;
         stop.send_replace(true);
         let grace = reload.grace();
         tracing::info!(?grace, "draining: running calls finish, a second signal stops them");
@@ -156,9 +158,12 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
 }
 
 /// Resolves at the first signal to stop; reloads meanwhile.
-async fn until_stopped(signals: &mut Signals, reload: &Reload) {
+async fn until_stopped(signals: &mut Signals, reload: &Reload, audit: &dyn Audit) {
     while signals.next().await == Signal::Reload {
-        reload.run();
+        audit.note(AuditEvent {
+            outcome: reload.run(),
+            ..AuditEvent::of_host(Action::HostReload, "")
+        });
     }
 }
 
@@ -185,17 +190,21 @@ impl Reload {
     }
 
     /// Reads the configuration again and applies what can be, or says why not.
-    fn run(&self) {
+    fn run(&self) -> Outcome {
         let read = File::find(self.named.as_deref())
             .and_then(|file| Config::load(file.as_ref(), &self.flags));
         match read {
-            Ok(new) => self.apply(new),
+            Ok(new) => {
+                self.apply(new);
+                Outcome::Done
+            }
             Err(error) => {
                 let reason = error.conclusion().0.unwrap_or_default();
                 tracing::error!(
                     reason,
                     "the configuration was not reloaded: the old one stays in force"
                 );
+                Outcome::Failed
             }
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aop_core::settings::keys::{Bounds, Form, Key};
 use aop_mcp::Expose;
 
+use super::policy::AUDIT_KEYS;
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
 use super::{Config, LogFormat};
 use crate::log;
@@ -135,6 +136,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
     Key::section("model", "The language models that agents talk to.", MODEL_KEYS),
     Key::section("egress", "The HTTP requests of agents.", EGRESS_KEYS),
     Key::section("state", "What agents remember.", STATE_KEYS),
+    Key::section("audit", "The log of who did what.", AUDIT_KEYS),
 ];
 
 static MCP_KEYS: &[Key<Config>] = &[

@@ -5,6 +5,7 @@
 //! of a key is its path in capitals: `mcp.page_size` is `AOP_MCP_PAGE_SIZE`.
 
 mod keys;
+mod policy;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aop_access::audit::AuditConfig;
 use aop_core::settings::keys::{Document, Row, leaves, nearest, reference as rows_of};
 use aop_mcp::McpConfig;
 use aop_registry::RegistryConfig;
@@ -59,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) cache_max_bytes: u64,
     pub(crate) compile: CompileLimits,
     pub(crate) services: ServicesConfig,
+    pub(crate) audit: AuditConfig,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -104,6 +107,7 @@ impl Default for Config {
             cache_max_bytes: RuntimeConfig::CACHE_MAX_BYTES,
             compile: CompileLimits::default(),
             services: ServicesConfig::default(),
+            audit: AuditConfig::default(),
         }
     }
 }

@@ -18,8 +18,8 @@ use std::time::Duration;
 use aop_core::interface::Function;
 use aop_core::{
     AgentName, AgentStatus, Arguments, Artifact, BoxFuture, CallContext, Catalog, Executable,
-    Failure, Interface, Listen, LoadRequest, Offer, Output, Prepare, PrepareError, Prepared,
-    Resolve, Search, Settings, State, Store, TenantName, Violation,
+    Failure, Interface, Listen, LoadRequest, NoAudit, Offer, Output, Prepare, PrepareError,
+    Prepared, Resolve, Search, Settings, State, Store, TenantName, Violation,
 };
 use aop_store::{SqliteStore, StoreConfig, ToolIndex};
 use tempfile::TempDir;
@@ -345,6 +345,7 @@ fn open(
         prepare: Arc::clone(prepare) as Arc<dyn Prepare>,
         store: Arc::clone(&store),
         search: Arc::clone(search) as Arc<dyn Search>,
+        audit: Arc::new(NoAudit),
         listeners: vec![listener],
     };
     (store, Registry::open(config, parts).unwrap())

@@ -109,7 +109,7 @@ fn timeouts(options: RequestOptions, left: Duration) -> EgressTimeouts {
 }
 
 fn denied(voice: &Voice, rule: &str) -> Error {
-    voice.refuse(rule, "`http` under `[policy]`");
+    voice.refuse(rule, &["policy.http"]);
     Error::HttpRequestDenied
 }
 
@@ -117,7 +117,7 @@ fn denied(voice: &Voice, rule: &str) -> Error {
 fn refused(voice: &Voice, error: EgressError) -> Error {
     match error {
         EgressError::Denied(rule) => {
-            voice.refuse(&rule, "`http` or `private_networks` under `[policy]`");
+            voice.refuse(&rule, &["policy.http", "policy.private_networks"]);
             Error::HttpRequestDenied
         }
         EgressError::Resolve(why) => Error::DnsError { rcode: Some(why), info_code: None },

@@ -102,7 +102,7 @@ impl Whose {
             "tenant" if guest.grants.policy.shared_state => Ok(Self::Tenant),
             "tenant" => {
                 let rule = "the agent's policy does not permit state that all agents share";
-                guest.voice.refuse(rule, "`shared_state` under `[policy]`");
+                guest.voice.refuse(rule, &["policy.shared_state"]);
                 Err(Refusal::AccessDenied)
             }
             _ => Err(Refusal::NoSuchStore),

@@ -151,7 +151,7 @@ impl Prepared {
     ) -> Result<Self, model::ModelError> {
         let Some(bound) = guest.grants.settings.model.clone() else {
             let rule = "no model is bound to the agent";
-            guest.voice.refuse(rule, "`[model]`");
+            guest.voice.refuse(rule, &["model"]);
             return Err(model::ModelError::Denied(rule.to_owned()));
         };
         let mut request =

@@ -100,7 +100,7 @@ impl Desk {
     }
 
     fn refuse(&self, rule: String) -> Failure {
-        self.voice.refuse(&rule, "`tools` under `[policy]`");
+        self.voice.refuse(&rule, &["policy.tools"]);
         Failure::before_execution(ErrorCode::PermissionDenied, rule)
     }
 

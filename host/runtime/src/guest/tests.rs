@@ -77,7 +77,7 @@ fn an_agent_tells_no_changes_while_it_is_asked_what_it_offers() {
 #[test]
 fn a_refusal_names_the_setting_however_long_the_rule() {
     let log = Arc::new(Log::default());
-    guest(&log).voice.refuse(&"ä".repeat(10_000), "`tools` under `[policy]`");
+    guest(&log).voice.refuse(&"ä".repeat(10_000), &["policy.tools"]);
     let lines = log.0.lock().unwrap();
     assert!(lines[0].len() < 1000 && lines[0].contains("`tools` under `[policy]`"), "{lines:?}");
 }

@@ -8,7 +8,11 @@ mod upload;
 
 use std::sync::Arc;
 
-use aop_core::{AgentName, AgentStatus, LoadRequest, RevisionStatus, TenantName, Tool};
+use aop_core::audit::{Action, Actor, Outcome};
+use aop_core::{
+    AgentName, AgentStatus, Audit, AuditEvent, CatalogError, Digest, LoadRequest, RevisionStatus,
+    TenantName, Tool,
+};
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -99,29 +103,95 @@ async fn load_agent(
         app.uploads.acquire().await.map_err(|error| Problem::internal(error.to_string()))?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
+    let change = Change { audit: &*app.state.audit, tenant: &tenant, agent: &name };
     if settings.grant_anything() && !app.state.uploads_may_grant {
+        change.refuse("web.uploads_may_grant", "settings in an upload may not grant anything");
         return Err(problems::grants_refused());
     }
     let is_new = app.state.catalog.show(&tenant, &name).is_none();
-    let agent = app
-        .state
-        .catalog
-        .load(&tenant, LoadRequest { name, id: None, component, settings })
-        .await?;
+    let digest = Digest::of(&component).to_string();
+    let request = LoadRequest { name: name.clone(), id: None, component, settings };
+    let loaded = app.state.catalog.load(&tenant, request).await;
+    let agent = change.note(Action::AgentLoad, &digest, loaded)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(agent)).into_response())
 }
 
 async fn unload_agent(State(app): AppRef, path: Name) -> Result<StatusCode, Problem> {
     let (tenant, name) = (tenant(&app)?, name(path)?);
-    app.state.catalog.unload(&tenant, &name).await?;
+    let unloaded = app.state.catalog.unload(&tenant, &name).await;
+    change_of(&app, &tenant, &name, Action::AgentUnload, unloaded)?;
     app.state.metrics.unloaded(&tenant, &name);
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn roll_back_agent(State(app): AppRef, path: Name) -> Result<Json<AgentStatus>, Problem> {
     let (tenant, name) = (tenant(&app)?, name(path)?);
-    Ok(Json(app.state.catalog.rollback(&tenant, &name).await?))
+    let back = app.state.catalog.rollback(&tenant, &name).await;
+    Ok(Json(change_of(&app, &tenant, &name, Action::AgentRollback, back)?))
+}
+
+/// A change that somebody asked for.
+struct Change<'a> {
+    audit: &'a dyn Audit,
+    tenant: &'a TenantName,
+    agent: &'a AgentName,
+}
+
+impl Change<'_> {
+    /// Writes down how it ended.
+    fn note<T>(
+        &self,
+        action: Action,
+        subject: &str,
+        result: Result<T, CatalogError>,
+    ) -> Result<T, CatalogError> {
+        let (outcome, reason) = match &result {
+            Ok(_) => (Outcome::Done, String::new()),
+            Err(error) => (Outcome::Failed, error.to_string()),
+        };
+        self.audit.note(AuditEvent { outcome, ..self.event(action, subject, &reason) });
+        result
+    }
+
+    /// Writes down that a setting of the host refuses it.
+    fn refuse(&self, setting: &str, rule: &str) {
+        let event = self.event(Action::PolicyRefuse, setting, rule);
+        self.audit.note(AuditEvent { outcome: Outcome::Refused, ..event });
+    }
+
+    const fn event<'e>(
+        &'e self,
+        action: Action,
+        subject: &'e str,
+        detail: &'e str,
+    ) -> AuditEvent<'e> {
+        AuditEvent {
+            who: Actor::Anonymous,
+            action,
+            outcome: Outcome::Done,
+            tenant: Some(self.tenant),
+            agent: Some(self.agent),
+            subject,
+            detail,
+        }
+    }
+}
+
+/// Writes down how a change of an agent ended. What has no agent's name changes nothing.
+fn change_of<T>(
+    app: &App,
+    tenant: &TenantName,
+    name: &str,
+    action: Action,
+    result: Result<T, CatalogError>,
+) -> Result<T, CatalogError> {
+    match AgentName::new(name) {
+        Ok(agent) => {
+            Change { audit: &*app.state.audit, tenant, agent: &agent }.note(action, "", result)
+        }
+        Err(_) => result,
+    }
 }
 
 async fn list_tools(State(app): AppRef) -> Result<Response, Problem> {

@@ -1,0 +1,210 @@
+//! `aop audit show|verify`: reads the log in a data directory, whether or not its host runs.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use aop_access::audit::{self, AuditLine, ChainPlace, Verdict};
+use aop_core::settings::parse_time;
+use clap::{Args, Subcommand};
+
+use crate::config::{Config, File, Flags};
+use crate::exit::{CommandError, CommandResult, misuse};
+use crate::output;
+
+/// The most lines that are shown: they are held in memory, at 2 KiB each.
+const SHOWN_MAX: u64 = 100_000;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Show who did what: the newest lines last
+    #[command(after_help = "\
+Examples:
+  aop audit show
+  aop audit show --action policy --agent textkit --since 24h
+  aop audit show --outcome refused --last 1000 --json | jq .detail")]
+    Show(ShowArgs),
+    /// Check that no line was changed, left out, added or taken from the end
+    ///
+    /// Whoever may write the log's files may also write a whole new log. Keep the checkpoint that this
+    /// prints somewhere else, and name it the next time: then that is found, too.
+    #[command(after_help = "\
+Examples:
+  aop audit verify
+  aop audit verify --data /var/lib/aop --json
+  aop audit verify --checkpoint 1207:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08")]
+    Verify(VerifyArgs),
+}
+
+/// Where the log is.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// The host's data directory [default: the configured one, else the platform's]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The configuration file [default: aop.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Only this action, such as `agent.load`, or all of `agent`
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Only what concerns this agent
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Only what concerns this tenant
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Only what ended like this: `done`, `refused` or `failed`
+    #[arg(long, value_name = "OUTCOME", value_parser = ["done", "refused", "failed"])]
+    outcome: Option<String>,
+    /// Only what was done by whoever is called this, or by a part of it
+    #[arg(long, value_name = "TEXT")]
+    who: Option<String>,
+    /// Only what is not older than this
+    #[arg(long, value_name = "DURATION", value_parser = parse_time)]
+    since: Option<Duration>,
+    /// At most this many lines, the newest
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=SHOWN_MAX))]
+    last: u64,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A line that must be there with this hash, as printed earlier
+    #[arg(long, value_name = "LINE:HASH")]
+    checkpoint: Option<ChainPlace>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+pub(crate) fn run(command: &AuditCommand) -> CommandResult {
+    match command {
+        AuditCommand::Show(args) => show(args),
+        AuditCommand::Verify(args) => verify(args),
+    }
+}
+
+impl LogArgs {
+    fn directory(&self) -> Result<PathBuf, CommandError> {
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => {
+                let file = File::find(self.config.as_deref())?;
+                Config::load(file.as_ref(), &Flags::default())?.data_directory()?
+            }
+        };
+        let directory = audit::audit_directory(&data);
+        if directory.is_dir() {
+            return Ok(directory);
+        }
+        Err(misuse(format!(
+            "there is no audit log in {}: name the data directory of a host with --data",
+            data.display()
+        )))
+    }
+}
+
+fn show(args: &ShowArgs) -> CommandResult {
+    let directory = args.log.directory()?;
+    let since = args.since.and_then(|age| SystemTime::now().checked_sub(age));
+    // Written in one form and in UTC, so that times compare as text.
+    let since = since.map(audit::timestamp);
+    let last_max = usize::try_from(args.last).unwrap_or(usize::MAX);
+    let mut lines = VecDeque::new();
+    audit::read(&directory, |line| {
+        if args.admits(&line, since.as_deref()) {
+            if lines.len() == last_max {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+        }
+    })
+    .with_context(|| format!("cannot read the audit log in {}", directory.display()))?;
+    if args.log.json {
+        return lines.iter().try_for_each(output::json);
+    }
+    output::line(table(lines))?;
+    Ok(())
+}
+
+impl ShowArgs {
+    fn admits(&self, line: &AuditLine, since: Option<&str>) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.as_deref().is_none_or(|wanted| found == Some(wanted))
+        };
+        let is_action = self.action.as_deref().is_none_or(|wanted| {
+            line.action == wanted || line.action.split('.').next() == Some(wanted)
+        });
+        is_action
+            && is(&self.agent, line.agent.as_deref())
+            && is(&self.tenant, line.tenant.as_deref())
+            && is(&self.outcome, Some(&line.outcome))
+            && self.who.as_deref().is_none_or(|wanted| line.who.contains(wanted))
+            && since.is_none_or(|since| line.time.as_str() >= since)
+    }
+}
+
+fn table(lines: impl IntoIterator<Item = AuditLine>) -> String {
+    let dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let rows = lines.into_iter().map(|line| {
+        let what = [line.subject, line.detail].join(" ").trim().to_owned();
+        let count = if line.count > 1 { format!("{} times: ", line.count) } else { String::new() };
+        [
+            line.time,
+            line.who,
+            line.action,
+            line.outcome,
+            dash(line.tenant),
+            dash(line.agent),
+            format!("{count}{what}").replace('\n', " "),
+        ]
+    });
+    output::table(["TIME", "WHO", "ACTION", "OUTCOME", "TENANT", "AGENT", "WHAT"], rows)
+}
+
+fn verify(args: &VerifyArgs) -> CommandResult {
+    let directory = args.log.directory()?;
+    let verdict = audit::verify(&directory, args.checkpoint.as_ref())
+        .with_context(|| format!("cannot read the audit log in {}", directory.display()))?;
+    if args.log.json {
+        output::json(&verdict)?;
+    } else {
+        output::line(facts(&verdict))?;
+        for finding in &verdict.findings {
+            output::note(output::printable(&finding.to_string()));
+        }
+    }
+    if verdict.intact { Ok(()) } else { Err(CommandError::Reported) }
+}
+
+fn facts(verdict: &Verdict) -> String {
+    let mut text = format!(
+        "log         {}\nlines       {} in {} files",
+        if verdict.intact { "intact" } else { "DAMAGED" },
+        verdict.lines,
+        verdict.files
+    );
+    if let Some(first) = verdict.first.filter(|first| *first > 1) {
+        text.push_str(&format!("\nfirst       line {first}: older files were removed"));
+    }
+    if let Some(last) = &verdict.last {
+        text.push_str(&format!("\ncheckpoint  {last}"));
+    }
+    if verdict.unfinished_bytes > 0 {
+        text.push_str(&format!(
+            "\nunfinished  {} bytes: the host stopped while it wrote a line, or writes it now",
+            verdict.unfinished_bytes
+        ));
+    }
+    text
+}
