@@ -40,13 +40,13 @@ async fn changes_and_refusals_are_written_down_and_nothing_secret_is() {
 
     let loads = shown(&host, &["--action", "agent.load"], 2).await;
     let who: Vec<_> = loads.iter().map(|line| (&line["who"], &line["agent"])).collect();
-    assert_eq!(who, [(&json!("host"), &json!("a")), (&json!("anonymous"), &json!("up"))]);
+    assert_eq!(who, [(&json!("host"), &json!("a")), (&json!("local"), &json!("up"))]);
     let digest = loads[1]["subject"].as_str().expect("a digest");
     assert!(digest.starts_with("sha256:"), "{digest}");
     assert_eq!(shown(&host, &["--action", "agent.unload"], 1).await.len(), 1);
     let refused = shown(&host, &["--outcome", "refused", "--agent", "a"], 1).await;
     assert_eq!(refused[0]["subject"], "policy.tools");
-    assert_eq!(refused[0]["who"], "agent a");
+    assert_eq!(refused[0]["who"], "agent:a");
 
     host.terminate();
     host.ended().await;

@@ -6,17 +6,17 @@
 
 use std::fmt;
 
-use crate::{AgentName, TenantName};
+use crate::{AgentName, Subject, TenantName};
 
 /// Who did it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor<'a> {
     /// The host itself: it follows its configuration and its directories.
     Host,
-    /// Who reached the host without a credential.
+    /// Whoever reached the host and is not known.
     Anonymous,
-    /// Who reached the host with a credential, by the credential's public name: never the credential itself.
-    Caller(&'a str),
+    /// An authenticated caller.
+    Caller(&'a Subject),
     /// An agent.
     Agent(&'a AgentName),
 }
@@ -26,8 +26,8 @@ impl fmt::Display for Actor<'_> {
         match self {
             Self::Host => f.write_str("host"),
             Self::Anonymous => f.write_str("anonymous"),
-            Self::Caller(name) => write!(f, "caller {name}"),
-            Self::Agent(name) => write!(f, "agent {name}"),
+            Self::Caller(subject) => fmt::Display::fmt(subject, f),
+            Self::Agent(name) => write!(f, "agent:{name}"),
         }
     }
 }
@@ -184,8 +184,9 @@ mod tests {
     #[test]
     fn an_actor_is_named_as_what_it_is() {
         let agent = AgentName::new("host").unwrap();
-        let names = [Actor::Host, Actor::Anonymous, Actor::Caller("host"), Actor::Agent(&agent)]
-            .map(|actor| actor.to_string());
-        assert_eq!(names, ["host", "anonymous", "caller host", "agent host"]);
+        let names =
+            [Actor::Host, Actor::Anonymous, Actor::Caller(&Subject::Local), Actor::Agent(&agent)]
+                .map(|actor| actor.to_string());
+        assert_eq!(names, ["host", "anonymous", "local", "agent:host"]);
     }
 }

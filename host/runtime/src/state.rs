@@ -45,7 +45,7 @@ pub(crate) struct Voice {
     /// None around a call without a host.
     audit: Option<Arc<dyn Audit>>,
     agent: AgentName,
-    /// The call that is served now and whose it is; a warm instance serves many, one after another.
+    /// The call that is served now and whose agent it is; a warm instance serves many, one after another.
     call: Mutex<(CallId, TenantName)>,
     lines_per_second: u32,
 }
@@ -60,7 +60,7 @@ impl Voice {
             log,
             audit: context.services.as_ref().map(|services| Arc::clone(&services.audit)),
             agent: context.agent.clone(),
-            call: Mutex::new((context.id, context.caller.tenant.clone())),
+            call: Mutex::new((context.id, context.owner.clone())),
             lines_per_second: settings.limits.log_lines_per_second,
         })
     }
@@ -95,8 +95,8 @@ impl Voice {
     fn begin(&self, context: &CallContext) {
         let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
         call.0 = context.id;
-        if call.1 != context.caller.tenant {
-            call.1 = context.caller.tenant.clone();
+        if call.1 != context.owner {
+            call.1 = context.owner.clone();
         }
     }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use aop_core::audit::Actor;
-use aop_core::{AgentName, TenantName};
+use aop_core::{AgentName, Subject, TenantName};
 use tempfile::TempDir;
 
 use super::*;
@@ -50,7 +50,7 @@ fn a_log_verifies_and_continues_after_a_restart() {
         let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
         let (tenant, agent) = (TenantName::default_tenant(), AgentName::new("textkit").unwrap());
         log.note(AuditEvent {
-            who: Actor::Caller("ab12"),
+            who: Actor::Caller(&Subject::Key { id: "ab12".into() }),
             tenant: Some(&tenant),
             agent: Some(&agent),
             detail: "a \"quoted\"\nline",
@@ -62,7 +62,7 @@ fn a_log_verifies_and_continues_after_a_restart() {
     assert_eq!((verdict.lines, verdict.first, verdict.files), (4, Some(1), 1));
     let mut lines = Vec::new();
     read(directory.path(), |line| lines.push(line)).unwrap();
-    assert_eq!(lines[3].who, "caller ab12");
+    assert_eq!(lines[3].who, "key:ab12");
     assert_eq!(lines[3].detail, "a \"quoted\"\nline");
     assert_eq!((lines[3].tenant.as_deref(), lines[3].seq), (Some("default"), 4));
     assert_eq!(verdict.last.unwrap().hash, lines[3].hash);
@@ -257,7 +257,11 @@ fn texts_are_cut_so_that_every_line_can_be_read_back() {
     let directory = tempfile::tempdir().unwrap();
     let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
     let long = "\u{1}é".repeat(100_000);
-    log.note(AuditEvent { who: Actor::Caller(&long), detail: &long, ..load(&long) });
+    log.note(AuditEvent {
+        who: Actor::Caller(&Subject::Key { id: long.as_str().into() }),
+        detail: &long,
+        ..load(&long)
+    });
     drop(log);
     assert!(text(&directory).len() <= line::LINE_MAX_BYTES);
     let verdict = verify(directory.path(), None).unwrap();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
-    AgentName, AgentStatus, Audit, AuditEvent, CatalogError, Digest, LoadRequest, RevisionStatus,
-    TenantName, Tool,
+    AgentName, AgentStatus, Audit, AuditEvent, Caller, CatalogError, Digest, LoadRequest,
+    RevisionStatus, TenantName, Tool,
 };
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -60,11 +60,14 @@ struct Tools<'a> {
     tools: &'a [Arc<Tool>],
 }
 
-fn tenant(app: &App) -> Result<TenantName, Problem> {
-    let caller = app.state.authenticate.authenticate(None).map_err(|error| {
+fn caller(app: &App) -> Result<Caller, Problem> {
+    app.state.authenticate.authenticate(None).map_err(|error| {
         Problem::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
-    })?;
-    Ok(caller.tenant)
+    })
+}
+
+fn tenant(app: &App) -> Result<TenantName, Problem> {
+    Ok(caller(app)?.tenant)
 }
 
 fn name(path: Name) -> Result<String, Problem> {
@@ -95,7 +98,8 @@ async fn load_agent(
     path: Name,
     request: upload::Request,
 ) -> Result<Response, Problem> {
-    let (tenant, name) = (tenant(&app)?, name(path)?);
+    let (caller, name) = (caller(&app)?, name(path)?);
+    let tenant = &caller.tenant;
     let name = AgentName::new(&name).map_err(|error| problems::invalid(error.to_string()))?;
     // Held until the component is loaded. A host that is busy with others leaves this one unread, so
     // that the sender's own network holds it.
@@ -103,38 +107,38 @@ async fn load_agent(
         app.uploads.acquire().await.map_err(|error| Problem::internal(error.to_string()))?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
-    let change = Change { audit: &*app.state.audit, tenant: &tenant, agent: &name };
+    let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };
     if settings.grant_anything() && !app.state.uploads_may_grant {
         change.refuse("web.uploads_may_grant", "settings in an upload may not grant anything");
         return Err(problems::grants_refused());
     }
-    let is_new = app.state.catalog.show(&tenant, &name).is_none();
+    let is_new = app.state.catalog.show(tenant, &name).is_none();
     let digest = Digest::of(&component).to_string();
     let request = LoadRequest { name: name.clone(), id: None, component, settings };
-    let loaded = app.state.catalog.load(&tenant, request).await;
+    let loaded = app.state.catalog.load(tenant, request).await;
     let agent = change.note(Action::AgentLoad, &digest, loaded)?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(agent)).into_response())
 }
 
 async fn unload_agent(State(app): AppRef, path: Name) -> Result<StatusCode, Problem> {
-    let (tenant, name) = (tenant(&app)?, name(path)?);
-    let unloaded = app.state.catalog.unload(&tenant, &name).await;
-    change_of(&app, &tenant, &name, Action::AgentUnload, unloaded)?;
-    app.state.metrics.unloaded(&tenant, &name);
+    let (caller, name) = (caller(&app)?, name(path)?);
+    let unloaded = app.state.catalog.unload(&caller.tenant, &name).await;
+    change_of(&app, &caller, &name, Action::AgentUnload, unloaded)?;
+    app.state.metrics.unloaded(&caller.tenant, &name);
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn roll_back_agent(State(app): AppRef, path: Name) -> Result<Json<AgentStatus>, Problem> {
-    let (tenant, name) = (tenant(&app)?, name(path)?);
-    let back = app.state.catalog.rollback(&tenant, &name).await;
-    Ok(Json(change_of(&app, &tenant, &name, Action::AgentRollback, back)?))
+    let (caller, name) = (caller(&app)?, name(path)?);
+    let back = app.state.catalog.rollback(&caller.tenant, &name).await;
+    Ok(Json(change_of(&app, &caller, &name, Action::AgentRollback, back)?))
 }
 
 /// A change that somebody asked for.
 struct Change<'a> {
     audit: &'a dyn Audit,
-    tenant: &'a TenantName,
+    caller: &'a Caller,
     agent: &'a AgentName,
 }
 
@@ -167,10 +171,10 @@ impl Change<'_> {
         detail: &'e str,
     ) -> AuditEvent<'e> {
         AuditEvent {
-            who: Actor::Anonymous,
+            who: Actor::Caller(&self.caller.subject),
             action,
             outcome: Outcome::Done,
-            tenant: Some(self.tenant),
+            tenant: Some(&self.caller.tenant),
             agent: Some(self.agent),
             subject,
             detail,
@@ -181,14 +185,14 @@ impl Change<'_> {
 /// Writes down how a change of an agent ended. What has no agent's name changes nothing.
 fn change_of<T>(
     app: &App,
-    tenant: &TenantName,
+    caller: &Caller,
     name: &str,
     action: Action,
     result: Result<T, CatalogError>,
 ) -> Result<T, CatalogError> {
     match AgentName::new(name) {
         Ok(agent) => {
-            Change { audit: &*app.state.audit, tenant, agent: &agent }.note(action, "", result)
+            Change { audit: &*app.state.audit, caller, agent: &agent }.note(action, "", result)
         }
         Err(_) => result,
     }
