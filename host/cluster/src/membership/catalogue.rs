@@ -2,10 +2,10 @@
 //! Routing fills and reads it; here it only has a form, a limit and a text that is the same for the
 //! same content, so that its digest is.
 
-use std::collections::BTreeMap;
-
+use aop_core::settings::Balance;
 use aop_core::{
-    AgentName, Digest, Hints, RepeatedParameter, RevisionNumber, TaskUse, TenantName, ToolName,
+    AgentId, AgentName, Digest, Hints, RepeatedParameter, RevisionNumber, TaskUse, TenantName,
+    ToolName,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,6 +26,8 @@ pub struct CatalogueAgent {
     pub tenant: TenantName,
     /// Its name.
     pub name: AgentName,
+    /// Its identity there.
+    pub id: AgentId,
     /// What it is for.
     pub description: String,
     /// Which revision, as counted by the node.
@@ -37,9 +39,24 @@ pub struct CatalogueAgent {
     /// How many replicas the zone should have; none when it lives where it was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
-    /// Labels that a node must have to hold it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub placement: BTreeMap<String, String>,
+    /// How calls are spread over them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+    /// How long a call may take, from its arrival to its answer.
+    pub timeout_ms: u64,
+    /// How large a result may be.
+    pub output_max_bytes: u64,
+    /// Executions per call in total.
+    pub max_retries: u32,
+    /// Whether a file of the node owns it, so that only the file removes it.
+    #[serde(default)]
+    pub is_of_a_file: bool,
+    /// What it offers besides tools, by the features' names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    /// Further names, each with the tool it leads to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<(ToolName, ToolName)>,
     /// In name order.
     pub tools: Vec<CatalogueTool>,
 }
@@ -70,9 +87,6 @@ pub struct CatalogueTool {
     /// Parameters that HTTP headers repeat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<RepeatedParameter>,
-    /// Whether a call may ask its client something.
-    #[serde(default)]
-    pub converses: bool,
 }
 
 impl Catalogue {

@@ -1,0 +1,129 @@
+//! What stands around this host's own parts: preparing agents with replicas, and unloading what lives on other
+//! nodes.
+
+use std::sync::Arc;
+
+use aop_core::interface::Feature;
+use aop_core::{
+    AgentName, AgentStatus, Artifact, BoxFuture, Catalog, CatalogError, LoadRequest, Prepare,
+    PrepareError, Prepared, RevisionStatus, Settings, TenantName, ToolList,
+};
+
+use super::Router;
+use super::forward::Balanced;
+
+impl Router {
+    /// Prepares agents so that those whose settings balance their calls over replicas do. All others stay as they
+    /// are, and their calls cost nothing more.
+    #[must_use]
+    pub fn prepare(self: &Arc<Self>, inner: Arc<dyn Prepare>) -> Arc<dyn Prepare> {
+        Arc::new(PrepareBalanced { router: Arc::clone(self), inner })
+    }
+
+    /// The catalogue of a host whose agents may live on other nodes too: unloading a placed agent unloads it
+    /// everywhere, from whichever node.
+    #[must_use]
+    pub fn catalog(self: &Arc<Self>, inner: Arc<dyn Catalog>) -> Arc<dyn Catalog> {
+        Arc::new(ZoneCatalog { router: Arc::clone(self), inner })
+    }
+}
+
+struct PrepareBalanced {
+    router: Arc<Router>,
+    inner: Arc<dyn Prepare>,
+}
+
+impl Prepare for PrepareBalanced {
+    fn prepare<'a>(
+        &'a self,
+        artifact: Artifact<'a>,
+        settings: Arc<Settings>,
+    ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
+        if settings.balance.is_none() {
+            return self.inner.prepare(artifact, settings);
+        }
+        Box::pin(async move {
+            let prepared = self.inner.prepare(artifact, Arc::clone(&settings)).await?;
+            let balanced = Balanced {
+                router: Arc::clone(&self.router),
+                local: prepared.executable,
+                interface: Arc::clone(&prepared.interface),
+                digest: artifact.digest,
+                settings_digest: settings.digest(),
+                settings,
+            };
+            Ok(Prepared { executable: Arc::new(balanced), interface: prepared.interface })
+        })
+    }
+}
+
+struct ZoneCatalog {
+    router: Arc<Router>,
+    inner: Arc<dyn Catalog>,
+}
+
+impl Catalog for ZoneCatalog {
+    fn list(&self, tenant: &TenantName) -> Vec<AgentStatus> {
+        self.inner.list(tenant)
+    }
+
+    fn show(&self, tenant: &TenantName, name: &str) -> Option<AgentStatus> {
+        self.inner.show(tenant, name)
+    }
+
+    fn revisions<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<RevisionStatus>, CatalogError>> {
+        self.inner.revisions(tenant, name)
+    }
+
+    fn load<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        request: LoadRequest,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
+        self.inner.load(tenant, request)
+    }
+
+    fn unload<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async move {
+            let placer = self.router.zone.get().map(|zone| &zone.placer);
+            let agent = AgentName::new(name).ok();
+            let is_placed = match (placer, &agent) {
+                (Some(placer), Some(agent)) => placer.is_placed(tenant, agent),
+                _ => false,
+            };
+            match self.inner.unload(tenant, name).await {
+                // It lives on other nodes only.
+                Err(CatalogError::OwnedElsewhere { .. }) if is_placed => {}
+                unloaded => unloaded?,
+            }
+            if let (true, Some(placer), Some(agent)) = (is_placed, placer, agent) {
+                placer.bury(&(tenant.clone(), agent)).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn rollback<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a str,
+    ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
+        self.inner.rollback(tenant, name)
+    }
+
+    fn tools(&self, tenant: &TenantName) -> Arc<ToolList> {
+        self.inner.tools(tenant)
+    }
+
+    fn offering(&self, tenant: &TenantName, feature: Feature) -> Vec<AgentName> {
+        self.inner.offering(tenant, feature)
+    }
+}

@@ -1,0 +1,440 @@
+//! Makes the placements so: remembers what was loaded and unloaded in the zone, pulls what belongs here, unloads
+//! what does not.
+//!
+//! Nothing is in a hurry and nothing storms: a node does one thing at a time, only what it has wanted for a while,
+//! and what failed is tried again later and later. A replica goes only once all chosen nodes serve the agent.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aop_core::{
+    AgentName, Catalog, CatalogError, Digest, Held, Holdings, LoadRequest, NodeId, TenantName,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use super::placement::{Action, Have, Key, Placement, Placements, Site, chosen, plan};
+use super::{Counters, RoutingParts, add, attempt};
+use crate::membership::{CatalogueAgent, Documents, Member, Members, View};
+
+/// The document by which nodes tell each other of placements.
+const DOCUMENT: &str = "place";
+/// The file in the data directory.
+const FILE: &str = "placements.json";
+/// How long something must be wanted before it is pulled: whoever else changes its mind does so within a
+/// few rounds of gossip.
+const PULL_AFTER: Duration = Duration::from_secs(1);
+/// How long a replica must be superfluous before it is unloaded.
+const UNLOAD_AFTER: Duration = Duration::from_secs(15);
+/// First pause after something failed; each further one is twice as long.
+const RETRY_MIN: Duration = Duration::from_secs(5);
+/// Longest pause.
+const RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// See the module's documentation.
+pub(super) struct Placer {
+    node: NodeId,
+    members: Arc<dyn Members>,
+    holdings: Arc<dyn Holdings>,
+    catalog: Arc<dyn Catalog>,
+    component_max_bytes: u64,
+    file: PathBuf,
+    state: Mutex<State>,
+    /// Something changed that others should hear of.
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    records: Placements,
+    /// The version of each placed agent that this node last had as a replica: what differs from it was loaded by
+    /// somebody since.
+    applied: BTreeMap<Key, (Digest, Digest)>,
+    /// Placed agents that a file of this node owns.
+    of_files: BTreeSet<Key>,
+    /// Since when each thing is wanted.
+    wanted: HashMap<Key, (Action, Instant)>,
+    /// What failed how often, and when it is tried again.
+    failed: HashMap<Key, (u32, Instant)>,
+    /// Which state of whose document was taken in.
+    taken_in: HashMap<NodeId, Digest>,
+    published: Option<Bytes>,
+}
+
+/// What is kept over restarts.
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    records: Vec<Placement>,
+    applied: Vec<(Key, (Digest, Digest))>,
+}
+
+/// Something to do.
+pub(super) struct Job {
+    pub(super) placement: Placement,
+    pub(super) action: Action,
+    /// Who has the component.
+    pub(super) holders: Vec<NodeId>,
+}
+
+impl Placer {
+    pub(super) fn open(parts: &RoutingParts) -> Self {
+        let file = parts.data_dir.join(FILE);
+        let kept = read(&file);
+        let mut state = State { applied: kept.applied.into_iter().collect(), ..State::default() };
+        for record in kept.records {
+            state.records.merge(record);
+        }
+        Self {
+            node: parts.members.node().clone(),
+            members: parts.members.clone(),
+            holdings: parts.holdings.clone(),
+            catalog: parts.catalog.clone(),
+            component_max_bytes: parts.component_max_bytes,
+            file,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn records(&self) -> Placements {
+        self.state().records.clone()
+    }
+
+    /// Whether the zone decides where an agent lives.
+    pub(super) fn is_placed(&self, tenant: &TenantName, agent: &AgentName) -> bool {
+        let key = (tenant.clone(), agent.clone());
+        self.state().records.0.get(&key).is_some_and(|record| !record.is_gone)
+    }
+
+    /// An agent was unloaded: from everywhere.
+    pub(super) async fn bury(&self, key: &Key) {
+        {
+            let mut state = self.state();
+            let Some(record) = state.records.0.get(key).filter(|record| !record.is_gone) else {
+                return;
+            };
+            let gone = Placement {
+                revision: record.revision + 1,
+                node: self.node.clone(),
+                is_gone: true,
+                changed_unix_ms: unix_now_ms(),
+                ..record.clone()
+            };
+            state.records.merge(gone);
+        }
+        self.publish().await;
+        self.changed.notify_one();
+    }
+
+    /// Takes in what the others know. Whether that was news.
+    pub(super) fn take_in(&self, documents: &Documents) -> bool {
+        let mut state = self.state();
+        let mut is_news = state.records.forget(unix_now_ms());
+        for (node, document) in documents.named(DOCUMENT) {
+            if *node == self.node || state.taken_in.get(node) == Some(&document.version.digest) {
+                continue;
+            }
+            state.taken_in.insert(node.clone(), document.version.digest);
+            match serde_json::from_slice::<Vec<Placement>>(&document.bytes) {
+                Ok(records) => {
+                    for record in records {
+                        is_news |= state.records.merge(record);
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%node, %error, "another node's placements make no sense");
+                }
+            }
+        }
+        is_news
+    }
+
+    /// Sees what was loaded here since the last look, and what files took away. Whether that was news.
+    pub(super) fn notice(&self, held: &[Held]) -> bool {
+        let mut state = self.state();
+        let mut is_news = false;
+        let mut of_files = BTreeSet::new();
+        let mut seen = BTreeSet::new();
+        for held in held {
+            let revision = &held.revision;
+            let key = (revision.tenant.clone(), revision.agent.clone());
+            seen.insert(key.clone());
+            if revision.settings.replicas.is_some() {
+                if held.is_of_a_file {
+                    of_files.insert(key.clone());
+                }
+                is_news |= state.notice(&key, held, &self.node);
+            } else if state.applied.remove(&key).is_some() {
+                // Loaded again, to live here only.
+                is_news |= state.end(&key, &self.node);
+            }
+        }
+        let removed: Vec<_> = state.of_files.difference(&seen).cloned().collect();
+        for key in removed {
+            state.applied.remove(&key);
+            is_news |= state.end(&key, &self.node);
+        }
+        state.of_files = of_files;
+        is_news
+    }
+
+    /// Tells the others, and remembers it over a restart.
+    pub(super) async fn publish(&self) {
+        let (bytes, kept) = {
+            let mut state = self.state();
+            let records: Vec<_> = state.records.0.values().cloned().collect();
+            // Plain data: writing it cannot fail.
+            let bytes = Bytes::from(serde_json::to_vec(&records).unwrap_or_default());
+            let applied = state.applied.iter().map(|(key, version)| (key.clone(), *version));
+            let kept = Kept { applied: applied.collect(), records };
+            let nothing_yet = kept.records.is_empty() && state.published.is_none();
+            if nothing_yet || state.published.as_ref() == Some(&bytes) {
+                return;
+            }
+            state.published = Some(bytes.clone());
+            (bytes, kept)
+        };
+        if let Err(error) = self.members.publish(DOCUMENT, bytes) {
+            tracing::warn!(%error, "the zone cannot be told where agents belong");
+        }
+        let file = self.file.clone();
+        let written = tokio::task::spawn_blocking(move || write(&file, &kept)).await;
+        if let Ok(Err(error)) = written {
+            tracing::warn!(%error, file = %self.file.display(), "placements cannot be remembered over a restart");
+        }
+    }
+
+    /// The most urgent thing that is due, if any; everything else waits for its turn.
+    pub(super) fn due<'a>(
+        &self,
+        view: &View,
+        agents: impl Iterator<Item = (&'a Member, &'a CatalogueAgent)>,
+        held: &[Held],
+        now: Instant,
+    ) -> Option<Job> {
+        let mut offered: BTreeMap<Key, Vec<(&Member, &CatalogueAgent)>> = BTreeMap::new();
+        for (member, agent) in agents {
+            let key = (agent.tenant.clone(), agent.name.clone());
+            offered.entry(key).or_default().push((member, agent));
+        }
+        let sites: Vec<_> = view.members.values().map(site).collect();
+        let mut state = self.state();
+        let state = &mut *state;
+        let mut due: Option<Job> = None;
+        let mut wanted = HashMap::new();
+        for (key, placement) in &state.records.0 {
+            let offers = offered.get(key).map_or(&[][..], Vec::as_slice);
+            let version = placement.version();
+            let serve =
+                offers.iter().filter(|(_, agent)| (agent.digest, agent.settings) == version);
+            let serving: Vec<_> = serve.clone().map(|(member, _)| member.id.clone()).collect();
+            let fixed =
+                serve.filter(|(_, agent)| agent.is_of_a_file).map(|(member, _)| member.id.clone());
+            let chosen = chosen(placement, &sites, &fixed.collect::<Vec<_>>());
+            let action = plan(placement, &self.node, &chosen, &serving, have(key, held));
+            if action == Action::Nothing {
+                continue;
+            }
+            let before = state.wanted.get(key).filter(|(before, _)| *before == action);
+            let since = before.map_or(now, |(_, since)| *since);
+            wanted.insert(key.clone(), (action, since));
+            let patience = match action {
+                Action::Unload if placement.is_gone => Duration::ZERO,
+                Action::Unload => UNLOAD_AFTER,
+                Action::Pull | Action::Nothing => PULL_AFTER,
+            };
+            let may_retry = state.failed.get(key).is_none_or(|(_, until)| *until <= now);
+            if due.is_none() && may_retry && now.duration_since(since) >= patience {
+                due = Some(Job { placement: placement.clone(), action, holders: serving });
+            }
+        }
+        state.wanted = wanted;
+        due
+    }
+
+    /// Does one thing.
+    pub(super) async fn run(&self, job: Job, peers: &super::peers::Peers, counters: &Counters) {
+        let Job { placement, action, holders } = job;
+        let key = placement.key();
+        let done = match action {
+            Action::Nothing => Ok(()),
+            Action::Pull => self.pull(&placement, &holders, peers, counters).await,
+            Action::Unload => {
+                match self.catalog.unload(&placement.tenant, &placement.agent).await {
+                    Ok(()) | Err(CatalogError::NoSuchAgent(_)) => {
+                        tracing::info!(agent_name = %placement.agent, "unloaded a replica that belongs elsewhere, or nowhere");
+                        self.state().applied.remove(&key);
+                        Ok(())
+                    }
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        };
+        let mut state = self.state();
+        match done {
+            Ok(()) => {
+                state.failed.remove(&key);
+            }
+            Err(reason) => {
+                let times = state.failed.get(&key).map_or(0, |(times, _)| *times);
+                let pause = RETRY_MIN.saturating_mul(1 << times.min(16)).min(RETRY_MAX);
+                tracing::warn!(agent_name = %placement.agent, reason, retry_in = ?pause, "a replica could not be placed here");
+                state.failed.insert(key, (times + 1, Instant::now() + pause));
+            }
+        }
+    }
+
+    async fn pull(
+        &self,
+        placement: &Placement,
+        holders: &[NodeId],
+        peers: &super::peers::Peers,
+        counters: &Counters,
+    ) -> Result<(), String> {
+        let component = match self.holdings.component(placement.digest).await {
+            Some(bytes) => bytes,
+            None => self.fetch(placement.digest, holders, peers, counters).await?,
+        };
+        let request = LoadRequest {
+            name: placement.agent.clone(),
+            id: Some(placement.id),
+            component,
+            settings: placement.settings.clone(),
+        };
+        let loaded = self.catalog.load(&placement.tenant, request).await;
+        loaded.map_err(|error| error.to_string())?;
+        self.state().applied.insert(placement.key(), placement.version());
+        tracing::info!(agent_name = %placement.agent, digest = %placement.digest, "loaded a replica");
+        Ok(())
+    }
+
+    /// The component, from the first node that has it as it should be.
+    async fn fetch(
+        &self,
+        digest: Digest,
+        holders: &[NodeId],
+        peers: &super::peers::Peers,
+        counters: &Counters,
+    ) -> Result<Vec<u8>, String> {
+        for node in holders.iter().filter(|node| **node != self.node) {
+            match attempt::pull(peers, node, digest, self.component_max_bytes).await {
+                Ok(bytes) if Digest::of(&bytes) == digest => {
+                    counters.pulls.fetch_add(1, Ordering::Relaxed);
+                    return Ok(bytes.into());
+                }
+                Ok(_) => {
+                    add(&counters.mismatches);
+                    tracing::error!(%node, %digest, "a node sent another component than the one asked for: it is refused");
+                }
+                Err(reason) => {
+                    add(&counters.pull_failures);
+                    tracing::warn!(%node, %digest, reason, "a component could not be had from a node");
+                }
+            }
+        }
+        Err(format!("no live node has component {digest} as it should be"))
+    }
+}
+
+impl State {
+    /// One agent with replicas that serves here.
+    fn notice(&mut self, key: &Key, held: &Held, node: &NodeId) -> bool {
+        let settings = &held.revision.settings;
+        let version = (held.revision.digest, settings.digest());
+        let known = self.records.0.get(key);
+        if known.is_some_and(|record| !record.is_gone && record.version() == version) {
+            self.applied.insert(key.clone(), version);
+            return false;
+        }
+        // What this node had already, while the zone went on to another one.
+        if known.is_some() && self.applied.get(key) == Some(&version) {
+            return false;
+        }
+        let record = Placement {
+            tenant: key.0.clone(),
+            agent: key.1.clone(),
+            id: held.revision.id,
+            revision: known.map_or(1, |known| known.revision + 1),
+            node: node.clone(),
+            digest: held.revision.digest,
+            settings: (**settings).clone(),
+            is_gone: false,
+            changed_unix_ms: unix_now_ms(),
+        };
+        self.applied.insert(key.clone(), version);
+        self.failed.remove(key);
+        self.records.merge(record)
+    }
+
+    /// A placed agent is not placed any more.
+    fn end(&mut self, key: &Key, node: &NodeId) -> bool {
+        let Some(record) = self.records.0.get(key).filter(|record| !record.is_gone) else {
+            return false;
+        };
+        let gone = Placement {
+            revision: record.revision + 1,
+            node: node.clone(),
+            is_gone: true,
+            changed_unix_ms: unix_now_ms(),
+            ..record.clone()
+        };
+        self.records.merge(gone)
+    }
+}
+
+fn site(member: &Member) -> Site {
+    Site {
+        node: member.id.clone(),
+        capacity: member.capacity,
+        labels: member.labels.clone(),
+        is_draining: member.draining,
+    }
+}
+
+/// What this node has of a placed agent. One that was loaded to live here only is none of the zone's business.
+fn have(key: &Key, held: &[Held]) -> Option<Have> {
+    let found = held.iter().find(|held| {
+        let revision = &held.revision;
+        revision.settings.replicas.is_some()
+            && (&revision.tenant, &revision.agent) == (&key.0, &key.1)
+    })?;
+    let version = (found.revision.digest, found.revision.settings.digest());
+    Some(Have { version, is_of_a_file: found.is_of_a_file })
+}
+
+fn read(file: &Path) -> Kept {
+    let text = match std::fs::read(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Kept::default(),
+        Err(error) => {
+            tracing::warn!(%error, file = %file.display(), "remembered placements cannot be read");
+            return Kept::default();
+        }
+    };
+    serde_json::from_slice(&text).unwrap_or_else(|error| {
+        tracing::warn!(%error, file = %file.display(), "remembered placements are damaged; the other nodes have them");
+        Kept::default()
+    })
+}
+
+/// Beside its place, then renamed into it: a crash leaves the old or the new one.
+fn write(file: &Path, kept: &Kept) -> std::io::Result<()> {
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let beside = tempfile::NamedTempFile::new_in(directory)?;
+    serde_json::to_writer(&beside, kept)?;
+    beside.as_file().sync_all()?;
+    beside.persist(file).map(drop).map_err(std::io::Error::from)
+}
+
+fn unix_now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
