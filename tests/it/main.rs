@@ -22,3 +22,4 @@ mod serve;
 mod team;
 mod tidy;
 mod types;
+mod zone;

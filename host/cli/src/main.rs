@@ -6,6 +6,7 @@
 mod args;
 mod arguments;
 mod client;
+mod cluster;
 mod command;
 mod config;
 mod environment;
@@ -73,6 +74,7 @@ async fn run(command: &Command) -> CommandResult {
         Command::Call(args) => command::call::run(args).await,
         Command::Agent(command) => command::agent::run(command).await,
         Command::Audit(command) => command::audit::run(command),
+        Command::Cluster(command) => command::cluster::run(command).await,
         Command::Config(command) => command::config::run(command),
         Command::McpConfig(args) => command::mcp_config::run(args),
         Command::Bench(args) => command::bench::run(args).await,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aop_access::Open;
 use aop_access::audit::AuditLog;
+use aop_cluster::membership::IdentityDirectory;
 use aop_core::audit::Action;
 use aop_core::{Audit as _, AuditEvent, Authenticate, Invoke, Library, Observe, Resolve, Services};
 use aop_dispatch::Dispatcher;
@@ -22,6 +23,7 @@ use axum::Router;
 use tempfile::TempDir;
 use tower::Layer as _;
 
+use crate::cluster::Zone;
 use crate::config::Config;
 use crate::services::{Forgetting, Outside};
 
@@ -32,6 +34,7 @@ pub(crate) struct Host {
     pub(crate) server: Server,
     pub(crate) readiness: Readiness,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) zone: Arc<Zone>,
     dispatcher: Arc<Dispatcher>,
     store: Arc<SqliteStore>,
     outside: Outside,
@@ -91,6 +94,10 @@ impl Host {
         let audit = AuditLog::open(&directory, config.audit)
             .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
         let audit = Arc::new(audit);
+        let zone = Arc::new(Zone::new(
+            IdentityDirectory::of_data(&state.directory),
+            config.cluster.membership(),
+        ));
         let guest_logs = Arc::new(GuestLogs::default());
         let outside = Outside::open(&config.services, Some(state.store.clone()))?;
         let runtime_config = runtime_config(config, state.compiled, &outside)?;
@@ -138,10 +145,12 @@ impl Host {
         metrics.register(Arc::new(server.clone()));
         metrics.register(guest_logs);
         metrics.register(audit.clone());
+        metrics.register(zone.clone());
         outside.register(&metrics);
         let readiness = Readiness::new();
         let app = AppState {
             catalog: registry.clone(),
+            cluster: zone.clone(),
             authenticate,
             audit: audit.clone(),
             metrics,
@@ -156,6 +165,7 @@ impl Host {
             server,
             readiness,
             registry,
+            zone,
             dispatcher,
             store: state.store,
             outside,
@@ -196,6 +206,8 @@ impl Host {
     /// Refuses new work and waits for what runs, at most `grace`.
     pub(crate) async fn drain(&self, grace: Duration) {
         self.readiness.set(Phase::Draining);
+        // Others stop sending calls before this host refuses them.
+        self.zone.drain().await;
         self.mcp.drain();
         let (all_ended, ()) = tokio::join!(self.dispatcher.drain(grace), self.registry.drain());
         if !all_ended {
@@ -205,6 +217,7 @@ impl Host {
             );
         }
         self.audit.note(AuditEvent::of_host(Action::HostStop, ""));
+        self.zone.leave().await;
         // Connections that linger hold it, and the process does not wait for those.
         self.store.close().await;
         let audit = Arc::clone(&self.audit);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aop_core::cluster::Cluster;
 use aop_core::{Audit, Authenticate, Catalog};
 use axum::Router;
 use axum::extract::State;
@@ -27,6 +28,8 @@ pub(crate) const UPLOADS_MAX: usize = 4;
 pub struct AppState {
     /// The agents.
     pub catalog: Arc<dyn Catalog>,
+    /// The zone.
+    pub cluster: Arc<dyn Cluster>,
     /// Who asks.
     pub authenticate: Arc<dyn Authenticate>,
     /// Where it is written down who changed what.
@@ -117,13 +120,14 @@ where
 }
 
 /// What there is to see, and in one sentence what it is.
-const LINKS: [(&str, &str); 7] = [
+const LINKS: [(&str, &str); 8] = [
     ("/mcp", "MCP endpoint (streamable HTTP): point an MCP client here"),
     ("/healthz", "whether the process is up"),
     ("/readyz", "whether the host wants traffic"),
     ("/metrics", "metrics in the OpenMetrics format"),
     ("/api/v1/agents", "the loaded agents"),
     ("/api/v1/tools", "their tools"),
+    ("/api/v1/cluster", "the zone that this host is in"),
     ("/api/v1/openapi.json", "the admin API"),
 ];
 

@@ -6,11 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use aop_core::cluster::{
+    BreakerStatus, CatalogueStatus, Cluster, ClusterError, ClusterStatus, JoinTokenGrant,
+    JoinTokenRequest, MemberState, MemberStatus, NodeVersion, ReplicaStatus, SuspectedPartition,
+};
 use aop_core::interface::Feature;
 use aop_core::{
     AgentId, AgentName, AgentStatus, Authenticate, AuthenticateError, BoxFuture, CallId,
-    CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Hints, LoadRequest, NoAudit,
-    Origin, RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
+    CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Generation, Hints, LoadRequest,
+    NoAudit, NodeId, Origin, RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList,
+    ToolName,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -229,6 +234,7 @@ impl Authenticate for Everybody {
 pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
     AppState {
         audit: Arc::new(NoAudit),
+        cluster: Arc::new(Alone),
         catalog,
         authenticate: Arc::new(Everybody),
         metrics: Arc::new(Metrics::new()),
@@ -258,5 +264,91 @@ pub(crate) fn record<'a>(
         output_bytes: 20,
         cpu: Duration::from_millis(2),
         memory_peak_bytes: 65_536,
+    }
+}
+
+/// A host that is in no zone.
+struct Alone;
+
+impl Cluster for Alone {
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ClusterError>> {
+        Box::pin(async { Err(ClusterError::NoZone) })
+    }
+
+    fn join_token(
+        &self,
+        _: JoinTokenRequest,
+    ) -> BoxFuture<'_, Result<JoinTokenGrant, ClusterError>> {
+        Box::pin(async { Err(ClusterError::NoZone) })
+    }
+}
+
+/// A zone of one node.
+pub(crate) struct Zone;
+
+impl Cluster for Zone {
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, ClusterError>> {
+        let node = NodeId::of_public_key(b"key");
+        let endpoint = ([127, 0, 0, 1], 8100).into();
+        let member = MemberStatus {
+            node: node.clone(),
+            generation: Generation(1_700_000_000),
+            state: MemberState::Alive,
+            endpoint,
+            load_percent: 10,
+            capacity: 4,
+            labels: [("site".to_owned(), "here".to_owned())].into(),
+            holds_authority: true,
+            lag_ms: 12,
+            catalogue: Some(CatalogueStatus {
+                serial: 3,
+                digest: Digest::of(b"catalogue"),
+                fetched: true,
+                agents: 2,
+            }),
+        };
+        let version = NodeVersion { generation: member.generation, version: 9 };
+        let status = ClusterStatus {
+            zone: "zone.internal".to_owned(),
+            node: node.clone(),
+            endpoint,
+            registry_digest: Digest::of(b"registry"),
+            versions: [(node.clone(), version)].into(),
+            members: vec![member],
+            partition: Some(SuspectedPartition { silent: vec![node.clone()], for_ms: 7 }),
+            certificate_ends_in_s: 86_400,
+            replicas: vec![ReplicaStatus {
+                tenant: TenantName::default_tenant(),
+                agent: agent("echo"),
+                revision: RevisionNumber(1),
+                digest: Digest::of(b"component"),
+                wanted: Some(2),
+                nodes: vec![node.clone()],
+            }],
+            breakers: vec![BreakerStatus {
+                node,
+                tool: "echo_run".to_owned(),
+                state: "open".to_owned(),
+            }],
+        };
+        Box::pin(async { Ok(status) })
+    }
+
+    fn join_token(
+        &self,
+        request: JoinTokenRequest,
+    ) -> BoxFuture<'_, Result<JoinTokenGrant, ClusterError>> {
+        Box::pin(async move {
+            if request.uses == 0 {
+                return Err(ClusterError::Invalid(
+                    "a join token lets in 1 to 200 nodes".to_owned(),
+                ));
+            }
+            Ok(JoinTokenGrant {
+                token: "aop1_x".to_owned(),
+                endpoint: ([127, 0, 0, 1], 8100).into(),
+                zone: "zone.internal".to_owned(),
+            })
+        })
     }
 }

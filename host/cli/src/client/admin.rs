@@ -1,9 +1,10 @@
 //! The admin API, `/api/v1`.
 
 use anyhow::Context as _;
+use aop_core::cluster::{ClusterStatus, JoinTokenGrant, JoinTokenRequest};
 use aop_core::{AgentStatus, RevisionStatus};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -69,15 +70,32 @@ impl Client {
         self.admin(Method::POST, &format!("agents/{}/rollback", segment(name)?), None).await
     }
 
+    /// The zone.
+    pub(crate) async fn cluster(&self) -> Result<ClusterStatus, CommandError> {
+        self.admin(Method::GET, "cluster", None).await
+    }
+
+    /// A token with which nodes join it.
+    pub(crate) async fn join_token(
+        &self,
+        request: &JoinTokenRequest,
+    ) -> Result<JoinTokenGrant, CommandError> {
+        let url = self.url("cluster/join-tokens")?;
+        let text = self.answered(&url, self.http.post(url.clone()).json(request)).await?;
+        read(&text)
+    }
+
     async fn admin<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         form: Option<Form>,
     ) -> Result<T, CommandError> {
-        let text = self.exchange(method, path, form).await?;
-        Ok(serde_json::from_str(&text)
-            .context("the host's answer is malformed: is it another release?")?)
+        read(&self.exchange(method, path, form).await?)
+    }
+
+    fn url(&self, path: &str) -> Result<Url, CommandError> {
+        Ok(self.endpoint.api.join(path).context("the path of the request is malformed")?)
     }
 
     async fn exchange(
@@ -86,11 +104,15 @@ impl Client {
         path: &str,
         form: Option<Form>,
     ) -> Result<String, CommandError> {
-        let url = self.endpoint.api.join(path).context("the path of the request is malformed")?;
+        let url = self.url(path)?;
         let mut request = self.http.request(method, url.clone());
         if let Some(form) = form {
             request = request.multipart(form);
         }
+        self.answered(&url, request).await
+    }
+
+    async fn answered(&self, url: &Url, request: RequestBuilder) -> Result<String, CommandError> {
         let response = self.send(request).await?;
         let status = response.status();
         let text = body(response).await?;
@@ -104,6 +126,11 @@ impl Client {
             Err(_) => Err(failure(format!("{url} answered {status}: is it an AOP host?"))),
         }
     }
+}
+
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, CommandError> {
+    Ok(serde_json::from_str(text)
+        .context("the host's answer is malformed: is it another release?")?)
 }
 
 /// An agent's name goes into a path: what no agent can be called is refused here.

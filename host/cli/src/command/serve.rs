@@ -19,8 +19,8 @@ use crate::args::ServeArgs;
 use crate::config::{Config, File, Flags};
 use crate::exit::{CommandError, CommandResult, failure, usage};
 use crate::log::{self, LogLevel};
-use crate::output;
 use crate::wire::{Host, State};
+use crate::{cluster, output};
 
 /// How long the address is held back for agents that only have to be found in the cache, so that
 /// who reads it finds them. Agents that must be compiled do not hold back the host.
@@ -58,6 +58,9 @@ pub(crate) async fn serve(
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().context("cannot read the address it listens on")?;
     let host = Arc::new(Host::open(config, State::open(config)?)?);
+    if config.cluster.is_wanted() || host.zone.has_zone() {
+        host.zone.start().await.map_err(cluster::refusal)?;
+    }
     let app = host.app(config, address)?;
     let mut signals = Signals::listen()?;
 

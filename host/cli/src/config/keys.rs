@@ -7,6 +7,7 @@ use std::time::Duration;
 use aop_core::settings::keys::{Bounds, Form, Key};
 use aop_mcp::Expose;
 
+use super::cluster::CLUSTER_KEYS;
 use super::policy::AUDIT_KEYS;
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
 use super::{Config, LogFormat};
@@ -137,6 +138,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
     Key::section("egress", "The HTTP requests of agents.", EGRESS_KEYS),
     Key::section("state", "What agents remember.", STATE_KEYS),
     Key::section("audit", "The log of who did what.", AUDIT_KEYS),
+    Key::section("cluster", "The zone that this host is in.", CLUSTER_KEYS),
 ];
 
 static MCP_KEYS: &[Key<Config>] = &[

@@ -4,6 +4,7 @@
 //! What may be said, within which bounds and why is declared in [`keys`]. The environment variable
 //! of a key is its path in capitals: `mcp.page_size` is `AOP_MCP_PAGE_SIZE`.
 
+mod cluster;
 mod keys;
 mod policy;
 mod services;
@@ -27,6 +28,7 @@ use aop_web::{ServerConfig, UPLOAD_MAX_BYTES};
 use crate::args::ServeArgs;
 use crate::exit::{CommandError, usage};
 use crate::{arguments, environment};
+pub(crate) use cluster::ClusterConfig;
 use keys::KEYS;
 #[cfg(test)]
 pub(crate) use services::Provider;
@@ -62,6 +64,7 @@ pub(crate) struct Config {
     pub(crate) compile: CompileLimits,
     pub(crate) services: ServicesConfig,
     pub(crate) audit: AuditConfig,
+    pub(crate) cluster: ClusterConfig,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -108,6 +111,7 @@ impl Default for Config {
             compile: CompileLimits::default(),
             services: ServicesConfig::default(),
             audit: AuditConfig::default(),
+            cluster: ClusterConfig::default(),
         }
     }
 }
@@ -131,6 +135,8 @@ pub(crate) struct Flags {
     agents: Vec<PathBuf>,
     data: Option<PathBuf>,
     allow_unauthenticated: bool,
+    join: Vec<String>,
+    token: Option<String>,
     /// A key, the flag that sets it, and the text.
     texts: Vec<(&'static str, &'static str, String)>,
 }
@@ -147,6 +153,8 @@ impl Flags {
             agents: args.agents.clone(),
             data: args.data.clone(),
             allow_unauthenticated: args.allow_unauthenticated,
+            join: args.join.clone(),
+            token: args.token.clone(),
             texts: texts
                 .into_iter()
                 .filter_map(|(key, flag, text)| Some((key, flag, text.clone()?)))
@@ -247,6 +255,14 @@ impl Config {
             self.data = Some(data.clone());
         }
         self.allow_unauthenticated |= flags.allow_unauthenticated;
+        if !flags.join.is_empty()
+            && let Err(message) = self.cluster.set_join(flags.join.clone())
+        {
+            mistakes.push(format!("--join: {message}"));
+        }
+        if let Some(token) = &flags.token {
+            self.cluster.token = Some(token.clone());
+        }
     }
 
     /// Says in the parts what is said once in the whole.

@@ -3,19 +3,192 @@
 //! A node has a key, and a certificate that the zone's authority signed; with it, every connection
 //! between nodes is mutually authenticated. Members are trusted as a whole: what one says of itself,
 //! of callers and of tenants is believed.
+//!
+//! Members gossip who lives and a few small values each; what is larger travels by digest. Together
+//! that is a [`View`] of the zone and its [`Documents`], which routing stands on. A host that is in no
+//! zone runs none of this.
 
 mod catalogue;
+mod documents;
 mod error;
-#[expect(dead_code, reason = "joining and gossip, which stand on it, come next")]
+mod exchange;
+mod frame;
+mod gossip;
 mod identity;
+mod join;
 mod members;
-#[expect(dead_code, unused_imports, reason = "joining and gossip, which stand on it, come next")]
 mod peer;
+mod report;
+mod start;
+#[cfg(test)]
+mod tests;
+mod token;
 mod view;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aop_core::cluster::{
+    ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest, ReportRoutes,
+};
+use aop_core::{BoxFuture, NodeId};
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use catalogue::{Catalogue, CatalogueAgent, CatalogueTool};
 pub use error::MembershipError;
 pub use identity::IdentityDirectory;
 pub use members::{DOCUMENT_MAX_BYTES, Document, Documents, Members};
 pub use peer::{Connect, PeerStream, ServeHttp2};
+pub use start::{DEFAULT_ENDPOINT, DEFAULT_ZONE, MembershipConfig};
 pub use view::{DocumentVersion, Load, Member, View};
+
+use self::documents::DocumentStore;
+use self::exchange::Answerer;
+use self::gossip::contacts::Contacts;
+use self::gossip::transport::Streams;
+use self::gossip::{Gossip, keys};
+use self::identity::{Identity, Protocol};
+use self::peer::{Connector, Counts, Expect};
+
+/// How long the parts of a membership that is left may take to end.
+const END_MAX: Duration = Duration::from_secs(1);
+
+/// This node's membership of its zone, from [`start`](Membership::start) to
+/// [`leave`](Membership::leave).
+pub struct Membership {
+    identity: Arc<Identity>,
+    connector: Connector,
+    gossip: Arc<Gossip>,
+    documents: Arc<DocumentStore>,
+    answerer: Arc<Answerer>,
+    streams: Streams,
+    contacts: Arc<Contacts>,
+    counts: Arc<Counts>,
+    routes: OnceLock<Arc<dyn ReportRoutes>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Membership {
+    /// Where other nodes reach this one.
+    #[must_use]
+    pub fn endpoint(&self) -> SocketAddr {
+        self.gossip.endpoint()
+    }
+
+    /// Says what routing knows when the zone's status is asked for. Only the first one counts.
+    pub fn report_routes(&self, routes: Arc<dyn ReportRoutes>) {
+        let _ = self.routes.set(routes);
+    }
+
+    /// Tells everybody that this node takes no more calls, before its last ones finish.
+    pub async fn drain(&self) {
+        self.gossip.say(|own| keys::set(own, keys::DRAIN, keys::YES)).ok();
+        self.gossip.tell_everybody().await;
+    }
+
+    /// Says goodbye and ends.
+    pub async fn leave(&self) {
+        self.gossip.say(|own| keys::set(own, keys::LEFT, keys::YES)).ok();
+        self.gossip.tell_everybody().await;
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(END_MAX, self.tasks.wait()).await.is_err() {
+            tracing::debug!("connections with other nodes were cut");
+        }
+    }
+
+    /// What this node sees of the zone.
+    #[must_use]
+    pub fn status(&self) -> ClusterStatus {
+        report::status(self)
+    }
+
+    /// Makes a join token, here or at a member that holds the zone's key.
+    ///
+    /// # Errors
+    /// [`ClusterError::Invalid`] out of bounds, [`ClusterError::Unavailable`] when nobody can.
+    pub async fn join_token(
+        &self,
+        request: JoinTokenRequest,
+    ) -> Result<JoinTokenGrant, ClusterError> {
+        match self.answerer.join_token(request).await {
+            Ok(token) => Ok(JoinTokenGrant {
+                token,
+                endpoint: self.endpoint(),
+                zone: self.identity.zone().to_string(),
+            }),
+            Err(MembershipError::Refused(reason)) => Err(ClusterError::Invalid(reason)),
+            Err(error) => Err(ClusterError::Unavailable(error.to_string())),
+        }
+    }
+}
+
+impl Connect for Membership {
+    fn connect<'a>(
+        &'a self,
+        node: &'a NodeId,
+    ) -> BoxFuture<'a, Result<PeerStream, MembershipError>> {
+        Box::pin(async move {
+            let endpoint = self.gossip.endpoint_of(node)?;
+            self.connector.open(endpoint, Protocol::Http2, Expect::Node(node)).await
+        })
+    }
+}
+
+impl Members for Membership {
+    fn node(&self) -> &NodeId {
+        self.identity.id()
+    }
+
+    fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.gossip.view()
+    }
+
+    fn documents(&self) -> watch::Receiver<Arc<Documents>> {
+        self.documents.published()
+    }
+
+    fn publish(
+        &self,
+        name: &'static str,
+        bytes: Bytes,
+    ) -> Result<DocumentVersion, MembershipError> {
+        if !keys::is_document_name(name) {
+            return Err(MembershipError::Malformed(format!("`{name}` is no name of a document")));
+        }
+        if !documents::fits(&bytes) {
+            return Err(MembershipError::TooLarge {
+                what: "a document",
+                bytes: bytes.len(),
+                max: DOCUMENT_MAX_BYTES,
+            });
+        }
+        let (version, is_new) = self.documents.publish(name, bytes);
+        if is_new {
+            let value = keys::write_version(version);
+            self.gossip.say(|own| keys::set(own, &keys::document_key(name), value))?;
+        }
+        Ok(version)
+    }
+
+    fn set_load(&self, load: Load) {
+        // Its value is a few digits.
+        self.gossip.say(|own| keys::set(own, keys::LOAD, load.percent().to_string())).ok();
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Seconds since the Unix epoch.
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

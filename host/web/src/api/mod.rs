@@ -1,8 +1,10 @@
-//! The admin API, `/api/v1`: agents, their revisions and figures, and the tools of a tenant.
+//! The admin API, `/api/v1`: agents, their revisions and figures, the tools of a tenant, and
+//! the zone.
 //!
 //! Handlers only translate. What is served is described by `openapi.json` beside this file, and a test
 //! holds the two together: paths, methods, status codes and the shape of every answer.
 
+mod cluster;
 mod problems;
 mod upload;
 
@@ -29,7 +31,7 @@ type AppRef = State<Arc<App>>;
 type Name = Result<Path<String>, PathRejection>;
 
 /// Every path of the API with what it answers to.
-pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 5] {
+pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 7] {
     let upload_limit = DefaultBodyLimit::max(upload_max_bytes);
     [
         ("/api/v1/agents", get(list_agents)),
@@ -39,6 +41,8 @@ pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Ar
         ),
         ("/api/v1/agents/{name}/rollback", post(roll_back_agent)),
         ("/api/v1/tools", get(list_tools)),
+        ("/api/v1/cluster", get(cluster::status)),
+        ("/api/v1/cluster/join-tokens", post(cluster::join_token)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }

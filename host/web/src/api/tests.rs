@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use super::routes;
 use crate::app::UPLOADS_MAX;
-use crate::testing::{FakeCatalog, agent, from_api, from_file, record, state};
+use crate::testing::{FakeCatalog, Zone, agent, from_api, from_file, record, state};
 use crate::{AppState, router};
 
 const BOUNDARY: &str = "b0undary";
@@ -407,5 +407,30 @@ impl hyper::body::Body for Endless {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
         Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_zone_is_shown_and_gives_tokens_and_a_host_alone_says_what_to_do() {
+    let alone = router(state(some_catalog()));
+    let zone = router(AppState { cluster: Arc::new(Zone), ..state(some_catalog()) });
+    let token = |body: &'static str| {
+        Request::post("/api/v1/cluster/join-tokens")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let path = "/api/v1/cluster";
+    let (status, body) = check("showCluster", ask(&alone, plain(Method::GET, path)).await).await;
+    assert_eq!((status, &body["code"]), (StatusCode::CONFLICT, &json!("no_zone")));
+    let (status, body) = check("showCluster", ask(&zone, plain(Method::GET, path)).await).await;
+    assert_eq!((status, &body["zone"]), (StatusCode::OK, &json!("zone.internal")));
+
+    let good = token(r#"{"lifetime_s": 60, "uses": 1}"#);
+    let (status, body) = check("makeJoinToken", ask(&zone, good).await).await;
+    assert_eq!((status, &body["token"]), (StatusCode::CREATED, &json!("aop1_x")));
+    for bad in [r#"{"lifetime_s": 60, "uses": 0}"#, r#"{"lifetime_s": 60}"#, "nonsense"] {
+        let (status, _) = check("makeJoinToken", ask(&zone, token(bad)).await).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
     }
 }

@@ -11,10 +11,10 @@ use aop_core::{Digest, NodeId};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
     DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519,
-    PublicKeyData as _, SanType, SerialNumber,
+    PublicKey, PublicKeyData as _, SanType, SerialNumber,
 };
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -33,6 +33,28 @@ const BACKDATED: Duration = Duration::from_secs(2 * 60 * 60);
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// Random bytes of a serial number; RFC 5280 allows 20 octets.
 const SERIAL_BYTES: usize = 16;
+
+/// A request for a certificate, signed with the key that it is for.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The node that has the key.
+    pub(crate) node: NodeId,
+    key: PublicKey,
+}
+
+impl Request {
+    /// Reads a request and checks that its key signed it.
+    ///
+    /// # Errors
+    /// [`MembershipError::Refused`].
+    pub(crate) fn read(der: &[u8]) -> Result<Self, MembershipError> {
+        let read = CertificateSigningRequestParams::from_der(&der.into()).map_err(|error| {
+            MembershipError::Refused(format!("the certificate request is malformed: {error}"))
+        })?;
+        let node = NodeId::of_public_key(&read.public_key.subject_public_key_info());
+        Ok(Self { node, key: read.public_key })
+    }
+}
 
 /// The authority of one zone, as far as this data directory has it.
 #[derive(Debug, Clone)]
@@ -81,25 +103,19 @@ impl Authority {
         self.key.exists()
     }
 
-    /// Signs a certificate for the key that a request was signed with. Whatever else the request
-    /// asks for is ignored: the name follows from the key.
+    /// Signs a certificate for the key of a request. Whatever else the request asks for is ignored: the
+    /// name follows from the key.
     ///
     /// # Errors
-    /// [`MembershipError::NoAuthority`] without the key, [`MembershipError::Refused`] for a request
-    /// that its own key did not sign.
+    /// [`MembershipError::NoAuthority`] without the zone's key.
     pub(crate) fn sign(
         &self,
-        request: &[u8],
+        request: &Request,
         now: u64,
     ) -> Result<CertificateDer<'static>, MembershipError> {
-        let request = CertificateSigningRequestDer::from(request);
-        let request = CertificateSigningRequestParams::from_der(&request).map_err(|error| {
-            MembershipError::Refused(format!("the certificate request is malformed: {error}"))
-        })?;
-        let node = NodeId::of_public_key(&request.public_key.subject_public_key_info());
         let mut params = CertificateParams::default();
-        params.distinguished_name = name(node.as_str());
-        let uri = spiffe_name(&self.zone, &node);
+        params.distinguished_name = name(request.node.as_str());
+        let uri = spiffe_name(&self.zone, &request.node);
         params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -108,7 +124,7 @@ impl Authority {
         params.serial_number = Some(serial()?);
         (params.not_before, params.not_after) = validity(now, CERTIFICATE_LIFE)?;
         let issuer = Issuer::from_ca_cert_der(&self.certificate, self.key()?)?;
-        Ok(params.signed_by(&request.public_key, &issuer)?.into())
+        Ok(params.signed_by(&request.key, &issuer)?.into())
     }
 
     fn key(&self) -> Result<KeyPair, MembershipError> {

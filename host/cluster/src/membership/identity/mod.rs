@@ -26,7 +26,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-pub(crate) use self::authority::Authority;
+pub(crate) use self::authority::{Authority, Request};
 use self::authority::{Imported, authority_zone, pem_of};
 pub(crate) use self::certificate::NodeCertificate;
 pub(crate) use self::tls::{Protocol, Tls};
@@ -194,7 +194,7 @@ impl NodeKey {
             Some(certificate) => certificate,
             // Only whoever holds the zone's key can be here without one.
             None => {
-                let certificate = authority.sign(&self.request()?, now)?;
+                let certificate = authority.sign(&Request::read(&self.request()?)?, now)?;
                 files::write_private(&path, pem_of(&certificate).as_bytes())?;
                 certificate
             }

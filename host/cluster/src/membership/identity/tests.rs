@@ -15,13 +15,17 @@ fn directory() -> (tempfile::TempDir, IdentityDirectory) {
     (data, directory)
 }
 
+fn request_of(request: &[u8]) -> Request {
+    Request::read(request).unwrap()
+}
+
 fn founded(directory: &IdentityDirectory) -> Identity {
     NodeKey::open(directory).unwrap().found(&zone(), NOW).unwrap()
 }
 
 fn joined(founder: &Identity, directory: &IdentityDirectory) -> Identity {
     let key = NodeKey::open(directory).unwrap();
-    let certificate = founder.authority().sign(&key.request().unwrap(), NOW).unwrap();
+    let certificate = founder.authority().sign(&request_of(&key.request().unwrap()), NOW).unwrap();
     key.adopt(founder.authority().certificate().clone(), &certificate, NOW).unwrap()
 }
 
@@ -76,14 +80,14 @@ fn who_joins_gets_the_name_of_its_key_whatever_it_asks_for() {
     let wish = format!("spiffe://{}/node/{}", zone(), founder.id());
     params.subject_alt_names = vec![rcgen::SanType::URI(wish.try_into().unwrap())];
     let request = params.serialize_request(&pair).unwrap().der().to_vec();
-    let certificate = founder.authority().sign(&request, NOW).unwrap();
+    let certificate = founder.authority().sign(&request_of(&request), NOW).unwrap();
     let read = NodeCertificate::read(&certificate).unwrap();
     assert_eq!(read.node, NodeId::of_public_key(&pair.subject_public_key_info()));
     assert_ne!(&read.node, founder.id());
 
     let member = joined(&founder, &joining);
     assert!(!member.authority().is_held());
-    let error = member.authority().sign(&request, NOW).unwrap_err();
+    let error = member.authority().sign(&request_of(&request), NOW).unwrap_err();
     assert!(matches!(error, MembershipError::NoAuthority), "{error}");
     // A certificate of somebody else is of no use.
     assert!(member.renew(certificate).is_err());
@@ -97,7 +101,7 @@ fn a_request_that_its_key_did_not_sign_is_refused() {
     let last = request.len() - 1;
     request[last] ^= 1;
     for bad in [&request[..], &request[..20], b"", b"nonsense"] {
-        let error = founder.authority().sign(bad, NOW).unwrap_err();
+        let error = Request::read(bad).unwrap_err();
         assert!(matches!(error, MembershipError::Refused(_)), "{error}");
     }
 }
@@ -112,7 +116,7 @@ fn the_zones_key_can_be_held_by_several_and_restored_by_none_of_another_zone() {
 
     assert_eq!(joining.import_authority(&backup).unwrap(), zone());
     assert!(member.authority().is_held(), "a running node uses it at once");
-    member.authority().sign(&member.request().unwrap(), NOW).unwrap();
+    member.authority().sign(&request_of(&member.request().unwrap()), NOW).unwrap();
 
     drop(founded(&foreign));
     let error = foreign.import_authority(&backup).unwrap_err();

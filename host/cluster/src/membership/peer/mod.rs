@@ -8,8 +8,8 @@ use aop_core::{BoxFuture, NodeId};
 use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 
-pub(crate) use self::connect::{Connector, Expect};
-pub(crate) use self::listen::{Accepted, Listener, ListenerLimits};
+pub(crate) use self::connect::{Connector, Expect, open_as};
+pub(crate) use self::listen::{Accepted, Counts, Listener, ListenerLimits};
 use super::MembershipError;
 use super::identity::NodeCertificate;
 

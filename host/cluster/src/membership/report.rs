@@ -1,0 +1,186 @@
+//! What a node tells of the zone: its status and its numbers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aop_core::cluster::{CatalogueStatus, ClusterStatus, MemberState, MemberStatus, NodeVersion};
+use aop_core::{Measure, Sample};
+use tokio::time::Instant;
+
+use super::gossip::roster::Known;
+use super::members::Members as _;
+use super::{Catalogue, Member, Membership, unix_now};
+
+/// What this node sees.
+pub(super) fn status(membership: &Membership) -> ClusterStatus {
+    let now = Instant::now();
+    let view = membership.gossip.view().borrow().clone();
+    let (members, partition) = membership.gossip.with_roster(|roster| {
+        let members = roster.nodes().map(|known| member(membership, known, now)).collect();
+        (members, roster.partition(now))
+    });
+    let version = |member: &Member| {
+        let entry = NodeVersion { generation: member.generation, version: member.version };
+        (member.id.clone(), entry)
+    };
+    let routes = membership.routes.get();
+    ClusterStatus {
+        zone: membership.identity.zone().to_string(),
+        node: membership.node().clone(),
+        endpoint: membership.endpoint(),
+        registry_digest: view.registry_digest(),
+        versions: view.members.values().map(version).collect(),
+        members,
+        partition,
+        certificate_ends_in_s: membership.identity.validity().1.saturating_sub(unix_now()),
+        replicas: routes.map(|routes| routes.replicas()).unwrap_or_default(),
+        breakers: routes.map(|routes| routes.breakers()).unwrap_or_default(),
+    }
+}
+
+fn member(membership: &Membership, known: &Known, now: Instant) -> MemberStatus {
+    let said = &known.life.said;
+    let catalogue = said.documents.get(Member::CATALOGUE).map(|version| {
+        let bytes = membership.documents.get(&version.digest);
+        let agents = bytes
+            .as_ref()
+            .and_then(|bytes| Catalogue::from_bytes(bytes).ok())
+            .map_or(0, |catalogue| catalogue.agents.len());
+        CatalogueStatus {
+            serial: version.serial,
+            digest: version.digest,
+            fetched: bytes.is_some(),
+            agents,
+        }
+    });
+    MemberStatus {
+        node: known.life.node.clone(),
+        generation: known.life.generation,
+        state: known.state,
+        endpoint: known.life.endpoint,
+        load_percent: said.load.percent(),
+        capacity: said.capacity,
+        labels: said.labels.clone(),
+        holds_authority: said.holds_authority,
+        lag_ms: milliseconds(now.duration_since(known.heard)),
+        catalogue,
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Measure for Membership {
+    fn measure(&self) -> Vec<Sample> {
+        let now = Instant::now();
+        let (mut states, mut lag) = ([0; MemberState::ALL.len()], Duration::ZERO);
+        let suspected = self.gossip.with_roster(|roster| {
+            for known in roster.nodes() {
+                for (count, state) in states.iter_mut().zip(MemberState::ALL) {
+                    *count += u64::from(known.state == state);
+                }
+                if matches!(known.state, MemberState::Alive | MemberState::Draining) {
+                    lag = lag.max(now.duration_since(known.heard));
+                }
+            }
+            roster.partition(now).is_some()
+        });
+        let [alive, draining, left, silent] = states;
+        let (missing, catalogue_lag, fetched, failures) = self.documents.counts(now);
+        let (restarts, partitions) = self.gossip.counts();
+        let traffic = self.streams.traffic();
+        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        let ends = self.identity.validity().1.saturating_sub(unix_now());
+        vec![
+            Sample::gauge(
+                "cluster_members_alive",
+                "Nodes of the zone that take calls, this one included.",
+                alive,
+            ),
+            Sample::gauge(
+                "cluster_members_draining",
+                "Nodes that finish their calls and take no more.",
+                draining,
+            ),
+            Sample::gauge("cluster_members_left", "Nodes that said goodbye lately.", left),
+            Sample::gauge("cluster_members_silent", "Nodes that fell silent lately.", silent),
+            Sample::gauge(
+                "cluster_gossip_lag_milliseconds",
+                "Age of the oldest news of a live node.",
+                milliseconds(lag),
+            ),
+            Sample::gauge(
+                "cluster_documents_missing",
+                "Catalogues and other documents that are known and not here yet.",
+                missing as u64,
+            ),
+            Sample::gauge(
+                "cluster_catalogue_lag_milliseconds",
+                "For how long the oldest of them has been missing.",
+                milliseconds(catalogue_lag),
+            ),
+            Sample::counter(
+                "cluster_documents_fetched",
+                "Documents that were fetched from other nodes.",
+                fetched,
+            ),
+            Sample::counter(
+                "cluster_sync_failures",
+                "Documents that nobody gave, or gave with another digest.",
+                failures,
+            ),
+            Sample::gauge(
+                "cluster_partition_suspected",
+                "Whether several nodes are silent that fell silent together.",
+                u64::from(suspected),
+            ),
+            Sample::counter("cluster_partitions_suspected", "How often that began.", partitions),
+            Sample::counter(
+                "cluster_gossip_sent",
+                "Messages of gossip that were sent.",
+                read(&traffic.sent),
+            ),
+            Sample::counter(
+                "cluster_gossip_sent_bytes",
+                "Their size, compressed, without TLS.",
+                read(&traffic.sent_bytes),
+            ),
+            Sample::counter(
+                "cluster_gossip_received",
+                "Messages of gossip that arrived.",
+                read(&traffic.received),
+            ),
+            Sample::counter(
+                "cluster_gossip_dropped",
+                "Messages of gossip that were dropped: a queue was full, or a node not reachable.",
+                read(&traffic.dropped),
+            ),
+            Sample::counter(
+                "cluster_gossip_malformed",
+                "Streams of gossip that were closed because they broke the format.",
+                read(&traffic.malformed),
+            ),
+            Sample::counter(
+                "cluster_gossip_restarts",
+                "How often gossip ended by itself and was started anew.",
+                restarts,
+            ),
+            Sample::counter(
+                "cluster_connections_refused",
+                "Connections that proved nothing: strangers, noise, timeouts.",
+                read(&self.counts.refused),
+            ),
+            Sample::counter(
+                "cluster_connections_crowded",
+                "Connections that were closed because too many came at once.",
+                read(&self.counts.crowded),
+            ),
+            Sample::gauge(
+                "cluster_certificate_seconds",
+                "How long the certificate of this node holds.",
+                ends,
+            ),
+        ]
+    }
+}

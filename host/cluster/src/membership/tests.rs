@@ -1,0 +1,231 @@
+//! Real nodes on loopback: TLS, joining, gossip and documents together. What is waited for is a change
+//! of a watched value.
+
+use std::time::Duration;
+
+use super::*;
+use crate::ZoneName;
+
+/// How long anything here may take: generous, because the machine is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers a call with who makes it.
+struct Greeter;
+
+impl ServeHttp2 for Greeter {
+    fn serve(&self, peer: NodeId, mut stream: PeerStream) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _ = frame::write(&mut stream, peer.as_str().as_bytes()).await;
+        })
+    }
+}
+
+struct Node {
+    membership: Arc<Membership>,
+    data: tempfile::TempDir,
+}
+
+fn config(join: &[SocketAddr], token: Option<String>) -> MembershipConfig {
+    MembershipConfig {
+        zone: None,
+        listen: Some(([127, 0, 0, 1], 0).into()),
+        advertise: None,
+        join: join.iter().map(ToString::to_string).collect(),
+        token,
+        labels: [("site".to_owned(), "here".to_owned())].into(),
+        capacity: 4,
+        gossip_interval: Duration::from_millis(100),
+    }
+}
+
+async fn start_in(
+    data: tempfile::TempDir,
+    config: &MembershipConfig,
+) -> Result<Node, MembershipError> {
+    let directory = IdentityDirectory::of_data(data.path());
+    let membership = Membership::start(&directory, config, Arc::new(Greeter)).await?;
+    Ok(Node { membership, data })
+}
+
+async fn start(config: &MembershipConfig) -> Result<Node, MembershipError> {
+    start_in(tempfile::tempdir().unwrap(), config).await
+}
+
+async fn found() -> Node {
+    let zone: ZoneName = "test.example".parse().unwrap();
+    start(&MembershipConfig { zone: Some(zone), ..config(&[], None) }).await.unwrap()
+}
+
+async fn token(node: &Node, uses: u32) -> String {
+    let request = JoinTokenRequest { lifetime_s: 60, uses };
+    node.membership.join_token(request).await.unwrap().token
+}
+
+async fn join(member: &Node, token: String) -> Result<Node, MembershipError> {
+    start(&config(&[member.membership.endpoint()], Some(token))).await
+}
+
+async fn until<T: Clone>(mut watched: watch::Receiver<T>, mut holds: impl FnMut(&T) -> bool) -> T {
+    let waited = tokio::time::timeout(PATIENCE, watched.wait_for(|value| holds(value))).await;
+    waited.expect("it happens in time").expect("somebody publishes").clone()
+}
+
+async fn until_members(node: &Node, count: usize) -> Arc<View> {
+    until(node.membership.view(), |view| view.members.len() == count).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_join_by_token_see_each_other_and_leave() {
+    let first = found().await;
+    let token = token(&first, 2).await;
+    let second = join(&first, token.clone()).await.unwrap();
+    let third = join(&second, token).await.unwrap();
+    for node in [&first, &second, &third] {
+        let view = until_members(node, 3).await;
+        let other = view.others().next().unwrap();
+        assert_eq!((other.capacity, &other.labels["site"]), (4, &"here".to_owned()));
+    }
+    // A member without the zone's key has one made by who holds it.
+    let token = self::token(&third, 1).await;
+    let view = until(first.membership.view(), |view| view.members.len() == 3).await;
+    assert_eq!(view.members.values().filter(|member| member.holds_authority).count(), 1);
+    assert!(token.starts_with("aop1_"));
+
+    second.membership.drain().await;
+    let gone = second.membership.node().clone();
+    until(first.membership.view(), |view| {
+        view.members.get(&gone).is_none_or(|member| member.draining)
+    })
+    .await;
+    second.membership.leave().await;
+    until_members(&first, 2).await;
+    until_members(&third, 2).await;
+    assert_eq!(first.membership.status().partition, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_reach_everybody_and_the_registries_are_equal() {
+    let first = found().await;
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    until_members(&second, 2).await;
+    let bytes = Bytes::from(vec![7; 3 << 20]);
+    first.membership.publish(Member::CATALOGUE, bytes.clone()).unwrap();
+    let documents = until(second.membership.documents(), |documents| {
+        documents.named(Member::CATALOGUE).any(|(node, _)| node == first.membership.node())
+    })
+    .await;
+    let (_, document) = documents.named(Member::CATALOGUE).next().unwrap();
+    assert_eq!(document.bytes, bytes);
+    let wanted = first.membership.view().borrow().registry_digest();
+    until(second.membership.view(), |view| view.registry_digest() == wanted).await;
+    let too_large = Bytes::from(vec![0; DOCUMENT_MAX_BYTES + 1]);
+    assert!(matches!(
+        first.membership.publish(Member::CATALOGUE, too_large),
+        Err(MembershipError::TooLarge { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_for_calls_knows_both_ends() {
+    let first = found().await;
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    until_members(&second, 2).await;
+    let mut stream = second.membership.connect(first.membership.node()).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let greeting = frame::read(&mut stream, 100).await.unwrap().unwrap();
+    assert_eq!(greeting, second.membership.node().as_str().as_bytes());
+    let stranger = NodeId::of_public_key(b"nobody");
+    assert!(matches!(
+        second.membership.connect(&stranger).await,
+        Err(MembershipError::UnknownNode(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_used_up_foreign_or_none_are_refused_with_the_reason() {
+    let (first, foreign) = (found().await, found().await);
+    let once = token(&first, 1).await;
+    let second = join(&first, once.clone()).await.unwrap();
+    let error = join(&first, once).await.err().unwrap().to_string();
+    assert!(error.contains("used up"), "{error}");
+    let error = start(&config(&[first.membership.endpoint()], None)).await.err().unwrap();
+    assert!(matches!(error, MembershipError::NoToken), "{error}");
+    let error = join(&first, "nonsense".to_owned()).await.err().unwrap();
+    assert!(matches!(error, MembershipError::MalformedToken), "{error}");
+    // The token of another zone: nothing is sent to this one, and the other one lets it in.
+    let other = join(&first, token(&foreign, 1).await).await.unwrap();
+    until_members(&foreign, 2).await;
+    assert_ne!(other.membership.status().node, second.membership.status().node);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_comes_back_as_itself_without_a_token() {
+    let first = found().await;
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    until_members(&first, 2).await;
+    let view = until_members(&second, 2).await;
+    let me = second.membership.node().clone();
+    let generation = view.members[&me].generation;
+    second.membership.leave().await;
+    let second = start_in(second.data, &config(&[], None)).await.unwrap();
+    assert_eq!(second.membership.node(), &me);
+    let back = until(first.membership.view(), |view| {
+        view.members.get(&me).is_some_and(|member| member.generation > generation)
+    })
+    .await;
+    assert_eq!(back.members.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_get_nowhere_near_gossip() {
+    let first = found().await;
+    let foreign = found().await;
+    // A node of another zone has a certificate, only not of this one.
+    let connector = Connector::new(foreign.membership.identity.clone());
+    for protocol in [Protocol::Gossip, Protocol::Ask, Protocol::Http2, Protocol::Renew] {
+        let opened = connector.open(first.membership.endpoint(), protocol, Expect::Member).await;
+        assert!(opened.is_err(), "{protocol:?}");
+    }
+    // Noise, and nothing at all.
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut noise = tokio::net::TcpStream::connect(first.membership.endpoint()).await.unwrap();
+    noise.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(PATIENCE, noise.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.len() < 64, "at most an alert");
+    assert_eq!(
+        first.membership.streams.traffic().received.load(std::sync::atomic::Ordering::Relaxed),
+        0
+    );
+    assert!(first.membership.counts.refused.load(std::sync::atomic::Ordering::Relaxed) >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_certificate_still_renews_and_does_nothing_else() {
+    let first = found().await;
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    let identity = second.membership.identity.clone();
+    // As if it had been off for 30 days: the certificate it has was made then.
+    let month = 30 * 24 * 60 * 60;
+    let request = identity::Request::read(&identity.request().unwrap()).unwrap();
+    let old = first.membership.identity.authority().sign(&request, unix_now() - month).unwrap();
+    identity.renew(old).unwrap();
+    assert!(identity.validity().1 < unix_now());
+    let connector = Connector::new(identity.clone());
+    let endpoint = first.membership.endpoint();
+    let mut stream = connector.open(endpoint, Protocol::Gossip, Expect::Member).await;
+    // In TLS 1.3 a client learns of its refusal with its first read.
+    if let Ok(stream) = &mut stream {
+        assert!(
+            frame::read(stream, 10).await.is_ok_and(|read| read.is_none())
+                || frame::read(stream, 10).await.is_err()
+        );
+    }
+    let mut stream = connector.open(endpoint, Protocol::Renew, Expect::Member).await.unwrap();
+    let question =
+        exchange::Question::Renew { request: exchange::encode(&identity.request().unwrap()) };
+    let (certificate, _) =
+        exchange::ask(&mut stream, &question).await.unwrap().certificates().unwrap();
+    identity.renew(certificate).unwrap();
+    assert!(identity.validity().1 > unix_now());
+}

@@ -1,0 +1,240 @@
+//! A zone of real processes: joining, strangers, noise, death, restarts.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use aop_tests::{Aop, Host, HostOptions, eventually};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Fast rounds, so that tests are; the failure detector follows the rhythm.
+const CONFIG: &str = "[cluster]\nlisten = \"127.0.0.1:0\"\ngossip_interval = \"200ms\"\n";
+
+fn options(arguments: &[&str]) -> HostOptions {
+    let mut options = HostOptions { config: Some(CONFIG.to_owned()), ..HostOptions::default() };
+    options.arguments.extend(arguments.iter().map(ToString::to_string));
+    options
+}
+
+async fn cluster(host: &Host) -> Value {
+    serde_json::from_str(&host.get("/api/v1/cluster").await).expect("the zone is shown")
+}
+
+async fn peer_address(host: &Host) -> SocketAddr {
+    let status = cluster(host).await;
+    status["endpoint"].as_str().and_then(|text| text.parse().ok()).expect("it has an endpoint")
+}
+
+async fn token(host: &Host, uses: u32) -> String {
+    let uses = uses.to_string();
+    let made = Aop::new(&["cluster", "join-token", "--uses", &uses, "--url", &host.url("")]);
+    made.run().await.code(0).stdout.trim().to_owned()
+}
+
+/// Starts a node that joins through another.
+async fn join(member: &Host, token: &str) -> Host {
+    let address = peer_address(member).await.to_string();
+    Host::start(options(&["--join", &address, "--token", token])).await
+}
+
+fn states(status: &Value) -> Vec<(String, String)> {
+    let text = |member: &Value, key: &str| member[key].as_str().unwrap_or_default().to_owned();
+    let members = status["members"].as_array().expect("there are members");
+    members.iter().map(|member| (text(member, "node"), text(member, "state"))).collect()
+}
+
+async fn until_alive(host: &Host, count: usize) -> Value {
+    eventually("the zone has its nodes", || async {
+        let status = cluster(host).await;
+        let alive = states(&status).iter().filter(|(_, state)| state == "alive").count();
+        (alive == count).then_some(status)
+    })
+    .await
+}
+
+async fn until_state(host: &Host, node: &str, wanted: &[&str]) {
+    eventually("a node has a state", || async {
+        let states = states(&cluster(host).await);
+        states
+            .iter()
+            .any(|(id, state)| id == node && wanted.contains(&state.as_str()))
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn three_nodes_become_a_zone_and_see_the_same() {
+    let first = Host::start(HostOptions::default()).await;
+    let alone = first.get("/metrics").await;
+    assert!(!alone.contains("aop_cluster_"), "a host in no zone has no zone");
+    // A host that was told nothing founds one with its first token.
+    let token = token(&first, 2).await;
+    let (second, third) = (join(&first, &token).await, join(&first, &token).await);
+    for host in [&first, &second, &third] {
+        until_alive(host, 3).await;
+    }
+    let equal = eventually("all see the same", || async {
+        let mut seen = BTreeSet::new();
+        for host in [&first, &second, &third] {
+            let status = cluster(host).await;
+            let ids: Vec<_> = states(&status).into_iter().map(|(node, _)| node).collect();
+            seen.insert(format!("{} {ids:?}", status["registry_digest"]));
+        }
+        (seen.len() == 1).then_some(())
+    });
+    equal.await;
+    let metrics = third.get("/metrics").await;
+    assert!(metrics.contains("aop_cluster_members_alive 3"), "{metrics}");
+    let shown = Aop::new(&["cluster", "status", "--url", &third.url("")]).run().await.code(0);
+    shown.prints(&["zone.internal", "authority"]);
+}
+
+#[tokio::test]
+async fn a_killed_node_is_noticed_and_comes_back_as_itself() {
+    let first = Host::start(options(&[])).await;
+    let token = token(&first, 2).await;
+    let second = join(&first, &token).await;
+    let third = join(&first, &token).await;
+    let before = until_alive(&second, 3).await;
+    let status = cluster(&third).await;
+    let node = status["node"].as_str().expect("it has an id").to_owned();
+    let generation = |status: &Value| {
+        let members = status["members"].as_array().expect("there are members");
+        let member = members.iter().find(|member| member["node"] == node.as_str());
+        member.and_then(|member| member["generation"].as_u64())
+    };
+    let (old, data) = (generation(&before), third.data().to_owned());
+    let mut third = third;
+    third.kill();
+    for host in [&first, &second] {
+        until_state(host, &node, &["silent"]).await;
+        assert_eq!(cluster(host).await["partition"], Value::Null, "one node is no partition");
+    }
+    // No token, no address: it remembers.
+    let again = Host::start(HostOptions { data: Some(data), ..options(&[]) }).await;
+    assert_eq!(cluster(&again).await["node"], node.as_str());
+    let after = until_alive(&first, 3).await;
+    assert!(generation(&after) > old, "{after}");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_says_goodbye_and_a_zone_that_stops_forgets_nothing() {
+    let first = Host::start(options(&[])).await;
+    let token = token(&first, 1).await;
+    let second = join(&first, &token).await;
+    until_alive(&first, 2).await;
+    let node = cluster(&second).await["node"].as_str().expect("it has an id").to_owned();
+    let datas = [first.data().to_owned(), second.data().to_owned()];
+    let kept: Vec<_> = datas.iter().map(|data| copy(data)).collect();
+    let mut second = second;
+    second.terminate();
+    until_state(&first, &node, &["draining", "left"]).await;
+    assert!(second.ended().await.0.success());
+    until_state(&first, &node, &["left"]).await;
+    drop(first);
+    // Everything starts again, in the other order.
+    let start =
+        |data: &Path| Host::start(HostOptions { data: Some(data.to_owned()), ..options(&[]) });
+    let second = start(kept[1].path()).await;
+    let first = start(kept[0].path()).await;
+    until_alive(&first, 2).await;
+    until_alive(&second, 2).await;
+}
+
+fn copy(data: &Path) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let target = directory.path().join("cluster");
+    std::fs::create_dir(&target).expect("a directory can be made");
+    for entry in std::fs::read_dir(data.join("cluster")).expect("the host has an identity") {
+        let path = entry.expect("a directory can be read").path();
+        let name = path.file_name().expect("files have names");
+        std::fs::copy(&path, target.join(name)).expect("a file can be copied");
+    }
+    directory
+}
+
+#[tokio::test]
+async fn who_has_no_good_token_is_told_why() {
+    let first = Host::start(options(&[])).await;
+    let address = peer_address(&first).await.to_string();
+    let once = token(&first, 1).await;
+    let _second = join(&first, &once).await;
+    for (arguments, code, reason) in [
+        (vec!["--join", &address], 2, "joining needs a token"),
+        (vec!["--join", &address, "--token", "nonsense"], 2, "malformed"),
+        (vec!["--join", &address, "--token", &once], 1, "used up"),
+        (vec!["--join", "nowhere", "--token", &once], 2, "zone.example:8100"),
+    ] {
+        let data = tempfile::tempdir().expect("a directory can be made");
+        let path = data.path().display().to_string();
+        let mut all = vec!["serve", "--listen", "127.0.0.1:0", "--data", &path];
+        all.extend(arguments);
+        Aop::new(&all).run().await.code(code).complains(&[reason]);
+    }
+    let bad = ["cluster", "join-token", "--lifetime", "8days", "--url", &first.url("")];
+    Aop::new(&bad).run().await.code(2);
+}
+
+#[tokio::test]
+async fn ten_thousand_strangers_cost_a_bounded_number_of_sockets() {
+    /// At one time; the process of the test has few sockets itself.
+    const AT_ONCE: usize = 400;
+    let first = Host::start(options(&[])).await;
+    let second = join(&first, &token(&first, 2).await).await;
+    until_alive(&second, 2).await;
+    let address = peer_address(&first).await;
+    let mut held = Vec::new();
+    for number in 0..10_000_usize {
+        let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { continue };
+        if number % 2 == 0 {
+            let _ = stream.write_all(&[u8::try_from(number % 251).unwrap_or(0); 64]).await;
+        }
+        held.push(stream);
+        if held.len() == AT_ONCE {
+            held.remove(0);
+        }
+    }
+    let metrics = first.get("/metrics").await;
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", first.pid())).expect("a process has files");
+    assert!(fds.count() < 1200, "sockets are bounded");
+    assert!(metrics.contains("aop_cluster_gossip_malformed_total 0"), "{metrics}");
+    // Whoever is silent is closed; nobody is told anything.
+    let mut answer = Vec::new();
+    if let Some(mut stream) = held.pop() {
+        let read = stream.read_to_end(&mut answer);
+        let _ = tokio::time::timeout(Duration::from_secs(30), read).await;
+    }
+    assert!(answer.len() < 64);
+    drop(held);
+    // The zone still is one, and still lets nodes in.
+    let start = Instant::now();
+    let third = join(&first, &token(&first, 1).await).await;
+    until_alive(&third, 3).await;
+    assert!(start.elapsed() < aop_tests::PATIENCE);
+}
+
+#[tokio::test]
+async fn the_zones_key_is_backed_up_and_restored() {
+    let first = Host::start(options(&[])).await;
+    let token = token(&first, 1).await;
+    let second = join(&first, &token).await;
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let (file, data) = (directory.path().join("zone.pem").display().to_string(), |host: &Host| {
+        host.data().display().to_string()
+    });
+    let (of_first, of_second) = (data(&first), data(&second));
+    let export = ["cluster", "ca", "export", &file, "--data", &of_first];
+    Aop::new(&export).run().await.code(0);
+    Aop::new(&export).run().await.code(2).complains(&["name a file that does not exist"]);
+    let nothing = Aop::new(&["cluster", "ca", "export", "x.pem", "--data", &of_second]);
+    nothing.run().await.code(1).complains(&["does not have the zone's key"]);
+    Aop::new(&["cluster", "ca", "import", &file, "--data", &of_second]).run().await.code(0);
+    // The first node is gone for good, and the second lets a third in.
+    drop(first);
+    let token = self::token(&second, 1).await;
+    let third = join(&second, &token).await;
+    until_alive(&third, 2).await;
+}
