@@ -6,6 +6,8 @@
 //! session (2025-11-25) or as a round of `input_required` (2026-07-28); questions that are open at one time
 //! are asked in one round. The call keeps its instance and its deadline while it waits.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
 use crate::model::{Completion, CompletionRequest, ModelError};
@@ -30,6 +32,10 @@ pub trait Client: Send + Sync {
     /// # Errors
     /// [`AskError`].
     fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>>;
+
+    /// The same client for a call of `tool` that this one leads to. The names of its questions are its own, so that
+    /// nothing which the client answered ahead for this call reaches them.
+    fn within(self: Arc<Self>, tool: &str) -> Arc<dyn Client>;
 
     /// Shows a line of the guest's log to the client, if it asked for that level. Never blocks.
     fn log(&self, level: GuestLevel, logger: &str, text: &str);

@@ -222,6 +222,13 @@ pub trait CompletionStream: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<CompletionEvent>, ModelError>>;
 }
 
+/// Tokens of today's budgets that are set aside for a completion which a model outside this host's providers makes.
+/// Dropped without being settled, they are spent: nobody says what it cost.
+pub trait Reserved: Send {
+    /// Spends what it took, and gives back the rest.
+    fn settle(&mut self, usage: Usage);
+}
+
 /// The providers of this host. Retries what may pass, and counts tokens per agent and tenant and day.
 pub trait Models: Send + Sync {
     /// Completes a conversation. `request` has the binding's model, prompt and parameters already.
@@ -245,4 +252,16 @@ pub trait Models: Send + Sync {
         binding: &'a ModelBinding,
         request: CompletionRequest,
     ) -> BoxFuture<'a, Result<Box<dyn CompletionStream>, ModelError>>;
+
+    /// Sets aside what a completion of the connected client's own model may take at most: the budgets per day bind
+    /// that one too.
+    ///
+    /// # Errors
+    /// [`ModelError::Budget`].
+    fn reserve(
+        &self,
+        spender: &Spender,
+        binding: &ModelBinding,
+        most: Usage,
+    ) -> Result<Box<dyn Reserved>, ModelError>;
 }

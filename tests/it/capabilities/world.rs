@@ -12,7 +12,7 @@ use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts};
 use aop_core::interface::Feature;
 use aop_core::model::{
     Completion, CompletionEvent, CompletionRequest, CompletionStream, ModelBinding, ModelError,
-    Models, Part, Spender, StopReason, Usage,
+    Models, Part, Reserved, Spender, StopReason, Usage,
 };
 use aop_core::schema::ToolSet;
 use aop_core::{
@@ -325,6 +325,21 @@ impl Models for Provider {
             Ok(Box::new(Events(events.into())) as Box<dyn CompletionStream>)
         })
     }
+
+    fn reserve(
+        &self,
+        _: &Spender,
+        _: &ModelBinding,
+        _: Usage,
+    ) -> Result<Box<dyn Reserved>, ModelError> {
+        Ok(Box::new(Uncounted))
+    }
+}
+
+struct Uncounted;
+
+impl Reserved for Uncounted {
+    fn settle(&mut self, _: Usage) {}
 }
 
 struct Events(VecDeque<CompletionEvent>);
@@ -510,6 +525,10 @@ impl Client for Person {
         let roots = lock(&self.roots).clone();
         let none = AskError::Unsupported("the client has no roots".to_owned());
         Box::pin(std::future::ready(roots.ok_or(none)))
+    }
+
+    fn within(self: Arc<Self>, _: &str) -> Arc<dyn Client> {
+        self
     }
 
     fn log(&self, _: GuestLevel, logger: &str, text: &str) {

@@ -28,6 +28,7 @@ pub(crate) struct ServicesConfig {
     pub(crate) egress: EgressConfig,
     pub(crate) state_max_bytes: u64,
     pub(crate) agent_state_max_bytes: u64,
+    pub(crate) task_results_max_bytes: u64,
     /// How long a conversation is remembered that nobody continues.
     pub(crate) session_retention: Duration,
 }
@@ -41,6 +42,7 @@ impl Default for ServicesConfig {
             egress: EgressConfig::default(),
             state_max_bytes: store.state_max_bytes,
             agent_state_max_bytes: store.agent_state_max_bytes,
+            task_results_max_bytes: store.task_outcomes_max_bytes,
             // Longer than a holiday.
             session_retention: 30 * DAY,
         }
@@ -226,6 +228,17 @@ pub(super) static STATE_KEYS: &[Key<Config>] = &[
         ),
         |config| config.services.agent_state_max_bytes,
         |config, bytes| config.services.agent_state_max_bytes = bytes,
+    ),
+    Key::size(
+        "task_results_max",
+        "What the results of one tenant's tasks may take while they are kept. A result that does not fit fails its task.",
+        Bounds::new(
+            MIB,
+            3 * GIB,
+            "the store, which also holds the agents themselves, ends at 4 GiB",
+        ),
+        |config| config.services.task_results_max_bytes,
+        |config, bytes| config.services.task_results_max_bytes = bytes,
     ),
     Key::time(
         "session_retention",

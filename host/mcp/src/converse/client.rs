@@ -164,29 +164,41 @@ impl CallClient {
         Err(ability.missing())
     }
 
-    /// Names a question, or takes its answer if that is known already.
-    fn register(&self, name: &str, kind: Kind) -> Result<Registered, &'static str> {
+    /// Names a question, or takes its answer if that is known already. Of a call that this one leads to, none is.
+    fn register(
+        &self,
+        within: Option<&str>,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Registered, &'static str> {
+        let name = within.map_or_else(|| name.to_owned(), |tool| format!("{tool}.{name}"));
         let mut state = self.state();
         state.asked += 1;
         if state.asked > QUESTIONS_MAX {
             return Err("the call has asked too often");
         }
-        let count = state.names.entry(name.to_owned()).or_default();
+        let count = state.names.entry(name.clone()).or_default();
         *count += 1;
-        let key = if *count == 1 { name.to_owned() } else { format!("{name}_{count}") };
-        Ok(match state.advance.remove(&key) {
+        let key = if *count == 1 { name } else { format!("{name}_{count}") };
+        let known = if within.is_none() { state.advance.remove(&key) } else { None };
+        Ok(match known {
             Some(answer) if kind.fits(&answer) => Registered::Answered(answer),
             _ => Registered::Open(key),
         })
     }
 
     /// Asks, and waits for an answer of the right kind.
-    async fn put(&self, name: &str, kind: Kind, request: InputRequest) -> Result<Value, String> {
+    async fn put(
+        &self,
+        within: Option<&str>,
+        (name, kind): (&str, Kind),
+        request: InputRequest,
+    ) -> Result<Value, String> {
         let bytes = serde_json::to_vec(&request).map_or(usize::MAX, |json| json.len());
         if bytes > QUESTION_MAX_BYTES {
             return Err(format!("the question has more than {} MiB", QUESTION_MAX_BYTES >> 20));
         }
-        let key = match self.register(name, kind)? {
+        let key = match self.register(within, name, kind)? {
             Registered::Answered(answer) => return Ok(answer),
             Registered::Open(key) => key,
         };
@@ -200,40 +212,51 @@ impl CallClient {
     }
 }
 
+impl CallClient {
+    async fn ask_as(&self, within: Option<&str>, question: Question) -> Result<Answer, AskError> {
+        let (ability, name, request) = question::elicitation(question)?;
+        self.check(ability).map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
+        let answer = self.put(within, (&name, Kind::Elicitation), request).await;
+        question::read(&answer.map_err(AskError::Failed)?)
+            .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
+    }
+
+    async fn sample_as(
+        &self,
+        within: Option<&str>,
+        request: CompletionRequest,
+    ) -> Result<Completion, ModelError> {
+        let (ability, request) = sampling::request(request)?;
+        self.check(ability).map_err(|reason| ModelError::Unavailable(reason.to_owned()))?;
+        let answer = self.put(within, ("completion", Kind::Sampling), request).await;
+        sampling::read(&answer.map_err(ModelError::Unavailable)?)
+            .ok_or_else(|| ModelError::Unavailable("the client's answer is none".to_owned()))
+    }
+
+    async fn roots_as(&self, within: Option<&str>) -> Result<Vec<Root>, AskError> {
+        self.check(Ability::Roots).map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
+        let (name, request) = question::list_roots();
+        let answer = self.put(within, (name, Kind::Roots), request).await;
+        question::roots(&answer.map_err(AskError::Failed)?)
+            .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
+    }
+}
+
 impl Client for CallClient {
     fn ask(&self, question: Question) -> BoxFuture<'_, Result<Answer, AskError>> {
-        Box::pin(async move {
-            let (ability, name, request) = question::elicitation(question)?;
-            self.check(ability).map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
-            let answer =
-                self.put(&name, Kind::Elicitation, request).await.map_err(AskError::Failed)?;
-            question::read(&answer)
-                .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
-        })
+        Box::pin(self.ask_as(None, question))
     }
 
     fn sample(&self, request: CompletionRequest) -> BoxFuture<'_, Result<Completion, ModelError>> {
-        Box::pin(async move {
-            let (ability, request) = sampling::request(request)?;
-            self.check(ability).map_err(|reason| ModelError::Unavailable(reason.to_owned()))?;
-            let answer = self
-                .put("completion", Kind::Sampling, request)
-                .await
-                .map_err(ModelError::Unavailable)?;
-            sampling::read(&answer)
-                .ok_or_else(|| ModelError::Unavailable("the client's answer is none".to_owned()))
-        })
+        Box::pin(self.sample_as(None, request))
     }
 
     fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>> {
-        Box::pin(async move {
-            self.check(Ability::Roots)
-                .map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
-            let (name, request) = question::list_roots();
-            let answer = self.put(name, Kind::Roots, request).await.map_err(AskError::Failed)?;
-            question::roots(&answer)
-                .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
-        })
+        Box::pin(self.roots_as(None))
+    }
+
+    fn within(self: Arc<Self>, tool: &str) -> Arc<dyn Client> {
+        Arc::new(CalledClient { client: self, tool: tool.to_owned() })
     }
 
     fn log(&self, level: GuestLevel, logger: &str, text: &str) {
@@ -247,6 +270,34 @@ impl Client for CallClient {
             // A client that is slow misses lines rather than slowing the agent.
             let _ = self.notices.try_send(notice);
         }
+    }
+}
+
+/// The client of a call that another one leads to: the same person, asked under names of the called tool.
+struct CalledClient {
+    client: Arc<CallClient>,
+    tool: String,
+}
+
+impl Client for CalledClient {
+    fn ask(&self, question: Question) -> BoxFuture<'_, Result<Answer, AskError>> {
+        Box::pin(self.client.ask_as(Some(&self.tool), question))
+    }
+
+    fn sample(&self, request: CompletionRequest) -> BoxFuture<'_, Result<Completion, ModelError>> {
+        Box::pin(self.client.sample_as(Some(&self.tool), request))
+    }
+
+    fn roots(&self) -> BoxFuture<'_, Result<Vec<Root>, AskError>> {
+        Box::pin(self.client.roots_as(Some(&self.tool)))
+    }
+
+    fn within(self: Arc<Self>, tool: &str) -> Arc<dyn Client> {
+        Arc::clone(&self.client).within(tool)
+    }
+
+    fn log(&self, level: GuestLevel, logger: &str, text: &str) {
+        self.client.log(level, logger, text);
     }
 }
 

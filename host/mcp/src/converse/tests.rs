@@ -53,6 +53,24 @@ fn simple() -> Question {
 }
 
 #[tokio::test]
+async fn answers_sent_ahead_reach_the_call_that_they_were_sent_for_and_none_below_it() {
+    let declared = serde_json::from_value(everything()).unwrap();
+    let ahead = [("a".to_owned(), json!({ "action": "accept", "content": { "a": "ahead" } }))];
+    let (client, mut outlet) =
+        CallClient::new(declared, None, Line::default(), ahead.into_iter().collect());
+    let below = (Arc::clone(&client) as Arc<dyn aop_core::client::Client>).within("dates_add");
+    let deeper = Arc::clone(&below).within("planner");
+    for (asker, name) in [(below, "dates_add.a"), (deeper, "planner.a")] {
+        let asking = tokio::spawn(async move { asker.ask(simple()).await });
+        let asked = outlet.questions.recv().await.unwrap();
+        assert_eq!(asked.key, name);
+        asked.answer.send(Ok(json!({ "action": "decline" }))).unwrap();
+        assert!(matches!(asking.await.unwrap(), Ok(Answer::Declined)));
+    }
+    assert!(matches!(client.ask(simple()).await, Ok(Answer::Accepted(_))));
+}
+
+#[tokio::test]
 async fn forms_keep_every_kind_of_field() {
     let (client, mut outlet) = client_of(everything(), Line::default());
     let schema = json!({ "type": "object", "properties": {

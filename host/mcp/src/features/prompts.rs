@@ -58,8 +58,14 @@ pub(crate) async fn list(
 ) -> Result<Paged<Prompt>, ErrorData> {
     let owners = Owners::now(edge, caller);
     let page = listing::page(edge, caller, Feature::PromptsList, cursor, read).await?;
-    let is_own =
-        |found: &Found| owners.of(&found.prompt.name).is_none_or(|owner| *owner == found.agent);
+    let is_own = |found: &Found| match owners.of(&found.prompt.name) {
+        Some(owner) if *owner != found.agent => {
+            let (prompt, agent) = (&found.prompt.name, &found.agent);
+            tracing::warn!(agent_name = %agent, prompt, %owner, "left a prompt out of a list: its name belongs to another agent; rename the prompt or one of the agents");
+            false
+        }
+        _ => true,
+    };
     let items = page.items.into_iter().filter(is_own).map(|found| found.prompt).collect();
     Ok(Paged { items, next: page.next })
 }

@@ -78,6 +78,7 @@ pub(crate) fn tool(name: &str) -> Arc<Tool> {
             Vec::new()
         },
         converses: CONVERSING.contains(&name),
+        takes_handles: false,
         function: 0,
     })
 }

@@ -163,7 +163,7 @@ impl Prepared {
     pub(super) async fn complete(self) -> Result<Completion, model::ModelError> {
         let Self { context, bound, request, held } = self;
         let completed = if bound.provider == ModelBinding::CLIENT {
-            sample(&context, request).await
+            sample(&context, &bound, request).await
         } else {
             match services(&context).map_err(unavailable) {
                 Ok(services) => services.models.complete(&spender(&context), &bound, request).await,
@@ -180,7 +180,7 @@ impl Prepared {
     async fn begin(self) -> Result<(Source, Held), model::ModelError> {
         let Self { context, bound, request, held } = self;
         let begun = if bound.provider == ModelBinding::CLIENT {
-            sample(&context, request).await.map(Source::written)
+            sample(&context, &bound, request).await.map(Source::written)
         } else {
             match services(&context).map_err(unavailable) {
                 Ok(services) => {
@@ -212,23 +212,35 @@ fn unavailable(failure: aop_core::Failure) -> model::ModelError {
 /// estimated; a budget that counted nothing would bind nobody.
 async fn sample(
     context: &CallContext,
+    bound: &ModelBinding,
     request: CompletionRequest,
 ) -> Result<Completion, model::ModelError> {
-    match &context.client {
-        Some(client) => {
-            let read = usage::of_request(&request);
-            let mut completion = client.sample(request).await?;
-            if completion.usage == model::Usage::default() {
-                let written = usage::of_parts(&completion.parts);
-                completion.usage = model::Usage { input_tokens: read, output_tokens: written };
-            }
-            Ok(completion)
-        }
-        None => Err(model::ModelError::Unavailable(
+    let Some(client) = &context.client else {
+        return Err(model::ModelError::Unavailable(
             "the agent's model is the client's own, and the client of this call offers none"
                 .to_owned(),
-        )),
+        ));
+    };
+    let read = usage::of_request(&request);
+    let most = model::Usage {
+        input_tokens: read,
+        output_tokens: request.max_tokens.unwrap_or(bound.max_tokens).into(),
+    };
+    // Without a host around the call there is no day to count.
+    let models = context.services.as_ref().map(|services| &services.models);
+    let reserved = models.map(|models| models.reserve(&spender(context), bound, most));
+    let mut reserved = reserved.transpose()?;
+    let mut completed = client.sample(request).await;
+    if let Ok(completion) = &mut completed
+        && completion.usage == model::Usage::default()
+    {
+        let written = usage::of_parts(&completion.parts);
+        completion.usage = model::Usage { input_tokens: read, output_tokens: written };
     }
+    if let Some(reserved) = &mut reserved {
+        reserved.settle(completed.as_ref().map_or_else(|_| model::Usage::default(), |c| c.usage));
+    }
+    completed
 }
 
 impl Source {

@@ -147,7 +147,7 @@ impl Desk {
             .invoke(Call {
                 timeout: Some(context.deadline.saturating_duration_since(now)),
                 trace: context.trace,
-                client: context.client.clone(),
+                client: context.client.clone().map(|client| client.within(&invocation.tool)),
                 session: context.session.get().cloned(),
                 lineage: Some(Arc::clone(&self.lineage)),
                 ..Call::new(

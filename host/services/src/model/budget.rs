@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use aop_core::model::{ModelBinding, ModelError, Spender, SpentTokens, TokenLedger, Usage};
+use aop_core::model::{
+    ModelBinding, ModelError, Reserved, Spender, SpentTokens, TokenLedger, Usage,
+};
 use aop_core::{AgentId, TenantName};
 
 use super::Clock;
@@ -203,6 +205,12 @@ impl Reservation {
         if !std::mem::replace(&mut self.is_settled, true) {
             self.budgets.settle(self.day, &self.spender, total(self.size), total(usage));
         }
+    }
+}
+
+impl Reserved for Reservation {
+    fn settle(&mut self, usage: Usage) {
+        Self::settle(self, usage);
     }
 }
 

@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use aop_core::model::{
-    Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Spender,
-    TokenLedger, Usage,
+    Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Reserved,
+    Spender, TokenLedger, Usage,
 };
 use aop_core::{AgentId, BoxFuture, Measure, Sample};
 use rig_core::http_client::{DynHttpClient, HttpClientExt};
@@ -336,6 +336,18 @@ impl Models for ModelProviders {
                 }
             }
         })
+    }
+
+    fn reserve(
+        &self,
+        spender: &Spender,
+        binding: &ModelBinding,
+        most: Usage,
+    ) -> Result<Box<dyn Reserved>, ModelError> {
+        let reservation = self.budgets.reserve(spender, binding, most)?;
+        // The client's model works from now on, whoever waits for it.
+        reservation.sent();
+        Ok(Box::new(reservation))
     }
 }
 

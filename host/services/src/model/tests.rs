@@ -405,3 +405,18 @@ async fn a_restart_gives_no_tokens_back() {
     models.restore().await;
     assert_eq!(models.budgets.used(&spender()), (0, 0), "that was yesterday");
 }
+
+#[tokio::test]
+async fn the_budgets_of_the_day_bind_the_clients_own_model_too() {
+    let models = models(&Script::new([]));
+    let binding = ModelBinding { tokens_per_day: 100, ..binding(ModelBinding::CLIENT) };
+    let most = Usage { input_tokens: 20, output_tokens: 40 };
+    let reserve = || models.reserve(&spender(), &binding, most);
+    let mut first = reserve().unwrap();
+    assert!(matches!(reserve().map(drop), Err(ModelError::Budget(_))), "both do not fit");
+    first.settle(Usage { input_tokens: 20, output_tokens: 5 });
+    drop(first);
+    // Nobody says what this one took.
+    drop(reserve().unwrap());
+    assert!(matches!(reserve().map(drop), Err(ModelError::Budget(_))));
+}

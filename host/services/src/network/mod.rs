@@ -10,10 +10,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aop_core::BoxFuture;
@@ -44,6 +45,10 @@ const HEADERS_MAX: usize = 128;
 /// Names that are looked up at one time. Each holds a thread until the system answers, whether or not anybody
 /// still waits; tokio has 512 threads for this and for everything else that blocks.
 const LOOKUPS_MAX: usize = 32;
+
+/// Of those, what one agent may have under way: one that asks for names that are never answered leaves the rest to
+/// the others.
+const LOOKUPS_PER_OWNER_MAX: usize = 4;
 
 /// The process's, as the threads are.
 static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
@@ -113,6 +118,40 @@ struct Inner {
     tls: OnceLock<TlsConnector>,
     pool: Arc<Pool>,
     opened: AtomicU64,
+    lookups: Mutex<HashMap<Owner, Arc<Semaphore>>>,
+}
+
+impl Inner {
+    /// Looks a name up. It goes on when nobody waits any more, and keeps its place until the system answers: so the
+    /// places count threads, not patience.
+    async fn look_up(self: &Arc<Self>, owner: &Owner, host: &str) -> Vec<IpAddr> {
+        let place = match self.lookups_of(owner) {
+            Some(places) => places.acquire_owned().await.ok(),
+            None => None,
+        };
+        let (inner, host) = (Arc::clone(self), host.to_owned());
+        let looking = tokio::spawn(async move {
+            let found = inner.resolver.resolve(&host).await;
+            drop(place);
+            found
+        });
+        looking.await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// The host's own are bounded by its configuration: it asks for the names of its providers only.
+    fn lookups_of(&self, owner: &Owner) -> Option<Arc<Semaphore>> {
+        if *owner == Owner::HOST {
+            return None;
+        }
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        if lookups.len() == lookups.capacity() {
+            // Before it grows: an owner without a lookup costs nothing to note again.
+            lookups.retain(|_, places| places.available_permits() < LOOKUPS_PER_OWNER_MAX);
+        }
+        let places = lookups.entry(owner.clone());
+        let places = places.or_insert_with(|| Arc::new(Semaphore::new(LOOKUPS_PER_OWNER_MAX)));
+        Some(Arc::clone(places))
+    }
 }
 
 impl Network {
@@ -124,8 +163,8 @@ impl Network {
     }
 
     fn over(resolver: impl ResolveName + 'static, tls: OnceLock<TlsConnector>) -> Self {
-        let (pool, opened) = Default::default();
-        Self { inner: Arc::new(Inner { resolver: Box::new(resolver), tls, pool, opened }) }
+        let (pool, opened, lookups) = Default::default();
+        Self { inner: Arc::new(Inner { resolver: Box::new(resolver), tls, pool, opened, lookups }) }
     }
 
     #[cfg(test)]
@@ -217,7 +256,7 @@ impl Network {
     ) -> Result<Connection, NetworkError> {
         let addresses = match target.literal() {
             Some(address) => vec![address],
-            None => self.inner.resolver.resolve(&target.host).await.unwrap_or_default(),
+            None => self.inner.look_up(owner, &target.host).await,
         };
         if addresses.is_empty() {
             return Err(NetworkError::NoAddress(target.host.clone()));

@@ -200,3 +200,35 @@ async fn few_names_are_looked_up_at_one_time() {
     let found = SystemResolver.resolve("127.0.0.1").await.unwrap();
     assert_eq!(found, ["127.0.0.1".parse::<IpAddr>().unwrap()]);
 }
+
+/// Never answers, and counts who waits.
+#[derive(Clone, Default)]
+struct Silence(Arc<std::sync::atomic::AtomicUsize>);
+
+impl ResolveName for Silence {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let answer = (host == "known.test").then(|| vec!["127.0.0.1".parse().unwrap()]);
+        Box::pin(async move {
+            match answer {
+                Some(answer) => Ok(answer),
+                None => std::future::pending().await,
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agents_lookups_are_bounded_also_when_it_stops_waiting() {
+    let silence = Silence::default();
+    let network = Network::new(silence.clone());
+    let (greedy, other) = (Arc::default(), Arc::default());
+    let (greedy, other) = (Owner::agent(&greedy), Owner::agent(&other));
+    for _ in 0..10 {
+        let asking = network.inner.look_up(&greedy, "silent.test");
+        assert!(tokio::time::timeout(Duration::from_secs(1), asking).await.is_err());
+    }
+    assert_eq!(silence.0.load(Ordering::SeqCst), LOOKUPS_PER_OWNER_MAX, "the rest never began");
+    assert_eq!(network.inner.look_up(&other, "known.test").await.len(), 1);
+    assert_eq!(network.inner.look_up(&Owner::HOST, "known.test").await.len(), 1);
+}
