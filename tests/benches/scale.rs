@@ -291,6 +291,7 @@ impl Vocabulary {
             task: TaskUse::default(),
             headers: Vec::new(),
             converses: false,
+            takes_handles: false,
             function: 0,
         })
     }

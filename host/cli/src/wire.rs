@@ -245,6 +245,7 @@ fn runtime_config(
     Ok(RuntimeConfig {
         compile_limits: config.compile,
         instances_max: config.instances_max,
+        handles: config.handles,
         cache_max_bytes: config.cache_max_bytes,
         environment: outside.environment.clone(),
         ..RuntimeConfig::new(compiled, compile_worker()?)
@@ -255,6 +256,7 @@ fn store_config(config: &Config, directory: &Path) -> StoreConfig {
     StoreConfig {
         state_max_bytes: config.services.state_max_bytes,
         agent_state_max_bytes: config.services.agent_state_max_bytes,
+        task_outcomes_max_bytes: config.services.task_results_max_bytes,
         ..StoreConfig::new(directory)
     }
 }

@@ -5,6 +5,8 @@
 //! index: a component whose types fan out exponentially when inlined stays as small here as it is
 //! in the binary. WIT value types cannot recurse, so every index points at an earlier entry.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// Index into [`Interface::types`].
@@ -16,6 +18,8 @@ pub struct TypeId(pub u32);
 pub struct Interface {
     /// The type table. An entry refers only to entries before it.
     pub types: Vec<TypeDef>,
+    /// The resources that its functions use, each once.
+    pub resources: Vec<Resource>,
     /// The exported functions that can be tools or offer a feature, in the component's order.
     pub functions: Vec<Function>,
     /// The exported functions that cannot, and why.
@@ -35,6 +39,43 @@ impl Interface {
     pub fn get(&self, id: TypeId) -> &TypeDef {
         &self.types[id.0 as usize]
     }
+
+    /// For every type, in the order of the table, whether a handle is in it.
+    #[must_use]
+    pub fn types_with_handles(&self) -> Vec<bool> {
+        let mut found: Vec<bool> = Vec::with_capacity(self.types.len());
+        for ty in &self.types {
+            let has = |id: &TypeId| found.get(id.0 as usize).copied().unwrap_or(false);
+            let is_found = match &ty.kind {
+                TypeKind::Own(_) | TypeKind::Borrow(_) => true,
+                TypeKind::List(of) | TypeKind::FixedList(of, _) | TypeKind::Option(of) => has(of),
+                TypeKind::Map(key, value) => has(key) || has(value),
+                TypeKind::Tuple(types) => types.iter().any(has),
+                TypeKind::Result { ok, err } => ok.iter().chain(err).any(has),
+                TypeKind::Record(fields) => fields.iter().any(|field| has(&field.ty)),
+                TypeKind::Variant(cases) => {
+                    cases.iter().any(|case| case.ty.as_ref().is_some_and(has))
+                }
+                // Futures and streams carry strings and primitives only.
+                _ => false,
+            };
+            found.push(is_found);
+        }
+        found
+    }
+}
+
+/// Index into [`Interface::resources`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResourceId(pub u32);
+
+/// A resource that the component itself exports: callers hold handles of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// The exported instance that it is defined in.
+    pub interface: String,
+    /// The WIT name.
+    pub name: String,
 }
 
 /// One entry of the type table.
@@ -79,6 +120,10 @@ pub enum TypeKind {
     Variant(Vec<Case>),
     Enum(Vec<Label>),
     Flags(Vec<Label>),
+    /// A handle that is given away: to the caller as a result, by the caller as an argument.
+    Own(ResourceId),
+    /// A handle that is lent for a call: only in arguments.
+    Borrow(ResourceId),
     /// Only as a function's result.
     Future(Option<TypeId>),
     /// Only as a function's result, of strings or primitives.
@@ -183,6 +228,31 @@ pub struct Function {
 }
 
 impl Function {
+    /// What stands before a resource's name for the function that drops one. It is in no WIT and no component
+    /// exports it: the host has it for every resource.
+    pub const DROP: &str = "[resource-drop]";
+
+    /// The name as a person writes it: `blob.write` for the method `[method]blob.write`, `blob.new` for a
+    /// constructor, `blob.drop` for what ends it, and the name itself for any other function.
+    #[must_use]
+    pub fn spelling(&self) -> Cow<'_, str> {
+        let name = self.name.as_str();
+        if let Some(resource) = name.strip_prefix("[constructor]") {
+            return Cow::Owned(format!("{resource}.new"));
+        }
+        if let Some(resource) = name.strip_prefix(Self::DROP) {
+            return Cow::Owned(format!("{resource}.drop"));
+        }
+        let member = name.strip_prefix("[method]").or_else(|| name.strip_prefix("[static]"));
+        Cow::Borrowed(member.unwrap_or(name))
+    }
+
+    /// Whether it drops the resource that it is given, which the component has no function for.
+    #[must_use]
+    pub fn is_drop(&self) -> bool {
+        self.name.starts_with(Self::DROP)
+    }
+
     /// Which feature the function offers; none for one that can be a tool.
     #[must_use]
     pub fn feature(&self) -> Option<Feature> {

@@ -21,6 +21,7 @@ mod envelope;
 mod error;
 mod foreign;
 mod guest_log;
+pub mod handle;
 mod holdings;
 pub mod interface;
 mod library;

@@ -38,6 +38,10 @@ pub struct Tool {
     /// Whether a call may ask its client something, so that its edge must be able to carry questions.
     #[serde(skip)]
     pub converses: bool,
+    /// Whether it works on resources that live in an instance. A crash takes those along, so a call that ran is
+    /// never repeated, whatever `hints.idempotent` says.
+    #[serde(skip)]
+    pub takes_handles: bool,
     /// f: index into [`Interface::functions`](crate::Interface::functions).
     #[serde(skip)]
     pub function: usize,

@@ -108,6 +108,7 @@ fn fixture(
         task: aop_core::TaskUse::Never,
         headers: Vec::new(),
         converses: false,
+        takes_handles: false,
         function: 0,
     });
     let revision = Arc::new(Revision {

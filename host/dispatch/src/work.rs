@@ -30,7 +30,7 @@ impl Work {
                 Ok(Self {
                     function: route.tool.function,
                     name: route.tool.name.clone(),
-                    idempotent: route.tool.hints.idempotent,
+                    idempotent: route.tool.hints.idempotent && !route.tool.takes_handles,
                     revision: route.revision,
                 })
             }

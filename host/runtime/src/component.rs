@@ -13,8 +13,8 @@ use crate::state::State;
 pub(crate) struct Linked {
     pub(crate) interface: Arc<Interface>,
     pub(crate) pre: InstancePre<State>,
-    /// By index into [`Interface::functions`].
-    pub(crate) exports: Vec<ComponentExportIndex>,
+    /// By index into [`Interface::functions`]; none for those that drop a resource.
+    pub(crate) exports: Vec<Option<ComponentExportIndex>>,
 }
 
 /// The linkers of both engines.
@@ -51,9 +51,13 @@ impl Linked {
             .functions
             .iter()
             .map(|function| {
-                export_index(&component, function.interface.as_deref(), &function.name).ok_or_else(
-                    || PrepareError::Internal(format!("the component lost `{}`", function.path())),
-                )
+                if function.is_drop() {
+                    return Ok(None);
+                }
+                let index = export_index(&component, function.interface.as_deref(), &function.name);
+                index.map(Some).ok_or_else(|| {
+                    PrepareError::Internal(format!("the component lost `{}`", function.path()))
+                })
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { interface: Arc::new(entry.interface), pre, exports })

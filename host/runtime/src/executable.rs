@@ -13,16 +13,19 @@ use aop_core::{
 use wasmtime::component::Val;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
-use crate::codec::FunctionCodec;
+use crate::codec::{self, FunctionCodec};
 use crate::component::Linked;
 use crate::deadline::Deadline;
 use crate::failure;
 use crate::guest::Grants;
+use crate::handles::{HandlePool, Handles, Seat};
 use crate::lane::{Lane, Turn};
 use crate::state::State;
 use crate::stream::{self, CallError};
 use crate::ticker::Ticker;
 use crate::warm::{Live, Shelf, WarmPool};
+
+mod held;
 
 /// Data handed from guest to host in one go, as a multiple of the output limit: a list costs the
 /// host 40 bytes per element while it is lifted, a base64 text 1.3 bytes per byte.
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) live: Arc<AtomicUsize>,
     /// Those of them that wait for a call.
     pub(crate) shelf: Arc<Shelf>,
+    /// Instances that live on for handles.
+    pub(crate) handles: Arc<Handles>,
     /// The host's environment, of which an agent sees what its policy names.
     pub(crate) environment: Arc<BTreeMap<String, String>>,
 }
@@ -51,12 +56,14 @@ pub(crate) struct Agent {
     grants: Arc<Grants>,
     shared: Arc<Shared>,
     warm: Option<Arc<WarmPool>>,
+    /// None for an agent that knows no handles.
+    held: Option<HandlePool>,
 }
 
 /// Arguments that a codec decoded.
 struct Decoded {
     function: usize,
-    values: Vec<Val>,
+    arguments: codec::Decoded,
 }
 
 impl Agent {
@@ -67,7 +74,9 @@ impl Agent {
             Lifetime::Call => None,
             Lifetime::Warm { calls_max, idle_max } => Some(shared.shelf.pool(calls_max, idle_max)),
         };
-        Self { linked, codecs, settings, grants, shared, warm }
+        let has_handles = codecs.iter().any(FunctionCodec::has_handles);
+        let held = has_handles.then(|| shared.handles.pool(&settings.limits));
+        Self { linked, codecs, settings, grants, shared, warm, held }
     }
 
     async fn run(&self, call: &Decoded, context: &Arc<CallContext>) -> Result<Output, Failure> {
@@ -85,6 +94,10 @@ impl Agent {
         context: &Arc<CallContext>,
         turn: &Arc<Turn>,
     ) -> Result<Output, Failure> {
+        let codec = &self.codecs[call.function];
+        if let Some(pool) = self.held.as_ref().filter(|_| codec.has_handles()) {
+            return self.run_held(pool, call, context, turn).await;
+        }
         let feature = self.linked.interface.functions[call.function].feature();
         let mut live = match self.warm.as_ref().and_then(|pool| pool.take()) {
             Some(mut live) => {
@@ -94,7 +107,8 @@ impl Agent {
             None => self.instantiate((context, feature), turn).await?,
         };
         arm(&mut live.store, turn);
-        let called = self.call(&mut live, call, context).await;
+        let values = &call.arguments.values;
+        let called = self.call(&mut live, (call.function, values), context, None).await;
         let result = match called {
             Err(CallError::Wasmtime(error)) => {
                 return Err(self.explain(&error, &live.store, context));
@@ -102,9 +116,7 @@ impl Agent {
             Err(CallError::Failure(failure)) => Err(failure),
             Ok(output) => Ok(output),
         };
-        // A guest that answered an error is as good as one that answered a value.
-        let answered = result.as_ref().err().is_none_or(|f| f.code == ErrorCode::GuestError);
-        let may_wait = answered && live.store.data().guest.is_empty_handed();
+        let may_wait = answered(&result) && live.store.data().guest.is_empty_handed();
         if let Some(pool) = self.warm.as_ref().filter(|_| may_wait) {
             live.store.data_mut().guest.end();
             pool.keep(live);
@@ -152,32 +164,38 @@ impl Agent {
         Ok(store)
     }
 
+    /// Calls a function. `seat` takes the handles that it returns, if it can return any.
     async fn call(
         &self,
         live: &mut Live,
-        call: &Decoded,
+        (index, arguments): (usize, &[Val]),
         context: &CallContext,
+        seat: Option<&mut Seat>,
     ) -> Result<Output, CallError> {
-        let export = &self.linked.exports[call.function];
-        let Some(function) = live.instance.get_func(&mut live.store, export) else {
+        let export = self.linked.exports[index].as_ref();
+        let function = export.and_then(|export| live.instance.get_func(&mut live.store, export));
+        let Some(function) = function else {
             return Err(CallError::Wasmtime(wasmtime::format_err!("the function is gone")));
         };
         let interface = &self.linked.interface;
-        let codec = &self.codecs[call.function];
-        let result = interface.functions[call.function].result;
+        let codec = &self.codecs[index];
+        let result = interface.functions[index].result;
         let mut values = vec![Val::Bool(false); usize::from(result.is_some())];
         let payload = match result.map(|id| &interface.get(id).kind) {
             Some(TypeKind::Stream(item) | TypeKind::Future(Some(item))) => {
                 &interface.get(*item).kind
             }
             _ => {
-                function.call_async(&mut live.store, &call.values, &mut values).await?;
+                function.call_async(&mut live.store, arguments, &mut values).await?;
+                if let Some(seat) = seat {
+                    held::give_all(seat, codec, &mut values)?;
+                }
                 return Ok(codec.encode(&values, self.output_max_bytes())?);
             }
         };
         live.store
             .run_concurrent(async |accessor| -> Result<Output, CallError> {
-                function.call_concurrent(accessor, &call.values, &mut values).await?;
+                function.call_concurrent(accessor, arguments, &mut values).await?;
                 match (values.pop(), codec.stream(self.output_max_bytes())) {
                     (Some(Val::Stream(stream)), Some(mut encoder)) => {
                         let progress = context.progress.as_ref();
@@ -211,6 +229,11 @@ impl Agent {
     }
 }
 
+/// Whether the guest said all it had to say. One that answered an error is as good as one that answered a value.
+fn answered(result: &Result<Output, Failure>) -> bool {
+    result.as_ref().err().is_none_or(|failure| failure.code == ErrorCode::GuestError)
+}
+
 /// Makes the guest queue for its turn after every slice (one epoch tick).
 fn arm(store: &mut Store<State>, turn: &Arc<Turn>) {
     let turn = Arc::clone(turn);
@@ -222,8 +245,8 @@ fn arm(store: &mut Store<State>, turn: &Arc<Turn>) {
 
 impl Executable for Agent {
     fn validate(&self, function: usize, arguments: &str) -> Result<Arguments, Vec<Violation>> {
-        let values = self.codecs[function].decode(arguments)?;
-        Ok(Arguments(Box::new(Decoded { function, values })))
+        let arguments = self.codecs[function].decode(arguments)?;
+        Ok(Arguments(Box::new(Decoded { function, arguments })))
     }
 
     fn execute<'a>(

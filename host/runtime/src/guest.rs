@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aop_core::bucket::SessionId;
 use aop_core::interface::Feature;
 use aop_core::{CallContext, ErrorCode, Failure, GuestLevel, Lineage, Policy, Services, Settings};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,6 +14,8 @@ use wasmtime_wasi_config::WasiConfigVariables;
 use crate::capability::logging::clip;
 use crate::state::Voice;
 
+/// Random bytes of a session id: not to be guessed.
+const SESSION_ID_BYTES: usize = 16;
 /// What is logged of a rule, which may repeat what a guest asked for.
 const RULE_MAX_BYTES: usize = 512;
 
@@ -197,6 +200,21 @@ fn written(settings: &[&str]) -> String {
     } else {
         format!("{} under `[{table}]`", keys.join(" or "))
     }
+}
+
+/// The conversation of a call; one begins when there is none.
+///
+/// # Errors
+/// What the host lacks for it.
+pub(crate) fn conversation(context: &CallContext) -> Result<SessionId, String> {
+    if let Some(session) = context.session.get() {
+        return Ok(session.clone());
+    }
+    let mut random = [0; SESSION_ID_BYTES];
+    getrandom::fill(&mut random).map_err(|error| format!("the host has no randomness: {error}"))?;
+    let text = format!("{:032x}", u128::from_be_bytes(random));
+    let minted = SessionId::new(&text).ok_or("the host cannot begin a conversation")?;
+    Ok(context.session.get_or_init(|| minted).clone())
 }
 
 /// The host around a call.

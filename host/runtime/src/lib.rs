@@ -23,6 +23,7 @@ mod engine;
 mod executable;
 mod failure;
 mod guest;
+mod handles;
 mod lane;
 mod limiter;
 mod state;
@@ -44,12 +45,15 @@ use compile::{Cache, Compiler};
 use component::{Linked, Linkers};
 use engine::Engines;
 use executable::{Agent, Shared};
+use handles::Handles;
 use lane::Lane;
 use ticker::Ticker;
+use uuid::Uuid;
 use warm::Shelf;
 
 pub use compile::worker;
 pub use compile::{CompileLimits, WorkerProgram};
+pub use handles::HandleBounds;
 
 /// How a runtime is set up.
 #[derive(Debug, Clone)]
@@ -67,6 +71,11 @@ pub struct RuntimeConfig {
     /// and are compiled again when they are needed. Of all processes that share a cache, the smallest
     /// bound counts.
     pub cache_max_bytes: u64,
+    /// How many of those may live on for handles.
+    pub handles: HandleBounds,
+    /// This host's id, which stands in every handle. Another process needs another one: what handles lead to does
+    /// not outlive the process.
+    pub node: Uuid,
     /// The environment of the host. An agent sees the variables that its policy names, and no other.
     pub environment: Arc<BTreeMap<String, String>>,
 }
@@ -89,6 +98,8 @@ impl RuntimeConfig {
             compile_limits: CompileLimits::default(),
             instances_max: Self::INSTANCES_MAX,
             cache_max_bytes: Self::CACHE_MAX_BYTES,
+            handles: HandleBounds::default(),
+            node: Uuid::new_v4(),
             environment: Arc::default(),
         }
     }
@@ -161,6 +172,7 @@ impl Runtime {
                 log,
                 live: Arc::new(AtomicUsize::new(0)),
                 shelf: Shelf::new(config.instances_max),
+                handles: Handles::new(config.node, config.handles, config.instances_max),
                 environment: config.environment,
             }),
             linked: Mutex::default(),
@@ -210,7 +222,7 @@ impl Measure for Runtime {
     fn measure(&self) -> Vec<Sample> {
         let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let (hits, misses) = (&self.compiler.hits, &self.compiler.misses);
-        vec![
+        let mut samples = vec![
             Sample::gauge(
                 "instances_live",
                 "Wasm instances that live now, warm ones included",
@@ -236,6 +248,8 @@ impl Measure for Runtime {
                 "Components that were compiled",
                 misses.load(Ordering::Relaxed),
             ),
-        ]
+        ];
+        samples.extend(self.shared.handles.measure());
+        samples
     }
 }

@@ -194,6 +194,7 @@ impl Catalog for FakeCatalog {
                 task: aop_core::TaskUse::Never,
                 headers: Vec::new(),
                 converses: false,
+                takes_handles: false,
                 function: 0,
             })
         };

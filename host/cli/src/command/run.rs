@@ -100,7 +100,8 @@ fn find(local: &Local, wanted: &str) -> Result<Arc<Tool>, CommandError> {
         functions.get(tool.function).is_some_and(|function| {
             function.name == wanted
                 || function.path() == wanted
-                || schema::identifier(&function.name) == wanted
+                || function.spelling() == wanted
+                || schema::identifier(&function.spelling()) == wanted
         })
     };
     let found: Vec<_> = tools.iter().filter(is_named).collect();
@@ -113,18 +114,17 @@ fn find(local: &Local, wanted: &str) -> Result<Arc<Tool>, CommandError> {
             let functions = tools
                 .iter()
                 .filter_map(|tool| functions.get(tool.function))
-                .map(|f| f.name.as_str());
-            Err(misuse(
-                match nearest(wanted, tools.iter().map(|tool| tool.name.as_str()).chain(functions))
-                {
-                    Some(meant) => format!("no tool `{wanted}`, did you mean `{meant}`?"),
-                    None => format!(
-                        "no tool `{wanted}`: {} has {}",
-                        local.name,
-                        names(&tools.iter().collect::<Vec<_>>())
-                    ),
-                },
-            ))
+                .map(|function| function.spelling());
+            let functions: Vec<_> = functions.collect();
+            let known = tools.iter().map(|tool| tool.name.as_str());
+            Err(misuse(match nearest(wanted, known.chain(functions.iter().map(AsRef::as_ref))) {
+                Some(meant) => format!("no tool `{wanted}`, did you mean `{meant}`?"),
+                None => format!(
+                    "no tool `{wanted}`: {} has {}",
+                    local.name,
+                    names(&tools.iter().collect::<Vec<_>>())
+                ),
+            }))
         }
         several => Err(misuse(format!(
             "`{wanted}` could be any of {}: use the tool's name",

@@ -9,6 +9,7 @@ use aop_mcp::Expose;
 
 use super::cluster::CLUSTER_KEYS;
 use super::policy::AUDIT_KEYS;
+use super::runtime::{COMPILE_KEYS, RUNTIME_KEYS};
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
 use super::{Config, LogFormat};
 use crate::log;
@@ -426,61 +427,6 @@ static REGISTRY_KEYS: &[Key<Config>] = &[
         ),
         |config| config.registry.rescan,
         |config, time| config.registry.rescan = time,
-    ),
-];
-
-static RUNTIME_KEYS: &[Key<Config>] = &[
-    Key::count(
-        "instances_max",
-        "Instances that may live at once.",
-        Bounds::new(1, 8192, "each reserves 8 GiB of the 128 TiB of address space"),
-        |config| u64::from(config.instances_max),
-        |config, count| config.instances_max = u32::try_from(count).unwrap_or(u32::MAX),
-    ),
-    Key::size(
-        "cache_max",
-        "Compiled code kept on disk. What was unused for longest goes first and is compiled again when it is needed.",
-        Bounds::new(64 * MIB, 16 << 40, "a Python component takes 35 MB, and disks end somewhere"),
-        |config| config.cache_max_bytes,
-        |config, bytes| config.cache_max_bytes = bytes,
-    ),
-];
-
-static COMPILE_KEYS: &[Key<Config>] = &[
-    Key::time(
-        "cpu",
-        "CPU time, over all threads. The largest language runtime takes 40 s on two cores.",
-        Bounds::new(SECOND, HOUR, "limits are kept to a second"),
-        |config| config.compile.cpu_max,
-        |config, time| config.compile.cpu_max = time,
-    ),
-    Key::time(
-        "wall",
-        "Time by the clock.",
-        Bounds::new(SECOND, DAY, "limits are kept to a second"),
-        |config| config.compile.wall_max,
-        |config, time| config.compile.wall_max = time,
-    ),
-    Key::size(
-        "memory",
-        "Address space.",
-        Bounds::new(256 * MIB, 64 * GIB, "the compiler itself must fit"),
-        |config| config.compile.memory_max_bytes,
-        |config, bytes| config.compile.memory_max_bytes = bytes,
-    ),
-    Key::size(
-        "component",
-        "The largest component.",
-        Bounds::new(KIB, GIB, "it is held in memory while it is loaded"),
-        |config| config.compile.component_max_bytes,
-        |config, bytes| config.compile.component_max_bytes = bytes,
-    ),
-    Key::size(
-        "code",
-        "The largest compiled code.",
-        Bounds::new(MIB, 16 * GIB, "it is kept on disk and mapped"),
-        |config| config.compile.code_max_bytes,
-        |config, bytes| config.compile.code_max_bytes = bytes,
     ),
 ];
 

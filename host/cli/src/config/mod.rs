@@ -7,6 +7,7 @@
 mod cluster;
 mod keys;
 mod policy;
+mod runtime;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use aop_access::audit::AuditConfig;
 use aop_core::settings::keys::{Document, Row, leaves, nearest, reference as rows_of};
 use aop_mcp::McpConfig;
 use aop_registry::RegistryConfig;
-use aop_runtime::{CompileLimits, RuntimeConfig};
+use aop_runtime::{CompileLimits, HandleBounds, RuntimeConfig};
 use aop_web::{ServerConfig, UPLOAD_MAX_BYTES};
 
 use crate::args::ServeArgs;
@@ -60,6 +61,7 @@ pub(crate) struct Config {
     pub(crate) web: Web,
     pub(crate) registry: RegistryConfig,
     pub(crate) instances_max: u32,
+    pub(crate) handles: HandleBounds,
     pub(crate) cache_max_bytes: u64,
     pub(crate) compile: CompileLimits,
     pub(crate) services: ServicesConfig,
@@ -107,6 +109,7 @@ impl Default for Config {
             },
             registry: RegistryConfig::new(PathBuf::new(), Vec::new()),
             instances_max: RuntimeConfig::INSTANCES_MAX,
+            handles: HandleBounds::default(),
             cache_max_bytes: RuntimeConfig::CACHE_MAX_BYTES,
             compile: CompileLimits::default(),
             services: ServicesConfig::default(),

@@ -87,6 +87,14 @@ pub struct Limits {
     pub state_keys_max: u64,
     /// Keys and values of one state bucket together.
     pub state_max_bytes: u64,
+    /// Instances that live on between calls because somebody holds handles of theirs, on this host.
+    pub handle_instances_max: u32,
+    /// How long such an instance lives without a call.
+    #[serde(rename = "handle_idle_ms", with = "milliseconds")]
+    pub handle_idle: Duration,
+    /// How long it lives, however much it is used.
+    #[serde(rename = "handle_lifetime_ms", with = "milliseconds")]
+    pub handle_lifetime: Duration,
 }
 
 impl Default for Limits {
@@ -101,6 +109,10 @@ impl Default for Limits {
             log_lines_per_second: 100,
             state_keys_max: 10_000,
             state_max_bytes: 16 << 20,
+            handle_instances_max: 64,
+            // A person reads an answer and thinks; a model that wants to go on does so at once.
+            handle_idle: Duration::from_secs(10 * 60),
+            handle_lifetime: Duration::from_secs(60 * 60),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! named together with its fix; nothing is truncated. Bounds: [`SCHEMAS_MAX_BYTES`] for all schemas
 //! of an agent, and per schema those of the renderer.
 
+mod features;
 mod headers;
 pub mod lint;
 mod names;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use crate::interface::{Feature, Function, Interface, Refusal};
+use crate::interface::{Feature, Function, Interface, Refusal, TypeId};
 use crate::model::ModelBinding;
 use crate::settings::ToolSettings;
 use crate::{AgentName, Hints, RepeatedParameter, Settings, Tool, ToolName};
@@ -46,11 +47,11 @@ pub enum SchemaError {
     Malformed(serde_json::Error),
 }
 
-/// A WIT identifier as it is spelt in JSON and in tool names: `-` becomes `_`, case is kept. Two
-/// identifiers never become one, since WIT has no `_`.
+/// A WIT identifier as it is spelt in JSON and in tool names: `-` becomes `_`, and so does
+/// the point between a resource and its function; case is kept. Two identifiers never become one, since WIT has no `_`.
 #[must_use]
 pub fn identifier(wit: &str) -> String {
-    wit.replace('-', "_")
+    wit.replace(['-', '.'], "_")
 }
 
 /// What a revision publishes.
@@ -81,11 +82,10 @@ impl ToolSet {
         settings: &Settings,
         published: &BTreeMap<String, Vec<ToolName>>,
     ) -> Result<Self, SchemaError> {
-        let functions = interface.functions.iter().enumerate();
-        let features =
-            functions.filter_map(|(index, function)| Some((function.feature()?, index))).collect();
-        let mut set = Self { features, refused: interface.refused.clone(), ..Self::default() };
+        let mut set = Self { refused: interface.refused.clone(), ..Self::default() };
+        set.find_features(interface);
         let converses = converses(interface, settings);
+        let with_handles = interface.types_with_handles();
         let (said, mut mistakes) = names::assign_settings(interface, settings, &mut set.warnings);
         mistakes.extend(headers::mistakes(interface, &said));
         let mut bodies = set.render_all(interface, settings, &said);
@@ -99,12 +99,26 @@ impl ToolSet {
         set.published = named.published;
         for (function, name) in named.listed {
             if let Some(at) = bodies.iter().position(|body| body.function == function) {
-                set.tools.push(Arc::new(bodies.swap_remove(at).named(name, converses)));
+                let body = bodies.swap_remove(at);
+                set.tools.push(Arc::new(body.named(name, converses, &with_handles)));
             }
         }
         set.tools.sort_by(|a, b| a.name.cmp(&b.name));
         set.warn();
         Ok(set)
+    }
+
+    /// The functions that offer a feature. One that is called like it and has other types is refused.
+    fn find_features(&mut self, interface: &Interface) {
+        for (index, function) in interface.functions.iter().enumerate() {
+            let Some(feature) = function.feature() else { continue };
+            match features::misfit(interface, function, feature) {
+                None => {
+                    self.features.insert(feature, index);
+                }
+                Some(reason) => self.refused.push(Refusal { function: function.path(), reason }),
+            }
+        }
     }
 
     /// Everything of a tool but its name. A function whose schema cannot be is refused alone.
@@ -198,8 +212,10 @@ impl<'a> Body<'a> {
         })
     }
 
-    fn named(self, name: ToolName, converses: bool) -> Tool {
+    fn named(self, name: ToolName, converses: bool, with_handles: &[bool]) -> Tool {
         let said = self.said.cloned().unwrap_or_default();
+        let has_handle = |ty: TypeId| with_handles.get(ty.0 as usize).copied().unwrap_or(false);
+        let takes_handles = self.wit.parameters.iter().any(|parameter| has_handle(parameter.ty));
         Tool {
             name,
             title: said.title,
@@ -216,6 +232,7 @@ impl<'a> Body<'a> {
             task: said.task,
             headers: self.headers,
             converses,
+            takes_handles,
             function: self.function,
         }
     }

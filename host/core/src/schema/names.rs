@@ -24,7 +24,9 @@ pub(super) fn assign_settings<'a>(
     let mut said: Vec<Option<(&str, &ToolSettings)>> = vec![None; interface.functions.len()];
     let mut mistakes = Vec::new();
     for (key, value) in &settings.tools {
-        let named = |f: &Function| f.feature().is_none() && (f.path() == *key || f.name == *key);
+        let named = |f: &Function| {
+            f.feature().is_none() && (f.path() == *key || f.name == *key || f.spelling() == *key)
+        };
         let found: Vec<_> =
             interface.functions.iter().enumerate().filter(|(_, f)| named(f)).collect();
         let exact = found.iter().find(|(_, f)| f.path() == *key);
@@ -63,9 +65,9 @@ fn refusal_of<'a>(interface: &'a Interface, key: &str) -> Option<&'a Refusal> {
 }
 
 fn unknown_function(interface: &Interface, key: &str) -> String {
-    let names = interface.functions.iter().map(|f| f.name.as_str());
+    let names = interface.functions.iter().map(Function::spelling);
     let nearest = names
-        .map(|name| (strsim::damerau_levenshtein(name, key), name))
+        .map(|name| (strsim::damerau_levenshtein(&name, key), name))
         .min()
         .filter(|(distance, name)| *distance * 2 <= name.len());
     match nearest {
@@ -303,6 +305,6 @@ fn spelling(agent: &AgentName, function: &Function, level: usize) -> String {
         let used = qualifiers.iter().take(level).rev().filter(|part| !part.is_empty());
         parts.extend(used.map(|part| identifier(&part.replace(':', "-"))));
     }
-    parts.push(identifier(&function.name));
+    parts.push(identifier(&function.spelling()));
     parts.join("_")
 }

@@ -5,6 +5,7 @@
 //! [`NODES_MAX`] schema nodes and the schema is written again with `$defs`, where every type
 //! appears once and the size is linear in the type table.
 
+mod notes;
 mod sequences;
 
 use std::collections::BTreeSet;
@@ -41,7 +42,7 @@ pub fn input_schema(
     headers: &[RepeatedParameter],
 ) -> Result<Box<RawValue>, SchemaError> {
     let is_standard = standard::is_run(interface, function);
-    render(interface, |renderer| {
+    render(interface, Side::Input, |renderer| {
         renderer.object(&function.parameters, |field| {
             let name = identifier(&field.name);
             let repeated = headers.iter().find(|repeated| repeated.parameter == name);
@@ -64,17 +65,25 @@ pub fn output_schema(
 ) -> Result<Box<RawValue>, SchemaError> {
     let shape = ResultShape::of(interface, function);
     let response = standard::is_run(interface, function).then_some(standard::RESPONSE);
-    render(interface, |renderer| renderer.envelope(shape, response))
+    render(interface, Side::Output, |renderer| renderer.envelope(shape, response))
+}
+
+/// Which way the values go: what a handle is worth depends on it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Input,
+    Output,
 }
 
 fn render(
     interface: &Interface,
+    side: Side,
     write: impl Fn(&mut Renderer<'_>),
 ) -> Result<Box<RawValue>, SchemaError> {
-    let mut renderer = Renderer::new(interface, None);
+    let mut renderer = Renderer::new(interface, side, None);
     write(&mut renderer);
     if renderer.is_over() {
-        renderer = Renderer::new(interface, Some(Definitions::default()));
+        renderer = Renderer::new(interface, side, Some(Definitions::default()));
         write(&mut renderer);
         renderer.definitions();
     }
@@ -101,6 +110,7 @@ struct Definitions {
 
 struct Renderer<'a> {
     interface: &'a Interface,
+    side: Side,
     text: String,
     nodes: usize,
     /// With `$defs`: every type that was referred to.
@@ -108,8 +118,8 @@ struct Renderer<'a> {
 }
 
 impl<'a> Renderer<'a> {
-    fn new(interface: &'a Interface, defined: Option<Definitions>) -> Self {
-        Self { interface, text: String::new(), nodes: 0, defined }
+    fn new(interface: &'a Interface, side: Side, defined: Option<Definitions>) -> Self {
+        Self { interface, side, text: String::new(), nodes: 0, defined }
     }
 
     fn is_over(&self) -> bool {
@@ -237,10 +247,26 @@ impl<'a> Renderer<'a> {
     /// Whether a type stands in `$defs` instead of where it is used.
     fn refers(&self, id: TypeId) -> bool {
         let leaf = |id| {
-            use TypeKind::{Bool, Char, F32, F64, S8, S16, S32, S64, String, U8, U16, U32, U64};
+            use TypeKind::{
+                Bool, Borrow, Char, F32, F64, Own, S8, S16, S32, S64, String, U8, U16, U32, U64,
+            };
             matches!(
                 self.kind(id),
-                Bool | U8 | U16 | U32 | U64 | S8 | S16 | S32 | S64 | F32 | F64 | Char | String
+                Own(_)
+                    | Borrow(_)
+                    | Bool
+                    | U8
+                    | U16
+                    | U32
+                    | U64
+                    | S8
+                    | S16
+                    | S32
+                    | S64
+                    | F32
+                    | F64
+                    | Char
+                    | String
             )
         };
         // An option stays where it is, so that its property can be seen to be optional.
@@ -281,7 +307,7 @@ impl<'a> Renderer<'a> {
             K::S16 => self.integer(i16::MIN.into(), i16::MAX.into()),
             K::S32 => self.integer(i32::MIN.into(), i32::MAX.into()),
             K::Char => self.text.push_str(r#"{"type":"string","minLength":1,"maxLength":1"#),
-            K::String => self.text.push_str(r#"{"type":"string""#),
+            K::String | K::Own(_) | K::Borrow(_) => self.text.push_str(r#"{"type":"string""#),
             K::List(of) if matches!(self.kind(*of), K::U8) => {
                 self.text.push_str(r#"{"type":"string","contentEncoding":"base64""#);
             }
@@ -396,35 +422,6 @@ impl<'a> Renderer<'a> {
         let _ = write!(self.text, r#"{{"type":"integer","minimum":{minimum},"maximum":{maximum}"#);
     }
 
-    /// The text for a node: the docs of the place, or of its type, and what the schema cannot say.
-    fn description(&self, id: TypeId, docs: Option<&str>) -> Option<String> {
-        let mut id = id;
-        let mut docs = docs.or(self.interface.get(id).docs.as_deref());
-        while let TypeKind::Option(inner) = self.kind(id)
-            && !self.refers(*inner)
-        {
-            id = *inner;
-            docs = docs.or(self.interface.get(id).docs.as_deref());
-        }
-        let note = match self.kind(id) {
-            TypeKind::U64 => Some(
-                "Integer from 0 to 18446744073709551615, as a number or a decimal string".to_owned(),
-            ),
-            TypeKind::S64 => Some(
-                "Integer from -9223372036854775808 to 9223372036854775807, as a number or a decimal string"
-                    .to_owned(),
-            ),
-            TypeKind::List(of) if matches!(self.kind(*of), TypeKind::U8) => Some("Base64".to_owned()),
-            TypeKind::Enum(labels) | TypeKind::Flags(labels) => label_docs(labels),
-            _ => None,
-        };
-        match (docs, note) {
-            (Some(docs), Some(note)) => Some(format!("{docs}\n{note}")),
-            (Some(docs), None) => Some(docs.to_owned()),
-            (None, note) => note,
-        }
-    }
-
     fn labels(&mut self, labels: &[Label]) {
         // Model APIs count these as well.
         self.nodes += labels.len();
@@ -458,14 +455,4 @@ fn is_union(kind: &TypeKind) -> bool {
         kind,
         K::U64 | K::S64 | K::F32 | K::F64 | K::Option(_) | K::Variant(_) | K::Result { .. }
     )
-}
-
-/// Labels have no schema node of their own to be described at.
-fn label_docs(labels: &[Label]) -> Option<String> {
-    let described = labels.iter().filter_map(|label| {
-        let docs = label.docs.as_deref()?;
-        Some(format!("- {}: {docs}", identifier(&label.name)))
-    });
-    let lines: Vec<_> = described.collect();
-    (!lines.is_empty()).then(|| lines.join("\n"))
 }

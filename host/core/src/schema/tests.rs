@@ -261,8 +261,11 @@ fn a_feature_is_no_tool_and_the_other_tool_is_still_alone() {
     let paths = ["aop:agent/prompts@0.1.0#list", "acme:x/y#run", "aop:agent/resources@0.2.3#read"];
     let set = tools(&exports(&paths), &Settings::default(), &Published::new());
     assert_eq!(names(&set), ["my-kit"]);
-    let features: Vec<_> = set.features.into_iter().collect();
-    assert_eq!(features, [(Feature::ResourcesRead, 2), (Feature::PromptsList, 0)]);
+    // They are called like features and have other types.
+    assert!(set.features.is_empty());
+    let refused: Vec<_> = set.refused.iter().map(|refusal| refusal.function.as_str()).collect();
+    assert_eq!(refused, [paths[0], paths[2]]);
+    assert!(set.refused[0].reason.contains("`aop:agent`"), "{}", set.refused[0].reason);
     assert!(set.warnings.is_empty(), "{:?}", set.warnings);
 }
 

@@ -9,7 +9,7 @@ use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_o
 use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
 use crate::{TaskUse, ToolName};
 
-use grants::{MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
+use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
 const DESCRIPTION_CHARS_MAX: usize = 4096;
@@ -262,6 +262,11 @@ static KEYS: &[Key<Draft>] = &[
     },
     Key::section("model", "The language model that the agent talks to.", MODEL_KEYS),
     Key::section("state", "What the agent remembers (`wasi:keyvalue`).", STATE_KEYS),
+    Key::section(
+        "handles",
+        "Resources that the agent exports, which callers hold handles of.",
+        HANDLE_KEYS,
+    ),
     Key::section("policy", "What the agent may touch.", POLICY_KEYS),
     Key {
         name: "tools",

@@ -24,6 +24,7 @@ fn tool(name: &str, description: &str) -> Arc<Tool> {
         task: TaskUse::Never,
         headers: Vec::new(),
         converses: false,
+        takes_handles: false,
         function: 0,
     })
 }

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use aop_core::CallContext;
 use aop_core::bucket::{
     Bucket, BucketError, BucketQuota, BucketScope, Buckets, KEY_MAX_BYTES, KeyPage, PAGE_KEYS_MAX,
-    SessionId, VALUE_MAX_BYTES,
+    VALUE_MAX_BYTES,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Resource, ResourceTableError};
 
-use crate::guest::{Guest, services};
+use crate::guest::{Guest, conversation, services};
 use crate::state::State;
 
 /// Keys of one batch.
@@ -28,8 +28,6 @@ const BATCH_MAX: usize = 1000;
 const BATCH_MAX_BYTES: usize = 16 << 20;
 /// How often a sum is tried again while others change the number.
 const INCREMENT_TRIES_MAX: u32 = 32;
-/// Random bytes of a session id: not to be guessed.
-const SESSION_ID_BYTES: usize = 16;
 
 /// A bucket that the guest opened.
 #[expect(unreachable_pub, reason = "bindings name it publicly, inside a private module")]
@@ -113,7 +111,10 @@ impl Whose {
     fn during(self, guest: &Guest, context: &CallContext) -> Result<Shared, Refusal> {
         let services = services(context).map_err(|failure| Refusal::Other(failure.message))?;
         let scope = match self {
-            Self::Session => BucketScope::Session(context.agent_id, session(context)?),
+            Self::Session => BucketScope::Session(
+                context.agent_id,
+                conversation(context).map_err(Refusal::Other)?,
+            ),
             Self::Agent => BucketScope::Agent(context.agent_id),
             Self::Tenant => BucketScope::Tenant,
         };
@@ -127,20 +128,6 @@ impl Whose {
             },
         })
     }
-}
-
-/// The conversation; one begins when there is none.
-fn session(context: &CallContext) -> Result<SessionId, Refusal> {
-    if let Some(session) = context.session.get() {
-        return Ok(session.clone());
-    }
-    let mut random = [0; SESSION_ID_BYTES];
-    getrandom::fill(&mut random)
-        .map_err(|error| Refusal::Other(format!("the host has no randomness: {error}")))?;
-    let text = format!("{:032x}", u128::from_be_bytes(random));
-    let minted = SessionId::new(&text)
-        .ok_or_else(|| Refusal::Other("the host cannot begin a conversation".to_owned()))?;
-    Ok(context.session.get_or_init(|| minted).clone())
 }
 
 impl Shared {

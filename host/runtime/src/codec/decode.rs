@@ -26,10 +26,12 @@ use words::{Special, canonical, excerpt, expected, not_finite};
 mod case;
 mod index;
 mod keys;
+mod taken;
 mod visit;
 mod words;
 
 pub(super) use index::Names;
+pub(crate) use taken::{Decoded, Taken};
 
 /// Violations that are reported. More would not help anybody.
 pub(super) const VIOLATIONS_MAX: usize = 32;
@@ -55,10 +57,11 @@ pub(super) fn arguments(
     names: &Names,
     function: usize,
     text: &str,
-) -> Result<Vec<Val>, Vec<Violation>> {
+) -> Result<Decoded, Vec<Violation>> {
     let context = Context {
         interface,
         names,
+        taken: RefCell::new(Vec::new()),
         violations: RefCell::new(Vec::new()),
         bytes_left: Cell::new(VALUES_MAX_BYTES),
     };
@@ -68,7 +71,9 @@ pub(super) fn arguments(
         seed.deserialize(&mut deserializer).and_then(|values| deserializer.end().map(|()| values));
     let violations = context.violations.into_inner();
     match outcome {
-        Ok(values) if violations.is_empty() => Ok(values),
+        Ok(values) if violations.is_empty() => {
+            Ok(Decoded { values, taken: context.taken.into_inner() })
+        }
         Err(error) if !error.is_data() || violations.is_empty() => Err(vec![Violation {
             pointer: String::new(),
             message: if error.is_data() {
@@ -86,6 +91,7 @@ pub(super) fn arguments(
 struct Context<'a> {
     interface: &'a Interface,
     names: &'a Names,
+    taken: RefCell<Vec<Taken>>,
     violations: RefCell<Vec<Violation>>,
     bytes_left: Cell<usize>,
 }
@@ -310,6 +316,8 @@ impl<'a> Seed<'a> {
                 let mut chars = text.chars();
                 chars.next().filter(|_| chars.next().is_none()).map(Val::Char)
             }
+            K::Own(resource) => Some(self.handle(text, *resource, true)?),
+            K::Borrow(resource) => Some(self.handle(text, *resource, false)?),
             K::Enum(labels) => {
                 let name_of = |index: usize| labels.get(index).map(|label| label.name.as_str());
                 let known = Known { name_of: &name_of, index: self.index() };

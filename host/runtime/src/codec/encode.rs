@@ -170,7 +170,8 @@ impl<'a> Writer<'a> {
             (K::F32, Val::Float32(value)) => self.float(value, f64::from(*value)),
             (K::F64, Val::Float64(value)) => self.float(value, *value),
             (K::Char, Val::Char(value)) => self.quoted(value.encode_utf8(&mut [0; 4]))?,
-            (K::String, Val::String(value)) => self.quoted(value)?,
+            // The string that was put in the place of a handle.
+            (K::String | K::Own(_), Val::String(value)) => self.quoted(value)?,
             (K::List(of), Val::List(items)) if matches!(self.interface.get(*of).kind, K::U8) => {
                 self.bytes(items)?;
             }

@@ -11,14 +11,17 @@
 
 mod decode;
 mod encode;
+mod handles;
 
 use std::sync::Arc;
 
+use aop_core::interface::{ResourceId, TypeId};
 use aop_core::schema::ResultShape;
 use aop_core::{Failure, Interface, Output, Violation};
 use wasmtime::component::Val;
 
 use decode::Names;
+pub(crate) use decode::{Decoded, Taken};
 pub(crate) use encode::StreamEncoder;
 
 /// What one dynamic value takes, without what it points to.
@@ -29,6 +32,8 @@ const VAL_BYTES: usize = size_of::<Val>();
 pub(crate) struct FunctionCodec {
     interface: Arc<Interface>,
     names: Arc<Names>,
+    /// By type: whether a handle is in it.
+    with_handles: Arc<[bool]>,
     function: usize,
     shape: ResultShape,
 }
@@ -37,11 +42,13 @@ impl FunctionCodec {
     /// A codec for every function of an interface, in its order.
     pub(crate) fn all(interface: &Arc<Interface>) -> Vec<Self> {
         let names = Arc::new(Names::new(interface));
+        let with_handles: Arc<[bool]> = interface.types_with_handles().into();
         let functions = interface.functions.iter().enumerate();
         functions
             .map(|(index, function)| Self {
                 interface: Arc::clone(interface),
                 names: Arc::clone(&names),
+                with_handles: Arc::clone(&with_handles),
                 function: index,
                 shape: ResultShape::of(interface, function),
             })
@@ -52,11 +59,63 @@ impl FunctionCodec {
     ///
     /// # Errors
     /// Every violation with its JSON pointer, at most [`decode::VIOLATIONS_MAX`], at least one.
-    pub(crate) fn decode(&self, arguments: &str) -> Result<Vec<Val>, Vec<Violation>> {
+    pub(crate) fn decode(&self, arguments: &str) -> Result<Decoded, Vec<Violation>> {
         decode::arguments(&self.interface, &self.names, self.function, arguments)
     }
 
-    /// Encodes what the function returned: no value or one. The engine has already read a future
+    /// Whether the function takes or returns handles.
+    pub(crate) fn has_handles(&self) -> bool {
+        let function = &self.interface.functions[self.function];
+        let types = function.parameters.iter().map(|parameter| parameter.ty);
+        types.chain(function.result).any(|ty| self.with_handles[ty.0 as usize])
+    }
+
+    /// Whether the function may return a handle.
+    pub(crate) fn returns_handles(&self) -> bool {
+        let result = self.interface.functions[self.function].result;
+        result.is_some_and(|ty| self.with_handles[ty.0 as usize])
+    }
+
+    /// Shows every handle in decoded arguments to `visit`: in its place stands its number in [`Decoded::taken`].
+    ///
+    /// # Errors
+    /// The first of `visit`.
+    pub(crate) fn each_taken<E>(
+        &self,
+        values: &mut [Val],
+        mut visit: impl FnMut(&mut Val) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let parameters = &self.interface.functions[self.function].parameters;
+        let mut pairs = parameters.iter().zip(values);
+        pairs.try_for_each(|(parameter, value)| {
+            self.each_handle(parameter.ty, value, &mut |_, value| visit(value))
+        })
+    }
+
+    /// Shows every handle in what the function returned to `visit`, which puts a string in its place.
+    ///
+    /// # Errors
+    /// The first of `visit`.
+    pub(crate) fn each_returned<E>(
+        &self,
+        results: &mut [Val],
+        mut visit: impl FnMut(ResourceId, &mut Val) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let result = self.interface.functions[self.function].result;
+        let mut pairs = result.iter().zip(results);
+        pairs.try_for_each(|(ty, value)| self.each_handle(*ty, value, &mut visit))
+    }
+
+    fn each_handle<E>(
+        &self,
+        ty: TypeId,
+        value: &mut Val,
+        visit: &mut dyn FnMut(ResourceId, &mut Val) -> Result<(), E>,
+    ) -> Result<(), E> {
+        handles::each((&self.interface, &self.with_handles), ty, value, visit)
+    }
+
+    /// Encodes what the function returned: no value or one, with strings in the place of handles. The engine has already read a future
     /// (`results` is its payload, or empty) and collected a stream to a `Val::List`.
     ///
     /// # Errors

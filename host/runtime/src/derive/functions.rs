@@ -1,7 +1,7 @@
 //! Which exported functions can be tools.
 
 use aop_core::Interface;
-use aop_core::interface::{Field, Function, Refusal};
+use aop_core::interface::{Field, Function, Refusal, ResourceId};
 use wasmparser::component_types::{
     ComponentAnyTypeId, ComponentEntityType, ComponentFuncType, ComponentFuncTypeId,
 };
@@ -42,16 +42,12 @@ pub(super) fn derive(scan: &Scan<'_>, docs: &Docs) -> Result<Interface, DeriveEr
             _ => {}
         }
     }
+    derivation.drops()?;
     let Derivation { types, functions, refused, .. } = derivation;
+    let (types, resources) = types.into_tables();
     let mut metadata = scan.metadata.clone();
     metadata.world_docs = docs.world().map(str::to_owned);
-    Ok(Interface {
-        types: types.into_table(),
-        functions,
-        refused,
-        imports: scan.needs()?,
-        metadata,
-    })
+    Ok(Interface { types, resources, functions, refused, imports: scan.needs()?, metadata })
 }
 
 /// `wasm-tools component wit --wasm` writes files that are components by form only.
@@ -108,9 +104,7 @@ impl Derivation<'_> {
         name: &str,
         id: ComponentFuncTypeId,
     ) -> Result<(), DeriveError> {
-        if self.functions.len() + self.refused.len() == FUNCTIONS_MAX {
-            return Err(DeriveError::TooLarge { what: "exported functions", limit: FUNCTIONS_MAX });
-        }
+        self.count()?;
         let scan = self.scan;
         match self.build(interface, name, &scan.types[id]) {
             Ok(function) => self.functions.push(function),
@@ -128,17 +122,45 @@ impl Derivation<'_> {
         Ok(())
     }
 
+    /// Before one more function.
+    fn count(&self) -> Result<(), DeriveError> {
+        if self.functions.len() + self.refused.len() == FUNCTIONS_MAX {
+            return Err(DeriveError::TooLarge { what: "exported functions", limit: FUNCTIONS_MAX });
+        }
+        Ok(())
+    }
+
+    /// Adds what drops each resource, since components do not export that.
+    fn drops(&mut self) -> Result<(), DeriveError> {
+        for (index, resource) in (0..).zip(self.types.resources().to_vec()) {
+            self.count()?;
+            let ty = match self.types.own(ResourceId(index)) {
+                Ok(ty) => ty,
+                Err(Obstacle::Fatal(error)) => return Err(error),
+                Err(Obstacle::Unsupported(_)) => continue,
+            };
+            self.functions.push(Function {
+                name: format!("{}{}", Function::DROP, resource.name),
+                parameters: vec![Field { name: "self".to_owned(), docs: None, ty }],
+                result: None,
+                is_async: false,
+                docs: Some(format!(
+                    "Drop a `{}` that is not needed any more, which frees what it holds.",
+                    resource.name
+                )),
+                signature: format!("{}.drop: func(self: {})", resource.name, resource.name),
+                interface: Some(resource.interface),
+            });
+        }
+        Ok(())
+    }
+
     fn build(
         &mut self,
         interface: Option<&str>,
         name: &str,
         ty: &ComponentFuncType,
     ) -> Result<Function, Obstacle> {
-        if name.starts_with('[') {
-            return Err(Obstacle::Unsupported(
-                "a function of a resource: resource handles are not supported, because a handle would not outlive the call; export a plain function instead".to_owned(),
-            ));
-        }
         if interface.is_some_and(|name| name.len() > INTERFACE_NAME_MAX_BYTES) {
             return Err(Obstacle::Unsupported(format!(
                 "its interface's name has more than {INTERFACE_NAME_MAX_BYTES} bytes: shorten it"
@@ -156,16 +178,17 @@ impl Derivation<'_> {
         let result = ty.result.map(|ty| self.types.result(ty).map_err(|o| at(o, "its result")));
         let result = result.transpose()?;
         let is_async = ty.async_;
-        let signature = signature::of(self.types.table(), &name, is_async, &parameters, result);
-        Ok(Function {
+        let mut function = Function {
             docs: self.docs.function(interface, &name).map(str::to_owned),
             interface: interface.map(str::to_owned),
             name,
             parameters,
             result,
             is_async,
-            signature,
-        })
+            signature: String::new(),
+        };
+        function.signature = signature::of(self.types.table(), self.types.resources(), &function);
+        Ok(function)
     }
 }
 

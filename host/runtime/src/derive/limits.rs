@@ -7,6 +7,9 @@ pub(super) const FUNCTIONS_MAX: usize = 1_000;
 /// Entries of the type table.
 pub(super) const TYPES_MAX: usize = 10_000;
 
+/// Resources of one component. Each adds a function of its own, which drops it.
+pub(super) const RESOURCES_MAX: usize = 100;
+
 /// Fields, cases, labels and parameters of one component together.
 pub(super) const MEMBERS_MAX: usize = 50_000;
 

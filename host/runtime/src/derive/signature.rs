@@ -1,37 +1,34 @@
 //! A function as WIT text, named types by their names.
 
-use aop_core::interface::{Field, TypeDef, TypeId, TypeKind};
+use aop_core::interface::{Function, Resource, TypeDef, TypeId, TypeKind};
 
 use super::limits::SIGNATURE_MAX_BYTES;
 
 /// `summarize: async func(text: string, style: option<style>) -> result<string, string>`.
-pub(super) fn of(
-    table: &[TypeDef],
-    name: &str,
-    is_async: bool,
-    parameters: &[Field],
-    result: Option<TypeId>,
-) -> String {
-    let mut text = format!("{name}: {}func(", if is_async { "async " } else { "" });
-    for (index, parameter) in parameters.iter().enumerate() {
+pub(super) fn of(table: &[TypeDef], resources: &[Resource], function: &Function) -> String {
+    let is_async = if function.is_async { "async " } else { "" };
+    let mut text = format!("{}: {is_async}func(", function.spelling());
+    for (index, parameter) in function.parameters.iter().enumerate() {
         if index > 0 {
             text.push_str(", ");
         }
         text.push_str(&parameter.name);
         text.push_str(": ");
-        spell(table, parameter.ty, &mut text);
+        spell((table, resources), parameter.ty, &mut text);
     }
     text.push(')');
-    if let Some(result) = result {
+    if let Some(result) = function.result {
         text.push_str(" -> ");
-        spell(table, result, &mut text);
+        spell((table, resources), result, &mut text);
     }
     text
 }
 
-fn spell(table: &[TypeDef], id: TypeId, text: &mut String) {
+fn spell(tables: (&[TypeDef], &[Resource]), id: TypeId, text: &mut String) {
     use TypeKind as K;
+    let (table, resources) = tables;
     let def = &table[id.0 as usize];
+    let name_of = |index: u32| resources.get(index as usize).map_or("resource", |r| &r.name);
     if text.len() > SIGNATURE_MAX_BYTES {
         text.push('…');
         return;
@@ -57,7 +54,7 @@ fn spell(table: &[TypeDef], id: TypeId, text: &mut String) {
         K::List(of) => ("list", vec![Some(*of)]),
         K::FixedList(of, length) => {
             text.push_str("list<");
-            spell(table, *of, text);
+            spell(tables, *of, text);
             text.push_str(&format!(", {length}>"));
             return;
         }
@@ -70,6 +67,11 @@ fn spell(table: &[TypeDef], id: TypeId, text: &mut String) {
         K::Future(None) => ("future", vec![]),
         K::Future(of) => ("future", vec![*of]),
         K::Stream(of) => ("stream", vec![Some(*of)]),
+        K::Own(resource) => (name_of(resource.0), vec![]),
+        K::Borrow(resource) => {
+            text.push_str(&format!("borrow<{}>", name_of(resource.0)));
+            return;
+        }
         // WIT has no anonymous ones.
         K::Record(_) => ("record", vec![]),
         K::Variant(_) => ("variant", vec![]),
@@ -80,7 +82,7 @@ fn spell(table: &[TypeDef], id: TypeId, text: &mut String) {
     for (index, part) in parts.iter().enumerate() {
         text.push_str(if index == 0 { "<" } else { ", " });
         match part {
-            Some(id) => spell(table, *id, text),
+            Some(id) => spell(tables, *id, text),
             None => text.push('_'),
         }
         if text.len() > SIGNATURE_MAX_BYTES {

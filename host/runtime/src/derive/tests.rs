@@ -280,8 +280,9 @@ fn what_an_agent_offers_besides_tools_is_found_by_its_name() {
     assert_eq!(features, expected.map(|(path, feature)| (path.to_owned(), feature)));
     let name = AgentName::new("a").unwrap();
     let set = ToolSet::new(&interface, &name, &Settings::default(), &BTreeMap::new()).unwrap();
-    let offered: Vec<_> = set.features.into_iter().collect();
-    assert_eq!(offered, [(Feature::ResourcesList, 2), (Feature::PromptsList, 0)]);
+    assert!(set.features.is_empty(), "their types are not those of aop:agent");
+    let refused: Vec<_> = set.refused.iter().map(|refusal| refusal.function.as_str()).collect();
+    assert_eq!(refused, ["aop:agent/prompts@0.1.0#list", "aop:agent/resources#list"]);
     assert_eq!(set.tools.len(), 5, "features are no tools");
 }
 
@@ -346,8 +347,80 @@ fn what_has_no_json_form_is_refused_alone() {
     }
 }
 
+/// A component that defines a resource and exports it with functions of every kind.
+const BLOB: &str = r#"
+    (core module $m
+        (memory (export "memory") 1)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+        (func (export "-i") (result i32) unreachable)
+        (func (export "i-i") (param i32) (result i32) unreachable)
+        (func (export "i-") (param i32)))
+    (core instance $i (instantiate $m))
+    (alias core export $i "memory" (core memory $memory))
+    (type $blob' (resource (rep i32)))
+    (func $new' (result (own $blob')) (canon lift (core func $i "-i")))
+    (func $read' (param "self" (borrow $blob')) (result string)
+        (canon lift (core func $i "i-i") (memory $memory)))
+    (func $end' (param "it" (own $blob')) (canon lift (core func $i "i-")))
+    (component $c
+        (import "import-type-blob" (type $x (sub resource)))
+        (import "import-new" (func $new (result (own $x))))
+        (import "import-read" (func $read (param "self" (borrow $x)) (result string)))
+        (import "import-end" (func $end (param "it" (own $x))))
+        (export $blob "blob" (type $x))
+        (export "[constructor]blob" (func $new) (func (result (own $blob))))
+        (export "[method]blob.read-all" (func $read) (func (param "self" (borrow $blob)) (result string)))
+        (export "[static]blob.open" (func $new) (func (result (own $blob))))
+        (export "end" (func $end) (func (param "it" (own $blob)))))
+    (instance $exported (instantiate $c
+        (with "import-type-blob" (type $blob'))
+        (with "import-new" (func $new'))
+        (with "import-read" (func $read'))
+        (with "import-end" (func $end'))))
+    (export "a:b/c@1.0.0" (instance $exported))
+"#;
+
 #[test]
-fn resources_are_refused_by_name() {
+fn functions_of_exported_resources_are_tools() {
+    let found = derive(BLOB);
+    assert_eq!(found.refused, []);
+    let signatures: Vec<_> = found.functions.iter().map(|f| f.signature.as_str()).collect();
+    assert_eq!(
+        signatures,
+        [
+            "blob.new: func() -> blob",
+            "blob.read-all: func(self: borrow<blob>) -> string",
+            "blob.open: func() -> blob",
+            "end: func(it: blob)",
+            "blob.drop: func(self: blob)",
+        ]
+    );
+    assert_eq!(found.resources.len(), 1);
+    assert_eq!(found.resources[0].interface, "a:b/c@1.0.0");
+    let named = ["kv_blob_drop", "kv_blob_new", "kv_blob_open", "kv_blob_read_all", "kv_end"];
+    let agent = AgentName::new("kv").unwrap();
+    let tools = ToolSet::new(&found, &agent, &Settings::default(), &BTreeMap::new()).unwrap();
+    let names: Vec<_> = tools.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, named);
+    let takes: Vec<_> = tools.tools.iter().map(|tool| tool.takes_handles).collect();
+    assert_eq!(takes, [true, false, false, true, true]);
+    let input = tools.tools[3].input_schema.get();
+    assert!(input.contains("A handle of a `blob`, as a tool of this agent returned it"), "{input}");
+}
+
+#[test]
+fn settings_name_the_functions_of_resources_as_people_write_them() {
+    let settings = Settings::from_toml(
+        "[tools.\"blob.read-all\"]\nname = \"read\"\n[tools.\"blob.drop\"]\nname = \"close\"\n",
+    );
+    let agent = AgentName::new("kv").unwrap();
+    let tools = ToolSet::new(&derive(BLOB), &agent, &settings.unwrap(), &BTreeMap::new()).unwrap();
+    let names: Vec<_> = tools.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(names, ["close", "kv_blob_new", "kv_blob_open", "kv_end", "read"]);
+}
+
+#[test]
+fn resources_of_the_host_are_refused_by_name() {
     let found = derive(
         r#"(import "a:b/c" (instance $i
             (export "blob" (type $blob (sub resource)))
@@ -360,11 +433,9 @@ fn resources_are_refused_by_name() {
     let refused: Vec<_> =
         found.refused.iter().map(|r| (r.function.as_str(), r.reason.as_str())).collect();
     assert_eq!(refused[0].0, "a:b/c#[method]blob.read");
-    assert!(refused[0].1.starts_with("a function of a resource"));
+    assert!(refused[0].1.starts_with("parameter `self`: a handle of `blob`, which is not a"));
     assert_eq!(refused[1].0, "a:b/c#open");
-    assert!(
-        refused[1].1.starts_with("its result: `own<blob>`: resource handles are not supported")
-    );
+    assert!(refused[1].1.starts_with("its result: a handle of `blob`, which is not a resource"));
 }
 
 #[test]

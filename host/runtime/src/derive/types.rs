@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use aop_core::interface::{Case, Field, Label, TypeDef, TypeId, TypeKind};
+use aop_core::interface::{Case, Field, Label, Resource, ResourceId, TypeDef, TypeId, TypeKind};
 use wasmparser::PrimitiveValType;
 use wasmparser::component_types::{
-    AliasableResourceId, ComponentAnyTypeId, ComponentDefinedType, ComponentDefinedTypeId,
-    ComponentValType,
+    ComponentAnyTypeId, ComponentDefinedType, ComponentDefinedTypeId, ComponentValType,
 };
 
 use super::DeriveError;
@@ -16,6 +15,10 @@ use super::limits::{
 };
 use super::names::{TypeName, TypeNames};
 use super::scan::Scan;
+
+mod resources;
+
+use resources::Resources;
 
 /// Why a type cannot be in the table.
 #[derive(Debug, Clone)]
@@ -36,6 +39,7 @@ pub(super) struct Types<'a> {
     nesting: Vec<usize>,
     primitives: Vec<(PrimitiveValType, TypeId)>,
     defined: HashMap<ComponentDefinedTypeId, Result<TypeId, Obstacle>>,
+    resources: Resources<'a>,
     members: usize,
 }
 
@@ -49,12 +53,26 @@ impl<'a> Types<'a> {
             nesting: Vec::new(),
             primitives: Vec::new(),
             defined: HashMap::new(),
+            resources: Resources::new(scan, names),
             members: 0,
         }
     }
 
-    pub(super) fn into_table(self) -> Vec<TypeDef> {
-        self.table
+    pub(super) fn into_tables(self) -> (Vec<TypeDef>, Vec<Resource>) {
+        (self.table, self.resources.into_table())
+    }
+
+    pub(super) fn resources(&self) -> &[Resource] {
+        self.resources.table()
+    }
+
+    /// A handle that is given away, of a resource that functions use.
+    pub(super) fn own(&mut self, resource: ResourceId) -> Result<TypeId, Obstacle> {
+        let is_it = |def: &TypeDef| matches!(def.kind, TypeKind::Own(of) if of == resource);
+        match (0..).zip(&self.table).find(|(_, def)| is_it(def)) {
+            Some((index, _)) => Ok(TypeId(index)),
+            None => self.append(TypeDef { name: None, docs: None, kind: TypeKind::Own(resource) }),
+        }
     }
 
     pub(super) fn table(&self) -> &[TypeDef] {
@@ -158,8 +176,8 @@ impl<'a> Types<'a> {
                 self.count(labels.len())?;
                 TypeKind::Flags(label_list(labels.iter().map(|label| label.as_str()), docs)?)
             }
-            D::Own(resource) => return Err(self.handle("own", *resource)),
-            D::Borrow(resource) => return Err(self.handle("borrow", *resource)),
+            D::Own(resource) => TypeKind::Own(self.resources.find(*resource)?),
+            D::Borrow(resource) => TypeKind::Borrow(self.resources.find(*resource)?),
             D::Future { .. } => {
                 return Err(Obstacle::Unsupported(
                     "a future that is not the whole result, or one without a value: return the value itself from an `async func`".to_owned(),
@@ -172,15 +190,6 @@ impl<'a> Types<'a> {
             }
         };
         self.push(id, kind)
-    }
-
-    fn handle(&self, how: &str, resource: AliasableResourceId) -> Obstacle {
-        let name = self.names.get(ComponentAnyTypeId::Resource(resource));
-        let name = name.map_or("resource", |name| name.name);
-        Obstacle::Unsupported(format!(
-            "`{how}<{}>`: resource handles are not supported, because a handle would not outlive the call; pass plain values instead",
-            cut(name, IDENTIFIER_MAX_BYTES)
-        ))
     }
 
     fn name_of(&self, id: ComponentDefinedTypeId) -> Option<TypeName<'a>> {

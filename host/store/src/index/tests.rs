@@ -26,6 +26,7 @@ fn tool(name: &str, description: &str, parameters: &[(&str, &str)]) -> Arc<Tool>
         task: aop_core::TaskUse::Never,
         headers: Vec::new(),
         converses: false,
+        takes_handles: false,
         function: 0,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::super::keys::{Bounds, Form, Key};
 use super::{Draft, narrow};
@@ -152,6 +153,38 @@ pub(super) static STATE_KEYS: &[Key<Draft>] = &[
         Bounds::new(0, 64 << 30, "0 remembers nothing, and more belongs into a database"),
         |draft| draft.settings.limits.state_max_bytes,
         |draft, bytes| draft.settings.limits.state_max_bytes = bytes,
+    ),
+];
+
+pub(super) static HANDLE_KEYS: &[Key<Draft>] = &[
+    Key::count(
+        "instances_max",
+        "Instances that live on between calls, because somebody holds handles of what is in them.",
+        Bounds::new(0, 8192, "0 refuses to give out handles, and no host runs more instances"),
+        |draft| u64::from(draft.settings.limits.handle_instances_max),
+        |draft, count| draft.settings.limits.handle_instances_max = narrow(count),
+    ),
+    Key::time(
+        "idle",
+        "How long such an instance lives without a call. Its handles expire with it.",
+        Bounds::new(
+            Duration::from_secs(1),
+            Duration::from_secs(24 * 60 * 60),
+            "a caller needs some time for its next call, and what idles keeps its memory",
+        ),
+        |draft| draft.settings.limits.handle_idle,
+        |draft, time| draft.settings.limits.handle_idle = time,
+    ),
+    Key::time(
+        "lifetime",
+        "How long it lives, however much it is used.",
+        Bounds::new(
+            Duration::from_secs(1),
+            Duration::from_secs(7 * 24 * 60 * 60),
+            "what a guest leaks must end some time",
+        ),
+        |draft| draft.settings.limits.handle_lifetime,
+        |draft, time| draft.settings.limits.handle_lifetime = time,
     ),
 ];
 

@@ -50,6 +50,7 @@ pub(super) fn expected(context: &Context<'_>, id: TypeId) -> String {
         K::F64 => "a number, \"NaN\", \"Infinity\" or \"-Infinity\"".to_owned(),
         K::Char => "a string of exactly one character".to_owned(),
         K::String => "a string".to_owned(),
+        K::Own(_) | K::Borrow(_) => "a handle, as a tool of this agent returned it".to_owned(),
         K::List(of) if matches!(context.kind(*of), K::U8) => "a base64 string".to_owned(),
         K::List(_) | K::Stream(_) => "an array".to_owned(),
         K::FixedList(_, length) => format!("an array of {length} items"),
