@@ -87,6 +87,9 @@ pub struct CatalogueTool {
     /// Parameters that HTTP headers repeat.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<RepeatedParameter>,
+    /// Whether it works on resources that live in an instance of its node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub takes_handles: bool,
 }
 
 impl Catalogue {

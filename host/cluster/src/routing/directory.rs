@@ -69,6 +69,7 @@ fn described(tool: &Tool) -> CatalogueTool {
         hints: tool.hints,
         task: tool.task,
         headers: tool.headers.clone(),
+        takes_handles: tool.takes_handles,
     }
 }
 
@@ -220,7 +221,7 @@ fn functions(agent: &CatalogueAgent) -> Vec<Function> {
     let tools = agent.tools.iter().map(|tool| Function {
         name: tool.name.clone(),
         feature: None,
-        idempotent: tool.hints.idempotent,
+        idempotent: tool.hints.idempotent && !tool.takes_handles,
     });
     let features = agent.features.iter().filter_map(|name| {
         // Features only read.
@@ -271,6 +272,7 @@ fn tool_at(tool: &CatalogueTool, function: usize) -> Tool {
         headers: tool.headers.clone(),
         // Questions do not travel between nodes: what asks is answered that its client cannot.
         converses: false,
+        takes_handles: tool.takes_handles,
         function,
     }
 }

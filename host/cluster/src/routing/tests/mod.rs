@@ -307,6 +307,7 @@ fn held(agent: &AgentName, id: AgentId, component: &[u8], settings: Settings) ->
             task: TaskUse::Never,
             headers: Vec::new(),
             converses: false,
+            takes_handles: false,
             function,
         })
     });

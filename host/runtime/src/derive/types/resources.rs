@@ -77,23 +77,28 @@ impl<'a> Resources<'a> {
     }
 }
 
-/// The resources that an imported or exported instance names, and those named at the root.
+/// The resources that an imported or exported instance names, and those named at the root: under the identity that
+/// naming gave them, and the one that they had.
 fn resources_of<'a>(
     scan: &'a Scan<'a>,
     item: Option<&'a ComponentItem>,
 ) -> Vec<(&'a str, WasmResourceId)> {
-    let resource = |item: &ComponentItem| match item.ty {
-        ComponentEntityType::Type { referenced: ComponentAnyTypeId::Resource(id), .. } => {
-            Some(id.resource())
+    let mut found = Vec::new();
+    let mut add = |name: &'a str, item: &ComponentItem| {
+        if let ComponentEntityType::Type { referenced, created } = item.ty {
+            for id in [created, referenced] {
+                if let ComponentAnyTypeId::Resource(id) = id {
+                    found.push((name, id.resource()));
+                }
+            }
         }
-        _ => None,
     };
-    match item.map(|item| (item, item.ty)) {
-        Some((_, ComponentEntityType::Instance(id))) => {
-            let named = scan.types[id].exports.iter();
-            named.filter_map(|(name, item)| Some((name.as_str(), resource(item)?))).collect()
+    match item.map(|item| item.ty) {
+        Some(ComponentEntityType::Instance(id)) => {
+            scan.types[id].exports.iter().for_each(|(name, item)| add(name, item));
         }
-        Some((item, _)) => resource(item).map(|id| ("", id)).into_iter().collect(),
-        None => Vec::new(),
+        Some(_) => item.into_iter().for_each(|item| add("", item)),
+        None => {}
     }
+    found
 }
