@@ -118,6 +118,14 @@ pub enum CatalogError {
     /// The component or its settings cannot be loaded. What served before still does.
     #[error("{0}")]
     Rejected(String),
+    /// The host's operator permits no such component, or no such settings. What served before still does.
+    #[error("{reason}")]
+    Refused {
+        /// The setting that refuses it.
+        setting: &'static str,
+        /// What is refused, and what would be permitted.
+        reason: String,
+    },
     /// The host is shutting down.
     #[error("the host is draining: try another node, or again later")]
     Draining,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 
-use crate::{BoxFuture, Policy};
+use crate::{BoxFuture, Policy, TenantName};
 
 /// The body of a request or response on its way. Whoever reads it bounds it.
 pub type EgressBody = Pin<Box<dyn Body<Data = Bytes, Error = Box<dyn Error + Send + Sync>> + Send>>;
@@ -22,6 +22,15 @@ pub struct EgressTimeouts {
     pub first_byte: Duration,
     /// Between two pieces of the body.
     pub between_bytes: Duration,
+}
+
+/// Whose a request is.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    /// The tenant that owns the agent, and so the secrets.
+    pub tenant: TenantName,
+    /// The agent's policy, one for all of its instances.
+    pub policy: Arc<Policy>,
 }
 
 /// Why a request went nowhere.
@@ -48,14 +57,15 @@ pub enum EgressError {
 /// Sends requests. Resolves a name once, checks every address it has, and connects to one of those, so
 /// that a name cannot change between the check and the connection.
 pub trait Egress: Send + Sync {
-    /// Sends one request under a policy and answers with the head of the response. Redirects are the
-    /// guest's to follow, and so checked like any request.
+    /// Sends one request of an agent and answers with the head of the response. Redirects are the guest's to
+    /// follow, and so checked like any request. What the policy adds to the request comes from the secrets of the
+    /// agent's tenant, and is kept out of the response.
     ///
     /// # Errors
     /// [`EgressError`].
     fn send(
         &self,
-        policy: Arc<Policy>,
+        agent: Sender,
         request: http::Request<EgressBody>,
         timeouts: EgressTimeouts,
     ) -> BoxFuture<'static, Result<http::Response<EgressBody>, EgressError>>;

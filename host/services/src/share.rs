@@ -9,12 +9,34 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 /// One agent may hold this part of what the host has: four have to work together to keep others out.
 const SHARE_DIVISOR: usize = 4;
 
-/// Places of a host, and the part of them that each agent may hold. It remembers the agents that hold or wait
-/// for one, and no others.
+/// Places of a host, and the part of them that each agent may hold.
 pub(crate) struct Shares<K> {
     places: Arc<Semaphore>,
     places_max: usize,
-    agents: Mutex<HashMap<K, Weak<Semaphore>>>,
+    agents: Places<K>,
+}
+
+/// Places of each of many. It remembers those of whom somebody holds or waits for one, and no others.
+pub(crate) struct Places<K>(Mutex<HashMap<K, Weak<Semaphore>>>);
+
+impl<K> Default for Places<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Hash + Eq> Places<K> {
+    /// The places of one, which has `max` of them.
+    pub(crate) fn of(&self, key: K, max: usize) -> Arc<Semaphore> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = all.get(&key).and_then(Weak::upgrade) {
+            return places;
+        }
+        all.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        all.insert(key, Arc::downgrade(&places));
+        places
+    }
 }
 
 /// A place, until it is dropped.
@@ -22,12 +44,20 @@ pub(crate) struct Shares<K> {
 pub(crate) struct Place {
     _of_agent: OwnedSemaphorePermit,
     _of_host: OwnedSemaphorePermit,
+    _of_more: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Held together with a place of something else.
+    pub(crate) fn with(self, more: Option<OwnedSemaphorePermit>) -> Self {
+        Self { _of_more: more, ..self }
+    }
 }
 
 impl<K: Hash + Eq> Shares<K> {
     pub(crate) fn new(places_max: usize) -> Self {
         let places = Arc::new(Semaphore::new(places_max));
-        Self { places, places_max, agents: Mutex::default() }
+        Self { places, places_max, agents: Places::default() }
     }
 
     /// Waits for a place.
@@ -35,9 +65,9 @@ impl<K: Hash + Eq> Shares<K> {
     /// # Errors
     /// Never: nobody closes the semaphores.
     pub(crate) async fn place(&self, agent: K) -> Result<Place, AcquireError> {
-        let of_agent = self.of(agent).acquire_owned().await?;
+        let of_agent = self.agents.of(agent, self.agent_max()).acquire_owned().await?;
         let of_host = Arc::clone(&self.places).acquire_owned().await?;
-        Ok(Place { _of_agent: of_agent, _of_host: of_host })
+        Ok(Place { _of_agent: of_agent, _of_host: of_host, _of_more: None })
     }
 
     /// How many there are.
@@ -53,17 +83,6 @@ impl<K: Hash + Eq> Shares<K> {
     /// How many are held.
     pub(crate) fn held(&self) -> usize {
         self.places_max.saturating_sub(self.places.available_permits())
-    }
-
-    fn of(&self, agent: K) -> Arc<Semaphore> {
-        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = agents.get(&agent).and_then(Weak::upgrade) {
-            return share;
-        }
-        agents.retain(|_, share| share.strong_count() > 0);
-        let share = Arc::new(Semaphore::new(self.agent_max()));
-        agents.insert(agent, Arc::downgrade(&share));
-        share
     }
 }
 
@@ -83,7 +102,7 @@ mod tests {
         drop(third.await.unwrap());
         assert_eq!(shares.held(), 1);
         let _another = shares.place(3).await.unwrap();
-        assert_eq!(shares.agents.lock().unwrap().len(), 2, "nobody remembers the first");
+        assert_eq!(shares.agents.0.lock().unwrap().len(), 2, "nobody remembers the first");
     }
 
     #[tokio::test]

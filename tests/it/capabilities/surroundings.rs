@@ -95,3 +95,15 @@ async fn the_client_is_shown_what_an_agent_logs() {
     assert_eq!(*lock(&person.logged), ["steps: slow"]);
     world.log.has(&["steps: slow"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn time_and_chance_are_the_operators() {
+    let settings = "[policy]\nclock = \"2026-01-01T00:00:00Z\"\nrandom = \"seed:42\"\n";
+    let world = World::new().with("a", "config", settings).await.with("b", "config", "").await;
+    let random =
+        async |agent: &str| world.answer(&format!("{agent}_random"), json!({ "count": 16 })).await;
+    assert_eq!(random("a").await, random("a").await, "every instance begins with the seed");
+    assert_ne!(random("b").await, random("b").await);
+    assert_eq!(world.answer("a_now", json!({})).await, 1_767_225_600_000_u64);
+    assert_ne!(world.answer("b_now", json!({})).await, 1_767_225_600_000_u64);
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, SessionId};
 use aop_core::client::{Answer, AskError, Client, Question, Root};
-use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts};
+use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts, Sender};
 use aop_core::interface::Feature;
 use aop_core::model::{
     Completion, CompletionEvent, CompletionRequest, CompletionStream, ModelBinding, ModelError,
@@ -18,7 +18,7 @@ use aop_core::schema::ToolSet;
 use aop_core::{
     AgentId, AgentName, Artifact, BoxFuture, Call, CallRecord, Caller, Digest, Failure,
     FeatureRoute, GuestLevel, GuestLine, GuestLog, Hit, Invoke as _, Library, Listen, Measure as _,
-    NoAudit, Observe, Offer, Policy, Prepare as _, Progress, Query, Reply, Resolve, Revision,
+    NoAudit, Observe, Offer, Prepare as _, Progress, Query, Reply, Resolve, Revision,
     RevisionNumber, Route, Search, SearchError, Services, Settings, Target, TenantName, Tool,
     ToolName,
 };
@@ -359,7 +359,7 @@ pub(super) struct Network {
 impl Egress for Network {
     fn send(
         &self,
-        _: Arc<Policy>,
+        _: Sender,
         request: http::Request<EgressBody>,
         timeouts: EgressTimeouts,
     ) -> BoxFuture<'static, Result<http::Response<EgressBody>, EgressError>> {

@@ -77,6 +77,16 @@ impl ToolPattern {
     pub fn permits(&self, name: &str) -> bool {
         if self.is_prefix { name.starts_with(&self.begin) } else { name == self.begin }
     }
+
+    /// Whether everything that this stands for, `other` stands for, too.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        if self.is_prefix {
+            other.is_prefix && self.begin.starts_with(&other.begin)
+        } else {
+            other.permits(&self.begin)
+        }
+    }
 }
 
 impl FromStr for ToolPattern {

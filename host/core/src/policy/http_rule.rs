@@ -34,6 +34,8 @@ enum Host {
     Exact(String),
     /// With the leading dot.
     Below(String),
+    /// In ceilings only.
+    Any,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,39 @@ impl HttpRule {
             && self.host.is(host)
             && self.port == uri.port_u16().unwrap_or(scheme.port())
             && self.path.is(uri.path())
+    }
+
+    /// Whether every request that this rule permits, `other` permits, too.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        let methods = other.methods.is_empty()
+            || (!self.methods.is_empty()
+                && self.methods.iter().all(|method| other.methods.contains(method)));
+        methods
+            && self.scheme == other.scheme
+            && self.port == other.port
+            && self.host.is_within(&other.host)
+            && self.path.is_within(&other.path)
+    }
+
+    /// Whether it names one host, and no pattern of hosts.
+    #[must_use]
+    pub const fn is_one_host(&self) -> bool {
+        matches!(self.host, Host::Exact(_))
+    }
+
+    /// Whether its requests go over TLS.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        matches!(self.scheme, Scheme::Https)
+    }
+
+    /// Reads a rule of a ceiling, where a host may also be `*`: any.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what to write instead.
+    pub fn parse_ceiling(text: &str) -> Result<Self, String> {
+        Self::parse(text, true)
     }
 
     /// Whether the rule names this very host, so that an address written there is meant.
@@ -91,6 +126,18 @@ impl Host {
                     && host.is_char_boundary(host.len() - suffix.len())
                     && host[host.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
             }
+            Self::Any => true,
+        }
+    }
+
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Any) => true,
+            (Self::Exact(host), _) => other.is(host),
+            (Self::Below(suffix), Self::Below(limit)) => {
+                suffix.to_ascii_lowercase().ends_with(&limit.to_ascii_lowercase())
+            }
+            (Self::Below(_), Self::Exact(_)) | (Self::Any, _) => false,
         }
     }
 }
@@ -102,6 +149,18 @@ impl Path {
             Self::Exact(exact) => exact == path,
             // What a server resolves could lead out of the prefix.
             Self::Prefix(prefix) => path.starts_with(prefix.as_str()) && !has_dot_segment(path),
+        }
+    }
+
+    fn is_within(&self, other: &Self) -> bool {
+        match (self, other) {
+            (_, Self::Any) => true,
+            (Self::Any, _) => matches!(other, Self::Prefix(prefix) if prefix == "/"),
+            (Self::Exact(path), _) => other.is(path),
+            (Self::Prefix(path), Self::Prefix(limit)) => {
+                path.starts_with(limit.as_str()) && !has_dot_segment(path)
+            }
+            (Self::Prefix(_), Self::Exact(_)) => false,
         }
     }
 }
@@ -125,10 +184,8 @@ fn is_encoded_twice(path: &str) -> bool {
     })
 }
 
-impl FromStr for HttpRule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
+impl HttpRule {
+    fn parse(text: &str, is_ceiling: bool) -> Result<Self, String> {
         let written = text.trim();
         let example = "like `GET https://api.example.com/v1/*`";
         let (methods, address) = match written.split_once(char::is_whitespace) {
@@ -143,6 +200,7 @@ impl FromStr for HttpRule {
         let host = uri.host().unwrap_or_default();
         let host = match host.strip_prefix('*') {
             None if !host.is_empty() && !host.contains('*') => Host::Exact(host.to_owned()),
+            Some("") if is_ceiling => Host::Any,
             Some(suffix)
                 if suffix.len() > 1 && suffix.starts_with('.') && !suffix.contains('*') =>
             {
@@ -169,6 +227,14 @@ impl FromStr for HttpRule {
             _ => return Err(format!("the path of `{address}` may have one star, at its end")),
         };
         Ok(Self { methods, scheme, host, port, path, written: written.to_owned() })
+    }
+}
+
+impl FromStr for HttpRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text, false)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What an agent may touch, and how much it may use. Never mixed in one type.
 
+mod ambient;
+pub mod ceiling;
 mod grant;
+pub mod http_grant;
 mod http_rule;
 #[cfg(test)]
 mod tests;
@@ -10,7 +13,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use ambient::{Clock, Randomness};
+pub use ceiling::{Ceiling, Ceilings};
 pub use grant::{DirectoryGrant, ToolPattern};
+pub use http_grant::HttpGrant;
 pub use http_rule::HttpRule;
 
 /// What an agent may touch beyond computing. The default grants nothing: no network, files, environment,
@@ -18,8 +24,8 @@ pub use http_rule::HttpRule;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
-    /// Requests that it may send.
-    pub http: Vec<HttpRule>,
+    /// Requests that it may send. The first that permits a request decides over it.
+    pub http: Vec<HttpGrant>,
     /// Private networks that the names in `http` may lead to. Loopback, link-local and other special
     /// addresses count as private.
     pub private_networks: Vec<IpNet>,
@@ -31,6 +37,10 @@ pub struct Policy {
     pub tools: Vec<ToolPattern>,
     /// Whether it may keep state that all agents of the tenant share.
     pub shared_state: bool,
+    /// Which time it sees.
+    pub clock: Clock,
+    /// Which random numbers it sees.
+    pub random: Randomness,
 }
 
 impl Policy {
@@ -40,13 +50,18 @@ impl Policy {
         Self::default()
     }
 
-    /// Whether the agent may send a request.
+    /// What permits the agent to send a request: its place in `http`, and the grant itself.
     ///
     /// # Errors
     /// The rule that refuses it, for the guest.
-    pub fn permits_request(&self, method: &http::Method, uri: &http::Uri) -> Result<(), String> {
-        if self.http.iter().any(|rule| rule.permits(method, uri)) {
-            return Ok(());
+    pub fn permits_request(
+        &self,
+        method: &http::Method,
+        uri: &http::Uri,
+    ) -> Result<(usize, &HttpGrant), String> {
+        let mut grants = self.http.iter().enumerate();
+        if let Some(found) = grants.find(|(_, grant)| grant.rule.permits(method, uri)) {
+            return Ok(found);
         }
         let shown = uri.authority().map_or("?", http::uri::Authority::as_str);
         Err(format!("no `http` rule of the agent's policy permits {method} to {shown}"))

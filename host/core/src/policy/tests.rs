@@ -1,6 +1,7 @@
 use http::{Method, Uri};
 
 use super::*;
+use crate::{SecretName, Settings, TenantName};
 
 fn permits(rule: &str, method: &Method, uri: &str) -> bool {
     rule.parse::<HttpRule>().unwrap().permits(method, &uri.parse::<Uri>().unwrap())
@@ -99,4 +100,249 @@ fn directories_and_tools_read_as_they_are_written() {
     for wrong in ["", "a*b", "a b"] {
         assert!(wrong.parse::<ToolPattern>().is_err(), "{wrong}");
     }
+}
+
+/// An agent's policy as its settings say it.
+fn settings(policy: &str) -> Settings {
+    match Settings::from_toml(policy) {
+        Ok(settings) => settings,
+        Err(mistakes) => panic!("{mistakes:?}"),
+    }
+}
+
+fn wrong(policy: &str) -> String {
+    let mistakes = Settings::from_toml(policy).unwrap_err();
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+const FULL: &str = r#"
+[policy]
+http = [
+    "GET https://open.example.com/*",
+    { permit = "POST https://api.example.com/v1/*", headers = { Authorization = "Bearer {secret:API_KEY}", X-Client = "aop" }, request_max = "1MiB", response_max = "4MiB", timeout = "10s", connections_max = 2 },
+]
+clock = "2026-01-01T00:00:00Z"
+random = "seed:42"
+"#;
+
+#[test]
+fn a_grant_says_what_is_added_and_limited() {
+    let policy = settings(FULL).policy;
+    let grant = &policy.http[1];
+    assert_eq!(grant.headers[0].name, http::header::AUTHORIZATION);
+    assert_eq!(grant.secrets().map(SecretName::as_str).collect::<Vec<_>>(), ["API_KEY"]);
+    assert_eq!(grant.limits.connections_max, Some(2));
+    assert_eq!(grant.limits.timeout, Some(Duration::from_secs(10)));
+    assert_eq!(
+        grant.to_string(),
+        "POST https://api.example.com/v1/* (with `authorization: Bearer {secret:API_KEY}`, with `x-client: aop`, requests of 1MiB at most, answers of 4MiB at most, within 10s, 2 at one time)"
+    );
+    assert_eq!(policy.clock.to_string(), "2026-01-01T00:00:00Z");
+    assert_eq!(policy.random, Randomness::Seeded(42));
+}
+
+#[test]
+fn what_is_stored_reads_back_and_old_policies_still_do() {
+    let policy = settings(FULL).policy;
+    let stored = serde_json::to_string(&policy).unwrap();
+    assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
+    let old = r#"{"http":["GET https://example.com"],"private_networks":[],"directories":[],"environment":[],"tools":[],"shared_state":false}"#;
+    let policy: Policy = serde_json::from_str(old).unwrap();
+    assert_eq!(policy.http, ["GET https://example.com".parse().unwrap()]);
+    assert_eq!((policy.clock, policy.random), (Clock::Real, Randomness::Secure));
+    let evil = r#"{"http":[{"permit":"http://example.com","headers":[["a","{secret:X}"]]}]}"#;
+    assert!(serde_json::from_str::<Policy>(evil).unwrap_err().to_string().contains("clear text"));
+}
+
+#[test]
+fn the_first_rule_that_permits_a_request_decides_over_it() {
+    let policy = settings(
+        "[policy]\nhttp = [\"GET https://a.test/x\", { permit = \"https://a.test\", response_max = \"1KiB\" }]\n",
+    )
+    .policy;
+    let of = |method: &Method, uri: &str| {
+        policy.permits_request(method, &uri.parse().unwrap()).map(|(index, _)| index)
+    };
+    assert_eq!(of(&Method::GET, "https://a.test/x"), Ok(0));
+    assert_eq!(of(&Method::GET, "https://a.test/y"), Ok(1));
+    assert!(of(&Method::GET, "https://b.test/y").is_err());
+}
+
+#[test]
+fn secrets_go_to_one_named_host_in_secret() {
+    let rule = |rest: &str| wrong(&format!("[policy]\nhttp = [{{ {rest} }}]\n"));
+    let secret = r#"headers = { Authorization = "{secret:X}" }"#;
+    for (entry, expected) in [
+        (format!(r#"permit = "https://*.a.test", {secret}"#), "name the host"),
+        (format!(r#"permit = "http://a.test", {secret}"#), "clear text"),
+        (
+            r#"permit = "https://a.test", headers = { Host = "b.test" }"#.to_owned(),
+            "for the host to set",
+        ),
+        (r#"permit = "https://a.test", headers = { "a b" = "c" }"#.to_owned(), "not the name"),
+        (r#"permit = "https://a.test", headers = { A = "x\r\ny" }"#.to_owned(), "plain characters"),
+        (r#"permit = "https://a.test", headers = { A = "{secret:X" }"#.to_owned(), "has no `}`"),
+        (r#"permit = "https://a.test", headers = { A = "{secret:}" }"#.to_owned(), "valid name"),
+        (r#"headers = { A = "b" }"#.to_owned(), "needs `permit`"),
+        (r#"permit = "https://a.test", timeot = "1s""#.to_owned(), "did you mean \"timeout\""),
+    ] {
+        let message = rule(&entry);
+        assert!(message.contains(expected), "{entry}: {message}");
+        assert!(message.contains("line 2"), "{message}");
+    }
+    let plain = format!(
+        r#"[policy]
+http = [{{ permit = "http://127.0.0.1:8080", plaintext = true, {secret} }}]"#
+    );
+    assert!(settings(&plain).policy.http[0].plaintext);
+    assert!(wrong("[policy]\nhttp = \"https://a.test\"\n").contains("must be a list"));
+}
+
+#[test]
+fn a_rule_lies_within_another_or_not() {
+    let within = |rule: &str, limit: &str| {
+        let limit = HttpRule::parse_ceiling(limit).unwrap();
+        rule.parse::<HttpRule>().unwrap().is_within(&limit)
+    };
+    for (rule, limit) in [
+        ("GET https://a.test/v1/x", "GET,POST https://a.test/v1/*"),
+        ("GET https://a.test/v1/x*", "https://a.test"),
+        ("https://b.a.test", "https://*.a.test"),
+        ("https://*.b.A.test", "https://*.a.test"),
+        ("https://a.test", "https://*"),
+        ("https://*.a.test/x", "https://*"),
+        ("https://a.test", "https://a.test/*"),
+    ] {
+        assert!(within(rule, limit), "{rule} in {limit}");
+    }
+    for (rule, limit) in [
+        ("https://a.test/v1/x", "GET https://a.test/v1/*"),
+        ("GET,PUT https://a.test", "GET https://a.test"),
+        ("http://a.test", "https://*"),
+        ("https://a.test:8443", "https://*"),
+        ("https://a.test", "https://*.a.test"),
+        ("https://*.a.test", "https://a.test"),
+        ("https://*.xa.test", "https://*.a.test"),
+        ("https://a.test", "https://a.test/v1/*"),
+        ("https://a.test/v1/*", "https://a.test/v1/x"),
+        ("https://a.test/v*", "https://a.test/v1/*"),
+        ("https://a.test/v1/../v2", "https://a.test/v1/*"),
+    ] {
+        assert!(!within(rule, limit), "{rule} in {limit}");
+    }
+    assert!("https://*".parse::<HttpRule>().is_err(), "in ceilings only");
+}
+
+fn ceilings(policy: &str) -> Ceilings {
+    let policy = settings(policy).policy;
+    Ceilings { host: Some(Ceiling { policy, ..Ceiling::default() }), ..Ceilings::default() }
+}
+
+fn excesses(ceilings: &Ceilings, text: &str) -> Vec<String> {
+    let found = ceilings.excesses(&TenantName::default_tenant(), &settings(text));
+    found.into_iter().map(|excess| excess.setting).collect()
+}
+
+#[test]
+fn settings_within_a_ceiling_pass_and_each_excess_is_named() {
+    let most = ceilings(
+        r#"[policy]
+http = ["https://*.corp.test"]
+private_networks = ["10.0.0.0/8"]
+directories = ["read /srv as /", "write /srv/scratch as /"]
+environment = ["TZ"]
+tools = ["kit_*"]
+"#,
+    );
+    let fits = r#"[policy]
+http = ["GET https://a.corp.test/x"]
+private_networks = ["10.1.0.0/16"]
+directories = ["read /srv/reference as /data", "write /srv/scratch/a as /work"]
+environment = ["TZ"]
+tools = ["kit_a", "kit_b*"]
+"#;
+    assert!(excesses(&most, fits).is_empty());
+    let over = r#"[policy]
+http = ["GET https://a.corp.test/x", "https://evil.test"]
+private_networks = ["192.168.0.0/16"]
+directories = ["write /srv/reference as /data", "read /srv/../etc as /etc", "read /srvx as /x"]
+environment = ["HOME"]
+tools = ["*"]
+shared_state = true
+[model]
+provider = "openai"
+name = "gpt"
+"#;
+    assert_eq!(
+        excesses(&most, over),
+        [
+            "policy.http[1]",
+            "policy.private_networks[0]",
+            "policy.directories[0]",
+            "policy.directories[1]",
+            "policy.directories[2]",
+            "policy.environment[0]",
+            "policy.tools[0]",
+            "policy.shared_state",
+            "model.name",
+        ]
+    );
+    assert!(excesses(&Ceilings::default(), over).is_empty(), "no ceiling, no limit");
+    assert!(excesses(&ceilings(""), "").is_empty(), "a silent ceiling permits computing");
+}
+
+#[test]
+fn numbers_and_models_have_ceilings_and_tenants_have_both() {
+    let mut ceiling = Ceiling { models: vec!["openai/*".to_owned()], ..Ceiling::default() };
+    ceiling.limits.timeout = Duration::from_secs(10);
+    ceiling.tokens_per_day = 1000;
+    let tenant = TenantName::default_tenant();
+    let ceilings = Ceilings {
+        host: Some(Ceiling { models: vec!["*".to_owned()], ..Ceiling::default() }),
+        tenants: [(tenant, ceiling)].into(),
+    };
+    let model = "[model]\nprovider = \"openai\"\nname = \"gpt\"\n";
+    assert_eq!(excesses(&ceilings, model), ["model.tokens_per_day", "timeout"]);
+    let modest =
+        "timeout = \"5s\"\n[model]\nprovider = \"openai\"\nname = \"gpt\"\ntokens_per_day = 10\n";
+    assert!(excesses(&ceilings, modest).is_empty());
+    let other =
+        "timeout = \"5s\"\n[model]\nprovider = \"ollama\"\nname = \"gpt\"\ntokens_per_day = 10\n";
+    assert_eq!(excesses(&ceilings, other), ["model.name"]);
+}
+
+proptest::proptest! {
+    /// Whatever lies within a ceiling permits nothing that the ceiling does not.
+    #[test]
+    fn within_means_that_every_request_is_permitted_by_both(
+        rule in rules(), limit in rules(), host in hosts(), path in paths(),
+        get in proptest::bool::ANY, tls in proptest::bool::ANY,
+    ) {
+        let scheme = if tls { "https" } else { "http" };
+        let uri: Uri = format!("{scheme}://{host}{path}").parse().unwrap();
+        let method = if get { Method::GET } else { Method::POST };
+        let (rule, limit): (HttpRule, HttpRule) = (rule.parse().unwrap(), limit.parse().unwrap());
+        if rule.is_within(&limit) && rule.permits(&method, &uri) {
+            proptest::prop_assert!(limit.permits(&method, &uri), "{rule} in {limit}: {uri}");
+        }
+    }
+}
+
+fn hosts() -> impl proptest::strategy::Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["a.test", "b.a.test", "c.b.a.test", "xa.test", "A.test"])
+}
+
+fn paths() -> impl proptest::strategy::Strategy<Value = &'static str> {
+    proptest::sample::select(vec!["/", "/v1", "/v1/x", "/v1/../x", "/v1/x/%2e%2e/y", "/v2"])
+}
+
+fn rules() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::strategy::Strategy as _;
+    let methods = proptest::sample::select(vec!["", "GET ", "POST ", "GET,POST "]);
+    let hosts = proptest::sample::select(vec!["a.test", "*.a.test", "*.b.a.test", "b.A.test"]);
+    let paths =
+        proptest::sample::select(vec!["", "/", "/*", "/v1", "/v1*", "/v1/*", "/v1/../*", "/v1/x"]);
+    let schemes = proptest::sample::select(vec!["http", "https"]);
+    (methods, schemes, hosts, paths)
+        .prop_map(|(method, scheme, host, path)| format!("{method}{scheme}://{host}{path}"))
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
 use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
-use crate::{TaskUse, ToolName};
+use crate::{ParseDigestError, TaskUse, ToolName};
 
 use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
 const DESCRIPTION_CHARS_MAX: usize = 4096;
+/// What `sha256:` and 64 digits have.
+const DIGEST_CHARS: usize = 71;
 /// Longest title: a line in a menu.
 const TITLE_CHARS_MAX: usize = 128;
 /// Most `[config]` entries; a guest that needs more reads a document from one of them.
@@ -93,6 +95,19 @@ static KEYS: &[Key<Draft>] = &[
             get: |draft| draft.settings.description.clone(),
             set: |draft, text| {
                 draft.settings.description = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "digest",
+        meaning: "The component that these settings are for, as `sha256:…`. Any other is refused.",
+        form: Form::Text {
+            chars_max: DIGEST_CHARS,
+            get: |draft| draft.settings.pinned.map(|digest| digest.to_string()),
+            set: |draft, text| {
+                let digest = text.parse().map_err(|error: ParseDigestError| error.to_string())?;
+                draft.settings.pinned = Some(digest);
                 Ok(())
             },
         },
@@ -281,32 +296,24 @@ static KEYS: &[Key<Draft>] = &[
 ];
 
 static WARM_KEYS: &[Key<Draft>] = &[
-    Key {
-        name: "calls_max",
-        meaning: "Calls that a warm instance serves before it is replaced.",
-        form: Form::Count {
-            bounds: Bounds {
-                min: 1,
-                max: 1_000_000,
-                reason: "what a guest leaks must end some time",
-            },
-            get: |draft| u64::from(draft.warm.calls_max),
-            set: |draft, count| draft.warm.calls_max = narrow(count),
-        },
-    },
-    Key {
-        name: "idle",
-        meaning: "How long a warm instance waits for the next call before it is dropped.",
-        form: Form::Time {
-            bounds: Bounds {
-                min: Duration::from_millis(1),
-                max: Duration::from_secs(24 * 60 * 60),
-                reason: "an idle instance keeps its memory",
-            },
-            get: |draft| draft.warm.idle_max,
-            set: |draft, time| draft.warm.idle_max = time,
-        },
-    },
+    Key::count(
+        "calls_max",
+        "Calls that a warm instance serves before it is replaced.",
+        Bounds::new(1, 1_000_000, "what a guest leaks must end some time"),
+        |draft| u64::from(draft.warm.calls_max),
+        |draft, count| draft.warm.calls_max = narrow(count),
+    ),
+    Key::time(
+        "idle",
+        "How long a warm instance waits for the next call before it is dropped.",
+        Bounds::new(
+            Duration::from_millis(1),
+            Duration::from_secs(24 * 60 * 60),
+            "an idle instance keeps its memory",
+        ),
+        |draft| draft.warm.idle_max,
+        |draft, time| draft.warm.idle_max = time,
+    ),
 ];
 
 static TOOL_KEYS: &[Key<ToolSettings>] = &[

@@ -122,8 +122,26 @@ pub enum Form<T: 'static> {
         /// Stores it, or says what is wrong.
         set: fn(&mut T, Vec<String>) -> Result<(), String>,
     },
+    /// A list of texts, or of tables for what a text cannot say.
+    Items {
+        /// The most entries.
+        count_max: usize,
+        /// Reads it, each entry as it would be shown.
+        get: fn(&T) -> Vec<String>,
+        /// Stores one entry.
+        read: fn(&mut T, Entry<'_, '_>) -> Result<(), String>,
+        /// The rows of the reference for such a table.
+        rows: fn() -> Vec<Row>,
+    },
     /// A table of these keys.
     Section(&'static [Key<T>]),
+    /// A table of something else's keys.
+    Table {
+        /// Stores it.
+        read: fn(&mut T, &mut Entries<'_, '_>),
+        /// The rows of the reference below it.
+        rows: fn() -> Vec<Row>,
+    },
     /// A table whose keys the author chooses.
     Open {
         /// What stands for such a key in the reference.
@@ -168,7 +186,7 @@ pub fn leaves<T>(keys: &'static [Key<T>]) -> Vec<(String, &'static Key<T>)> {
             let path = format!("{prefix}{}", key.name);
             match &key.form {
                 Form::Section(inner) => walk(inner, &format!("{path}."), found),
-                Form::Open { .. } => {}
+                Form::Open { .. } | Form::Table { .. } => {}
                 _ => found.push((path, key)),
             }
         }
@@ -183,6 +201,10 @@ fn describe<T>(keys: &'static [Key<T>], prefix: &str, defaults: &T, rows: &mut V
         let path = format!("{prefix}{}", key.name);
         match &key.form {
             Form::Section(inner) => describe(inner, &format!("{path}."), defaults, rows),
+            Form::Table { rows: inner, .. } => {
+                let below = |row: Row| Row { key: format!("{path}.{}", row.key), ..row };
+                rows.extend(inner().into_iter().map(below));
+            }
             Form::Open { placeholder, rows: inner, .. } => {
                 for row in inner() {
                     let tail =
@@ -190,13 +212,19 @@ fn describe<T>(keys: &'static [Key<T>], prefix: &str, defaults: &T, rows: &mut V
                     rows.push(Row { key: format!("{path}.{placeholder}{tail}"), ..row });
                 }
             }
-            form => rows.push(Row {
-                key: path,
-                form: form.kind(),
-                default: form.show(defaults),
-                bounds: form.bounds(),
-                meaning: key.meaning.to_owned(),
-            }),
+            form => {
+                rows.push(Row {
+                    key: path.clone(),
+                    form: form.kind(),
+                    default: form.show(defaults),
+                    bounds: form.bounds(),
+                    meaning: key.meaning.to_owned(),
+                });
+                if let Form::Items { rows: inner, .. } = form {
+                    let below = |row: Row| Row { key: format!("{path}[].{}", row.key), ..row };
+                    rows.extend(inner().into_iter().map(below));
+                }
+            }
         }
     }
 }
@@ -280,7 +308,8 @@ impl<T> Form<T> {
             Self::Size { .. } => "size".to_owned(),
             Self::Choice { choices, .. } => scalar::quoted(choices),
             Self::Texts { .. } => "list of texts".to_owned(),
-            Self::Section(_) | Self::Open { .. } => "table".to_owned(),
+            Self::Items { .. } => "list of texts or tables".to_owned(),
+            Self::Section(_) | Self::Table { .. } | Self::Open { .. } => "table".to_owned(),
         }
     }
 
@@ -302,8 +331,8 @@ impl<T> Form<T> {
             Self::Choice { get, .. } => {
                 get(target).map(|word| format!("{word:?}")).unwrap_or_default()
             }
-            Self::Texts { get, .. } => format!("{:?}", get(target)),
-            Self::Section(_) | Self::Open { .. } => String::new(),
+            Self::Texts { get, .. } | Self::Items { get, .. } => format!("{:?}", get(target)),
+            Self::Section(_) | Self::Table { .. } | Self::Open { .. } => String::new(),
         }
     }
 
@@ -320,10 +349,14 @@ impl<T> Form<T> {
             Self::Size { bounds, .. } => {
                 range(show_size(bounds.min), show_size(bounds.max), bounds.reason)
             }
-            Self::Texts { count_max, .. } => format!("at most {count_max} entries"),
-            Self::Flag { .. } | Self::Choice { .. } | Self::Section(_) | Self::Open { .. } => {
-                String::new()
+            Self::Texts { count_max, .. } | Self::Items { count_max, .. } => {
+                format!("at most {count_max} entries")
             }
+            Self::Flag { .. }
+            | Self::Choice { .. }
+            | Self::Section(_)
+            | Self::Table { .. }
+            | Self::Open { .. } => String::new(),
         }
     }
 }

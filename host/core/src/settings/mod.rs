@@ -7,6 +7,7 @@
 
 mod agent;
 pub mod keys;
+mod lines;
 mod mistake;
 mod placement;
 mod quantity;
@@ -21,6 +22,7 @@ use crate::policy::milliseconds;
 use crate::{Digest, Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
+pub use lines::Lines;
 pub use mistake::Mistake;
 pub use placement::Balance;
 pub use quantity::{parse_size, parse_time, show_size, show_time};
@@ -56,6 +58,8 @@ pub struct Settings {
     /// How calls are spread over replicas; without it, a node that has one runs its calls itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
+    /// The only component that may run under these settings; any when none.
+    pub pinned: Option<Digest>,
     /// Per function, by its WIT name or its full path `interface#name`.
     pub tools: BTreeMap<String, ToolSettings>,
 }
@@ -98,6 +102,7 @@ impl Default for Settings {
             config: BTreeMap::new(),
             policy: Policy::deny_all(),
             model: None,
+            pinned: None,
             replicas: None,
             placement: BTreeMap::new(),
             balance: None,

@@ -128,7 +128,8 @@ fn a_mistake_says_what_would_be_right() {
             "config = 3",
             "[config]\nkey = 3",
             "[policy]\nnetwork = true",
-            "[policy]\nhttp = [\"https://*\", \"example.com\"]",
+            "[policy]\nhttp = [\"https://*\"]",
+            "[policy]\nhttp = [\"GET https://a.test\",\n\"example.com\"]",
             "[policy]\ndirectories = [\"read data as /data\"]",
             "[policy]\nprivate_networks = [\"10.0.0.0/33\"]",
             "[policy]\ntools = \"*\"",
@@ -158,8 +159,9 @@ fn a_mistake_says_what_would_be_right() {
     line 1: `description`: expected text in quotes, like `description = "…"`, but this is of type integer
     line 1: `config` is a table: write `[config]` and its keys below that
     line 2: `config.key`: expected text in quotes, like `key = "…"`
-    line 2: unknown key "policy.network": the keys here are http, private_networks, directories, environment, tools, shared_state
-    line 2: `policy.http`: the host of `https://*` must be a name, an address, or `*.` and a name: a star alone would be the whole network; `example.com` must begin with https:// or http://, like `GET https://api.example.com/v1/*`
+    line 2: unknown key "policy.network": the keys here are http, private_networks, directories, environment, tools, shared_state, clock, random
+    line 2: `policy.http[0]`: the host of `https://*` must be a name, an address, or `*.` and a name: a star alone would be the whole network
+    line 3: `policy.http[1]`: `example.com` must begin with https:// or http://, like `GET https://api.example.com/v1/*`
     line 2: `policy.directories`: `read data as /data` must be `read PATH as PATH` or `write PATH as PATH` with absolute paths, like `read /srv/reference as /data`
     line 2: `policy.private_networks`: invalid IP address syntax: write networks like `10.1.0.0/16` or `fd00::/8`
     line 2: `policy.tools`: expected a list of texts, like `tools = ["…"]`, but this is of type string
@@ -329,4 +331,16 @@ fn names_of_headers_are_tokens_and_bounded() {
     assert_eq!(Settings::from_toml(&headers(16)).unwrap().tools["f"].headers.len(), 16);
     assert!(mistake(&headers(17)).contains("17 entries"));
     assert!(mistake("[tools.f]\ntask = true\n").contains("`tools.f.task`"));
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for (open, close) in [("[", "]"), ("{a=", "}")] {
+        let deep = format!("a = {}1{}", open.repeat(100_000), close.repeat(100_000));
+        let mistakes = Settings::from_toml(&deep).unwrap_err();
+        assert!(mistakes[0].message.contains("not TOML"), "{mistakes:?}");
+        assert_eq!(Lines::in_text(&deep), Lines::default());
+    }
+    let dotted = format!("a{} = 1", ".a".repeat(100_000));
+    assert!(Settings::from_toml(&dotted).is_err());
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aop_core::egress::{EgressBody, EgressError, EgressTimeouts};
+use aop_core::egress::{EgressBody, EgressError, EgressTimeouts, Sender};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -75,9 +75,8 @@ impl Guest {
     ) -> Result<impl Future<Output = Result<http::Response<WasiBody>, Error>> + Send + 'static, Error>
     {
         let policy = Arc::clone(&self.grants.policy);
-        policy
-            .permits_request(request.method(), request.uri())
-            .map_err(|rule| denied(&self.voice, &rule))?;
+        let permit = policy.permits_request(request.method(), request.uri());
+        permit.map_err(|rule| denied(&self.voice, &rule))?;
         let place = self.place(Bounded::Requests).map_err(|_| Error::ConnectionLimitReached)?;
         let context = self.peek().cloned().ok_or(Error::HttpRequestDenied)?;
         let services =
@@ -89,7 +88,8 @@ impl Guest {
         let request = request.map(|body| -> EgressBody {
             Box::pin(Placed { body: body.map_err(Into::into), _place: sent })
         });
-        let sending = services.egress.send(policy, request, timeouts);
+        let agent = Sender { tenant: context.owner.clone(), policy };
+        let sending = services.egress.send(agent, request, timeouts);
         let voice = Arc::clone(&self.voice);
         Ok(async move {
             let response = sending.await.map_err(|error| refused(&voice, error))?;

@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+use super::Bounds;
 use crate::share::Place;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -109,17 +110,23 @@ pub(super) struct ResponseBody {
     between: Duration,
     /// Runs while the reader waits for the server, not while the server waits for the reader.
     timer: Option<Pin<Box<Sleep>>>,
+    /// When it is over, whoever is slow.
+    end: Option<Pin<Box<Sleep>>>,
     _place: Arc<Place>,
 }
 
 impl ResponseBody {
-    pub(super) fn new(
-        inner: Incoming,
-        max_bytes: u64,
-        between: Duration,
-        place: Arc<Place>,
-    ) -> Self {
-        Self { inner, left_bytes: max_bytes, max_bytes, between, timer: None, _place: place }
+    pub(super) fn new(inner: Incoming, bounds: &Bounds, place: Arc<Place>) -> Self {
+        let max_bytes = bounds.response_max_bytes;
+        Self {
+            inner,
+            left_bytes: max_bytes,
+            max_bytes,
+            between: bounds.timeouts.between_bytes,
+            timer: None,
+            end: bounds.end.map(|end| Box::pin(tokio::time::sleep_until(end))),
+            _place: place,
+        }
     }
 }
 
@@ -132,6 +139,10 @@ impl Body for ResponseBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if this.end.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
+            let late = "the answer took longer than its rule permits".to_owned();
+            return Poll::Ready(Some(Err(EgressError::Timeout(late).into())));
+        }
         let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) else {
             let between = this.between;
             let deadline = || Box::pin(tokio::time::sleep_until(Instant::now() + between));

@@ -1,12 +1,15 @@
 //! The HTTP requests of agents.
 //!
 //! [`HttpEgress::send`] is the whole path: the policy permits the URL, the request is made fit for the wire
-//! ([`request`]), an address is found that may be gone to ([`admits`]), and the response comes back with its body
-//! bounded ([`body`]). What bounds it: requests at one time on this host, bytes in both directions, and the
+//! ([`request`]), gets the headers that the policy adds ([`inject`]), an address is found that may be gone to
+//! ([`admits`]), and the response comes back with its body bounded ([`body`]) and without those headers' secrets
+//! ([`mask`]). What bounds it: requests at one time on this host, bytes in both directions, and the
 //! caller's timeouts. Nothing of the environment (proxies) and nothing of the response (redirects, upgrades) leads
 //! anywhere that was not checked.
 
 mod body;
+mod inject;
+mod mask;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -14,14 +17,20 @@ mod tests;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts};
-use aop_core::{BoxFuture, Measure, Policy, Sample};
+use aop_core::egress::{Egress, EgressBody, EgressError, EgressTimeouts, Sender};
+use aop_core::policy::http_grant::HttpLimits;
+use aop_core::{BoxFuture, Measure, Policy, Sample, Secrets};
 use http::{Request, Response, StatusCode};
+use tokio::sync::AcquireError;
+use tokio::time::Instant;
 
 use self::body::{BodyError, ResponseBody};
+use self::inject::Injected;
+use self::mask::Mask;
 use crate::network::{self, Network, NetworkError, Owner, Target};
-use crate::share::Shares;
+use crate::share::{Place, Places, Shares};
 
 /// What bounds the requests of agents.
 #[derive(Debug, Clone, Copy)]
@@ -48,49 +57,59 @@ pub struct HttpEgress {
 
 struct Inner {
     network: Network,
+    secrets: Arc<dyn Secrets>,
     config: EgressConfig,
     shares: Shares<Owner>,
+    /// By the place of a rule in its policy.
+    rules: Places<(Owner, usize)>,
     sent: AtomicU64,
     denied: AtomicU64,
     failed: AtomicU64,
 }
 
 impl HttpEgress {
-    /// A way out over a network.
+    /// A way out over a network, with the secrets that policies put into headers.
     #[must_use]
-    pub fn new(network: Network, config: EgressConfig) -> Self {
+    pub fn new(network: Network, secrets: Arc<dyn Secrets>, config: EgressConfig) -> Self {
         let shares = Shares::new(config.requests_max);
-        let (sent, denied, failed) = Default::default();
-        Self { inner: Arc::new(Inner { network, config, shares, sent, denied, failed }) }
+        let (rules, sent, denied, failed) = Default::default();
+        let inner = Inner { network, secrets, config, shares, rules, sent, denied, failed };
+        Self { inner: Arc::new(inner) }
     }
 }
 
 impl Inner {
     async fn send(
         &self,
-        policy: &Arc<Policy>,
+        agent: &Sender,
         request: Request<EgressBody>,
         timeouts: EgressTimeouts,
     ) -> Result<Response<EgressBody>, EgressError> {
-        policy.permits_request(request.method(), request.uri()).map_err(EgressError::Denied)?;
+        let policy = &agent.policy;
+        let permit = policy.permits_request(request.method(), request.uri());
+        let (rule, grant) = permit.map_err(EgressError::Denied)?;
         let target = Target::of(request.uri()).map_err(EgressError::Denied)?;
         let is_named = is_named(policy, &request, &target);
         let owner = Owner::agent(policy);
-        let waiting = tokio::time::timeout(timeouts.connect, self.shares.place(owner.clone()));
-        let place = waiting.await.ok().and_then(Result::ok).ok_or_else(|| {
-            EgressError::Timeout(format!(
-                "the host's {} outgoing requests, or the {} of them that an agent may have, are all in use",
-                self.shares.places_max(),
-                self.shares.agent_max()
-            ))
-        })?;
-        let place = Arc::new(place);
-        let limit = self.config.request_max_bytes;
-        let request = request::prepare(request, &target, limit, Arc::clone(&place))?;
+        let bounds = Bounds::of(self.config, grant.limits, timeouts);
+        let waiting = self.place(&owner, rule, grant.limits);
+        let waiting = tokio::time::timeout(bounds.timeouts.connect, waiting).await;
+        let place = waiting.ok().and_then(Result::ok);
+        let place = Arc::new(place.ok_or_else(|| self.too_many(grant.limits))?);
+        let injected = Injected::fetch(&grant.headers, &*self.secrets, &agent.tenant).await?;
+        let mask = Mask::of(injected.secrets.clone());
+        let request = request::prepare(
+            request,
+            &target,
+            bounds.request_max_bytes,
+            Arc::clone(&place),
+            injected,
+        )?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         let admits = |address| admits(policy, &target, is_named, address);
-        let limits = (timeouts.connect, timeouts.first_byte);
-        let response = self.network.send(&owner, &target, admits, request, limits).await;
+        let limits = (bounds.timeouts.connect, bounds.timeouts.first_byte);
+        let response = self.network.send(&owner, &target, admits, request, limits);
+        let response = within(bounds.end, response).await?;
         let mut response = response.map_err(|error| explain(error, &target))?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(EgressError::Protocol(
@@ -98,23 +117,93 @@ impl Inner {
             ));
         }
         request::remove_hop_by_hop(response.headers_mut());
-        let limit = self.config.response_max_bytes;
+        if let Some(mask) = &mask {
+            mask.cover_headers(response.headers_mut());
+        }
         Ok(response.map(|body| -> EgressBody {
-            Box::pin(ResponseBody::new(body, limit, timeouts.between_bytes, place))
+            let body = Box::pin(ResponseBody::new(body, &bounds, place));
+            match mask {
+                Some(mask) => mask.cover_body(body),
+                None => body,
+            }
         }))
+    }
+
+    /// Waits for a place of the host, of the agent, and of the rule where that has few.
+    async fn place(
+        &self,
+        owner: &Owner,
+        rule: usize,
+        limits: HttpLimits,
+    ) -> Result<Place, AcquireError> {
+        let of_rule = match limits.connections_max {
+            Some(max) => {
+                let max = usize::try_from(max).unwrap_or(usize::MAX);
+                Some(self.rules.of((owner.clone(), rule), max).acquire_owned().await?)
+            }
+            None => None,
+        };
+        Ok(self.shares.place(owner.clone()).await?.with(of_rule))
+    }
+
+    fn too_many(&self, limits: HttpLimits) -> EgressError {
+        let rule = limits
+            .connections_max
+            .map(|max| format!(", or the {max} that its rule permits"))
+            .unwrap_or_default();
+        EgressError::Timeout(format!(
+            "the host's {} outgoing requests, or the {} of them that an agent may have{rule}, are all in use",
+            self.shares.places_max(),
+            self.shares.agent_max()
+        ))
+    }
+}
+
+/// What bounds one request: the host, its rule, and its guest.
+struct Bounds {
+    request_max_bytes: u64,
+    response_max_bytes: u64,
+    timeouts: EgressTimeouts,
+    /// When it is over, whatever still comes.
+    end: Option<Instant>,
+}
+
+impl Bounds {
+    fn of(config: EgressConfig, rule: HttpLimits, timeouts: EgressTimeouts) -> Self {
+        let least = |host: u64, rule: Option<u64>| rule.map_or(host, |rule| rule.min(host));
+        let time = |guest: Duration| rule.timeout.map_or(guest, |rule| rule.min(guest));
+        Self {
+            request_max_bytes: least(config.request_max_bytes, rule.request_max_bytes),
+            response_max_bytes: least(config.response_max_bytes, rule.response_max_bytes),
+            timeouts: EgressTimeouts {
+                connect: time(timeouts.connect),
+                first_byte: time(timeouts.first_byte),
+                between_bytes: timeouts.between_bytes,
+            },
+            end: rule.timeout.map(|timeout| Instant::now() + timeout),
+        }
+    }
+}
+
+async fn within<T>(end: Option<Instant>, work: impl Future<Output = T>) -> Result<T, EgressError> {
+    match end {
+        None => Ok(work.await),
+        Some(end) => tokio::time::timeout_at(end, work).await.map_err(|_| {
+            EgressError::Timeout("the request took longer than its rule permits".to_owned())
+        }),
     }
 }
 
 impl Egress for HttpEgress {
     fn send(
         &self,
-        policy: Arc<Policy>,
+        agent: Sender,
         request: Request<EgressBody>,
         timeouts: EgressTimeouts,
     ) -> BoxFuture<'static, Result<Response<EgressBody>, EgressError>> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
-            let outcome = inner.send(&policy, request, timeouts).await;
+            let outcome = inner.send(&agent, request, timeouts).await;
             match &outcome {
                 Ok(_) => {}
                 Err(EgressError::Denied(_)) => drop(inner.denied.fetch_add(1, Ordering::Relaxed)),
@@ -131,10 +220,9 @@ fn is_named(policy: &Policy, request: &Request<EgressBody>, target: &Target) -> 
     let host = request.uri().host().unwrap_or_default();
     let host = host.strip_suffix('.').unwrap_or(host);
     (target.literal().is_some() || target.host == "localhost")
-        && policy
-            .http
-            .iter()
-            .any(|rule| rule.permits(request.method(), request.uri()) && rule.names_host(host))
+        && policy.http.iter().any(|grant| {
+            grant.rule.permits(request.method(), request.uri()) && grant.rule.names_host(host)
+        })
 }
 
 /// Whether the policy lets a permitted request go to an address.

@@ -12,6 +12,7 @@ use http::{Method, Request, Uri, Version};
 use http_body::Body as _;
 
 use super::body::RequestBody;
+use super::inject::Injected;
 use crate::network::Target;
 use crate::share::Place;
 
@@ -34,12 +35,13 @@ pub(super) fn prepare(
     target: &Target,
     body_max_bytes: u64,
     place: Arc<Place>,
+    injected: Injected,
 ) -> Result<Request<EgressBody>, EgressError> {
     let (mut parts, body) = request.into_parts();
-    if parts.method == Method::CONNECT {
-        return Err(EgressError::Denied(
-            "CONNECT is not for agents: request the URL itself".to_owned(),
-        ));
+    // TRACE asks a server to repeat the request, with what the host added to it.
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        let message = format!("{} is not for agents: request the URL itself", parts.method);
+        return Err(EgressError::Denied(message));
     }
     let declared = content_length(&parts.headers)?;
     remove_hop_by_hop(&mut parts.headers);
@@ -49,6 +51,7 @@ pub(super) fn prepare(
     let host = HeaderValue::try_from(target.host_header())
         .map_err(|error| EgressError::Denied(format!("the URL's host: {error}")))?;
     parts.headers.insert(HOST, host);
+    injected.apply(&mut parts.headers);
     let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     parts.uri = Uri::try_from(path)
         .map_err(|error| EgressError::Denied(format!("the URL's path: {error}")))?;

@@ -5,6 +5,8 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use aop_core::{Secret, SecretError, SecretName, Settings, TenantName};
+
 use super::*;
 use crate::SystemResolver;
 use crate::testing::{Names, Step, Stub, ok};
@@ -17,15 +19,34 @@ const PATIENT: EgressTimeouts = EgressTimeouts {
 const IMPATIENT: Duration = Duration::from_millis(50);
 
 fn egress(resolver: impl crate::ResolveName + 'static) -> HttpEgress {
-    HttpEgress::new(Network::new(resolver), EgressConfig::default())
+    HttpEgress::new(Network::new(resolver), Arc::new(Kept), EgressConfig::default())
 }
 
-fn policy(rules: &[String], networks: &[&str]) -> Arc<Policy> {
-    Arc::new(Policy {
+fn policy(rules: &[String], networks: &[&str]) -> Sender {
+    sender(Policy {
         http: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
         private_networks: networks.iter().map(|network| network.parse().unwrap()).collect(),
         ..Policy::default()
     })
+}
+
+/// The secrets of every tenant.
+struct Kept;
+
+impl Secrets for Kept {
+    fn get<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a SecretName,
+    ) -> BoxFuture<'a, Result<Secret, SecretError>> {
+        let found =
+            (name.as_str() == "KEY").then(|| Secret::new(format!("{tenant}-hunter2-hunter2")));
+        Box::pin(async move { found.ok_or_else(|| SecretError::Missing(name.clone())) })
+    }
+}
+
+fn sender(policy: Policy) -> Sender {
+    Sender { tenant: TenantName::default_tenant(), policy: Arc::new(policy) }
 }
 
 fn body(text: &'static str) -> EgressBody {
@@ -61,7 +82,7 @@ fn base(stub: &Stub) -> String {
 }
 
 /// The policy of one more agent that may ask the server.
-fn here(stub: &Stub) -> Arc<Policy> {
+fn here(stub: &Stub) -> Sender {
     policy(&[base(stub)], &[])
 }
 
@@ -326,7 +347,7 @@ async fn bodies_are_bounded_in_both_directions() {
     let stub = Stub::saying("hello").await;
     let config =
         EgressConfig { request_max_bytes: 4, response_max_bytes: 5, ..EgressConfig::default() };
-    let tight = HttpEgress::new(Network::new(Names::default()), config);
+    let tight = HttpEgress::new(Network::new(Names::default()), Arc::new(Kept), config);
     for body in [body("hello"), pieces(&["hel", "lo"])] {
         let refusal =
             error(ask(&tight, &stub, |base| Request::post(base).body(body).unwrap()).await);
@@ -338,7 +359,7 @@ async fn bodies_are_bounded_in_both_directions() {
     let response = ask(&tight, &stub, |base| Request::post(base).body(body("1234")).unwrap()).await;
     assert_eq!(text(response.unwrap()).await.unwrap(), "hello");
     let config = EgressConfig { response_max_bytes: 4, ..EgressConfig::default() };
-    let tighter = HttpEgress::new(Network::new(Names::default()), config);
+    let tighter = HttpEgress::new(Network::new(Names::default()), Arc::new(Kept), config);
     let response = ask(&tighter, &stub, get).await.unwrap();
     let message = text(response).await.unwrap_err();
     assert!(message.contains("larger than 4 bytes"), "{message}");
@@ -411,7 +432,7 @@ async fn redirects_are_the_guests_to_follow() {
 async fn requests_at_one_time_are_bounded_until_their_bodies_end() {
     let stub = Stub::saying("hello").await;
     let config = EgressConfig { requests_max: 1, ..EgressConfig::default() };
-    let egress = HttpEgress::new(Network::new(Names::default()), config);
+    let egress = HttpEgress::new(Network::new(Names::default()), Arc::new(Kept), config);
     let first = ask(&egress, &stub, get).await.unwrap();
     let base = format!("http://{}", stub.address);
     let timeouts = EgressTimeouts { connect: IMPATIENT, ..PATIENT };
@@ -460,12 +481,11 @@ async fn other_schemes_and_methods_are_refused() {
 async fn one_agent_leaves_requests_to_others() {
     let stub = Stub::saying("hello").await;
     let config = EgressConfig { requests_max: 4, ..EgressConfig::default() };
-    let egress = HttpEgress::new(Network::new(Names::default()), config);
+    let egress = HttpEgress::new(Network::new(Names::default()), Arc::new(Kept), config);
     let (greedy, other) = (here(&stub), here(&stub));
     let timeouts = EgressTimeouts { connect: IMPATIENT, ..PATIENT };
-    let ask = async |policy: &Arc<Policy>| {
-        egress.send(Arc::clone(policy), get(&base(&stub)), timeouts).await
-    };
+    let ask =
+        async |policy: &Sender| egress.send(policy.clone(), get(&base(&stub)), timeouts).await;
     let held = ask(&greedy).await.unwrap();
     let refusal = error(ask(&greedy).await);
     assert!(
@@ -502,4 +522,109 @@ async fn a_request_lasts_until_both_bodies_ended() {
         tokio::task::yield_now().await;
     }
     server.abort();
+}
+
+/// A policy as an agent's settings say it, with the port of a server in it.
+fn said(stub: &Stub, entries: &str) -> Sender {
+    let text = format!("[policy]\nhttp = [{entries}]\n");
+    let text = text.replace("HERE", &base(stub));
+    sender(Settings::from_toml(&text).expect("the settings are right").policy)
+}
+
+#[tokio::test]
+async fn a_secret_reaches_the_server_and_never_the_guest() {
+    let echo = |request: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n", request.len());
+        let echoed = request.lines().find(|line| line.starts_with("authorization")).unwrap_or("");
+        vec![Step::Send(format!("{head}X-Echo: {echoed}\r\n\r\n{request}").into_bytes())]
+    };
+    let (stub, egress) = (Stub::start(echo).await, egress(Names::default()));
+    let agent = said(
+        &stub,
+        r#"{ permit = "HERE/a", plaintext = true, headers = { Authorization = "Bearer {secret:KEY}" } }, "HERE""#,
+    );
+    let request = Request::get(format!("{}/a", base(&stub)))
+        .header("authorization", "mine")
+        .header("Authorization", "mine too")
+        .header("accept-encoding", "gzip")
+        .body(body(""))
+        .unwrap();
+    let response = egress.send(agent.clone(), request, PATIENT).await.unwrap();
+    assert_eq!(response.headers()["x-echo"], format!("authorization: Bearer {}", "*".repeat(23)));
+    let shown = text(response).await.unwrap();
+    assert!(shown.contains("Bearer *****") && !shown.contains("hunter2"), "{shown}");
+    let sent = &stub.requests()[0];
+    assert!(sent.contains("authorization: Bearer default-hunter2-hunter2\r\n"), "{sent}");
+    assert!(!sent.contains("mine") && !sent.contains("accept-encoding"), "{sent}");
+    // Another path is another rule, without the secret.
+    let response = egress.send(agent, get(&format!("{}/b", base(&stub))), PATIENT).await.unwrap();
+    assert!(!text(response).await.unwrap().contains("authorization"));
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_sends_nothing() {
+    let (stub, egress) = (Stub::saying("hello").await, egress(Names::default()));
+    let rule = r#"{ permit = "HERE", plaintext = true, headers = { A = "{secret:OTHER}" } }"#;
+    let refusal = error(egress.send(said(&stub, rule), get(&base(&stub)), PATIENT).await);
+    assert!(matches!(&refusal, EgressError::Denied(text) if text.contains("OTHER")), "{refusal}");
+    assert!(stub.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_cannot_be_asked_back() {
+    let (stub, egress) = (Stub::saying("hello").await, egress(Names::default()));
+    for method in ["TRACE", "CONNECT"] {
+        let request = Request::builder().method(method).uri(base(&stub)).body(body("")).unwrap();
+        let refusal = error(egress.send(here(&stub), request, PATIENT).await);
+        assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
+    }
+    assert!(stub.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_rule_limits_its_own_requests() {
+    let (stub, egress) = (Stub::saying("hello").await, egress(Names::default()));
+    let small = said(&stub, r#"{ permit = "HERE", response_max = "4B", request_max = "2B" }"#);
+    let response = egress.send(small.clone(), get(&base(&stub)), PATIENT).await.unwrap();
+    assert!(text(response).await.unwrap_err().contains("larger than 4 bytes"));
+    let request = Request::post(base(&stub)).body(body("abc")).unwrap();
+    let refusal = error(egress.send(small, request, PATIENT).await);
+    assert!(refusal.to_string().contains("larger than 2 bytes"), "{refusal}");
+
+    let hanging = Stub::start(|_| vec![Step::Hang]).await;
+    let slow = said(&hanging, r#"{ permit = "HERE", timeout = "100ms" }"#);
+    let refusal = error(egress.send(slow, get(&base(&hanging)), PATIENT).await);
+    assert!(matches!(refusal, EgressError::Timeout(_)), "{refusal}");
+
+    let begun = |_: &str| {
+        vec![Step::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc".to_vec()), Step::Hang]
+    };
+    let hanging = Stub::start(begun).await;
+    let slow = said(&hanging, r#"{ permit = "HERE", timeout = "1s" }"#);
+    let response = egress.send(slow, get(&base(&hanging)), PATIENT).await.unwrap();
+    assert!(text(response).await.unwrap_err().contains("longer than its rule permits"));
+
+    let few = said(&stub, r#"{ permit = "HERE", connections_max = 1 }, "#);
+    let held = egress.send(few.clone(), get(&base(&stub)), PATIENT).await.unwrap();
+    let hurry = EgressTimeouts { connect: IMPATIENT, ..PATIENT };
+    let refusal = error(egress.send(few.clone(), get(&base(&stub)), hurry).await);
+    assert!(refusal.to_string().contains("the 1 that its rule permits"), "{refusal}");
+    drop(held);
+    egress.send(few, get(&base(&stub)), PATIENT).await.unwrap();
+}
+
+/// The guest follows redirects itself, so each is a request that is held against the policy like any other.
+#[tokio::test]
+async fn a_redirect_leads_nowhere_by_itself() {
+    let inside = Stub::saying("secret").await;
+    let location =
+        format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", base(&inside));
+    let stub = Stub::start(move |_| vec![Step::Send(location.clone().into_bytes())]).await;
+    let (agent, egress) = (here(&stub), egress(Names::default()));
+    let response = egress.send(agent.clone(), get(&base(&stub)), PATIENT).await.unwrap();
+    assert_eq!(response.status(), StatusCode::FOUND);
+    let next = response.headers()["location"].to_str().unwrap().to_owned();
+    let refusal = error(egress.send(agent, get(&next), PATIENT).await);
+    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
+    assert!(inside.requests().is_empty(), "nobody went there");
 }

@@ -1,5 +1,7 @@
 //! What an agent is granted: its model, what it may remember, what it may touch.
 
+mod requests;
+
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use crate::model::ModelBinding;
 const MODEL_NAME_CHARS_MAX: usize = 256;
 /// Longest system prompt: beyond this it is a document, which the agent should read when it needs it.
 const SYSTEM_PROMPT_CHARS_MAX: usize = 64 << 10;
+/// Longest way to write a time or a seed.
+const AMBIENT_CHARS_MAX: usize = 64;
 /// Most entries of one kind of grant: what a person still reviews.
 const GRANTS_MAX: usize = 256;
 
@@ -191,11 +195,15 @@ pub(super) static HANDLE_KEYS: &[Key<Draft>] = &[
 pub(super) static POLICY_KEYS: &[Key<Draft>] = &[
     Key {
         name: "http",
-        meaning: "Requests it may send: `GET,HEAD https://*.example.com/v1/*`; methods, port and path may be left out.",
-        form: Form::Texts {
+        meaning: "Requests it may send: `GET,HEAD https://*.example.com/v1/*`; methods, port and path may be left out. Or a table with `permit` and the keys below. The first that permits a request decides over it.",
+        form: Form::Items {
             count_max: GRANTS_MAX,
             get: |draft| texts(&draft.settings.policy.http),
-            set: |draft, entries| parse_into(&mut draft.settings.policy.http, &entries),
+            read: |draft, entry| {
+                draft.settings.policy.http.push(requests::read(entry)?);
+                Ok(())
+            },
+            rows: requests::rows,
         },
     },
     Key {
@@ -248,6 +256,30 @@ pub(super) static POLICY_KEYS: &[Key<Draft>] = &[
         |draft| Some(draft.settings.policy.shared_state),
         |draft, flag| draft.settings.policy.shared_state = flag,
     ),
+    Key {
+        name: "clock",
+        meaning: "`real`, or a time like `2026-01-01T00:00:00Z` at which its clocks stand still.",
+        form: Form::Text {
+            chars_max: AMBIENT_CHARS_MAX,
+            get: |draft| Some(draft.settings.policy.clock.to_string()),
+            set: |draft, text| {
+                draft.settings.policy.clock = text.parse()?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "random",
+        meaning: "`secure`, or `seed:` and a number: the same random numbers in every instance.",
+        form: Form::Text {
+            chars_max: AMBIENT_CHARS_MAX,
+            get: |draft| Some(draft.settings.policy.random.to_string()),
+            set: |draft, text| {
+                draft.settings.policy.random = text.parse()?;
+                Ok(())
+            },
+        },
+    },
 ];
 
 /// Grants as they are written.

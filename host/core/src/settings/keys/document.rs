@@ -72,6 +72,11 @@ pub struct Entries<'r, 't> {
 }
 
 impl<'t> Entries<'_, 't> {
+    /// The whole as a table of these keys.
+    pub fn read<E>(&mut self, keys: &'static [Key<E>], target: &mut E) {
+        self.reader.table(keys, keys, &format!("{}.", self.path), self.value, target);
+    }
+
     /// Calls `each` with every entry; an error is a mistake at that entry.
     pub fn each(&mut self, mut each: impl FnMut(&str, Entry<'_, 't>) -> Result<(), String>) {
         let Some(table) = self.value.as_table() else { return };
@@ -156,6 +161,10 @@ impl<'t> Reader<'_, 't> {
         let path = format!("{prefix}{}", key.name);
         match &key.form {
             Form::Section(inner) => self.table(inner, all, &format!("{path}."), value, target),
+            Form::Table { read, .. } => {
+                let reader = Reader { text: self.text, mistakes: &mut *self.mistakes };
+                read(target, &mut Entries { reader, path: &path, value });
+            }
             Form::Open { entries_max, read, .. } => match value.as_ref() {
                 ValueInner::Table(table) if table.len() > *entries_max => {
                     let message = format!(
@@ -172,6 +181,30 @@ impl<'t> Reader<'_, 't> {
                     name.span.start,
                     format!("`{path}` is a table: write `[{path}]` and its keys below that"),
                 ),
+            },
+            Form::Items { count_max, read, .. } => match value.as_array() {
+                Some(items) if items.len() <= *count_max => {
+                    for (index, value) in items.iter().enumerate() {
+                        let path = format!("{path}[{index}]");
+                        let reader = Reader { text: self.text, mistakes: &mut *self.mistakes };
+                        if let Err(message) = read(target, Entry { reader, path: &path, value }) {
+                            self.mistake(value.span.start, format!("`{path}`: {message}"));
+                        }
+                    }
+                }
+                Some(items) => {
+                    let count = items.len();
+                    self.mistake(
+                        name.span.start,
+                        format!(
+                            "`{path}` has {count} entries, and at most {count_max} are allowed"
+                        ),
+                    );
+                }
+                None => {
+                    let message = format!("`{path}` must be a list, like `{path} = [\"…\"]`");
+                    self.mistake(name.span.start, message);
+                }
             },
             _ => {
                 if let Err(message) = key.set_value(target, value) {

@@ -42,7 +42,10 @@ impl<T> Key<T> {
                 let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
                 self.set_list(target, entries.map(str::to_owned).collect())
             }
-            Form::Section(_) | Form::Open { .. } => Err("it is a table: use a file".to_owned()),
+            Form::Section(_) | Form::Table { .. } | Form::Open { .. } => {
+                Err("it is a table: use a file".to_owned())
+            }
+            Form::Items { .. } => Err("its entries may be tables: use a file".to_owned()),
         }
     }
 
@@ -173,8 +176,8 @@ impl<T> Key<T> {
             Form::Choice { choices, .. } => {
                 ("one of some words", format!("{:?}", choices.first().unwrap_or(&"…")))
             }
-            Form::Texts { .. } => ("a list of texts", "[\"…\"]".to_owned()),
-            Form::Section(_) | Form::Open { .. } => {
+            Form::Texts { .. } | Form::Items { .. } => ("a list of texts", "[\"…\"]".to_owned()),
+            Form::Section(_) | Form::Table { .. } | Form::Open { .. } => {
                 return format!("it is a table: write `[{name}]` and its keys below that");
             }
         };

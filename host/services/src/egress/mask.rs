@@ -1,0 +1,210 @@
+//! Keeps what the host put into a request out of its answer: a server that repeats a request, as error pages and
+//! debugging endpoints do, would hand the secret to the guest.
+//!
+//! Bytes are replaced by as many stars, so that lengths stay what was announced. It finds a secret as it was sent,
+//! not one that the server encodes: whoever names a host in a policy trusts it that far.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use aop_core::Secret;
+use aop_core::egress::EgressBody;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The shortest secret that is looked for, in bytes: a shorter one is found by trying, and stars would spoil
+/// answers in which it is by chance.
+const SECRET_MIN_BYTES: usize = 8;
+
+/// What is kept out of an answer.
+#[derive(Clone)]
+pub(super) struct Mask(Arc<[Secret]>);
+
+impl Mask {
+    /// None when nothing has to be kept out.
+    pub(super) fn of(secrets: Vec<Secret>) -> Option<Self> {
+        let long = |secret: &Secret| secret.expose().len() >= SECRET_MIN_BYTES;
+        let secrets: Vec<_> = secrets.into_iter().filter(long).collect();
+        (!secrets.is_empty()).then(|| Self(secrets.into()))
+    }
+
+    /// Replaces every secret in `bytes`.
+    fn cover(&self, bytes: &mut [u8]) {
+        for secret in self.0.iter().map(|secret| secret.expose().as_bytes()) {
+            let mut from = 0;
+            while let Some(at) = find(&bytes[from..], secret) {
+                bytes[from + at..from + at + secret.len()].fill(b'*');
+                from += at + secret.len();
+            }
+        }
+    }
+
+    /// How many bytes at the end may be the beginning of a secret.
+    fn undecided(&self, bytes: &[u8]) -> usize {
+        let begins = |secret: &Secret| {
+            let secret = secret.expose().as_bytes();
+            let most = bytes.len().min(secret.len() - 1);
+            (1..=most).rev().find(|length| bytes.ends_with(&secret[..*length])).unwrap_or(0)
+        };
+        self.0.iter().map(begins).max().unwrap_or(0)
+    }
+
+    pub(super) fn cover_headers(&self, headers: &mut HeaderMap) {
+        for value in headers.values_mut() {
+            let mut bytes = value.as_bytes().to_vec();
+            self.cover(&mut bytes);
+            if bytes != value.as_bytes()
+                && let Ok(covered) = HeaderValue::from_bytes(&bytes)
+            {
+                *value = covered;
+            }
+        }
+    }
+
+    pub(super) fn cover_body(self, body: EgressBody) -> EgressBody {
+        Box::pin(Masked { mask: self, inner: body, held: BytesMut::new(), trailers: None })
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// A body whose secrets are covered. It holds back what may be the beginning of one.
+struct Masked {
+    mask: Mask,
+    inner: EgressBody,
+    held: BytesMut,
+    /// Come after what is held back.
+    trailers: Option<HeaderMap>,
+}
+
+impl Masked {
+    fn take(&mut self, data: &Bytes) -> Bytes {
+        self.held.extend_from_slice(data);
+        self.mask.cover(&mut self.held);
+        let undecided = self.mask.undecided(&self.held);
+        let decided = self.held.len() - undecided;
+        self.held.split_to(decided).freeze()
+    }
+}
+
+impl Body for Masked {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        loop {
+            let frame = ready!(self.inner.as_mut().poll_frame(context)).transpose()?;
+            let frame = frame.map(|frame| frame.into_data());
+            let rest = match frame {
+                Some(Ok(data)) => {
+                    let decided = self.take(&data);
+                    if decided.is_empty() {
+                        continue;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(decided))));
+                }
+                Some(Err(frame)) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    self.mask.cover_headers(&mut trailers);
+                    self.trailers = Some(trailers);
+                    self.held.split().freeze()
+                }
+                None => self.held.split().freeze(),
+            };
+            return Poll::Ready(match (rest.is_empty(), self.trailers.take()) {
+                (true, None) => None,
+                (true, Some(trailers)) => Some(Ok(Frame::trailers(trailers))),
+                (false, trailers) => {
+                    self.trailers = trailers;
+                    Some(Ok(Frame::data(rest)))
+                }
+            });
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.held.is_empty() && self.trailers.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.held.len() as u64;
+        let inner = self.inner.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower() + held);
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + held);
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt as _, StreamBody};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mask(secrets: &[&str]) -> Mask {
+        Mask::of(secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect()).unwrap()
+    }
+
+    fn covered(mask: Mask, pieces: Vec<Vec<u8>>) -> Vec<u8> {
+        let frames = pieces.into_iter().map(|piece| Ok(Frame::data(Bytes::from(piece))));
+        let body: EgressBody = Box::pin(StreamBody::new(futures::stream::iter(frames)));
+        let whole = futures::executor::block_on(mask.cover_body(body).collect()).unwrap();
+        whole.to_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_secret_is_covered_wherever_the_answer_is_cut() {
+        let text = b"you sent: Bearer hunter2hunter2, twice hunter2hunter2hunter2";
+        let expected = b"you sent: Bearer **************, twice **************hunter2";
+        for cut in 0..=text.len() {
+            let pieces = vec![text[..cut].to_vec(), text[cut..].to_vec()];
+            assert_eq!(covered(mask(&["hunter2hunter2"]), pieces), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_is_short_or_absent_is_left_alone() {
+        assert!(Mask::of(vec![Secret::new("short".to_owned())]).is_none());
+        assert!(Mask::of(Vec::new()).is_none());
+        let text = b"nothing here: secret-valu".to_vec();
+        assert_eq!(covered(mask(&["secret-value"]), vec![text.clone()]), text);
+    }
+
+    #[test]
+    fn headers_are_covered() {
+        let mut headers = HeaderMap::new();
+        headers.insert("location", HeaderValue::from_static("/?key=secret-value&a=b"));
+        mask(&["secret-value"]).cover_headers(&mut headers);
+        assert_eq!(headers["location"], "/?key=************&a=b");
+    }
+
+    proptest! {
+        #[test]
+        fn it_never_shows_one_and_keeps_every_length(
+            pieces in prop::collection::vec("[ab-]{0,6}", 0..12),
+        ) {
+            let secret = "abababab-a";
+            let pieces: Vec<_> = pieces.into_iter().map(String::into_bytes).collect();
+            let whole: Vec<u8> = pieces.concat();
+            let shown = covered(mask(&[secret]), pieces);
+            prop_assert_eq!(shown.len(), whole.len());
+            prop_assert!(find(&shown, secret.as_bytes()).is_none());
+        }
+    }
+}
