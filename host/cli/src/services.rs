@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage};
 use aop_core::model::TokenLedger;
-use aop_core::{AgentName, BoxFuture, Hit, Query, Search, SearchError, TenantName, Tool};
+use aop_core::{
+    AgentName, BoxFuture, Hit, Query, Search, SearchError, Secret, SecretError, SecretName,
+    Secrets, TenantName, Tool,
+};
 use aop_services::{
     HttpEgress, Key, ModelConfig, ModelProvider, ModelProviders, Network, ProviderKind,
     SystemResolver,
@@ -40,6 +43,7 @@ impl Outside {
     pub(crate) fn open(
         config: &ServicesConfig,
         ledger: Option<Arc<dyn TokenLedger>>,
+        secrets: Arc<dyn Secrets>,
     ) -> anyhow::Result<Self> {
         let mut environment = environment::texts();
         let models = ModelConfig {
@@ -49,7 +53,7 @@ impl Outside {
         let network = Network::new(SystemResolver);
         Ok(Self {
             models: Arc::new(ModelProviders::new(models, network.clone(), ledger)?),
-            egress: Arc::new(HttpEgress::new(network, config.egress)),
+            egress: Arc::new(HttpEgress::new(network, secrets, config.egress)),
             environment: Arc::new(environment),
         })
     }
@@ -199,6 +203,19 @@ impl Buckets for Fleeting {
         limit: u32,
     ) -> BoxFuture<'a, Result<KeyPage, BucketError>> {
         Box::pin(async move { self.store()?.keys(bucket, after, limit).await })
+    }
+}
+
+/// No secrets: around one call there is no tenant that stored any.
+pub(crate) struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn get<'a>(
+        &'a self,
+        _: &'a TenantName,
+        name: &'a SecretName,
+    ) -> BoxFuture<'a, Result<Secret, SecretError>> {
+        Box::pin(async move { Err(SecretError::Missing(name.clone())) })
     }
 }
 

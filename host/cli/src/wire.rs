@@ -25,7 +25,7 @@ use tower::Layer as _;
 
 use crate::cluster::Zone;
 use crate::config::Config;
-use crate::services::{Forgetting, Outside};
+use crate::services::{Forgetting, NoSecrets, Outside};
 
 /// A host that serves nothing yet.
 pub(crate) struct Host {
@@ -99,7 +99,8 @@ impl Host {
             config.cluster.membership(),
         ));
         let guest_logs = Arc::new(GuestLogs::default());
-        let outside = Outside::open(&config.services, Some(state.store.clone()))?;
+        let outside =
+            Outside::open(&config.services, Some(state.store.clone()), Arc::new(NoSecrets))?;
         let runtime_config = runtime_config(config, state.compiled, &outside)?;
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
         let (index, changes, metrics) =

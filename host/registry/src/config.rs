@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aop_core::TenantName;
+use aop_core::policy::Ceilings;
 
 /// Settings of the registry. [`RegistryConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct RegistryConfig {
     /// Directories of `NAME.wasm` with an optional `NAME.toml`. Of two with the same agent, the
     /// first wins. They need not exist yet.
     pub agent_dirs: Vec<PathBuf>,
+    /// What agents may have at most.
+    pub ceilings: Ceilings,
     /// The largest component that is read. Default 64 MiB: three times the largest that any
     /// language makes today (Python, 18 MB), and what one load may hold in memory.
     pub component_max_bytes: u64,
@@ -46,6 +49,7 @@ impl RegistryConfig {
             tenant: TenantName::default_tenant(),
             data_dir: data_dir.into(),
             agent_dirs,
+            ceilings: Ceilings::default(),
             component_max_bytes: 64 << 20,
             settings_max_bytes: 256 << 10,
             agents_max: 20_000,

@@ -22,6 +22,14 @@ pub enum RegistryError {
     /// The component or its settings are at fault, in words for the person who supplied them.
     #[error("{0}")]
     Rejected(String),
+    /// The host's operator permits no such component, or no such settings.
+    #[error("{reason}")]
+    Refused {
+        /// The setting that refuses it.
+        setting: &'static str,
+        /// What is refused, in words for the person who supplied it.
+        reason: String,
+    },
     /// Another agent owns one of the tool names.
     #[error(
         "tool name `{tool}` belongs to agent `{owner}`: set another one with `[tools.<function>] name = \"…\"` in the settings of one of the two, or remove `{owner}`"
@@ -67,6 +75,7 @@ impl From<RegistryError> for CatalogError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Draining => Self::Draining,
+            RegistryError::Refused { setting, reason } => Self::Refused { setting, reason },
             RegistryError::Rejected(_) | RegistryError::NameTaken { .. } => {
                 Self::Rejected(error.to_string())
             }

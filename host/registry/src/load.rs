@@ -15,7 +15,7 @@ use crate::RegistryError;
 use crate::agents::{About, Begun, report};
 use crate::components::Kept;
 use crate::registry::Shared;
-use crate::source::{self, Found, Source};
+use crate::source::{self, Found, Source, Written};
 use crate::turn::Turn;
 
 /// An agent that is ready to serve, once its names are claimed and the store has it.
@@ -170,10 +170,11 @@ impl Shared {
     ) -> Result<Option<Draft>, RegistryError> {
         let kept = self.components.keep().await;
         // The bytes go here, before the wait for a turn to compile.
-        let Source { digest, settings, .. } = self.read(found).await?;
+        let Source { digest, settings, written, .. } = self.read(found).await?;
         let name = begun.name();
         self.agents.set_file_digest(name, digest);
         let settings = settings.map_err(RegistryError::Rejected)?;
+        self.check(&digest, &settings, written.as_ref())?;
         let origin = Origin::File { path: found.path.clone() };
         let Some(record) = self.agents.record(name) else {
             let component = Component { digest, settings, kept };
@@ -199,6 +200,34 @@ impl Shared {
         self.draft(begun, Component { digest, settings, kept }, origin, Write::Append)
             .await
             .map(Some)
+    }
+
+    /// Checks what may run here, and under which settings.
+    fn check(
+        &self,
+        digest: &Digest,
+        settings: &Settings,
+        written: Option<&Written>,
+    ) -> Result<(), RegistryError> {
+        let place = |setting: &str| written.and_then(|written| written.place(setting));
+        if let Some(pinned) = settings.pinned.filter(|pinned| pinned != digest) {
+            let place = place("digest").unwrap_or_default();
+            return Err(RegistryError::Refused {
+                setting: "digest",
+                reason: format!(
+                    "{place}the settings are for the component {pinned}, and this one is {digest}: supply that one, or change `digest`"
+                ),
+            });
+        }
+        let excesses = self.config.ceilings.excesses(&self.config.tenant, settings);
+        if excesses.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<_> = excesses
+            .iter()
+            .map(|excess| format!("{}{excess}", place(&excess.setting).unwrap_or_default()))
+            .collect();
+        Err(RegistryError::Refused { setting: "ceiling", reason: lines.join("\n") })
     }
 
     /// Whether a rollback holds the agent while its file is as it was then, its settings included.
@@ -280,6 +309,7 @@ impl Shared {
         write: Write,
     ) -> Result<Draft, RegistryError> {
         let Component { digest, settings, kept } = component;
+        self.check(&digest, &settings, None)?;
         let settings = Arc::new(settings);
         let path = self.components.path(&digest);
         let prepared = {

@@ -29,16 +29,19 @@ impl Shared {
         name: &AgentName,
         outcome: &Result<T, RegistryError>,
     ) {
-        let (outcome, reason) = match outcome {
-            Ok(_) => (Outcome::Done, String::new()),
-            Err(error) => (Outcome::Failed, error.to_string()),
+        let (action, subject, outcome, reason) = match outcome {
+            Ok(_) => (action, "", Outcome::Done, String::new()),
+            Err(error @ RegistryError::Refused { setting, .. }) => {
+                (Action::PolicyRefuse, *setting, Outcome::Refused, error.to_string())
+            }
+            Err(error) => (action, "", Outcome::Failed, error.to_string()),
         };
         self.parts.audit.note(AuditEvent {
             outcome,
             tenant: Some(&self.config.tenant),
             agent: Some(name),
             detail: &reason,
-            ..AuditEvent::of_host(action, "")
+            ..AuditEvent::of_host(action, subject)
         });
     }
 }

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use aop_core::settings::Lines;
 use aop_core::{AgentName, Digest, Settings};
 
 use crate::RegistryError;
@@ -189,6 +190,22 @@ pub(crate) struct Source {
     pub(crate) bytes: Vec<u8>,
     pub(crate) digest: Digest,
     pub(crate) settings: Result<Settings, String>,
+    /// Where in their file the settings are.
+    pub(crate) written: Option<Written>,
+}
+
+/// Where settings are written.
+pub(crate) struct Written {
+    file: String,
+    lines: Lines,
+}
+
+impl Written {
+    /// The place of a setting: its own line, else that of the table it is in.
+    pub(crate) fn place(&self, setting: &str) -> Option<String> {
+        let line = self.lines.of(setting)?;
+        Some(format!("{}:{line}: ", self.file))
+    }
 }
 
 /// Reads an agent. The files must still be those that were found once they are read.
@@ -201,17 +218,20 @@ pub(crate) fn read(
     settings_max_bytes: u64,
 ) -> Result<Source, RegistryError> {
     let bytes = read_bounded(&found.path, component_max_bytes, "component")?;
-    let settings = if found.settings.is_some() {
+    let (settings, written) = if found.settings.is_some() {
         let path = settings_path(&found.path);
-        parse_settings(&path, &read_bounded(&path, settings_max_bytes, "settings file")?)
+        let bytes = read_bounded(&path, settings_max_bytes, "settings file")?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let lines = Lines::in_text(&String::from_utf8_lossy(&bytes));
+        (parse_settings(&path, &bytes), Some(Written { file, lines }))
     } else {
-        Ok(Settings::default())
+        (Ok(Settings::default()), None)
     };
     if Found::at(found.path.clone()).ok().as_ref() != Some(found) {
         return Err(RegistryError::Changed(found.path.clone()));
     }
     let digest = Digest::of(&bytes);
-    Ok(Source { bytes, digest, settings })
+    Ok(Source { bytes, digest, settings, written })
 }
 
 fn read_bounded(path: &Path, max_bytes: u64, what: &str) -> Result<Vec<u8>, RegistryError> {

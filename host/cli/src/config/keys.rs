@@ -8,13 +8,13 @@ use aop_core::settings::keys::{Bounds, Form, Key};
 use aop_mcp::Expose;
 
 use super::cluster::CLUSTER_KEYS;
-use super::policy::AUDIT_KEYS;
+use super::policy::{AUDIT_KEYS, CEILING, CEILINGS};
 use super::runtime::{COMPILE_KEYS, RUNTIME_KEYS};
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
 use super::{Config, LogFormat};
 use crate::log;
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -138,6 +138,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
     Key::section("model", "The language models that agents talk to.", MODEL_KEYS),
     Key::section("egress", "The HTTP requests of agents.", EGRESS_KEYS),
     Key::section("state", "What agents remember.", STATE_KEYS),
+    CEILING,
+    CEILINGS,
     Key::section("audit", "The log of who did what.", AUDIT_KEYS),
     Key::section("cluster", "The zone that this host is in.", CLUSTER_KEYS),
 ];

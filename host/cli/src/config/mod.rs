@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_access::audit::AuditConfig;
+use aop_core::settings::Lines;
 use aop_core::settings::keys::{Document, Row, leaves, nearest, reference as rows_of};
 use aop_mcp::McpConfig;
 use aop_registry::RegistryConfig;
@@ -217,6 +218,7 @@ impl Config {
             Err(found) => found,
         };
         let path = file.path.display();
+        policy::place(&mut self.registry.ceilings, &path.to_string(), &Lines::in_text(&file.text));
         mistakes.extend(found.iter().map(|mistake| format!("{path}: {mistake}")));
         // Paths in a file are relative to it, wherever the host is started.
         let directory = file.path.parent().unwrap_or_else(|| Path::new(""));

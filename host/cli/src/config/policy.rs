@@ -1,9 +1,18 @@
 //! What the host allows at most, and what it writes down of it.
 
-use aop_core::settings::keys::{Bounds, Key};
+use aop_core::TenantName;
+use aop_core::policy::http_grant::HttpGrant;
+use aop_core::policy::{Ceiling, Ceilings, DirectoryGrant, HttpRule};
+use aop_core::settings::Lines;
+use aop_core::settings::keys::{Bounds, Entries, Form, Key, reference};
 
 use super::Config;
-use super::keys::{GIB, KIB, wide};
+use super::keys::{DAY, GIB, KIB, MILLISECOND, wide};
+
+/// Most entries of a list, as in the settings of an agent.
+const LIST_MAX: usize = 256;
+/// Most tenants with a ceiling of their own.
+const TENANTS_MAX: usize = 4096;
 
 pub(super) static AUDIT_KEYS: &[Key<Config>] = &[
     Key::size(
@@ -21,3 +30,213 @@ pub(super) static AUDIT_KEYS: &[Key<Config>] = &[
         |config, count| config.audit.files_max = wide(count),
     ),
 ];
+
+/// Notes where the ceilings of a file are written.
+pub(super) fn place(ceilings: &mut Ceilings, file: &str, lines: &Lines) {
+    let host = ceilings.host.iter_mut().map(|ceiling| ("ceiling".to_owned(), ceiling));
+    let tenants = ceilings.tenants.iter_mut();
+    let tenants = tenants.map(|(name, ceiling)| (format!("ceilings.{name}"), ceiling));
+    for (table, ceiling) in host.chain(tenants) {
+        ceiling.table = table;
+        file.clone_into(&mut ceiling.file);
+        ceiling.lines = lines.clone();
+    }
+}
+
+pub(super) const CEILING: Key<Config> = Key {
+    name: "ceiling",
+    meaning: "What agents may have at most, whatever their settings say.",
+    form: Form::Table {
+        read: |config, entries| {
+            let ceiling = config.registry.ceilings.host.get_or_insert_default();
+            entries.read(CEILING_KEYS, ceiling);
+        },
+        rows: || reference(CEILING_KEYS),
+    },
+};
+
+pub(super) const CEILINGS: Key<Config> = Key {
+    name: "ceilings",
+    meaning: "The same for the agents of one tenant.",
+    form: Form::Open {
+        placeholder: "<tenant>",
+        entries_max: TENANTS_MAX,
+        read: read_tenants,
+        rows: || reference(CEILING_KEYS),
+    },
+};
+
+fn read_tenants(config: &mut Config, entries: &mut Entries<'_, '_>) {
+    entries.each(|name, mut entry| {
+        let tenant = TenantName::new(name).map_err(|error| error.to_string())?;
+        let ceiling = config.registry.ceilings.tenants.entry(tenant).or_default();
+        entry.read(CEILING_KEYS, ceiling);
+        Ok(())
+    });
+}
+
+static CEILING_KEYS: &[Key<Ceiling>] = &[
+    Key {
+        name: "http",
+        meaning: "Requests: every `http` rule of an agent must lie within one of these. A host may be `*` here: `https://*`.",
+        form: Form::Texts {
+            count_max: LIST_MAX,
+            get: |ceiling| texts(&ceiling.policy.http),
+            set: |ceiling, entries| {
+                let rules = each(&entries, HttpRule::parse_ceiling)?;
+                ceiling.policy.http = rules.into_iter().map(HttpGrant::of).collect();
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "private_networks",
+        meaning: "Private networks: every one of an agent must lie within one of these.",
+        form: Form::Texts {
+            count_max: LIST_MAX,
+            get: |ceiling| texts(&ceiling.policy.private_networks),
+            set: |ceiling, entries| {
+                let parse = |entry: &str| {
+                    entry.parse().map_err(|error| {
+                        format!("`{entry}`: {error}: write networks like `10.1.0.0/16`")
+                    })
+                };
+                ceiling.policy.private_networks = each(&entries, parse)?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "directories",
+        meaning: "Directories of the host, with all below them: `read /srv/reference`, or `write /srv/scratch`.",
+        form: Form::Texts {
+            count_max: LIST_MAX,
+            get: |ceiling| {
+                let shown = |grant: &DirectoryGrant| {
+                    let access = if grant.writable { "write" } else { "read" };
+                    format!("{access} {}", grant.host.display())
+                };
+                ceiling.policy.directories.iter().map(shown).collect()
+            },
+            set: |ceiling, entries| {
+                // Where a guest sees it is the agent's own affair.
+                let parse =
+                    |entry: &str| {
+                        format!("{entry} as /").parse::<DirectoryGrant>().map_err(|_| {
+                    format!("`{entry}` must be `read PATH` or `write PATH` with an absolute path")
+                })
+                    };
+                ceiling.policy.directories = each(&entries, parse)?;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "environment",
+        meaning: "Variables of the host's environment.",
+        form: Form::Texts {
+            count_max: LIST_MAX,
+            get: |ceiling| ceiling.policy.environment.clone(),
+            set: |ceiling, entries| {
+                ceiling.policy.environment = entries;
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "tools",
+        meaning: "Tools of other agents: `textkit_*`, or `*` for all.",
+        form: Form::Texts {
+            count_max: LIST_MAX,
+            get: |ceiling| texts(&ceiling.policy.tools),
+            set: |ceiling, entries| {
+                ceiling.policy.tools = each(&entries, str::parse)?;
+                Ok(())
+            },
+        },
+    },
+    Key::flag(
+        "shared_state",
+        "Agents may keep state that all agents of the tenant share.",
+        |ceiling| Some(ceiling.policy.shared_state),
+        |ceiling, flag| ceiling.policy.shared_state = flag,
+    ),
+    Key {
+        name: "models",
+        meaning: "Models as `PROVIDER/NAME`: `openai/gpt-5-mini`, or `ollama/*`.",
+        form: Form::Texts {
+            count_max: LIST_MAX,
+            get: |ceiling| ceiling.models.clone(),
+            set: |ceiling, entries| {
+                ceiling.models = entries;
+                Ok(())
+            },
+        },
+    },
+    Key::count(
+        "tokens_per_call",
+        "`tokens_per_call` of a model.",
+        Bounds::new(1, TOKENS_PER_CALL, "what an agent may be given"),
+        |ceiling| ceiling.tokens_per_call.min(TOKENS_PER_CALL),
+        |ceiling, count| ceiling.tokens_per_call = count,
+    ),
+    Key::count(
+        "tokens_per_day",
+        "`tokens_per_day` of a model.",
+        Bounds::new(1, TOKENS_PER_DAY, "what an agent may be given"),
+        |ceiling| ceiling.tokens_per_day.min(TOKENS_PER_DAY),
+        |ceiling, count| ceiling.tokens_per_day = count,
+    ),
+    Key::time(
+        "timeout",
+        "`timeout` of an agent.",
+        Bounds::new(MILLISECOND, DAY, "what an agent may be given"),
+        |ceiling| ceiling.limits.timeout.min(DAY),
+        |ceiling, time| ceiling.limits.timeout = time,
+    ),
+    Key::size(
+        "memory",
+        "`memory` of an agent.",
+        Bounds::new(64 * KIB, 4 * GIB, "what an agent may be given"),
+        |ceiling| ceiling.limits.memory_max_bytes.min(4 * GIB),
+        |ceiling, bytes| ceiling.limits.memory_max_bytes = bytes,
+    ),
+    Key::size(
+        "output",
+        "`output` of an agent.",
+        Bounds::new(KIB, GIB / 4, "what an agent may be given"),
+        |ceiling| ceiling.limits.output_max_bytes.min(GIB / 4),
+        |ceiling, bytes| ceiling.limits.output_max_bytes = bytes,
+    ),
+    Key::count(
+        "concurrency",
+        "`concurrency` of an agent.",
+        Bounds::new(1, 65_536, "what an agent may be given"),
+        |ceiling| u64::from(ceiling.limits.concurrency).min(65_536),
+        |ceiling, count| ceiling.limits.concurrency = u32::try_from(count).unwrap_or(u32::MAX),
+    ),
+];
+
+/// The most that an agent's settings can say.
+const TOKENS_PER_CALL: u64 = 1_000_000_000;
+/// The same for a day.
+const TOKENS_PER_DAY: u64 = 1_000_000_000_000;
+
+fn texts<G: ToString>(grants: &[G]) -> Vec<String> {
+    grants.iter().map(ToString::to_string).collect()
+}
+
+/// Reads every entry, or answers all mistakes at once.
+fn each<G>(
+    entries: &[String],
+    parse: impl Fn(&str) -> Result<G, String>,
+) -> Result<Vec<G>, String> {
+    let (mut grants, mut wrong) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match parse(entry) {
+            Ok(grant) => grants.push(grant),
+            Err(error) => wrong.push(error),
+        }
+    }
+    if wrong.is_empty() { Ok(grants) } else { Err(wrong.join("; ")) }
+}

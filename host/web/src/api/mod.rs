@@ -156,6 +156,10 @@ impl Change<'_> {
     ) -> Result<T, CatalogError> {
         let (outcome, reason) = match &result {
             Ok(_) => (Outcome::Done, String::new()),
+            Err(CatalogError::Refused { setting, reason }) => {
+                self.refuse(setting, reason);
+                return result;
+            }
             Err(error) => (Outcome::Failed, error.to_string()),
         };
         self.audit.note(AuditEvent { outcome, ..self.event(action, subject, &reason) });

@@ -13,6 +13,7 @@ impl From<CatalogError> for Problem {
             CatalogError::OwnedByFile { .. } => (StatusCode::CONFLICT, "owned_by_file"),
             CatalogError::OwnedElsewhere { .. } => (StatusCode::CONFLICT, "owned_elsewhere"),
             CatalogError::NoEarlierRevision(_) => (StatusCode::CONFLICT, "no_earlier_revision"),
+            CatalogError::Refused { .. } => (StatusCode::FORBIDDEN, "permission_denied"),
             CatalogError::Rejected(_) => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
             CatalogError::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             CatalogError::Internal(reason) => {
