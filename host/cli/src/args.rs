@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aop_core::AgentName;
 use aop_core::settings::{parse_size, parse_time};
+use aop_core::{AgentName, Digest};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::audit::AuditCommand;
+use crate::command::policy::PolicyCommand;
 use crate::environment;
 use crate::exit::EXIT_CODES;
 
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     /// List, show and change the agents of a running host.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Say what agents may do, and why
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Read the log of who did what, and check that nobody changed it.
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -318,7 +322,7 @@ pub(crate) enum AgentCommand {
     Show(AgentNameArgs),
     /// Load a component as a new agent, or as a new revision of one
     #[command(
-        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml"
+        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml\n  aop agent load https://example.com/textkit.wasm --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     )]
     Load(AgentLoadArgs),
     /// Remove an agent that was loaded through the API
@@ -351,9 +355,12 @@ pub(crate) struct AgentNameArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AgentLoadArgs {
-    /// The component
-    #[arg(value_name = "FILE.wasm")]
+    /// The component: a file, or an https URL together with --digest
+    #[arg(value_name = "FILE.wasm | URL")]
     pub(crate) file: PathBuf,
+    /// The component's digest; any other component is refused
+    #[arg(long, value_name = "sha256:…")]
+    pub(crate) digest: Option<Digest>,
     /// The agent's name [default: from the file's name]
     #[arg(long)]
     pub(crate) name: Option<String>,

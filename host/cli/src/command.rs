@@ -13,6 +13,7 @@ pub(crate) mod dev;
 pub(crate) mod inspect;
 pub(crate) mod mcp_config;
 pub(crate) mod new;
+pub(crate) mod policy;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod tools;

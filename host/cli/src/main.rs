@@ -3,6 +3,7 @@
 //! It is the only place that reads the environment, handles signals, and knows more than one of the
 //! middle crates. Its exit codes are in [`exit`].
 
+mod allowed;
 mod args;
 mod arguments;
 mod client;
@@ -76,6 +77,7 @@ async fn run(command: &Command) -> CommandResult {
         Command::Audit(command) => command::audit::run(command),
         Command::Cluster(command) => command::cluster::run(command).await,
         Command::Config(command) => command::config::run(command),
+        Command::Policy(command) => command::policy::run(command),
         Command::McpConfig(args) => command::mcp_config::run(args),
         Command::Bench(args) => command::bench::run(args).await,
         Command::Completions(args) => command::completions::run(args),

@@ -275,13 +275,13 @@ fn what_was_lost_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let shared = Shared::default();
     let mut writer = Writer::open(directory.path(), AuditConfig::default()).unwrap();
-    writer.break_for_test();
+    writer.break_for_test().unwrap();
     let records = [Record::new(load("a"), SystemTime::now()), loss(4)];
     let lost = writer.write(&records).unwrap_err();
     assert_eq!(lost.events, 5);
     shared.lose(lost.events);
     assert_eq!(shared.lost.load(Ordering::Relaxed), 5);
-    writer.mend_for_test();
+    writer.mend_for_test().unwrap();
     writer.write(&[loss(5)]).unwrap();
     assert!(findings(&directory).is_empty());
     assert!(text(&directory).contains("\"audit.lose\""));

@@ -218,11 +218,13 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(all(test, target_os = "linux"))]
 impl Writer {
     /// From now on the disk is full.
-    pub(super) fn break_for_test(&mut self) {
-        self.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+    pub(super) fn break_for_test(&mut self) -> io::Result<()> {
+        self.file = OpenOptions::new().append(true).open("/dev/full")?;
+        Ok(())
     }
 
-    pub(super) fn mend_for_test(&mut self) {
-        self.file = append_to(self.files.last().unwrap()).unwrap();
+    pub(super) fn mend_for_test(&mut self) -> io::Result<()> {
+        self.file = append_to(self.files.last().map_or(Path::new(""), PathBuf::as_path))?;
+        Ok(())
     }
 }

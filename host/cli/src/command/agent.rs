@@ -1,8 +1,9 @@
 //! `aop agent list|show|load|unload|rollback`
 
+mod source;
+
 use std::path::Path;
 
-use anyhow::Context as _;
 use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings, Source};
 use serde_json::{Map, Value};
 
@@ -138,9 +139,7 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
         Some(name) => AgentName::new(name).map_err(usage)?,
         None => local::agent_name(&args.file)?,
     };
-    let component = std::fs::read(&args.file)
-        .with_context(|| format!("cannot read {}", args.file.display()))
-        .map_err(usage)?;
+    let component = source::read(&args.file, args.digest).await?;
     let settings = local::settings_text(&args.file, args.settings.as_deref())?;
     if let Some((path, text)) = &settings {
         check(path, text)?;

@@ -1,7 +1,5 @@
 //! `aop inspect`: what a component offers, what it needs, and what its settings allow it.
 
-mod allowed;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +7,7 @@ use aop_core::interface::{Feature, Refusal};
 use aop_core::{Digest, Tool};
 use serde::Serialize;
 
-use self::allowed::Allowed;
+use crate::allowed::Allowed;
 use crate::args::InspectArgs;
 use crate::exit::CommandResult;
 use crate::local::Local;

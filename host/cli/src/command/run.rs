@@ -16,7 +16,7 @@ use crate::args::RunArgs;
 use crate::config::{Config, File, Flags, LogFormat};
 use crate::exit::{CommandError, CommandResult, misuse, usage};
 use crate::local::Local;
-use crate::services::{Fleeting, NoTools, Outside};
+use crate::services::{Fleeting, NoSecrets, NoTools, Outside};
 use crate::{arguments, environment, log, output, wire};
 
 /// What is logged when nobody says: what the agent itself writes, and what goes wrong.
@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
     let level = log::start(wanted.as_deref().unwrap_or(LOG_LEVEL), LogFormat::Auto)?;
     let arguments = arguments::read_json(&args.arguments)?;
     let config = Config::load(File::find(None)?.as_ref(), &Flags::default())?;
-    let outside = Outside::open(&config.services, None).map_err(usage)?;
+    let outside = Outside::open(&config.services, None, Arc::new(NoSecrets)).map_err(usage)?;
     let environment = outside.environment.clone();
     let local = Local::prepare_to_run(&args.file, &args.local, environment, |settings| {
         let limits = &mut settings.limits;

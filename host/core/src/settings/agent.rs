@@ -217,14 +217,12 @@ static KEYS: &[Key<Draft>] = &[
         meaning: "How long a warm instance lives.",
         form: Form::Section(WARM_KEYS),
     },
-    Key {
-        name: "verbose",
-        meaning: "Log the duration of successful calls too.",
-        form: Form::Flag {
-            get: |draft| Some(draft.settings.verbose),
-            set: |draft, flag| draft.settings.verbose = flag,
-        },
-    },
+    Key::flag(
+        "verbose",
+        "Log the duration of successful calls too.",
+        |draft| Some(draft.settings.verbose),
+        |draft, flag| draft.settings.verbose = flag,
+    ),
     Key {
         name: "traceback",
         meaning: "Log the backtrace of a trap.",

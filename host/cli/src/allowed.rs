@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 
+use aop_core::policy::{Clock, Randomness};
 use aop_core::settings::{Settings, show_size, show_time};
 use aop_core::{Limits, Policy};
 use serde::Serialize;
@@ -14,7 +15,7 @@ use crate::output;
 
 /// What an agent may do, and how much.
 #[derive(Serialize)]
-pub(super) struct Allowed<'a> {
+pub(crate) struct Allowed<'a> {
     capabilities: Vec<Capability>,
     policy: &'a Policy,
     limits: &'a Limits,
@@ -33,13 +34,70 @@ struct Rule {
     capability: &'static str,
     imports: &'static [&'static str],
     explain: fn(&Settings) -> (bool, String),
+    /// Each setting that says so, by its path, with what it says.
+    grants: fn(&Settings) -> Vec<(String, String)>,
+}
+
+/// What settings say of one capability.
+pub(crate) struct Said {
+    pub(crate) capability: &'static str,
+    pub(crate) allowed: bool,
+    pub(crate) words: String,
+    /// Each setting that says so, by its path, with what it says; none for what holds for every agent.
+    pub(crate) grants: Vec<(String, String)>,
+}
+
+/// What settings say of every capability, computing included.
+pub(crate) fn say(settings: &Settings) -> Vec<Said> {
+    let rules = RULES.iter().map(|rule| {
+        let (allowed, words) = (rule.explain)(settings);
+        Said { capability: rule.capability, allowed, words, grants: (rule.grants)(settings) }
+    });
+    let limits = &settings.limits;
+    let computing = [
+        ("timeout", format!("{} per call", show_time(limits.timeout))),
+        ("memory", format!("{} of memory", show_size(limits.memory_max_bytes))),
+        ("output", format!("results of {}", show_size(limits.output_max_bytes))),
+        ("concurrency", format!("{} calls at once", limits.concurrency)),
+    ];
+    let computing = Said {
+        capability: "computing",
+        allowed: true,
+        words: String::new(),
+        grants: computing.map(|(setting, words)| (setting.to_owned(), words)).into(),
+    };
+    std::iter::once(computing).chain(rules).collect()
+}
+
+/// The entries of a list, each with its path.
+fn entries<G: Display>(path: &str, grants: &[G]) -> Vec<(String, String)> {
+    let entry = |(index, grant): (usize, &G)| (format!("{path}[{index}]"), grant.to_string());
+    grants.iter().enumerate().map(entry).collect()
 }
 
 static RULES: &[Rule] = &[
     Rule {
         capability: "clocks and randomness",
         imports: &["wasi:clocks/", "wasi:random/"],
-        explain: |_| (true, "for every agent".to_owned()),
+        explain: |settings| {
+            let policy = &settings.policy;
+            let clock = match policy.clock {
+                Clock::Real => "the machine's clock".to_owned(),
+                Clock::Fixed(_) => format!("a clock that stands at {}", policy.clock),
+            };
+            let random = match policy.random {
+                Randomness::Secure => "secure random numbers",
+                Randomness::Seeded(_) => "the same random numbers in every instance",
+            };
+            (true, format!("{clock}, {random}"))
+        },
+        grants: |settings| {
+            let policy = &settings.policy;
+            vec![
+                ("policy.clock".to_owned(), format!("clock {}", policy.clock)),
+                ("policy.random".to_owned(), format!("random {}", policy.random)),
+            ]
+        },
     },
     Rule {
         capability: "logging",
@@ -48,12 +106,20 @@ static RULES: &[Rule] = &[
             let lines = settings.limits.log_lines_per_second;
             (lines > 0, format!("at most {lines} lines per second, into the host's log"))
         },
+        grants: |settings| {
+            let lines = settings.limits.log_lines_per_second;
+            vec![("log_lines_per_second".to_owned(), format!("at most {lines} lines per second"))]
+        },
     },
     Rule {
         capability: "configuration",
         imports: &["wasi:config/"],
         explain: |settings| {
             granted(settings.config.keys(), "the values of", "`[config]` has no values")
+        },
+        grants: |settings| {
+            let keys = settings.config.keys();
+            keys.map(|key| (format!("config.{key}"), format!("the value of {key}"))).collect()
         },
     },
     Rule {
@@ -63,6 +129,7 @@ static RULES: &[Rule] = &[
             let names = &settings.policy.environment;
             granted(names, "the variables", "`environment` in `[policy]` names no variables")
         },
+        grants: |settings| entries("policy.environment", &settings.policy.environment),
     },
     Rule {
         capability: "files",
@@ -71,16 +138,27 @@ static RULES: &[Rule] = &[
             let directories = &settings.policy.directories;
             granted(directories, "", "`directories` in `[policy]` names none")
         },
+        grants: |settings| entries("policy.directories", &settings.policy.directories),
     },
     Rule {
         capability: "HTTP requests",
         imports: &["wasi:http/outgoing-handler@", "wasi:http/client@"],
         explain: http,
+        grants: |settings| {
+            let policy = &settings.policy;
+            let mut grants = entries("policy.http", &policy.http);
+            let networks = entries("policy.private_networks", &policy.private_networks);
+            grants.extend(
+                networks.into_iter().map(|(path, words)| (path, format!("also in {words}"))),
+            );
+            grants
+        },
     },
     Rule {
         capability: "sockets",
         imports: &["wasi:sockets/"],
         explain: |_| (false, "for no agent; `http` in `[policy]` permits requests".to_owned()),
+        grants: |_| Vec::new(),
     },
     Rule {
         capability: "state",
@@ -95,11 +173,30 @@ static RULES: &[Rule] = &[
             );
             (limits.state_keys_max > 0 && limits.state_max_bytes > 0, text)
         },
+        grants: |settings| {
+            let limits = &settings.limits;
+            let shared = if settings.policy.shared_state { "also" } else { "not" };
+            vec![
+                (
+                    "state.keys_max".to_owned(),
+                    format!("{} keys in each bucket", limits.state_keys_max),
+                ),
+                (
+                    "state.size_max".to_owned(),
+                    format!("{} in each bucket", show_size(limits.state_max_bytes)),
+                ),
+                (
+                    "policy.shared_state".to_owned(),
+                    format!("{shared} what all agents of the tenant share"),
+                ),
+            ]
+        },
     },
     Rule {
         capability: "tools of other agents",
         imports: &["aop:agent/tools@"],
         explain: |settings| granted(&settings.policy.tools, "", "`tools` in `[policy]` names none"),
+        grants: |settings| entries("policy.tools", &settings.policy.tools),
     },
     Rule {
         capability: "language model",
@@ -107,6 +204,20 @@ static RULES: &[Rule] = &[
         explain: |settings| match &settings.model {
             Some(model) => (true, format!("{} of {}", model.name, model.provider)),
             None => (false, "there is no `[model]`".to_owned()),
+        },
+        grants: |settings| match &settings.model {
+            None => Vec::new(),
+            Some(model) => vec![
+                ("model.name".to_owned(), format!("{} of {}", model.name, model.provider)),
+                (
+                    "model.tokens_per_call".to_owned(),
+                    format!("{} tokens per call", model.tokens_per_call),
+                ),
+                (
+                    "model.tokens_per_day".to_owned(),
+                    format!("{} tokens per day", model.tokens_per_day),
+                ),
+            ],
         },
     },
     Rule {
@@ -118,6 +229,7 @@ static RULES: &[Rule] = &[
             "aop:agent/changes@",
         ],
         explain: |_| (true, "as far as the caller's client takes part".to_owned()),
+        grants: |_| Vec::new(),
     },
 ];
 
@@ -147,7 +259,7 @@ fn http(settings: &Settings) -> (bool, String) {
 
 impl<'a> Allowed<'a> {
     /// What settings say of the capabilities that are imported.
-    pub(super) fn of(imports: &[String], settings: &'a Settings) -> Self {
+    pub(crate) fn of(imports: &[String], settings: &'a Settings) -> Self {
         let is_imported = |rule: &&Rule| {
             imports
                 .iter()
@@ -170,7 +282,7 @@ impl<'a> Allowed<'a> {
         }
     }
 
-    pub(super) fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let Limits { timeout, memory_max_bytes, output_max_bytes, concurrency, .. } = self.limits;
         let limits = format!(
             "{} per call, {} of memory, results of {}, {concurrency} calls at once",

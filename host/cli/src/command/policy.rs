@@ -1,0 +1,227 @@
+//! `aop policy explain`: what an agent can reach, in words, and which line of which file says so.
+
+use std::path::{Path, PathBuf};
+
+use aop_core::policy::ceiling::Excess;
+use aop_core::settings::Lines;
+use aop_core::{AgentName, Settings, TenantName};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use crate::allowed::{self, Said};
+use crate::config::{Config, File, Flags};
+use crate::exit::{CommandError, CommandResult, misuse};
+use crate::{arguments, local, output};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Say what an agent can reach, and which line says so
+    ///
+    /// Reads the settings of the agent and the ceilings of the host's configuration; no host need run. Exit code 1
+    /// when the settings are over a ceiling, so that a host would refuse them.
+    #[command(after_help = "\
+Examples:
+  aop policy explain textkit
+  aop policy explain agents/textkit.toml --config /etc/aop/aop.toml
+  aop policy explain textkit --json | jq '.may[] | select(.allowed)'")]
+    Explain(ExplainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// An agent in the configured directories, or the file of its component or settings
+    #[arg(value_name = "AGENT | FILE")]
+    agent: String,
+    /// The configuration file, for its directories and ceilings [default: aop.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A directory of agents to look in; may be given several times [default: the configured ones]
+    #[arg(long, value_name = "DIR")]
+    agents: Vec<PathBuf>,
+    /// The tenant that the agent belongs to
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    tenant: TenantName,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Explanation {
+    agent: AgentName,
+    tenant: TenantName,
+    /// None when the agent has no settings, which is the least that it can have.
+    settings: Option<PathBuf>,
+    may: Vec<Sentence>,
+    ceilings: Vec<String>,
+    excesses: Vec<Over>,
+}
+
+/// One thing that the agent may do or not.
+#[derive(Serialize)]
+struct Sentence {
+    capability: &'static str,
+    allowed: bool,
+    words: String,
+    /// The setting, and none for what holds for every agent.
+    setting: Option<String>,
+    /// Its line in the settings; none for a default.
+    line: Option<usize>,
+}
+
+/// A setting over a ceiling.
+#[derive(Serialize)]
+struct Over {
+    setting: String,
+    line: Option<usize>,
+    said: String,
+    ceiling: String,
+}
+
+pub(crate) fn run(command: &PolicyCommand) -> CommandResult {
+    let PolicyCommand::Explain(args) = command;
+    let explanation = args.explain()?;
+    if args.json {
+        output::json(&explanation)?;
+    } else {
+        output::line(explanation.show())?;
+    }
+    if explanation.excesses.is_empty() { Ok(()) } else { Err(CommandError::Reported) }
+}
+
+impl ExplainArgs {
+    fn explain(&self) -> Result<Explanation, CommandError> {
+        let file = File::find(self.config.as_deref())?;
+        let config = Config::load(file.as_ref(), &Flags::default())?;
+        let directories = if self.agents.is_empty() { &config.agents } else { &self.agents };
+        let (agent, path) = find(&self.agent, directories)?;
+        let text = match &path {
+            Some(path) => arguments::read_file(path)?,
+            None => String::new(),
+        };
+        let settings = Settings::from_toml(&text).map_err(|mistakes| {
+            local::mistaken(path.as_deref().unwrap_or(Path::new("")), &mistakes)
+        })?;
+        let lines = Lines::in_text(&text);
+        let excesses = config.registry.ceilings.excesses(&self.tenant, &settings);
+        let over = |Excess { setting, said, ceiling }| {
+            let line = lines.of(&setting);
+            Over { setting, line, said, ceiling }
+        };
+        Ok(Explanation {
+            agent,
+            may: sentences(&settings, &lines),
+            ceilings: config
+                .registry
+                .ceilings
+                .over(&self.tenant)
+                .map(|ceiling| ceiling.place())
+                .collect(),
+            excesses: excesses.into_iter().map(over).collect(),
+            tenant: self.tenant.clone(),
+            settings: path,
+        })
+    }
+}
+
+/// The agent that is meant, and its settings if it has any.
+fn find(
+    meant: &str,
+    directories: &[PathBuf],
+) -> Result<(AgentName, Option<PathBuf>), CommandError> {
+    let path = Path::new(meant);
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    if matches!(extension, Some("wasm" | "toml")) {
+        if !path.is_file() {
+            return Err(misuse(format!("there is no file {meant}")));
+        }
+        let settings = path.with_extension("toml");
+        return Ok((local::agent_name(path)?, settings.is_file().then_some(settings)));
+    }
+    for directory in directories {
+        let Ok(entries) = directory.read_dir() else { continue };
+        for component in entries.flatten().map(|entry| entry.path()) {
+            let is_component = component.extension().is_some_and(|extension| extension == "wasm");
+            if is_component
+                && local::agent_name(&component).is_ok_and(|name| name.as_str() == meant)
+            {
+                let settings = component.with_extension("toml");
+                return Ok((
+                    local::agent_name(&component)?,
+                    settings.is_file().then_some(settings),
+                ));
+            }
+        }
+    }
+    let looked: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
+    Err(misuse(if looked.is_empty() {
+        format!(
+            "no directory of agents is configured to look for `{meant}` in: name one with --agents, or name a file"
+        )
+    } else {
+        format!(
+            "there is no agent `{meant}` in {}: name a file, or another directory with --agents",
+            looked.join(", ")
+        )
+    }))
+}
+
+fn sentences(settings: &Settings, lines: &Lines) -> Vec<Sentence> {
+    let mut sentences = Vec::new();
+    for Said { capability, allowed, words, grants } in allowed::say(settings) {
+        if grants.is_empty() || !allowed {
+            let (setting, line) = (None, None);
+            sentences.push(Sentence { capability, allowed, words, setting, line });
+            continue;
+        }
+        for (setting, words) in grants {
+            let line = lines.of(&setting);
+            sentences.push(Sentence { capability, allowed, words, setting: Some(setting), line });
+        }
+    }
+    sentences
+}
+
+impl Explanation {
+    fn show(&self) -> String {
+        let file = self.settings.as_deref().map(|path| path.display().to_string());
+        let mut text = format!(
+            "agent     {}\nsettings  {}\n\n",
+            self.agent,
+            file.as_deref().unwrap_or("none: it computes, and nothing else")
+        );
+        let file = file.unwrap_or_default();
+        let place = |setting: Option<&String>, line: Option<usize>| match (setting, line) {
+            (Some(setting), Some(line)) => format!("{file}:{line} {setting}"),
+            (Some(setting), None) => format!("by default {setting}"),
+            (None, _) => "-".to_owned(),
+        };
+        let rows = self.may.iter().map(|said| {
+            [
+                said.capability.to_owned(),
+                if said.allowed { "yes" } else { "no" }.to_owned(),
+                said.words.clone(),
+                place(said.setting.as_ref(), said.line),
+            ]
+        });
+        text.push_str(&output::table(["IT MAY USE", "ALLOWED", "WHICH", "WHERE IT SAYS SO"], rows));
+        if self.ceilings.is_empty() {
+            text.push_str("\n\nno ceiling is over it");
+        }
+        for ceiling in &self.ceilings {
+            text.push_str(&format!("\n\nceiling   {ceiling}"));
+        }
+        for over in &self.excesses {
+            let place = place(Some(&over.setting), over.line);
+            text.push_str(&format!(
+                "\nREFUSED   {place}: {} is more than {} permits",
+                over.said, over.ceiling
+            ));
+        }
+        if self.excesses.is_empty() && !self.ceilings.is_empty() {
+            text.push_str("\nnothing of it is over a ceiling");
+        }
+        text
+    }
+}
