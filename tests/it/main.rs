@@ -18,6 +18,7 @@ mod hostile;
 mod leak;
 mod liar;
 mod observe;
+mod policy;
 mod reload;
 mod serve;
 mod team;

@@ -2,6 +2,7 @@
 //! cannot be read from code.
 
 mod source;
+mod threats;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,196 @@
+//! What an operator allows, from above: ceilings over what settings say, the component that they are for, what
+//! `aop policy explain` makes of both, and whose policy counts when agents call each other.
+
+use std::path::Path;
+
+use aop_core::Digest;
+use aop_tests::{AgentsDirectory, Aop, Host, HostOptions, guest};
+use serde_json::{Value, json};
+
+const CEILING: &str = "[ceiling]\ntools = [\"b_*\"]\ntimeout = \"10s\"\n";
+
+async fn under(ceiling: &str, agents: &AgentsDirectory) -> Host {
+    Host::start(HostOptions {
+        agents: vec![agents.path().to_owned()],
+        config: Some(ceiling.to_owned()),
+        ..HostOptions::default()
+    })
+    .await
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a path is text")
+}
+
+async fn error_of(host: &Host, agent: &str) -> String {
+    let failed = host.agent_is(agent, |agent| agent["state"] == "ERROR").await;
+    failed["error"].as_str().expect("it says why").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_over_a_ceiling_are_refused_with_both_lines() {
+    let agents = AgentsDirectory::new()
+        .with_as("types", "good")
+        .with_settings("good", "timeout = \"10s\"\n[policy]\ntools = [\"b_echo\"]\n")
+        .with_as("types", "bad")
+        .with_settings("bad", "\n[policy]\ntools = [\n  \"b_*\",\n  \"c_*\",\n]\n");
+    let host = under(CEILING, &agents).await;
+    host.agent_is("good", |agent| agent["state"] == "ACTIVE").await;
+    let error = error_of(&host, "bad").await;
+    assert!(error.contains("bad.toml:5: `policy.tools[1]`: `c_*`"), "{error}");
+    assert!(error.contains("`tools` of `[ceiling]`") && error.contains("aop.toml:2"), "{error}");
+    assert!(error.contains("`timeout`: 30s is more") && error.contains("aop.toml:3"), "{error}");
+    let log = ["audit", "show", "--json", "--outcome", "refused", "--data", path(host.data())];
+    let refused = Aop::new(&log).run().await.code(0);
+    assert!(refused.stdout.contains("\"subject\":\"ceiling\""), "{}", refused.stdout);
+    // Once it asks for less, it serves.
+    agents.put("bad.toml", b"timeout = \"1s\"\n");
+    host.agent_is("bad", |agent| agent["state"] == "ACTIVE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_component_than_the_pinned_one_is_refused() {
+    let pinned = Digest::of(&std::fs::read(guest("types")).expect("the guest can be read"));
+    let settings = format!("digest = \"{pinned}\"\n");
+    let agents = AgentsDirectory::new()
+        .with_as("types", "right")
+        .with_settings("right", &settings)
+        .with_as("echo", "wrong")
+        .with_settings("wrong", &settings);
+    let host = under("", &agents).await;
+    host.agent_is("right", |agent| agent["state"] == "ACTIVE").await;
+    let error = error_of(&host, "wrong").await;
+    assert!(error.contains("wrong.toml:1") && error.contains(&pinned.to_string()), "{error}");
+    // A file that is replaced by another component leaves the pinned one serving.
+    let other = std::fs::read(guest("echo")).expect("the guest can be read");
+    agents.put("right.wasm", &other);
+    let held = host.agent_is("right", |agent| agent["state"] == "ERROR").await;
+    assert_eq!(held["digest"], pinned.to_string());
+    // The same through the API.
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a file can be made");
+    std::fs::write(file.path(), settings).expect("it can be written");
+    let (component, file) = (guest("echo"), file.path().to_owned());
+    let load = ["agent", "load", path(&component), "--name", "up", "--settings", path(&file)];
+    host.aop(&load).run().await.code(1).complains(&["the settings are for the component"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deputy_acts_under_its_own_policy() {
+    let agents = AgentsDirectory::new()
+        .with_as("capabilities", "asks")
+        .with_settings("asks", "[policy]\ntools = [\"deputy_*\", \"weak_*\"]\n")
+        .with_as("capabilities", "deputy")
+        .with_settings("deputy", "[policy]\ntools = [\"vault_*\"]\n")
+        .with_as("capabilities", "weak")
+        .with_as("capabilities", "vault");
+    let host = under("", &agents).await;
+    let mcp = host.mcp();
+    let echo = json!({ "tool": "vault_echo", "arguments": "{\"n\":7}" });
+    let through =
+        |deputy: &str| json!({ "tool": format!("{deputy}_call"), "arguments": echo.to_string() });
+    let direct = mcp.call("asks_call", echo.clone()).await;
+    assert!(direct.text().starts_with("permission_denied"), "{}", direct.text());
+    let answered = mcp.call("asks_call", through("deputy")).await;
+    assert_eq!(answered.value(), &json!("\"7\""), "what the deputy may, it does");
+    let weak = mcp.call("asks_call", through("weak")).await;
+    assert!(weak.text().contains("permission_denied"), "nothing is lent: {}", weak.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_tool_changes_the_host() {
+    let host = under("", &AgentsDirectory::new()).await;
+    let own = ["aop_call", "aop_call_many", "aop_describe", "aop_discover"];
+    assert_eq!(
+        host.mcp().tool_names().await,
+        own,
+        "they find and call; a new one is looked at here"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_explained_with_its_lines() {
+    let agents = AgentsDirectory::new().with_as("types", "kit").with_settings(
+        "kit",
+        "[policy]\nhttp = [\n  { permit = \"GET https://a.test/v1/*\", headers = { Authorization = \"Bearer {secret:KEY}\" } },\n]\ntools = [\"x_*\"]\n",
+    );
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let config = home.path().join("aop.toml");
+    let text = format!("agents = [{:?}]\n\n{CEILING}", agents.path());
+    std::fs::write(&config, text).expect("it can be written");
+    let explain = ["policy", "explain", "kit", "--config", path(&config)];
+    let said = Aop::new(&explain).run().await.code(1);
+    for expected in [
+        "GET https://a.test/v1/* (with `authorization: Bearer {secret:KEY}`)",
+        "kit.toml:3 policy.http[0]",
+        "kit.toml:5 policy.tools[0]",
+        "by default policy.clock",
+        "REFUSED",
+        "aop.toml:3), which has no `http`,",
+    ] {
+        assert!(said.stdout.contains(expected), "{expected}\n{}", said.stdout);
+    }
+    let json = Aop::new(&[&explain[..], &["--json"]].concat()).run().await.code(1).json();
+    let lines: Vec<&Value> = json["excesses"].as_array().expect("a list").iter().collect();
+    assert_eq!(lines[0]["setting"], "policy.http[0]");
+    assert_eq!(lines[0]["line"], 3);
+    assert!(
+        json["may"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(|said| { said["capability"] == "files" && said["allowed"] == false })
+    );
+    let file = agents.path().join("kit.wasm");
+    let alone = Aop::new(&["policy", "explain", path(&file)]).directory(home.path());
+    let alone = alone.run().await;
+    assert!(alone.stdout.contains("kit.toml:5 policy.tools[0]"), "{}", alone.stdout);
+    Aop::new(&["policy", "explain", "nobody", "--config", path(&config)])
+        .run()
+        .await
+        .code(2)
+        .complains(&["no agent `nobody`", "--agents"]);
+}
+
+/// A server that answers every request with the same bytes. Ends with the runtime of the test.
+async fn serving(answer: Vec<u8>) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+    let address = listener.local_addr().expect("it has an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(&answer).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_component_comes_over_the_network_by_its_digest_only() {
+    let component = std::fs::read(guest("types")).expect("the guest can be read");
+    let digest = Digest::of(&component).to_string();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", component.len());
+    let server = serving([head.as_bytes(), &component].concat()).await;
+    let away =
+        "HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n";
+    let redirecting = serving(away.as_bytes().to_vec()).await;
+    let host = under("", &AgentsDirectory::new()).await;
+    let url = format!("http://{server}/kits/types.wasm?v=1");
+    let load = ["agent", "load", &url, "--digest", &digest];
+    host.aop(&load).run().await.code(0).complains(&[]);
+    let agent = host.agent_is("types", |agent| agent["state"] == "ACTIVE").await;
+    assert_eq!(agent["digest"], digest);
+    let other = Digest::of(b"other").to_string();
+    let wrong = ["agent", "load", &url, "--digest", &other];
+    host.aop(&wrong).run().await.code(1).complains(&["not the component that was meant", &digest]);
+    host.aop(&load[..3]).run().await.code(2).complains(&["--digest"]);
+    let inside = format!("http://{redirecting}/types.wasm");
+    let away = ["agent", "load", &inside, "--digest", &digest];
+    host.aop(&away).run().await.code(1).complains(&["169.254.169.254", "no redirect is followed"]);
+    let plain = ["agent", "load", "http://example.com/a.wasm", "--digest", &digest];
+    host.aop(&plain).run().await.code(2).complains(&["https://"]);
+    let file = guest("types");
+    let pinned = ["agent", "load", path(&file), "--digest", &other];
+    host.aop(&pinned).run().await.code(1).complains(&["not the component that was meant"]);
+}
