@@ -175,7 +175,7 @@ async fn who_has_no_good_token_is_told_why() {
         Aop::new(&all).run().await.code(code).complains(&[reason]);
     }
     let bad = ["cluster", "join-token", "--lifetime", "8days", "--url", &first.url("")];
-    Aop::new(&bad).run().await.code(2);
+    Aop::new(&bad).run().await.code(2).complains(&["7days"]);
 }
 
 #[tokio::test]
@@ -227,11 +227,12 @@ async fn the_zones_key_is_backed_up_and_restored() {
     });
     let (of_first, of_second) = (data(&first), data(&second));
     let export = ["cluster", "ca", "export", &file, "--data", &of_first];
-    Aop::new(&export).run().await.code(0);
+    Aop::new(&export).run().await.code(0).prints(&["wrote"]);
     Aop::new(&export).run().await.code(2).complains(&["name a file that does not exist"]);
     let nothing = Aop::new(&["cluster", "ca", "export", "x.pem", "--data", &of_second]);
     nothing.run().await.code(1).complains(&["does not have the zone's key"]);
-    Aop::new(&["cluster", "ca", "import", &file, "--data", &of_second]).run().await.code(0);
+    let import = ["cluster", "ca", "import", &file, "--data", &of_second];
+    Aop::new(&import).run().await.code(0).prints(&["zone.internal"]);
     // The first node is gone for good, and the second lets a third in.
     drop(first);
     let token = self::token(&second, 1).await;

@@ -80,6 +80,8 @@ actions! {
     KeyRotate = "key.rotate",
     /// A key was revoked.
     KeyRevoke = "key.revoke",
+    /// A token with which nodes join the zone was made.
+    TokenCreate = "token.create",
     /// A secret was stored.
     SecretSet = "secret.set",
     /// A secret was removed.

@@ -10,7 +10,7 @@ use aop_cluster::membership::{DEFAULT_ENDPOINT, DEFAULT_ZONE, MembershipConfig};
 use aop_core::settings::keys::{Bounds, Entries, Form, Key, Row};
 
 use super::Config;
-use super::keys::{DAY, SECOND, wide};
+use super::keys::wide;
 
 /// Names in `join`; one DNS name can stand for many nodes.
 const JOIN_MAX: usize = 64;
@@ -45,7 +45,8 @@ impl Default for ClusterConfig {
             token: None,
             labels: BTreeMap::new(),
             capacity: u32::try_from(cores).unwrap_or(1),
-            gossip_interval: SECOND,
+            // Deaths are noticed within 5 s even among a hundred nodes.
+            gossip_interval: Duration::from_millis(500),
         }
     }
 }

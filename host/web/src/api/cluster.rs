@@ -1,12 +1,15 @@
 //! The zone, `/api/v1/cluster`: how it stands, and tokens with which nodes join it.
 
+use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::cluster::{ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest};
+use aop_core::{AuditEvent, Caller, Scope};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use http::StatusCode;
 
-use super::{AppRef, problems, tenant};
+use super::{AppRef, caller, problems};
+use crate::app::App;
 use crate::problem::Problem;
 
 impl From<ClusterError> for Problem {
@@ -20,8 +23,18 @@ impl From<ClusterError> for Problem {
     }
 }
 
+/// The zone concerns every tenant: only whoever manages them all may look into it.
+fn administrator(app: &App) -> Result<Caller, Problem> {
+    let caller = caller(app)?;
+    if caller.scopes.has(Scope::ClusterAdmin) {
+        return Ok(caller);
+    }
+    let message = format!("this needs the scope {}", Scope::ClusterAdmin);
+    Err(Problem::new(StatusCode::FORBIDDEN, "permission_denied", message))
+}
+
 pub(super) async fn status(State(app): AppRef) -> Result<Json<ClusterStatus>, Problem> {
-    tenant(&app)?;
+    administrator(&app)?;
     Ok(Json(app.state.cluster.status().await?))
 }
 
@@ -29,7 +42,20 @@ pub(super) async fn join_token(
     State(app): AppRef,
     request: Result<Json<JoinTokenRequest>, JsonRejection>,
 ) -> Result<(StatusCode, Json<JoinTokenGrant>), Problem> {
-    tenant(&app)?;
+    let caller = administrator(&app)?;
     let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
-    Ok((StatusCode::CREATED, Json(app.state.cluster.join_token(request).await?)))
+    let made = app.state.cluster.join_token(request).await;
+    let (outcome, detail) = match &made {
+        Ok(_) => {
+            (Outcome::Done, format!("for {} nodes and {} s", request.uses, request.lifetime_s))
+        }
+        Err(error) => (Outcome::Failed, error.to_string()),
+    };
+    app.state.audit.note(AuditEvent {
+        who: Actor::Caller(&caller.subject),
+        outcome,
+        detail: &detail,
+        ..AuditEvent::of_host(Action::TokenCreate, "")
+    });
+    Ok((StatusCode::CREATED, Json(made?)))
 }

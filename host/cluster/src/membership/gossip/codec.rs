@@ -1,8 +1,9 @@
-//! Gossip on a stream: chitchat's own messages, each compressed against the one before it.
+//! Gossip on a stream: chitchat's own messages, each compressed against an earlier one.
 //!
 //! A digest names every member, 70 bytes each, and most of it is what the last one said: at 100
 //! nodes, compressing against that takes 7 kB to a few hundred bytes. The stream is ordered and whole
-//! (TLS over TCP), so both ends always have the same last message.
+//! (TLS over TCP), so both ends always remember the same message: the last one that was not much
+//! shorter than the one before, because short ones are no help to the digest that follows.
 
 use std::io;
 
@@ -13,8 +14,8 @@ use zstd::bulk::{Compressor, Decompressor};
 pub(crate) const MESSAGE_MAX_BYTES: usize = 65_507;
 /// The most bytes of a compressed one: noise grows a little.
 pub(crate) const FRAME_MAX_BYTES: usize = MESSAGE_MAX_BYTES + 1024;
-/// Fast, and good enough for digests.
-const LEVEL: i32 = 1;
+/// zstd's own default.
+const LEVEL: i32 = 3;
 
 /// One end of a stream.
 #[derive(Debug, Default)]
@@ -26,8 +27,14 @@ impl Codec {
     /// A message as it travels.
     pub(crate) fn encode(&mut self, message: Vec<u8>) -> io::Result<Vec<u8>> {
         let frame = Compressor::with_dictionary(LEVEL, &self.last)?.compress(&message)?;
-        self.last = message;
+        self.remember(message);
         Ok(frame)
+    }
+
+    fn remember(&mut self, message: Vec<u8>) {
+        if message.len() >= self.last.len() / 2 {
+            self.last = message;
+        }
     }
 
     /// The message in a frame.
@@ -37,7 +44,7 @@ impl Codec {
         let malformed = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{error}"));
         let mut rest = message.as_slice();
         let read = ChitchatMessage::deserialize(&mut rest).map_err(malformed)?;
-        self.last = message;
+        self.remember(message);
         Ok(read)
     }
 }
