@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use aop_cluster::ZoneName;
-use aop_cluster::membership::{DEFAULT_ENDPOINT, DEFAULT_ZONE, MembershipConfig};
+use aop_cluster::membership::{DEFAULT_ENDPOINT, MembershipConfig};
 use aop_core::settings::keys::{Bounds, Entries, Form, Key, Row};
 
 use super::Config;
@@ -30,13 +30,13 @@ pub(crate) struct ClusterConfig {
     join: Vec<String>,
     pub(super) token: Option<String>,
     labels: BTreeMap<String, String>,
+    /// 0 for the cores of this machine.
     capacity: u32,
     gossip_interval: Duration,
 }
 
 impl Default for ClusterConfig {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
             zone: None,
             listen: None,
@@ -44,7 +44,7 @@ impl Default for ClusterConfig {
             join: Vec::new(),
             token: None,
             labels: BTreeMap::new(),
-            capacity: u32::try_from(cores).unwrap_or(1),
+            capacity: 0,
             // Deaths are noticed within 5 s even among a hundred nodes.
             gossip_interval: Duration::from_millis(500),
         }
@@ -69,6 +69,7 @@ impl ClusterConfig {
     }
 
     pub(crate) fn membership(&self) -> MembershipConfig {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         MembershipConfig {
             zone: self.zone.clone(),
             listen: self.listen,
@@ -76,7 +77,10 @@ impl ClusterConfig {
             join: self.join.clone(),
             token: self.token.clone(),
             labels: self.labels.clone(),
-            capacity: self.capacity,
+            capacity: match self.capacity {
+                0 => u32::try_from(cores).unwrap_or(1),
+                capacity => capacity,
+            },
             gossip_interval: self.gossip_interval,
         }
     }
@@ -148,8 +152,8 @@ pub(super) static CLUSTER_KEYS: &[Key<Config>] = &[
     },
     Key::count(
         "capacity",
-        "How much this node takes compared with others. Without it, its cores.",
-        Bounds::new(1, 1_000_000, "a node that takes nothing is drained, not weightless"),
+        "How much this node takes compared with others.",
+        Bounds::new(0, 1_000_000, "0 is the number of its cores"),
         |config| u64::from(config.cluster.capacity),
         |config, count| config.cluster.capacity = u32::try_from(wide(count)).unwrap_or(u32::MAX),
     ),
@@ -211,6 +215,8 @@ fn is_host_and_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use aop_cluster::membership::DEFAULT_ZONE;
+
     use super::*;
 
     #[test]

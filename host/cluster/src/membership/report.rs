@@ -62,7 +62,11 @@ fn member(membership: &Membership, known: &Known, now: Instant) -> MemberStatus 
         capacity: said.capacity,
         labels: said.labels.clone(),
         holds_authority: said.holds_authority,
-        lag_ms: milliseconds(now.duration_since(known.heard)),
+        lag_ms: if known.life.node == *membership.node() {
+            0
+        } else {
+            milliseconds(now.duration_since(known.heard))
+        },
         catalogue,
     }
 }

@@ -57,13 +57,14 @@ impl Roster {
     pub(crate) fn update(&mut self, lives: Vec<Life>, me: &NodeId, now: Instant) {
         let mut newest: BTreeMap<NodeId, Life> = BTreeMap::new();
         for life in lives {
-            match newest.get(&life.node) {
-                Some(other) if other.generation >= life.generation => {}
-                _ => {
-                    newest.insert(life.node.clone(), life);
-                }
+            // A life that this node has not heard to be live yet does not hide one that is.
+            let rank = |life: &Life| (life.live, life.generation);
+            if newest.get(&life.node).is_none_or(|other| rank(other) < rank(&life)) {
+                newest.insert(life.node.clone(), life);
             }
         }
+        // A node that was never live here is hearsay, not silent.
+        newest.retain(|node, life| life.live || life.said.left || self.nodes.contains_key(node));
         self.nodes.retain(|node, _| newest.contains_key(node));
         for (node, life) in newest {
             let old = self.nodes.get(&node);
@@ -229,16 +230,26 @@ mod tests {
         assert_eq!(roster.view(&me).members.len(), 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn nodes_that_are_only_heard_of_are_not_silent() {
+        let (mut roster, me) = (Roster::default(), node(0));
+        let lives = vec![life(0, 1, true), life(1, 1, false), life(2, 1, false)];
+        roster.update(lives, &me, Instant::now());
+        assert_eq!(roster.nodes().count(), 1);
+        assert_eq!(roster.partition(Instant::now()), None);
+    }
+
     proptest! {
         #[test]
-        fn a_node_is_there_once_by_its_newest_life(lives in prop::collection::vec((0_u8..5, 0_u64..5, any::<bool>()), 0..30)) {
+        fn a_node_is_there_once_by_its_newest_live_life(lives in prop::collection::vec((0_u8..5, 0_u64..5, any::<bool>()), 0..30)) {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let _guard = runtime.enter();
             let mut roster = Roster::default();
             let all: Vec<_> = lives.iter().map(|(n, g, live)| life(*n, *g, *live)).collect();
             roster.update(all, &node(0), Instant::now());
             for known in roster.nodes() {
-                let newest = lives.iter().filter(|(n, ..)| node(*n) == known.life.node).map(|(_, g, _)| *g).max();
+                let of_node = lives.iter().filter(|(n, ..)| node(*n) == known.life.node);
+                let newest = of_node.filter(|(_, _, live)| *live).map(|(_, g, _)| *g).max();
                 prop_assert_eq!(Some(known.life.generation.0), newest);
             }
             for member in roster.view(&node(0)).members.values() {
