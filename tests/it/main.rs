@@ -13,6 +13,7 @@ mod capabilities;
 mod cli;
 mod clients;
 mod drain;
+mod federation;
 mod handles;
 mod hostile;
 mod leak;

@@ -1,5 +1,7 @@
 //! The command line, as clap sees it.
 
+mod zone;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,11 @@ use std::time::Duration;
 use aop_core::settings::{parse_size, parse_time};
 use aop_core::{AgentName, Digest};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use zone::{
+    DelegateArgs, DiscoverArgs, FilesArgs, ForgetArgs, KeygenArgs, PeerArgs, PinArgs, ResolveArgs,
+    RetireArgs, ZoneCommand, ZoneKeysArgs, ZoneStatusArgs,
+};
 
 use crate::command::audit::AuditCommand;
 use crate::command::policy::PolicyCommand;
@@ -47,6 +54,10 @@ pub(crate) enum Command {
     /// See the zone that a host is in, and let nodes into it.
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    Discover(DiscoverArgs),
+    /// Present a host to other zones, know others, and look names up.
+    #[command(subcommand)]
+    Zone(ZoneCommand),
     /// Check the host's configuration, or print everything it can say.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -66,7 +77,7 @@ pub(crate) enum Command {
 /// Every NAME.wasm becomes the agent NAME; NAME.toml beside it holds its settings. Adding, replacing
 /// and removing files takes effect at once. The listening address is printed on stdout, logs go to
 /// stderr. SIGTERM finishes the running calls and exits; SIGHUP reloads the configuration.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
   aop serve --agents ./agents

@@ -14,9 +14,9 @@ pub(crate) use url::Endpoint;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Response;
+use reqwest::{Response, StatusCode};
 
-use crate::exit::{CommandError, usage};
+use crate::exit::{CommandError, failure, usage};
 
 /// How long a host may take to accept a connection. Calls themselves take as long as their tools may.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -69,6 +69,28 @@ impl Client {
             }
         })
     }
+}
+
+/// The text at any URL, of bounded size.
+pub(crate) async fn fetch(
+    url: &str,
+    token: Option<&str>,
+    max_bytes: usize,
+) -> Result<String, CommandError> {
+    let client = Client::new(url)?;
+    let mut request = client.http.get(url);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = client.send(request).await?;
+    if !response.status().is_success() {
+        let hint = match response.status() {
+            StatusCode::UNAUTHORIZED => "it does not know the token",
+            _ => "is it an AOP host with a zone?",
+        };
+        return Err(failure(format!("{url} answered {}: {hint}", response.status())));
+    }
+    Ok(bounded_body(response, max_bytes).await?)
 }
 
 const USER_AGENT: &str = concat!("aop/", env!("CARGO_PKG_VERSION"));

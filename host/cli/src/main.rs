@@ -17,6 +17,7 @@ mod log;
 mod output;
 mod services;
 mod wire;
+mod zone;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,8 @@ async fn run(command: &Command) -> CommandResult {
         Command::Agent(command) => command::agent::run(command).await,
         Command::Audit(command) => command::audit::run(command),
         Command::Cluster(command) => command::cluster::run(command).await,
+        Command::Discover(args) => command::discover::run(args).await,
+        Command::Zone(command) => command::zone::run(command).await,
         Command::Config(command) => command::config::run(command),
         Command::Policy(command) => command::policy::run(command),
         Command::McpConfig(args) => command::mcp_config::run(args),

@@ -35,6 +35,7 @@ const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 pub(crate) struct Outside {
     pub(crate) models: Arc<ModelProviders>,
     pub(crate) egress: Arc<HttpEgress>,
+    pub(crate) network: Network,
     /// What agents may see of the environment: not the keys.
     pub(crate) environment: Arc<BTreeMap<String, String>>,
 }
@@ -53,7 +54,8 @@ impl Outside {
         let network = Network::new(SystemResolver);
         Ok(Self {
             models: Arc::new(ModelProviders::new(models, network.clone(), ledger)?),
-            egress: Arc::new(HttpEgress::new(network, secrets, config.egress)),
+            egress: Arc::new(HttpEgress::new(network.clone(), secrets, config.egress)),
+            network,
             environment: Arc::new(environment),
         })
     }

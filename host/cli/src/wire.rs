@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aop_access::Open;
 use aop_access::audit::AuditLog;
+use aop_cluster::federation::Gate;
 use aop_cluster::membership::IdentityDirectory;
 use aop_core::audit::Action;
 use aop_core::{Audit as _, AuditEvent, Authenticate, Invoke, Library, Observe, Resolve, Services};
@@ -26,6 +27,7 @@ use tower::Layer as _;
 use crate::cluster::Zone;
 use crate::config::Config;
 use crate::services::{Forgetting, NoSecrets, Outside};
+use crate::zone::OwnZone;
 
 /// A host that serves nothing yet.
 pub(crate) struct Host {
@@ -41,6 +43,7 @@ pub(crate) struct Host {
     session_retention: Duration,
     /// None until the host loads.
     forgetting: OnceLock<Forgetting>,
+    federated: OwnZone,
     app: AppState,
     /// Held so that it goes away with the host.
     _temporary: Option<TempDir>,
@@ -89,7 +92,11 @@ impl State {
 
 impl Host {
     /// Makes every part and connects them.
-    pub(crate) fn open(config: &Config, state: State) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        config: &Config,
+        state: State,
+        bound: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let directory = aop_access::audit::audit_directory(&state.directory);
         let audit = AuditLog::open(&directory, config.audit)
             .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
@@ -106,7 +113,7 @@ impl Host {
         let (index, changes, metrics) =
             (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
         let registry = Registry::open(
-            RegistryConfig { data_dir: state.directory, ..config.registry.clone() },
+            RegistryConfig { data_dir: state.directory.clone(), ..config.registry.clone() },
             Parts {
                 prepare: runtime.clone(),
                 store: state.store.clone(),
@@ -116,8 +123,10 @@ impl Host {
             },
         )?;
         let library = Library::new(registry.clone(), index);
-        let services = |invoke| Services {
-            invoke,
+        let gate: Arc<Gate> = Arc::default();
+        let services = |_| Services {
+            // Agents call other zones' tools as clients do.
+            invoke: Arc::downgrade(&gate) as Weak<dyn Invoke>,
             library: library.clone(),
             models: outside.models.clone(),
             buckets: state.store.clone(),
@@ -126,12 +135,16 @@ impl Host {
             listeners: vec![changes.clone()],
         };
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), services);
+        gate.open(dispatcher.clone());
+        let ground = (&registry, &library, &outside.network);
+        let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
         let authenticate: Arc<dyn Authenticate> = Arc::new(Open::new());
         let mcp = McpServer::new(
             config.mcp.clone(),
             McpParts {
                 catalog: registry.clone(),
-                invoke: dispatcher.clone(),
+                invoke: gate,
+                federation: federated.federation(),
                 library,
                 authenticate: authenticate.clone(),
                 changes,
@@ -148,10 +161,12 @@ impl Host {
         metrics.register(audit.clone());
         metrics.register(zone.clone());
         outside.register(&metrics);
+        federated.register(&metrics);
         let readiness = Readiness::new();
         let app = AppState {
             catalog: registry.clone(),
             cluster: zone.clone(),
+            federation: federated.federation(),
             authenticate,
             audit: audit.clone(),
             metrics,
@@ -172,6 +187,7 @@ impl Host {
             outside,
             session_retention: config.services.session_retention,
             forgetting: OnceLock::new(),
+            federated,
             app,
             _temporary: state.temporary,
         })
@@ -185,10 +201,11 @@ impl Host {
     ) -> anyhow::Result<Guarded<Router>> {
         let guard = Guard::new(&GuardConfig {
             bound,
-            allowed_hosts: config.web.allowed_hosts.clone(),
+            allowed_hosts: [config.web.allowed_hosts.as_slice(), self.federated.hosts()].concat(),
             allowed_origins: config.web.allowed_origins.clone(),
         })?;
-        Ok(guard.layer(aop_web::router(self.app.clone()).merge(self.mcp.router())))
+        let app = aop_web::router(self.app.clone()).merge(self.mcp.router());
+        Ok(guard.layer(self.federated.serve(app)))
     }
 
     /// Loads what is there and follows it from then on.
@@ -200,6 +217,7 @@ impl Host {
         self.audit.note(AuditEvent::of_host(Action::HostStart, env!("CARGO_PKG_VERSION")));
         self.registry.scan().await?;
         self.registry.watch();
+        self.federated.tend(&self.registry);
         self.readiness.set(Phase::Ready);
         Ok(())
     }

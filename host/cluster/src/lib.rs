@@ -1,10 +1,10 @@
-//! Zones: hosts that trust each other and gossip.
+//! More than one host: zones, whose nodes trust each other and gossip, and federation between zones.
 //!
 //! [`membership`] says who is in the zone and connects its nodes; [`routing`] makes a tool on any node callable on
-//! every node.
+//! every node; [`federation`] is how zones find and call each other.
 
+pub mod federation;
 pub mod membership;
-mod name;
 pub mod routing;
 
-pub use name::{AgentAddress, ZoneName, ZoneNameError};
+pub use federation::{FullName, NameError, ZoneName};

@@ -13,7 +13,7 @@ use crate::bucket::SessionId;
 use crate::client::Client;
 use crate::interface::Feature;
 use crate::{
-    AgentId, AgentName, BoxFuture, Caller, Failure, Lineage, Services, TenantName, ToolName,
+    AgentId, AgentName, BoxFuture, Caller, Failure, Lineage, Route, Services, TenantName, ToolName,
     TraceContext,
 };
 
@@ -33,6 +33,8 @@ impl fmt::Display for CallId {
 pub enum Target<'a> {
     /// A tool, by its name as it was sent.
     Tool(&'a str),
+    /// A tool that was found already, as one of another zone is.
+    Found(&'a Route),
     /// A function of the standard interfaces by which an agent offers resources, prompts and completions.
     Feature {
         /// The agent's name as it was sent.

@@ -1,5 +1,6 @@
 //! Which agents and tools exist here. `registry` implements it.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -219,6 +220,15 @@ pub struct Route {
     pub revision: Arc<Revision>,
     /// The tool, one of the revision's.
     pub tool: Arc<Tool>,
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route")
+            .field("agent", &self.revision.agent)
+            .field("tool", &self.tool.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a call for a feature goes.

@@ -19,6 +19,7 @@ mod digest;
 pub mod egress;
 mod envelope;
 mod error;
+pub mod federation;
 mod foreign;
 mod guest_log;
 pub mod handle;

@@ -80,7 +80,7 @@ macro_rules! name_type {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                Self::new(&text).map_err(serde::de::Error::custom)
+                Self::known(&text).map_err(serde::de::Error::custom)
             }
         }
     };
@@ -126,6 +126,11 @@ impl AgentName {
         }
     }
 
+    /// Reads a name that some host gave out.
+    fn known(text: &str) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+
     /// The agent name for a component file: its stem made a DNS label. Upper case is lowered, every
     /// run of other characters becomes one `-`, and a leading digit gets `a` in front.
     ///
@@ -165,6 +170,11 @@ impl TenantName {
         }
     }
 
+    /// Reads a name that some host gave out.
+    fn known(text: &str) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+
     /// The one tenant of a host without identities.
     #[must_use]
     pub fn default_tenant() -> Self {
@@ -189,6 +199,24 @@ impl ToolName {
             && text.as_bytes().iter().all(form)
             && !text.contains("__");
         if fits { Ok(Self(text.into())) } else { Err(NameError::Tool(text.to_owned())) }
+    }
+
+    /// Reads a name that some host gave out: its own tool's, or one that it imported.
+    fn known(text: &str) -> Result<Self, NameError> {
+        match text.split_once("__") {
+            Some((tool, zone)) => Self::imported(&Self::new(tool)?, zone)
+                .ok_or_else(|| NameError::Tool(text.to_owned())),
+            None => Self::new(text),
+        }
+    }
+
+    /// A tool of another zone as it is called here: its own name, `__`, and the zone's labels joined by `_`. None
+    /// when that is too long: it is never cut.
+    #[must_use]
+    pub fn imported(tool: &Self, zone_labels: &str) -> Option<Self> {
+        let form = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+        let name = format!("{tool}__{zone_labels}");
+        (name.len() <= Self::LENGTH_MAX && zone_labels.bytes().all(form)).then(|| Self(name.into()))
     }
 }
 

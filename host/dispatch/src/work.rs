@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aop_core::{Call, ErrorCode, Failure, Resolve, Revision, Target, ToolName};
+use aop_core::{Call, ErrorCode, Failure, Resolve, Revision, Route, Target, ToolName};
 
 /// One function of a revision, to be run.
 #[derive(Clone)]
@@ -27,13 +27,9 @@ impl Work {
         match call.target {
             Target::Tool(name) => {
                 let route = resolve.resolve(tenant, name).ok_or_else(|| unknown_tool(name))?;
-                Ok(Self {
-                    function: route.tool.function,
-                    name: route.tool.name.clone(),
-                    idempotent: route.tool.hints.idempotent && !route.tool.takes_handles,
-                    revision: route.revision,
-                })
+                Ok(Self::along(route))
             }
+            Target::Found(route) => Ok(Self::along(route.clone())),
             Target::Feature { agent, feature } => {
                 let unknown = || {
                     let shown = &agent[..agent.floor_char_boundary(NAME_ECHO_MAX_BYTES)];
@@ -51,6 +47,17 @@ impl Work {
                     idempotent: true,
                 })
             }
+        }
+    }
+}
+
+impl Work {
+    fn along(route: Route) -> Self {
+        Self {
+            function: route.tool.function,
+            name: route.tool.name.clone(),
+            idempotent: route.tool.hints.idempotent && !route.tool.takes_handles,
+            revision: route.revision,
         }
     }
 }

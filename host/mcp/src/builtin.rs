@@ -6,13 +6,15 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use aop_core::federation::{Federation, ZoneQuery};
 use aop_core::{
-    CallId, ErrorCode, Failure, Library, Output, Reply, Shown, TenantName, TraceContext, Violation,
+    CallId, Caller, ErrorCode, Failure, Library, Output, Reply, Shown, TraceContext, Violation,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
+use crate::edge::is_full_name;
 use crate::list::Definition;
 use crate::many;
 
@@ -63,13 +65,28 @@ struct Described<'a> {
     signature: &'a str,
 }
 
-/// `aop_discover`: the best tools for a query.
-pub(crate) fn discover(
+/// `aop_discover`: the best tools for a query, of this host or of another zone and those below it.
+pub(crate) async fn discover(
     library: &Library,
-    tenant: &TenantName,
+    federation: Option<&dyn Federation>,
+    caller: &Caller,
     arguments: &str,
 ) -> Result<Output, Failure> {
-    let DiscoverArguments { query, agent, limit } = parse(arguments)?;
+    let DiscoverArguments { query, agent, limit, zone } = parse(arguments)?;
+    let tenant = &caller.tenant;
+    if let Some(zone) = zone {
+        let federation = federation.ok_or_else(no_zone)?;
+        if agent.is_some() {
+            let reason = "cannot be said together with a zone: leave it out";
+            return Err(invalid("/agent", reason.to_owned()));
+        }
+        let query = ZoneQuery {
+            text: query.into_owned(),
+            zone: zone.into_owned(),
+            limit: limit.unwrap_or(Library::LIMIT_DEFAULT),
+        };
+        return output(&federation.discover(caller, query).await?);
+    }
     let found = library.discover(tenant, &query, agent.as_deref(), limit, &|_| true)?;
     let tools = found.iter().map(|found| FoundTool {
         name: &found.route.tool.name,
@@ -80,14 +97,22 @@ pub(crate) fn discover(
     output(&FoundTools { tools: tools.collect() })
 }
 
-/// `aop_describe`: the full definition of one tool.
-pub(crate) fn describe(
+fn no_zone() -> Failure {
+    invalid("/zone", "this host belongs to no zone: leave it out".to_owned())
+}
+
+/// `aop_describe`: the full definition of one tool, of this host or, by its full name, of another zone.
+pub(crate) async fn describe(
     library: &Library,
-    tenant: &TenantName,
+    federation: Option<&dyn Federation>,
+    caller: &Caller,
     arguments: &str,
 ) -> Result<Output, Failure> {
     let DescribeArguments { tool } = parse(arguments)?;
-    let route = library.describe(tenant, &tool)?;
+    let route = match federation {
+        Some(federation) if is_full_name(&tool) => federation.describe(caller, &tool).await?,
+        _ => library.describe(&caller.tenant, &tool)?,
+    };
     output(&Described {
         agent: &route.revision.agent,
         definition: Definition::new(&route.tool),
@@ -148,6 +173,8 @@ struct DiscoverArguments<'a> {
     #[serde(borrow)]
     agent: Option<Cow<'a, str>>,
     limit: Option<u32>,
+    #[serde(borrow)]
+    zone: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -192,6 +219,10 @@ fn discover_definition() -> serde_json::Value {
             "properties": {
                 "query": { "type": "string", "description": "Words that describe the task. Empty lists all tools by name." },
                 "agent": { "type": "string", "description": "Only tools of this agent." },
+                "zone": {
+                    "type": "string",
+                    "description": "Search this zone and those below it instead of this server, such as eu.acme.example. Call what is found with aop_call.",
+                },
                 "limit": {
                     "type": "integer", "minimum": 1, "maximum": Library::LIMIT_MAX,
                     "description": format!("At most this many matches; {} when left out.", Library::LIMIT_DEFAULT),
@@ -213,6 +244,16 @@ fn discover_definition() -> serde_json::Value {
                             "score": { "type": "number", "description": "Higher is better, within one answer." },
                         },
                         "required": ["name", "agent", "description", "score"],
+                    },
+                },
+                "zones": { "type": "array", "items": { "type": "string" }, "description": "With a zone: those that answered." },
+                "failed": {
+                    "type": "array",
+                    "description": "With a zone: those that did not answer, so that the tools are not all there are.",
+                    "items": {
+                        "type": "object",
+                        "properties": { "zone": { "type": "string" }, "reason": { "type": "string" } },
+                        "required": ["zone", "reason"],
                     },
                 },
             },

@@ -115,7 +115,6 @@ impl Edge {
     /// # Errors
     /// [`UnknownTool`].
     pub(crate) async fn call(&self, call: ToolCall<'_>) -> Result<Answer, UnknownTool> {
-        let tenant = &call.caller.tenant;
         let trace = call.trace;
         let answered = |result| Ok(Answer::new(builtin::reply(result, trace), false));
         match Builtin::named(call.name) {
@@ -130,10 +129,18 @@ impl Edge {
                 }
             }
             Some(Builtin::Discover) => {
-                answered(builtin::discover(self.library(), tenant, call.arguments))
+                let federation = self.parts.federation.as_deref();
+                answered(
+                    builtin::discover(self.library(), federation, call.caller, call.arguments)
+                        .await,
+                )
             }
             Some(Builtin::Describe) => {
-                answered(builtin::describe(self.library(), tenant, call.arguments))
+                let federation = self.parts.federation.as_deref();
+                answered(
+                    builtin::describe(self.library(), federation, call.caller, call.arguments)
+                        .await,
+                )
             }
             Some(Builtin::CallMany) => answered(many::call(&self.parts.invoke, &call).await),
             Some(Builtin::Call) => match builtin::forwarded(call.arguments) {
@@ -145,7 +152,7 @@ impl Edge {
                         ..call
                     };
                     let mut reply = self.invoke(inner).await;
-                    if is_unknown(&reply) {
+                    if is_unknown(&reply) && !is_full_name(&forwarded.tool) {
                         reply.result = Err(unknown_tool(&forwarded.tool));
                     }
                     Ok(self.read(&forwarded.tool, reply, true))
@@ -208,6 +215,11 @@ impl Edge {
 /// Whether nothing ran because there is nothing of that name.
 pub(crate) fn is_unknown(reply: &Reply) -> bool {
     matches!(&reply.result, Err(Failure { code: ErrorCode::NotFound, executed: false, .. }))
+}
+
+/// Whether a name says its zone, so that whoever looked for it there knows best why it is not found.
+pub(crate) fn is_full_name(name: &str) -> bool {
+    name.contains('.')
 }
 
 /// A name from outside, as much of it as is worth repeating.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use crate::builtin::{self, Forwarded};
-use crate::edge::{ToolCall, is_unknown};
+use crate::edge::{ToolCall, is_full_name, is_unknown};
 
 /// Calls of one batch: more are a job for a loop, and an answer of this many already fills a context.
 pub(crate) const CALLS_MAX: usize = 1000;
@@ -93,7 +93,7 @@ fn start(
         let target = Target::Tool(&tool);
         let call = Call { trace, session, ..Call::new(caller, target, &arguments, received) };
         let mut reply = invoke.invoke(call).await;
-        if is_unknown(&reply) {
+        if is_unknown(&reply) && !is_full_name(&tool) {
             reply.result = Err(unknown_tool(&tool));
         }
         (index, reply)

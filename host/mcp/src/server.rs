@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use aop_core::federation::Federation;
 use aop_core::{Authenticate, Catalog, Invoke, Library, Tasks};
 use axum::Router;
 use axum::body::Body;
@@ -28,6 +29,8 @@ pub struct McpParts {
     pub invoke: Arc<dyn Invoke>,
     /// Finds tools.
     pub library: Library,
+    /// The other zones; none for a host that belongs to none.
+    pub federation: Option<Arc<dyn Federation>>,
     /// Who a request comes from.
     pub authenticate: Arc<dyn Authenticate>,
     /// The hub that the registry tells of changes.

@@ -3,9 +3,10 @@
 //!
 //! - [`HttpEgress`] sends the HTTP requests that an agent's policy permits, to addresses that were checked.
 //! - [`ModelProviders`] talks to language models with the operator's keys and counts tokens.
+//! - [`Zones`] exchanges messages with other zones.
 //! - [`GuestLogs`] forwards what guests log, at a bounded rate.
 //!
-//! Both ways out share one [`Network`]: its connections, its TLS and its resolver.
+//! The ways out share one [`Network`]: its connections, its TLS and its resolver.
 
 mod egress;
 mod error;
@@ -15,9 +16,11 @@ mod network;
 mod share;
 #[cfg(test)]
 mod testing;
+mod zones;
 
 pub use egress::{EgressConfig, HttpEgress};
 pub use error::ServicesError;
 pub use guest_log::GuestLogs;
 pub use model::{Key, ModelConfig, ModelProvider, ModelProviders, ProviderKind};
 pub use network::{Network, ResolveName, SystemResolver};
+pub use zones::Zones;

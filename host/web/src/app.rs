@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use aop_core::cluster::Cluster;
+use aop_core::federation::Federation;
 use aop_core::{Audit, Authenticate, Catalog};
 use axum::Router;
 use axum::extract::State;
@@ -30,6 +31,8 @@ pub struct AppState {
     pub catalog: Arc<dyn Catalog>,
     /// The zone.
     pub cluster: Arc<dyn Cluster>,
+    /// The other zones; none for a host that belongs to none.
+    pub federation: Option<Arc<dyn Federation>>,
     /// Who asks.
     pub authenticate: Arc<dyn Authenticate>,
     /// Where it is written down who changed what.

@@ -236,6 +236,7 @@ pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
     AppState {
         audit: Arc::new(NoAudit),
         cluster: Arc::new(Alone),
+        federation: None,
         catalog,
         authenticate: Arc::new(Everybody),
         metrics: Arc::new(Metrics::new()),

@@ -85,6 +85,23 @@ impl Client {
         read(&text)
     }
 
+    /// The host's zone.
+    pub(crate) async fn zone(&self) -> Result<serde_json::Value, CommandError> {
+        self.admin(Method::GET, "zone", None).await
+    }
+
+    /// What a name of another zone is, and how the host found out.
+    pub(crate) async fn resolve_name(&self, name: &str) -> Result<serde_json::Value, CommandError> {
+        let is_plain = !name.is_empty()
+            && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
+        if !is_plain || name.starts_with('.') {
+            return Err(misuse(format!(
+                "`{name}` is not a full name: write it like `textkit.eu.acme.example`"
+            )));
+        }
+        self.admin(Method::GET, &format!("zone/names/{name}"), None).await
+    }
+
     async fn admin<T: DeserializeOwned>(
         &self,
         method: Method,

@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     aop_access::check_bind(config.listen, config.allow_unauthenticated).map_err(usage)?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().context("cannot read the address it listens on")?;
-    let host = Arc::new(Host::open(config, State::open(config)?)?);
+    let host = Arc::new(Host::open(config, State::open(config)?, Some(address))?);
     if config.cluster.is_wanted() || host.zone.has_zone() {
         host.zone.start().await.map_err(cluster::refusal)?;
     }
@@ -118,7 +118,7 @@ pub(crate) async fn serve(
 
 /// Serves one client on stdin and stdout until it closes them or a signal arrives.
 async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
-    let host = Arc::new(Host::open(config, State::open_for_stdio(config)?)?);
+    let host = Arc::new(Host::open(config, State::open_for_stdio(config)?, None)?);
     let mut signals = Signals::listen()?;
     let loading = tokio::spawn({
         let host = Arc::clone(&host);

@@ -11,6 +11,7 @@ use super::cluster::CLUSTER_KEYS;
 use super::policy::{AUDIT_KEYS, CEILING, CEILINGS};
 use super::runtime::{COMPILE_KEYS, RUNTIME_KEYS};
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
+use super::zone::ZONE_KEYS;
 use super::{Config, LogFormat};
 use crate::log;
 
@@ -142,6 +143,11 @@ pub(super) static KEYS: &[Key<Config>] = &[
     CEILINGS,
     Key::section("audit", "The log of who did what.", AUDIT_KEYS),
     Key::section("cluster", "The zone that this host is in.", CLUSTER_KEYS),
+    Key::section(
+        "zone",
+        "Other zones: how this host presents itself, and where it looks.",
+        ZONE_KEYS,
+    ),
 ];
 
 static MCP_KEYS: &[Key<Config>] = &[

@@ -11,6 +11,7 @@ mod runtime;
 mod services;
 #[cfg(test)]
 mod tests;
+mod zone;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -35,6 +36,7 @@ use keys::KEYS;
 #[cfg(test)]
 pub(crate) use services::Provider;
 pub(crate) use services::ServicesConfig;
+pub(crate) use zone::ZoneConfig;
 
 /// The file that is read when nobody names one.
 const DEFAULT_FILE: &str = "aop.toml";
@@ -68,6 +70,7 @@ pub(crate) struct Config {
     pub(crate) services: ServicesConfig,
     pub(crate) audit: AuditConfig,
     pub(crate) cluster: ClusterConfig,
+    pub(crate) zone: ZoneConfig,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -116,6 +119,7 @@ impl Default for Config {
             services: ServicesConfig::default(),
             audit: AuditConfig::default(),
             cluster: ClusterConfig::default(),
+            zone: ZoneConfig::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The keys of `NAME.toml`. Those of its tables of grants are in [`grants`].
 
+mod export;
 mod grants;
 
 use std::mem;
@@ -9,6 +10,7 @@ use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_o
 use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
 use crate::{ParseDigestError, TaskUse, ToolName};
 
+use export::EXPORT_KEYS;
 use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
@@ -69,6 +71,7 @@ pub(super) fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
             Err(missing) => mistakes.extend(document.mistake_at("model", missing)),
         }
     }
+    mistakes.extend(export::check(&document, &draft));
     if !mistakes.is_empty() {
         mistakes.sort();
         return Err(mistakes);
@@ -281,6 +284,7 @@ static KEYS: &[Key<Draft>] = &[
         HANDLE_KEYS,
     ),
     Key::section("policy", "What the agent may touch.", POLICY_KEYS),
+    Key::section("export", "Who may call the agent from other zones.", EXPORT_KEYS),
     Key {
         name: "tools",
         meaning: "What is said of one function.",

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ModelBinding;
 use crate::policy::milliseconds;
-use crate::{Digest, Limits, Policy, TaskUse, ToolName};
+use crate::{AgentName, Digest, Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
 pub use lines::Lines;
@@ -60,6 +60,9 @@ pub struct Settings {
     pub balance: Option<Balance>,
     /// The only component that may run under these settings; any when none.
     pub pinned: Option<Digest>,
+    /// Who may call it from other zones; none may when there is no such table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
     /// Per function, by its WIT name or its full path `interface#name`.
     pub tools: BTreeMap<String, ToolSettings>,
 }
@@ -83,10 +86,10 @@ impl Settings {
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// Whether they let the agent do anything beyond computing and remembering.
+    /// Whether they let the agent do anything beyond computing and remembering, or others reach it.
     #[must_use]
     pub fn grant_anything(&self) -> bool {
-        self.model.is_some() || self.policy != Policy::deny_all()
+        self.model.is_some() || self.export.is_some() || self.policy != Policy::deny_all()
     }
 }
 
@@ -106,6 +109,7 @@ impl Default for Settings {
             replicas: None,
             placement: BTreeMap::new(),
             balance: None,
+            export: None,
             tools: BTreeMap::new(),
         }
     }
@@ -131,6 +135,18 @@ pub enum Lifetime {
 impl Lifetime {
     /// `lifetime = "warm"` without further settings.
     pub const WARM: Self = Self::Warm { calls_max: 1000, idle_max: Duration::from_secs(60) };
+}
+
+/// To whom an agent is published beyond its zone. Calls from there run as its tenant, and are billed to it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Export {
+    /// `world`, `parent`, or names of zones.
+    pub to: Vec<String>,
+    /// What it is called there, instead of its own name: unique in the zone.
+    pub name: Option<AgentName>,
+    /// Words that other zones find it by, besides its own name and those of its tools.
+    pub tags: Vec<String>,
 }
 
 /// What an operator says of one tool.

@@ -110,6 +110,7 @@ impl World {
 
     pub(crate) fn parts(self: &Arc<Self>) -> McpParts {
         McpParts {
+            federation: None,
             catalog: self.clone(),
             invoke: self.clone(),
             library: Library::new(self.clone(), self.clone()),
@@ -161,6 +162,7 @@ impl Invoke for World {
             let (trace, session) = (call.trace.map(|trace| trace.child(7)), call.session.clone());
             let result = match call.target {
                 Target::Tool(tool) => self.run(tool, &call).await,
+                Target::Found(route) => self.run(&route.tool.name, &call).await,
                 Target::Feature { agent, feature } => {
                     offered(agent, feature, call, &self.hanging).await
                 }

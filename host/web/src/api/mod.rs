@@ -7,6 +7,7 @@
 mod cluster;
 mod problems;
 mod upload;
+mod zone;
 
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ type AppRef = State<Arc<App>>;
 type Name = Result<Path<String>, PathRejection>;
 
 /// Every path of the API with what it answers to.
-pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 7] {
+pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 9] {
     let upload_limit = DefaultBodyLimit::max(upload_max_bytes);
     [
         ("/api/v1/agents", get(list_agents)),
@@ -43,6 +44,8 @@ pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Ar
         ("/api/v1/tools", get(list_tools)),
         ("/api/v1/cluster", get(cluster::status)),
         ("/api/v1/cluster/join-tokens", post(cluster::join_token)),
+        ("/api/v1/zone", get(zone::show)),
+        ("/api/v1/zone/names/{name}", get(zone::resolve)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }

@@ -221,6 +221,7 @@ impl Invoke for FakeInvoke {
             *self.seen.lock().unwrap() = Some(Seen { caller, waiting, calls_left, timeout });
             let what = match call.target {
                 Target::Tool(name) => name.to_owned(),
+                Target::Found(route) => route.tool.name.to_string(),
                 Target::Feature { feature, .. } => feature.as_str().to_owned(),
             };
             let result = match what.as_str() {

@@ -1,0 +1,66 @@
+//! Where calls by full name leave the path of local ones: `textkit_summarize.eu.acme.example` is found in its zone,
+//! and then called like any tool. A tool of this host has no dot in its name, so its calls pay for one look at that.
+
+use std::sync::{Arc, OnceLock};
+
+use aop_core::federation::Federation as _;
+use aop_core::{BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Reply, Target};
+use uuid::Uuid;
+
+use super::zone::ZoneHandle;
+
+/// Runs calls of this host's tools and of other zones'.
+#[derive(Default)]
+pub struct Gate {
+    local: OnceLock<Arc<dyn Invoke>>,
+    zone: OnceLock<ZoneHandle>,
+}
+
+impl Gate {
+    /// Whoever runs calls stands on services that call back through this, so both come later than it.
+    pub fn open(&self, local: Arc<dyn Invoke>) {
+        // A second one is a mistake of the wiring, which its tests would notice.
+        let _ = self.local.set(local);
+    }
+
+    /// From now on, full names are looked up.
+    pub fn federate(&self, zone: ZoneHandle) {
+        let _ = self.zone.set(zone);
+    }
+
+    async fn call(
+        &self,
+        local: &dyn Invoke,
+        zone: &ZoneHandle,
+        call: Call<'_>,
+        name: &str,
+    ) -> Reply {
+        let (caller, trace) = (call.caller.clone(), call.trace);
+        match zone.describe(&caller, name).await {
+            Ok(route) => local.invoke(Call { target: Target::Found(&route), ..call }).await,
+            Err(failure) => {
+                tracing::debug!(name, code = %failure.code, %failure, "a full name leads nowhere");
+                refused(failure, trace)
+            }
+        }
+    }
+}
+
+fn refused(failure: Failure, trace: Option<aop_core::TraceContext>) -> Reply {
+    Reply { id: CallId(Uuid::now_v7()), result: Err(failure), trace, session: None }
+}
+
+impl Invoke for Gate {
+    fn invoke<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Reply> {
+        let Some(local) = self.local.get() else {
+            let failure = Failure::before_execution(ErrorCode::Unavailable, "the host is starting");
+            return Box::pin(async move { refused(failure, None) });
+        };
+        match (call.target, self.zone.get()) {
+            (Target::Tool(name), Some(zone)) if name.contains('.') => {
+                Box::pin(self.call(&**local, zone, call, name))
+            }
+            _ => local.invoke(call),
+        }
+    }
+}

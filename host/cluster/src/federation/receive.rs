@@ -1,0 +1,78 @@
+//! Calls that other zones make here. They see the tools that are exported to them and nothing else, run as the tenant
+//! that exports, and are billed to it; what waits for them elsewhere comes along, so that no call waits for itself.
+
+use std::time::{Duration, Instant};
+
+use aop_core::{AgentId, AgentName, Call, Caller, Lineage, Target, TenantName};
+use http::HeaderMap;
+
+use super::Zone;
+use super::export::Asker;
+use super::message::DEADLINE_MAX;
+use super::wire::{self, Arrived, NoCall};
+
+/// What an agent that waits in another zone is called here; its own name is nobody's business.
+const ELSEWHERE: &str = "agent-of-another-zone";
+/// The longest that a caller of another zone may have: beyond, its own host has given up.
+const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
+const _: () = assert!(TIMEOUT_MAX.as_secs() >= DEADLINE_MAX.as_secs());
+
+impl Zone {
+    /// Runs a call and answers with a JSON-RPC message. Dropping the future stops the agent.
+    pub(super) async fn receive(
+        &self,
+        body: &[u8],
+        headers: &HeaderMap,
+        asker: Asker<'_>,
+    ) -> Vec<u8> {
+        self.counters().calls_in.add();
+        let arrived = match wire::read_call(body, headers) {
+            Ok(arrived) => arrived,
+            Err(no) => return wire::write_error(&no),
+        };
+        match self.run(&arrived, asker).await {
+            Ok(answer) => answer,
+            Err(message) => {
+                wire::write_error(&NoCall { id: Some(arrived.id), code: -32602, message })
+            }
+        }
+    }
+
+    async fn run(&self, arrived: &Arrived<'_>, asker: Asker<'_>) -> Result<Vec<u8>, String> {
+        let received = Instant::now();
+        // What is not exported to this zone does not exist for it.
+        let unknown =
+            || format!("Unknown tool: {}", arrived.tool.chars().take(64).collect::<String>());
+        let table = self.authority().exported();
+        let exported = table.find(&arrived.tool).filter(|exported| exported.is_for(asker));
+        let exported = exported.ok_or_else(unknown)?;
+        let is_tool = exported.tools.iter().any(|tool| *tool.name == *arrived.tool);
+        if !is_tool {
+            return Err(unknown());
+        }
+        let passage = &arrived.passage;
+        if passage.hops == 0 {
+            return Err("the call went through too many agents".to_owned());
+        }
+        let name = AgentName::new(ELSEWHERE).map_err(|error| error.to_string())?;
+        let waiting: Vec<_> = passage.via.iter().map(|id| (AgentId(*id), name.clone())).collect();
+        let call = Call {
+            timeout: Some(Duration::from_millis(passage.deadline_ms).min(TIMEOUT_MAX)),
+            trace: passage.trace,
+            lineage: Lineage::resumed(waiting, passage.budget),
+            ..Call::new(
+                caller(&exported.tenant),
+                Target::Tool(&arrived.tool),
+                arrived.arguments,
+                received,
+            )
+        };
+        let reply = self.parts.invoke.invoke(call).await;
+        Ok(wire::write_answer(arrived.id, &reply))
+    }
+}
+
+/// Calls from other zones run as the tenant that exports.
+pub(super) fn caller(tenant: &TenantName) -> Caller {
+    Caller::local(tenant.clone())
+}

@@ -1,0 +1,376 @@
+//! Finds who has a name: from the closest zone that is known for certain, down by referrals, each strictly closer to
+//! the name than the last. So there are no loops, and at most as many steps as a name has labels.
+//!
+//! [`Resolver::resolve`] is the whole path: caches, this zone's own answers, one flight for all who ask for a name at
+//! the same time, and what an outage leaves. [`walk`] asks other zones; nothing that they say is used before
+//! [`proof`] has checked it against a key that was pinned, or that a zone vouched for which was checked before.
+
+mod proof;
+mod trace;
+mod walk;
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aop_core::federation::ZoneTransport;
+use aop_core::{BoxFuture, ErrorCode, Failure, TenantName};
+use futures::FutureExt as _;
+use futures::future::{Shared, WeakShared};
+use quick_cache::sync::Cache as Storage;
+use tokio::time::Instant;
+
+use super::authority::Authority;
+use super::cache::{Cache, ENTRIES_MAX, Entry, Reach, Scope, Times};
+use super::export::Asker;
+use super::measure::Counters;
+use super::message::{FailureKind, HOPS_MAX};
+use super::name::{FullName, ZoneName};
+use super::record::{Agent, RecordError, Verified};
+
+pub use proof::Cut;
+use proof::Seen;
+pub use trace::Trace;
+pub(super) use walk::{in_order, post};
+
+/// How long a lookup may take in all, unless whoever asks has less time.
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Zones that are known below pinned ones.
+const CUTS_MAX: usize = 4096;
+/// Lookups of different names under way at one time; more are refused, since each holds a connection.
+const FLIGHTS_MAX: usize = 1024;
+
+/// What a name turned out to be.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// An agent, also when the name was one of its tools'.
+    Agent(Arc<Verified<Agent>>),
+    /// A zone.
+    Zone,
+    /// Nothing, says the zone that would have it.
+    Absent,
+}
+
+/// A name, resolved.
+#[derive(Debug)]
+pub struct Resolved {
+    /// What it is.
+    pub found: Found,
+    /// Its zone.
+    pub cut: Arc<Cut>,
+    /// Who may see this.
+    pub reach: Reach,
+    /// How long it is fresh, and how long it may be believed.
+    pub times: Times,
+}
+
+/// A resolved name, and whether that is old because the zones that would know better do not answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What was found.
+    pub resolved: Arc<Resolved>,
+    /// Whether an outage is why it is old.
+    pub is_stale: bool,
+}
+
+/// Why a name could not be resolved.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ResolveError {
+    /// No zone is pinned that contains the name.
+    #[error(
+        "no zone is known that contains `{0}`: pin one with `aop zone peer --parent URL` or `--anchor URL`"
+    )]
+    NoAnchor(FullName),
+    /// A zone on the way does not answer, and nothing older is known.
+    #[error("the zone {zone} does not answer: {reason}")]
+    Unreachable {
+        /// Which.
+        zone: ZoneName,
+        /// Why.
+        reason: String,
+    },
+    /// A zone on the way said something that cannot be believed.
+    #[error("the answer of {zone} is not believed: {error}")]
+    Refused {
+        /// Which.
+        zone: ZoneName,
+        /// Why.
+        error: RecordError,
+    },
+    /// A zone on the way cannot say.
+    #[error("the zone {zone} cannot say: {message}")]
+    Failed {
+        /// Which.
+        zone: ZoneName,
+        /// Why, for programs.
+        kind: FailureKind,
+        /// Why, for people.
+        message: String,
+    },
+    /// The question went in a circle or too far.
+    #[error("the question went through {HOPS_MAX} zones without an answer")]
+    TooFar,
+    /// This zone cannot say what it would.
+    #[error("this zone cannot answer: {0}")]
+    Own(String),
+    /// Too many lookups.
+    #[error("{FLIGHTS_MAX} lookups are under way already: try again shortly")]
+    Busy,
+}
+
+impl ResolveError {
+    /// Whether it passes when the other zones are back, so that what is old is better than nothing.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Busy => true,
+            Self::Failed { kind, .. } => matches!(kind, FailureKind::Unavailable),
+            Self::NoAnchor(_) | Self::Refused { .. } | Self::TooFar | Self::Own(_) => false,
+        }
+    }
+
+    /// As a caller hears it.
+    #[must_use]
+    pub fn failure(&self) -> Failure {
+        let code = match self {
+            Self::NoAnchor(_) => ErrorCode::NotFound,
+            Self::Unreachable { .. } | Self::Refused { .. } => ErrorCode::Unavailable,
+            Self::Failed { .. } => ErrorCode::Unavailable,
+            Self::TooFar => ErrorCode::LoopDetected,
+            Self::Busy => ErrorCode::ResourceExhausted,
+            Self::Own(_) => ErrorCode::Internal,
+        };
+        Failure::before_execution(code, self.to_string())
+    }
+}
+
+/// Who keeps the zone's second level for a name. A zone of one node keeps all of it itself.
+pub trait Owners: Send + Sync {
+    /// Asks the node that owns a name to resolve it; none when that is this node.
+    fn elsewhere<'a>(
+        &'a self,
+        name: &'a FullName,
+    ) -> Option<BoxFuture<'a, Result<Answer, ResolveError>>>;
+}
+
+/// A zone of one node.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Alone;
+
+impl Owners for Alone {
+    fn elsewhere<'a>(
+        &'a self,
+        _: &'a FullName,
+    ) -> Option<BoxFuture<'a, Result<Answer, ResolveError>>> {
+        None
+    }
+}
+
+type Walked = Result<Arc<Resolved>, ResolveError>;
+type Flight = Shared<BoxFuture<'static, Walked>>;
+
+/// What resolving stands on.
+pub struct ResolverParts {
+    /// This zone.
+    pub authority: Arc<Authority>,
+    /// The way to others.
+    pub transport: Arc<dyn ZoneTransport>,
+    /// Who has the second level.
+    pub owners: Arc<dyn Owners>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+}
+
+/// Resolves names. See the module's documentation.
+pub struct Resolver {
+    pub(super) parts: ResolverParts,
+    pub(super) cache: Cache<Arc<Resolved>>,
+    /// Zones that were checked, and until when that is fresh.
+    cuts: Storage<ZoneName, (Arc<Cut>, Instant)>,
+    seen: Seen,
+    flights: Mutex<HashMap<FullName, WeakShared<BoxFuture<'static, Walked>>>>,
+    /// Spreads requests over endpoints.
+    turn: AtomicU64,
+}
+
+impl Resolver {
+    /// A resolver that knows nothing yet.
+    #[must_use]
+    pub fn new(parts: ResolverParts) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            cache: Cache::new(ENTRIES_MAX),
+            cuts: Storage::new(CUTS_MAX),
+            seen: Seen::default(),
+            flights: Mutex::default(),
+            turn: AtomicU64::new(0),
+        })
+    }
+
+    /// Resolves a name for a caller of this zone.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn resolve(
+        self: &Arc<Self>,
+        tenant: &TenantName,
+        name: &FullName,
+        trace: &Trace,
+    ) -> Result<Answer, ResolveError> {
+        let caller = Scope::Caller(tenant.clone());
+        let now = Instant::now();
+        if let Some(entry) = self.cache.fresh(&caller, name, now) {
+            trace.cached(&caller, &entry, now);
+            return Ok(Answer { resolved: entry.value, is_stale: false });
+        }
+        trace.missed(&caller);
+        if self.parts.authority.is_own(name) {
+            return self.own(name, Asker::Itself).map(|resolved| {
+                trace.own(&resolved);
+                Answer { resolved: Arc::new(resolved), is_stale: false }
+            });
+        }
+        let answer = match self.parts.owners.elsewhere(name) {
+            Some(asking) => asking.await,
+            None => self.resolve_for_zone(name, trace).await,
+        };
+        match answer {
+            Ok(answer) => {
+                if !answer.is_stale {
+                    let resolved = Arc::clone(&answer.resolved);
+                    let times = self.left(&resolved, name, now);
+                    self.cache.put(&caller, name, resolved, answer.resolved.reach, times, now);
+                }
+                Ok(answer)
+            }
+            Err(error) if error.is_outage() => match self.cache.stale(&caller, name, now) {
+                Some(entry) => Ok(old(entry, &caller, trace, now)),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is left of an answer's times: the second level may have had it for a while.
+    fn left(&self, resolved: &Arc<Resolved>, name: &FullName, now: Instant) -> Times {
+        match self.cache.peek(&Scope::Zone, name) {
+            Some(entry) if Arc::ptr_eq(&entry.value, resolved) => Times {
+                ttl: entry.fresh_until.saturating_duration_since(now),
+                life: entry.expires.saturating_duration_since(now),
+            },
+            _ => resolved.times,
+        }
+    }
+
+    /// Resolves a name for the whole zone: what its owner does, for callers of every node.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub async fn resolve_for_zone(
+        self: &Arc<Self>,
+        name: &FullName,
+        trace: &Trace,
+    ) -> Result<Answer, ResolveError> {
+        let now = Instant::now();
+        if let Some(entry) = self.cache.fresh(&Scope::Zone, name, now) {
+            trace.cached(&Scope::Zone, &entry, now);
+            return Ok(Answer { resolved: entry.value, is_stale: false });
+        }
+        trace.missed(&Scope::Zone);
+        let walked = if trace.is_on() {
+            // Whoever watches wants to see every step, so it is not shared.
+            self.walk(name, trace).await
+        } else {
+            match self.flight(name) {
+                Some(flight) => flight.await,
+                None => Err(ResolveError::Busy),
+            }
+        };
+        match walked {
+            Ok(resolved) => Ok(Answer { resolved, is_stale: false }),
+            Err(error) if error.is_outage() => match self.cache.stale(&Scope::Zone, name, now) {
+                Some(entry) => Ok(old(entry, &Scope::Zone, trace, now)),
+                None => Err(error),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The lookup of a name that is under way, or a new one. It ends when nobody waits for it any more.
+    fn flight(self: &Arc<Self>, name: &FullName) -> Option<Flight> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(name).and_then(WeakShared::upgrade)
+            && flight.peek().is_none()
+        {
+            return Some(flight);
+        }
+        if flights.len() >= FLIGHTS_MAX {
+            flights
+                .retain(|_, flight| flight.upgrade().is_some_and(|flight| flight.peek().is_none()));
+            if flights.len() >= FLIGHTS_MAX {
+                return None;
+            }
+        }
+        let (resolver, own_name) = (Arc::clone(self), name.clone());
+        let work = async move {
+            let walked = resolver.walk(&own_name, &Trace::off()).await;
+            resolver.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&own_name);
+            walked
+        };
+        let flight = work.boxed().shared();
+        if let Some(weak) = flight.downgrade() {
+            flights.insert(name.clone(), weak);
+        }
+        Some(flight)
+    }
+
+    /// What this zone has under a name of its own.
+    ///
+    /// # Errors
+    /// [`ResolveError::Own`].
+    pub(super) fn own(&self, name: &FullName, asker: Asker<'_>) -> Result<Resolved, ResolveError> {
+        let authority = &self.parts.authority;
+        let cut = self.own_cut()?;
+        let presence = authority.presence();
+        let times = |ttl| Times { ttl, life: ttl };
+        if name.is_zone(authority.zone()) {
+            let times = times(presence.ttl);
+            return Ok(Resolved { found: Found::Zone, cut, reach: Reach::World, times });
+        }
+        let table = authority.exported();
+        let mine = name.zone() == *authority.zone();
+        let exported = table.find(name.label()).filter(|exported| mine && exported.is_for(asker));
+        let Some(exported) = exported else {
+            let times = times(presence.negative_ttl);
+            return Ok(Resolved { found: Found::Absent, cut, reach: Reach::Caller, times });
+        };
+        let failed = |error: RecordError| ResolveError::Own(error.to_string());
+        let jws = authority.agent(exported).map_err(failed)?;
+        let keys = cut.keys();
+        let verified =
+            super::record::verify::<Agent>(&jws, authority.zone(), &keys, authority.now_s());
+        Ok(Resolved {
+            found: Found::Agent(Arc::new(verified.map_err(failed)?)),
+            cut,
+            reach: exported.reach(),
+            times: times(presence.ttl),
+        })
+    }
+
+    /// Keeps what was found for the zone, and for the zones that ask this one.
+    fn keep(&self, name: &FullName, resolved: &Arc<Resolved>) {
+        let now = Instant::now();
+        for scope in [Scope::Zone, Scope::Peers] {
+            if scope == Scope::Zone || resolved.cut.is_below(self.parts.authority.zone()) {
+                let value = Arc::clone(resolved);
+                self.cache.put(&scope, name, value, resolved.reach, resolved.times, now);
+            }
+        }
+    }
+}
+
+fn old(entry: Entry<Arc<Resolved>>, scope: &Scope, trace: &Trace, now: Instant) -> Answer {
+    trace.stale(scope, &entry, now);
+    Answer { resolved: entry.value, is_stale: true }
+}

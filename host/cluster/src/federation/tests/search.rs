@@ -1,0 +1,122 @@
+//! Searching several zones.
+
+use std::time::Duration;
+
+use aop_core::federation::{Federation as _, ZoneFindings, ZoneQuery};
+use serde_json::json;
+
+use super::super::export::Asker;
+use super::super::message::SearchRequest;
+use super::super::testing::{Fault, caller};
+use super::{handle, world};
+
+async fn search(world: &super::World, from: &str, zone: &str, text: &str) -> ZoneFindings {
+    let query = ZoneQuery { text: text.to_owned(), zone: zone.to_owned(), limit: 50 };
+    handle(world.at(from)).discover(&caller(), query).await.unwrap()
+}
+
+fn names(findings: &ZoneFindings) -> Vec<&str> {
+    findings.tools.iter().map(|hit| hit.name.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_reaches_a_zone_and_all_below() {
+    let world = world();
+    let findings = search(&world, "us.globex.example", "acme.example", "run").await;
+    assert_eq!(names(&findings), ["writer_run.acme.example", "writer_run.eu.acme.example"]);
+    assert_eq!(findings.zones, ["acme.example", "eu.acme.example"]);
+    assert!(findings.failed.is_empty());
+    let whole = search(&world, "us.globex.example", "example", "run").await;
+    assert_eq!(whole.zones.len(), 4, "it does not come back to where it began: {:?}", whole.zones);
+    assert_eq!(names(&whole).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_exported_is_found_by_its_own_zone_only() {
+    let world = world();
+    let findings = search(&world, "us.globex.example", "acme.example", "hidden").await;
+    assert!(names(&findings).is_empty());
+    let own = search(&world, "acme.example", "acme.example", "hidden").await;
+    assert_eq!(names(&own), ["hidden_run.acme.example"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_zone_is_named_and_the_others_answer() {
+    let world = world();
+    world.wires.breaks("eu.acme.example", Fault::Down);
+    let findings = search(&world, "us.globex.example", "example", "run").await;
+    assert_eq!(findings.failed.len(), 1);
+    assert_eq!(findings.failed[0].zone, "eu.acme.example");
+    assert!(names(&findings).contains(&"writer_run.acme.example"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_steer_and_a_search_is_answered_once() {
+    let world = world();
+    let before = world.wires.count("eu.acme.example");
+    search(&world, "us.globex.example", "acme.example", "translate").await;
+    assert_eq!(world.wires.count("eu.acme.example"), before, "none of its tags fits");
+    let request = SearchRequest {
+        query: "run".to_owned(),
+        limit: 10,
+        request_id: "one".to_owned(),
+        hops: 8,
+        via: vec![],
+        deadline_ms: 1000,
+    };
+    let zone = &world.at("acme.example").zone;
+    assert_eq!(zone.search_for(&request, Asker::Stranger).await.tools.len(), 2);
+    assert!(zone.search_for(&request, Asker::Stranger).await.tools.is_empty());
+    let turned = SearchRequest {
+        request_id: "two".to_owned(),
+        via: vec!["acme.example".parse().unwrap()],
+        ..request
+    };
+    assert!(zone.search_for(&turned, Asker::Stranger).await.zones.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_zone_says_of_others_is_dropped_and_counted() {
+    let world = world();
+    world.wires.breaks(
+        "eu.acme.example",
+        Fault::Lie(Box::new(|body| {
+            // It is honest about itself.
+            if String::from_utf8_lossy(&body).contains("apex") {
+                return body;
+            }
+            let hit = |name: &str| {
+                json!({ "name": name, "agent": "writer.eu.acme.example", "description": "", "score": 9e99 })
+            };
+            let lie = json!({
+                "tools": [hit("bank_pay.example"), hit("x_run.eu.acme.example")],
+                "zones": ["example", "eu.acme.example"],
+                "failed": [{ "zone": "globex.example", "reason": "I say so" }],
+            });
+            serde_json::to_vec(&lie).unwrap().into()
+        })),
+    );
+    let findings = search(&world, "acme.example", "eu.acme.example", "run").await;
+    assert_eq!(names(&findings), ["x_run.eu.acme.example"]);
+    assert_eq!(findings.zones, ["eu.acme.example"]);
+    assert!(findings.failed.is_empty());
+    use aop_core::Measure as _;
+    let samples = world.at("acme.example").zone.measure();
+    let counted =
+        samples.iter().find(|sample| sample.name == "zone_records_out_of_bailiwick").unwrap();
+    assert_eq!(counted.value, 1.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_zone_costs_the_deadline_and_no_more() {
+    let world = world();
+    *world.wires.delay.lock().unwrap() = Duration::from_secs(20);
+    let started = tokio::time::Instant::now();
+    let query = ZoneQuery { text: "run".to_owned(), zone: "acme.example".to_owned(), limit: 5 };
+    let outcome = tokio::time::timeout(
+        Duration::from_secs(100),
+        handle(world.at("acme.example")).discover(&caller(), query),
+    )
+    .await;
+    assert!(outcome.is_ok(), "{:?}", started.elapsed());
+}

@@ -1,0 +1,198 @@
+//! Zones of different organisations, as processes: the example that users run, and what a stranger can do.
+
+use std::process::Stdio;
+
+use aop_tests::{
+    AgentsDirectory, Aop, Host, HostOptions, PATIENCE, aop_binary, eventually, guest, repository,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::built::example;
+
+/// Longer than any other test takes: five hosts start, and an outage is waited for.
+const EXAMPLE_PATIENCE: std::time::Duration = PATIENCE.saturating_mul(3);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_two_organisations_works() {
+    let agents = AgentsDirectory::new();
+    for name in ["textkit", "dates"] {
+        agents.put(&format!("{name}.wasm"), &example(name));
+        let settings = repository().join("examples").join(name).join(format!("{name}.toml"));
+        agents.put(&format!("{name}.toml"), &std::fs::read(settings).expect("there are settings"));
+    }
+    let running = Command::new("bash")
+        .arg(repository().join("examples/federation/run"))
+        .args([aop_binary(), agents.path()])
+        .env_remove("AOP_URL")
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let ran = tokio::time::timeout(EXAMPLE_PATIENCE, running).await;
+    let output = ran.expect("the example ends").expect("bash runs it");
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n--- stderr\n{stderr}");
+    for expected in [
+        // The trace goes down by referrals that are signed.
+        "referral  example → acme.example",
+        "referral  acme.example → eu.acme.example",
+        "signature ok",
+        "cache     L1 hit",
+        // The call came back, and the search found it.
+        "Mail [email].",
+        "textkit_redact.eu.acme.example",
+        "STALE",
+        "== done",
+    ] {
+        assert!(stdout.contains(expected), "{expected:?} is missing in\n{stdout}\n{stderr}");
+    }
+    assert!(stderr.contains("there is no dates.lab.globex.example"), "{stderr}");
+}
+
+/// A host that is a zone of its own.
+async fn zone(name: &str, data: &TempDir, agents: &AgentsDirectory, more: &str) -> Host {
+    let key = Aop::new(&["zone", "keygen", "--data", &data.path().display().to_string()]);
+    assert!(key.run().await.status.success());
+    let config = format!(
+        "[zone]\nname = \"{name}\"\nttl = \"5s\"\nprivate_networks = [\"127.0.0.0/8\"]\n{more}"
+    );
+    Host::start(HostOptions {
+        agents: vec![agents.path().to_owned()],
+        data: Some(data.path().to_owned()),
+        config: Some(config),
+        ..HostOptions::default()
+    })
+    .await
+}
+
+fn echo(export: Option<&str>) -> AgentsDirectory {
+    let agents = AgentsDirectory::new();
+    let export = export.map(|to| format!("[export]\nto = [\"{to}\"]\n")).unwrap_or_default();
+    agents.put("echo.toml", export.as_bytes());
+    agents.put("echo.wasm", &std::fs::read(guest("echo")).expect("there is a guest"));
+    agents
+}
+
+async fn post(host: &Host, path: &str, token: Option<&str>, body: Value) -> (u16, Value) {
+    let mut request = aop_tests::http_client().post(host.url(path)).json(&body);
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = request.send().await.expect("the host answers");
+    let status = answer.status().as_u16();
+    (status, answer.json().await.unwrap_or(Value::Null))
+}
+
+fn resolve(names: &[&str]) -> Value {
+    json!({ "names": names, "hops": 8, "via": [], "deadline_ms": 1000 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_sees_what_the_world_may_and_is_bounded() {
+    let data = TempDir::new().expect("a directory");
+    let agents = echo(Some("world"));
+    agents.put("secret.wasm", &std::fs::read(guest("echo")).expect("there is a guest"));
+    agents.put("secret.toml", b"[tools.echo]\nname = \"whisper\"\n");
+    let host = zone("eu.acme.example", &data, &agents, "").await;
+
+    let (status, answer) = post(
+        &host,
+        "/zone/v1/resolve",
+        None,
+        resolve(&[
+            "echo.eu.acme.example",
+            "secret.eu.acme.example",
+            "none.eu.acme.example",
+            "x.other.example",
+            "??",
+        ]),
+    )
+    .await;
+    assert_eq!(status, 200, "{answer}");
+    let kinds: Vec<_> = answer["results"]
+        .as_array()
+        .expect("results")
+        .iter()
+        .map(|result| result["kind"].clone())
+        .collect();
+    // What is not exported looks like what does not exist.
+    assert_eq!(kinds, ["answer", "absent", "absent", "failure", "failure"]);
+
+    let well_known: Value =
+        serde_json::from_str(&host.get("/.well-known/aop-zone.json").await).expect("JSON");
+    assert_eq!(well_known["zone"], "eu.acme.example");
+    assert_eq!(well_known["jwks"]["keys"][0]["alg"], "EdDSA");
+
+    for (body, expected) in [
+        (resolve(&["a.b"; 33]), 400),
+        (resolve(&[]), 400),
+        (json!({ "names": ["a.b"], "hops": 99, "via": [], "deadline_ms": 1 }), 400),
+        (json!({ "names": ["a.b"], "hops": 1, "via": [], "deadline_ms": 1, "more": 1 }), 400),
+        (json!("x".repeat(70_000)), 413),
+        (json!(7), 400),
+    ] {
+        let (status, _) = post(&host, "/zone/v1/resolve", None, body).await;
+        assert_eq!(status, expected);
+    }
+    let (status, _) = post(&host, "/zone/v1/resolve", Some("aopz_wrong"), resolve(&["a.b"])).await;
+    assert_eq!(status, 401, "a wrong token is no stranger's");
+    let metrics = host.metrics().await;
+    assert!(metrics.value("aop_zone_requests_refused_total").is_some_and(|count| count >= 7.0));
+    assert_eq!(metrics.value("aop_zone_names_answered_total"), Some(5.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_replaced_while_others_watch() {
+    let (parent_data, child_data) =
+        (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
+    let parent = zone("acme.example", &parent_data, &echo(None), "").await;
+    let child = zone("eu.acme.example", &child_data, &echo(Some("world")), "").await;
+    let aop = async |arguments: &[&str]| {
+        let ran = Aop::new(arguments).run().await;
+        assert!(ran.status.success(), "{arguments:?}: {}", ran.stderr);
+        ran.stdout
+    };
+    let (parent_dir, child_dir) =
+        (parent_data.path().display().to_string(), child_data.path().display().to_string());
+    let config = parent_data.path().join("zone.toml");
+    std::fs::write(&config, "[zone]\nname = \"acme.example\"\n").expect("it can be written");
+    let config = config.display().to_string();
+    aop(&[
+        "zone",
+        "delegate",
+        "eu.acme.example",
+        "--at",
+        &child.url(""),
+        "--config",
+        &config,
+        "--data",
+        &parent_dir,
+    ])
+    .await;
+    let finds = async || {
+        let ran = parent.aop(&["zone", "resolve", "echo.eu.acme.example"]).run().await;
+        ran.status.success().then_some(())
+    };
+    eventually("the parent finds the child's agent", &finds).await;
+
+    let old = aop(&["zone", "keys", "--data", &child_dir, "--json"]).await;
+    let old: Value = serde_json::from_str(&old).expect("JSON");
+    let old = old["keys"][0]["thumbprint"].as_str().expect("a key").to_owned();
+    let new = aop(&["zone", "keygen", "--data", &child_dir]).await.trim().to_owned();
+    // The parent learns the new key from the old one's word, and writes it down.
+    eventually("the parent knows the new key", || async {
+        finds().await.expect("it never stops finding it");
+        let status = parent.aop(&["zone", "status", "--json"]).run().await;
+        status.stdout.contains(&new).then_some(())
+    })
+    .await;
+    aop(&["zone", "retire", &old, "--data", &child_dir]).await;
+    eventually("the child has one key", || async {
+        let status = child.aop(&["zone", "status", "--json"]).run().await;
+        (!status.stdout.contains(&old)).then_some(())
+    })
+    .await;
+    finds().await.expect("the new key is enough");
+}
