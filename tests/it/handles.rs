@@ -50,8 +50,8 @@ async fn a_resource_lives_between_calls() {
     assert_eq!(made.text(), counter, "a model reads the handle as it is");
     assert_eq!(add(&mcp, &counter, 2).await.value(), 7);
     assert_eq!(add(&mcp, &counter, 3).await.value(), 10);
-    host.metric("handles_live", 1.0).await;
-    host.metric("handle_instances_live", 1.0).await;
+    host.metric("aop_handles_live", 1.0).await;
+    host.metric("aop_handle_instances_live", 1.0).await;
 
     let full = add(&mcp, &counter, u32::MAX).await;
     assert_eq!((full.code(), full.text()), ("guest_error", "the counter is full"));
@@ -69,8 +69,8 @@ async fn a_resource_lives_between_calls() {
     assert_eq!(dropped.value(), &Value::Null);
     leads_nowhere(&add(&mcp, &counter, 1).await);
     host.no_instances().await;
-    host.metric("handles_live", 0.0).await;
-    host.metric("handles_refused_total", 3.0).await;
+    host.metric("aop_handles_live", 0.0).await;
+    host.metric("aop_handles_refused_total", 3.0).await;
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_conversation_shares_an_instance_and_its_resources_meet() {
     let two = handle(&made);
     let sum = mcp.call("handles_counter_sum", json!({ "of": [one, two, one] })).await;
     assert_eq!(add(&mcp, &handle(&sum), 0).await.value(), 4);
-    host.metric("handle_instances_live", 2.0).await;
+    host.metric("aop_handle_instances_live", 2.0).await;
 
     let apart = mcp.call("handles_counter_sum", json!({ "of": [one, stranger] })).await;
     assert_eq!(apart.code(), "invalid_arguments");
@@ -109,13 +109,13 @@ async fn handles_stand_within_values_and_errors_give_none() {
     assert_eq!(named[0], json!({ "name": "0" }));
     let second = named[2]["counter"].as_str().expect("a handle");
     assert_eq!(add(&mcp, second, 1).await.value(), 3);
-    host.metric("handles_live", 2.0).await;
+    host.metric("aop_handles_live", 2.0).await;
     assert_eq!(mcp.call("handles_maybe", json!({})).await.code(), "guest_error");
-    host.metric("handle_instances_live", 1.0).await;
+    host.metric("aop_handle_instances_live", 1.0).await;
     let maybe = handle(&mcp.call("handles_maybe", json!({ "start": 4 })).await);
     assert_eq!(add(&mcp, &maybe, 1).await.value(), 5);
     assert_eq!(mcp.call("handles_plain", json!({})).await.value(), "plain");
-    host.metric("handle_instances_live", 2.0).await;
+    host.metric("aop_handle_instances_live", 2.0).await;
 
     let tools = mcp.tools().await;
     let named = |name: &str| tools.iter().find(|tool| tool["name"] == name).expect("it is listed");
@@ -167,7 +167,7 @@ async fn what_breaks_an_instance_ends_its_handles_and_nobody_elses() {
         leads_nowhere(&add(&mcp, &copy, 1).await);
     }
     assert_eq!(add(&mcp, &bystander, 1).await.value(), 2);
-    host.metric("instances_live", 1.0).await;
+    host.metric("aop_instances_live", 1.0).await;
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn calls_on_one_instance_run_one_after_another_and_a_crowd_is_refused() {
 
     let spin = mcp.call("handles_counter_spin", json!({ "self": busy }));
     let crowd = async {
-        host.metric("executions_running", 1.0).await;
+        host.metric("aop_executions_running", 1.0).await;
         join_all((0..40).map(|_| add(&mcp, &busy, 1))).await
     };
     let (_, crowd) = tokio::join!(spin, crowd);
@@ -203,8 +203,8 @@ async fn a_flood_of_handles_meets_the_agents_bound_and_expiry_frees_it() {
     assert!(refused.clone().all(|result| result.code() == "resource_exhausted"));
     assert!(refused.clone().all(|result| result.text().contains("`[handles] instances_max`")));
     assert_eq!(mcp.call("handles_plain", json!({})).await.value(), "plain", "others go on");
-    host.metric("handle_instances_live", 0.0).await;
-    host.metric("handles_expired_total", 3.0).await;
+    host.metric("aop_handle_instances_live", 0.0).await;
+    host.metric("aop_handles_expired_total", 3.0).await;
     let kept =
         made.iter().find(|result| result.envelope()["success"] == true).expect("three were made");
     leads_nowhere(&add(&mcp, &handle(kept), 1).await);
@@ -219,13 +219,13 @@ async fn a_reload_and_an_unload_end_what_lives() {
     agents.put("handles.toml", b"description = \"another revision\"\n");
     host.agent_is("handles", |agent| agent["revision"] == 2).await;
     leads_nowhere(&add(&mcp, &before, 1).await);
-    host.metric("handle_instances_live", 0.0).await;
+    host.metric("aop_handle_instances_live", 0.0).await;
     let after = counter(&mcp, 1).await;
     assert_eq!(add(&mcp, &after, 1).await.value(), 2);
     agents.remove("handles.wasm");
     host.agent_is_gone("handles").await;
     host.no_instances().await;
-    host.metric("handles_live", 0.0).await;
+    host.metric("aop_handles_live", 0.0).await;
 }
 
 #[tokio::test]
@@ -240,5 +240,5 @@ async fn inspect_and_run_know_resources() {
         "handles_counter_drop",
     ]);
     let ran = aop_tests::Aop::new(&["run", path, "counter.new", r#"{"start": 1}"#]).run().await;
-    ran.code(0);
+    ran.code(0).prints(&["A"]);
 }

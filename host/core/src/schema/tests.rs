@@ -1,5 +1,5 @@
 use super::*;
-use crate::interface::{Case, Feature, Field, Function, Label, TypeDef, TypeId, TypeKind};
+use crate::interface::{Case, Field, Function, Label, TypeDef, TypeId, TypeKind};
 use serde_json::{Value, json};
 
 fn table(kinds: Vec<TypeKind>) -> Vec<TypeDef> {
