@@ -97,10 +97,7 @@ impl Host {
         state: State,
         bound: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
-        let directory = aop_access::audit::audit_directory(&state.directory);
-        let audit = AuditLog::open(&directory, config.audit)
-            .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
-        let audit = Arc::new(audit);
+        let audit = audit_log(config, &state.directory)?;
         let zone = Arc::new(Zone::new(
             IdentityDirectory::of_data(&state.directory),
             config.cluster.membership(),
@@ -243,6 +240,14 @@ impl Host {
         // It only fails when the process ends anyway.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
+}
+
+/// The audit log of a data directory.
+fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
+    let directory = aop_access::audit::audit_directory(data);
+    let log = AuditLog::open(&directory, config.audit)
+        .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
+    Ok(Arc::new(log))
 }
 
 /// A dispatcher whose calls reach its own services: `services` makes them around it.
