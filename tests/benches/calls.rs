@@ -1,7 +1,8 @@
 //! What a call costs in the process: `cargo bench -p aop-tests --bench calls [-- SECTION…]`.
 //!
 //! Every number stands beside a baseline of the same run, since a number alone says more about the
-//! machine than about the host. Sections: `echo`, `scaling`, `deadline`, `fairness`, `waiting`.
+//! machine than about the host. Sections: `echo`, `scaling`, `deadline`, `fairness`, `tenants`,
+//! `waiting`.
 //! docs/benchmarks.md keeps the results.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and may panic")]
@@ -11,8 +12,9 @@ mod measure;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use aop_core::Settings;
+use aop_core::quota::{Accounts, Quota};
 use aop_core::settings::Lifetime;
+use aop_core::{AgentName, Settings, TenantName};
 use aop_tests::guest;
 use measure::{Bench, Function, Latencies, PATIENCE};
 use tokio::task::JoinHandle;
@@ -140,6 +142,52 @@ async fn fairness(bench: &Bench) {
     }
 }
 
+/// One tenant's small calls while another one does its worst: 256 guests that spin, and 64 callers that are just small
+/// enough never to queue for a slice.
+async fn tenants(bench: &Bench) {
+    println!("tenants: echo of one tenant while another computes as much as it can");
+    let accounts = Accounts::new(&Quota::default(), Quota::default(), 2048);
+    let payer = |tenant: &str| {
+        accounts.payer(&TenantName::new(tenant).unwrap(), &AgentName::new("bench").unwrap())
+    };
+    let (mut echo, mut spinner) = (bench.echo().await, faults(bench, "spin", "{}").await);
+    (echo.payer, spinner.payer) = (payer("small"), payer("greedy"));
+    let measure = |calls| {
+        let echo = echo.clone();
+        tokio::spawn(async move { Latencies::of(&echo, calls).await })
+    };
+    let alone = measure(5_000).await.unwrap();
+    alone.row("alone");
+    let goal = (alone.at(99) * 3).max(alone.at(99) + Duration::from_millis(8));
+    let check = |beside: &Latencies| {
+        let (p99, kept) = (beside.at(99), beside.at(99) <= goal);
+        println!("  goal p99 ≤ {goal:.2?}: {p99:.2?}, {}", if kept { "kept" } else { "MISSED" });
+    };
+    let spinners = spin(&spinner, 256, PATIENCE);
+    let beside = measure(2_000).await.unwrap();
+    beside.row("with 256 spinners of another tenant");
+    check(&beside);
+    spinners.iter().for_each(JoinHandle::abort);
+    for spinner in spinners {
+        let _ = spinner.await;
+    }
+    // Calls that are stopped after half a millisecond, one after another.
+    let crowd: Vec<_> = (0..64)
+        .map(|_| {
+            let spinner = spinner.clone();
+            tokio::spawn(async move {
+                loop {
+                    spinner.call(Duration::from_micros(500)).await.unwrap_err();
+                }
+            })
+        })
+        .collect();
+    let beside = measure(2_000).await.unwrap();
+    beside.row("with 64 callers of just less than a slice");
+    check(&beside);
+    crowd.iter().for_each(JoinHandle::abort);
+}
+
 async fn waiting(bench: &Bench) {
     println!("waiting: 1,000 calls that each wait 1 s in the host");
     let second = r#"{"milliseconds":1000}"#;
@@ -175,6 +223,9 @@ fn main() {
         }
         if wants("fairness") {
             fairness(&bench).await;
+        }
+        if wants("tenants") {
+            tenants(&bench).await;
         }
         if wants("waiting") {
             waiting(&bench).await;

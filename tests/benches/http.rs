@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aop_core::quota::Payer;
 use aop_core::{
     AgentName, Artifact, CallContext, Caller, Digest, Executable, GuestLine, GuestLog,
     Prepare as _, Settings, TenantName, ToolName,
@@ -66,7 +67,8 @@ fn baseline() {
         let path = guest("echo");
         let digest = Digest::of(&std::fs::read(&path).unwrap());
         let artifact = Artifact { path: &path, digest };
-        let prepared = wasm.prepare(artifact, Arc::new(Settings::default())).await.unwrap();
+        let prepared =
+            wasm.prepare(artifact, Arc::new(Settings::default()), &Payer::nobody()).await.unwrap();
         let app = axum::Router::new().route("/", post(plain)).with_state(prepared.executable);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aop_core::quota::Payer;
 use aop_core::{
     AgentName, Artifact, CallContext, Caller, Digest, Executable, Failure, GuestLine, GuestLog,
     Output, Prepare as _, Settings, TenantName, ToolName,
@@ -27,6 +28,7 @@ pub(crate) struct Function {
     executable: Arc<dyn Executable>,
     index: usize,
     arguments: &'static str,
+    pub(crate) payer: Arc<Payer>,
 }
 
 impl Function {
@@ -36,12 +38,15 @@ impl Function {
 
     /// As a host calls: what the timeout counts from is the arrival.
     pub(crate) async fn call_until(&self, deadline: Instant) -> Result<Output, Failure> {
-        let context = Arc::new(CallContext::alone(
-            Caller::local(TenantName::default_tenant()),
-            AgentName::new("bench").unwrap(),
-            ToolName::new("bench").unwrap(),
-            deadline,
-        ));
+        let context = Arc::new(CallContext {
+            payer: Arc::clone(&self.payer),
+            ..CallContext::alone(
+                Caller::local(TenantName::default_tenant()),
+                AgentName::new("bench").unwrap(),
+                ToolName::new("bench").unwrap(),
+                deadline,
+            )
+        });
         let arguments = self.executable.validate(self.index, self.arguments).ok().unwrap();
         self.executable.execute(self.index, &arguments, &context).await
     }
@@ -70,10 +75,11 @@ impl Bench {
         settings: Settings,
     ) -> Function {
         let digest = Digest::of(&std::fs::read(path).unwrap());
-        let prepared = self.0.prepare(Artifact { path, digest }, Arc::new(settings)).await.unwrap();
+        let (artifact, payer) = (Artifact { path, digest }, Payer::nobody());
+        let prepared = self.0.prepare(artifact, Arc::new(settings), &payer).await.unwrap();
         let mut functions = prepared.interface.functions.iter();
         let index = functions.position(|function| function.name == name).unwrap();
-        Function { executable: prepared.executable, index, arguments }
+        Function { executable: prepared.executable, index, arguments, payer }
     }
 
     /// The function that returns its argument.
@@ -102,7 +108,7 @@ impl Latencies {
         Self(durations)
     }
 
-    fn at(&self, percentile: usize) -> Duration {
+    pub(crate) fn at(&self, percentile: usize) -> Duration {
         self.0[(self.0.len() * percentile / 100).min(self.0.len() - 1)]
     }
 

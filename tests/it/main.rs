@@ -20,6 +20,7 @@ mod leak;
 mod liar;
 mod observe;
 mod policy;
+mod quotas;
 mod reload;
 mod serve;
 mod team;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aop_core::quota::Payer;
 use aop_core::{
     AgentName, Artifact, CallContext, Caller, Digest, Executable, Failure, GuestLine, GuestLog,
     Interface, Measure as _, Output, Prepare as _, PrepareError, Progress, Settings, TenantName,
@@ -131,7 +132,8 @@ impl Sandbox {
         digest: Digest,
         settings: Settings,
     ) -> Result<Loaded, PrepareError> {
-        let preparing = self.runtime.prepare(Artifact { path, digest }, Arc::new(settings.clone()));
+        let (artifact, payer) = (Artifact { path, digest }, Payer::nobody());
+        let preparing = self.runtime.prepare(artifact, Arc::new(settings.clone()), &payer);
         let prepared = within(PATIENCE, "the component is loaded or refused", preparing).await?;
         Ok(Loaded { interface: prepared.interface, executable: prepared.executable, settings })
     }

@@ -8,6 +8,7 @@ mod mcp;
 mod repeated;
 mod url;
 
+pub(crate) use admin::QuotaUse;
 pub(crate) use mcp::{ACCEPT, Params, REVISION, Request, ToolEntry};
 pub(crate) use url::Endpoint;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use aop_core::quota::Payer;
 use aop_core::schema::ToolSet;
 use aop_core::settings::Mistake;
 use aop_core::{AgentName, Artifact, Digest, Prepare as _, PrepareError, Prepared, Settings};
@@ -112,7 +113,8 @@ impl Place {
         copy.as_file().lock()?;
         copy.write_all(bytes)?;
         let spinner = output::spinner("preparing the component");
-        let prepared = runtime.prepare(Artifact { path: copy.path(), digest }, settings).await;
+        let artifact = Artifact { path: copy.path(), digest };
+        let prepared = runtime.prepare(artifact, settings, &Payer::nobody()).await;
         spinner.finish_and_clear();
         prepared.map_err(|error| match error {
             PrepareError::Internal(_) => CommandError::Failure(error.into()),

@@ -12,6 +12,7 @@ use aop_access::audit::AuditLog;
 use aop_cluster::federation::Gate;
 use aop_cluster::membership::IdentityDirectory;
 use aop_core::audit::Action;
+use aop_core::quota::Accounts;
 use aop_core::{Audit as _, AuditEvent, Authenticate, Invoke, Library, Observe, Resolve, Services};
 use aop_dispatch::Dispatcher;
 use aop_mcp::{Changes, McpParts, McpServer};
@@ -109,6 +110,7 @@ impl Host {
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
         let (index, changes, metrics) =
             (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
+        let accounts = accounts(config);
         let registry = Registry::open(
             RegistryConfig { data_dir: state.directory.clone(), ..config.registry.clone() },
             Parts {
@@ -117,6 +119,7 @@ impl Host {
                 search: index.clone(),
                 audit: audit.clone(),
                 listeners: vec![changes.clone()],
+                accounts: accounts.clone(),
             },
         )?;
         let library = Library::new(registry.clone(), index);
@@ -131,7 +134,7 @@ impl Host {
             audit: audit.clone(),
             listeners: vec![changes.clone()],
         };
-        let dispatcher = dispatcher(registry.clone(), metrics.clone(), services);
+        let dispatcher = dispatcher(registry.clone(), metrics.clone(), accounts.clone(), services);
         gate.open(dispatcher.clone());
         let ground = (&registry, &library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
@@ -149,6 +152,7 @@ impl Host {
             },
         );
         let server = Server::new(config.web.server.clone());
+        metrics.watch(accounts.clone());
         metrics.register(runtime);
         metrics.register(registry.clone());
         metrics.register(dispatcher.clone());
@@ -164,6 +168,7 @@ impl Host {
             catalog: registry.clone(),
             cluster: zone.clone(),
             federation: federated.federation(),
+            accounts,
             authenticate,
             audit: audit.clone(),
             metrics,
@@ -254,11 +259,22 @@ fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
 pub(crate) fn dispatcher(
     resolve: Arc<dyn Resolve>,
     observe: Arc<dyn Observe>,
+    accounts: Arc<Accounts>,
     services: impl FnOnce(Weak<dyn Invoke>) -> Services,
 ) -> Arc<Dispatcher> {
     Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
-        Dispatcher::new(resolve, observe, Some(services(dispatcher.clone())))
+        Dispatcher::new(resolve, observe, accounts, Some(services(dispatcher.clone())))
     })
+}
+
+/// The accounts of a host with the quotas of its configuration.
+fn accounts(config: &Config) -> Arc<Accounts> {
+    let quota = &config.quota;
+    let accounts = Accounts::new(&quota.node, quota.tenant.clone(), config.instances_max);
+    for (tenant, quota) in &quota.tenants {
+        accounts.set_tenant(tenant, Some(quota.clone()));
+    }
+    accounts
 }
 
 fn runtime_config(

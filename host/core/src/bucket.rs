@@ -69,6 +69,10 @@ pub struct BucketQuota {
     pub keys_max: u64,
     /// Keys and values together.
     pub bytes_max: u64,
+    /// What the agent may remember in all of its buckets together; none is what the host lets every agent.
+    pub agent_bytes_max: Option<u64>,
+    /// What the agents of the tenant may remember together.
+    pub tenant_bytes_max: Option<u64>,
 }
 
 /// A page of a bucket's keys, in order.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::bucket::SessionId;
 use crate::client::Client;
 use crate::interface::Feature;
+use crate::quota::Payer;
 use crate::{
     AgentId, AgentName, BoxFuture, Caller, Failure, Lineage, Route, Services, TenantName, ToolName,
     TraceContext,
@@ -158,6 +159,8 @@ pub struct CallContext {
     pub progress: Option<Arc<dyn Progress>>,
     /// What the call has used so far, over all attempts.
     pub meter: Arc<Meter>,
+    /// Whose quotas that is charged to.
+    pub payer: Arc<Payer>,
     /// The caller's trace, seen from this host's span.
     pub trace: Option<TraceContext>,
     /// Who can be asked while the call runs.
@@ -186,6 +189,7 @@ impl CallContext {
             deadline,
             progress: None,
             meter: Arc::default(),
+            payer: Payer::nobody(),
             trace: None,
             client: None,
             session: OnceLock::new(),

@@ -127,6 +127,9 @@ pub enum CatalogError {
         /// What is refused, and what would be permitted.
         reason: String,
     },
+    /// It is larger than what a quota leaves. Waiting does not help; unloading something does.
+    #[error("{0}")]
+    OverQuota(String),
     /// The host is shutting down.
     #[error("the host is draining: try another node, or again later")]
     Draining,

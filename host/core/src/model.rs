@@ -3,10 +3,12 @@
 //! Which model an agent talks to is in its settings ([`ModelBinding`]); who serves it and with which
 //! key is the operator's ([`Models`] knows). `services` implements the providers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quota::Payer;
 use crate::{AgentId, BoxFuture, StoreError, TenantName};
 
 /// The model of an agent (`[model]` in its settings; the paper's M, φ and θ).
@@ -181,12 +183,14 @@ pub enum ModelError {
 }
 
 /// Whose tokens are counted.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Spender {
     /// The tenant.
     pub tenant: TenantName,
     /// The agent.
     pub agent: AgentId,
+    /// Who pays: how much the tenant may use, and whose turn it is where many ask.
+    pub payer: Arc<Payer>,
 }
 
 /// What an agent spent on one day.

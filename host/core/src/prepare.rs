@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::quota::Payer;
 use crate::{BoxFuture, CallContext, Digest, Failure, Interface, Output, Settings};
 
 /// A component on disk whose digest was computed from the bytes that were written there.
@@ -18,9 +19,10 @@ pub struct Artifact<'a> {
 }
 
 /// Compiles a component (or finds it compiled), derives its interface, and links it under
-/// `settings`.
+/// `settings`, on behalf of who pays for it.
 pub trait Prepare: Send + Sync {
-    /// Prepares one component. Compilation happens in a bounded child process, one at a time.
+    /// Prepares one component. Compilation happens in a bounded child process, one at a time, and those that wait
+    /// for it are served in fair turn.
     ///
     /// # Errors
     /// [`PrepareError`], in words for the person who supplied the component.
@@ -28,6 +30,7 @@ pub trait Prepare: Send + Sync {
         &'a self,
         artifact: Artifact<'a>,
         settings: Arc<Settings>,
+        payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>>;
 }
 
@@ -51,6 +54,9 @@ pub enum PrepareError {
     /// Compiling it passed a limit.
     #[error("{0}")]
     TooCostly(String),
+    /// It is larger than what a quota leaves.
+    #[error("{0}")]
+    OverQuota(String),
     /// The host failed.
     #[error("{0}")]
     Internal(String),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::interface::Feature;
+use crate::quota::Payer;
 use crate::{AgentName, Digest, Executable, Settings, TenantName, Tool};
 
 /// An agent's identity: a UUIDv7 minted at its first load, stable across revisions (the paper's id).
@@ -54,6 +55,9 @@ pub struct Revision {
     pub features: BTreeMap<Feature, usize>,
     /// How to call it.
     pub executable: Arc<dyn Executable>,
+    /// Who pays when its own tenant calls it; [`Payer::nobody`] of an agent that runs elsewhere, for which its callers'
+    /// host finds one.
+    pub payer: Arc<Payer>,
     /// Calls that run now. BUSY is read from here, so it costs no events.
     pub in_flight: AtomicU32,
 }

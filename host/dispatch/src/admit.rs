@@ -1,15 +1,19 @@
-//! Admission: how many calls of an agent run at once, and how many may wait for that.
+//! Admission: what a call must find free before it runs, and how long it may wait for that.
+//!
+//! A call takes a place of its agent, one of its tenant and one of the node, in this order: who waits for the agent's own
+//! keeps nobody else's. Each kind is given out in fair turn ([`aop_core::fair`]), and a tenant always leaves some of the
+//! node's places to others. Everything is given back when the call ends or its caller goes away.
 //!
 //! Refusing early is kinder than queueing without end: a caller that is told to come back can go
 //! elsewhere, one that waits behind a thousand others times out having learnt nothing.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aop_core::{AgentId, ErrorCode, Failure, Revision};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use aop_core::fair::{Permit, Permits};
+use aop_core::quota::{Account, Payer, Resource};
+use aop_core::{AgentName, ErrorCode, Failure};
+use tokio::time::timeout_at;
 
 /// When a full queue is likely to have room again.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -18,139 +22,137 @@ const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// meanwhile, so agents that call each other from different roots could wait for each other.
 const NESTED_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The gate of every agent that was called.
-#[derive(Default)]
-pub(crate) struct Gates {
-    by_agent: RwLock<HashMap<AgentId, Arc<Gate>>>,
-    queued: AtomicUsize,
+/// What a call holds while it runs.
+pub(crate) type Places<'p> = [Permit<&'p Permits>; 3];
+
+/// A call that wants to run.
+pub(crate) struct Applicant<'a> {
+    pub(crate) agent: &'a AgentName,
+    pub(crate) deadline: Instant,
+    /// Whether an agent makes it.
+    pub(crate) is_nested: bool,
 }
 
-struct Gate {
-    concurrency: u32,
-    permits: Arc<Semaphore>,
-    waiting: AtomicU32,
+/// Waits for what a call needs; only briefly when an agent makes it. `queued` counts those that wait.
+///
+/// # Errors
+/// `resource_exhausted` when too many wait already or a place does not come soon, `deadline_exceeded`
+/// when the deadline passes first. Nothing ran in either case.
+pub(crate) async fn admit<'p>(
+    payer: &'p Payer,
+    applicant: &Applicant<'_>,
+    queued: &AtomicUsize,
+) -> Result<Places<'p>, Failure> {
+    let mut wait = Wait { payer, applicant, queued, place: None };
+    let [agent, tenant, node] = payer.accounts();
+    Ok([wait.place_of(agent).await?, wait.place_of(tenant).await?, wait.place_of(node).await?])
 }
 
-impl Gates {
-    /// Waits for a free place of the agent; only briefly when an agent makes the call.
-    ///
-    /// # Errors
-    /// `resource_exhausted` when too many wait already or the place does not come soon, `deadline_exceeded`
-    /// when the deadline passes first. Nothing ran in either case.
-    pub(crate) async fn admit(
-        &self,
-        revision: &Revision,
-        deadline: Instant,
-        is_nested: bool,
-    ) -> Result<OwnedSemaphorePermit, Failure> {
-        let gate = self.gate(revision);
-        if let Ok(permit) = Arc::clone(&gate.permits).try_acquire_owned() {
+/// The wait of one call, over all that it waits for.
+struct Wait<'p, 'a> {
+    payer: &'p Payer,
+    applicant: &'a Applicant<'a>,
+    queued: &'a AtomicUsize,
+    /// Once something was not free.
+    place: Option<(Queued<'p, 'a>, GivesUp<'p>)>,
+}
+
+/// When a wait ends without a place, and why.
+#[derive(Clone, Copy)]
+struct GivesUp<'p> {
+    at: Instant,
+    because: Because<'p>,
+}
+
+#[derive(Clone, Copy)]
+enum Because<'p> {
+    /// The call's deadline passes.
+    Deadline,
+    /// An agent waits for it.
+    Nested,
+    /// A quota does not let calls wait for longer.
+    Quota(&'p Account),
+}
+
+impl<'p> Wait<'p, '_> {
+    async fn place_of(&mut self, account: &'p Account) -> Result<Permit<&'p Permits>, Failure> {
+        let (permits, party) = (&*account.places, self.payer.party());
+        if let Some(permit) = Permits::try_acquire(permits, party) {
             return Ok(permit);
         }
-        let queue = revision.settings.limits.queue;
-        let _place = Place::take(self, &gate, queue).ok_or_else(|| full(revision))?;
-        let acquired = Arc::clone(&gate.permits).acquire_owned();
-        let given_up = is_nested
-            .then(|| tokio::time::Instant::now() + NESTED_PATIENCE)
-            .filter(|given_up| *given_up < deadline.into());
-        match tokio::time::timeout_at(given_up.unwrap_or(deadline.into()), acquired).await {
-            Ok(Ok(permit)) => Ok(permit),
-            // The semaphore is never closed.
-            Ok(Err(closed)) => {
-                Err(Failure::before_execution(ErrorCode::Internal, closed.to_string()))
+        let given_up = match &self.place {
+            Some((_, given_up)) => *given_up,
+            None => self.begin()?,
+        };
+        let acquired = timeout_at(given_up.at.into(), Permits::acquire(permits, party)).await;
+        acquired.map_err(|_| self.explain(account, given_up.because))
+    }
+
+    /// Takes a place in the queue and decides for how long.
+    fn begin(&mut self) -> Result<GivesUp<'p>, Failure> {
+        let place = Queued::take(self.payer, self.queued)?;
+        let now = tokio::time::Instant::now().into_std();
+        let mut given_up = GivesUp { at: self.applicant.deadline, because: Because::Deadline };
+        let mut sooner = |patience: Duration, because| {
+            if now + patience < given_up.at {
+                given_up = GivesUp { at: now + patience, because };
             }
-            Err(_) if given_up.is_some() => Err(busy(revision)),
-            Err(_) => Err(Failure::before_execution(
+        };
+        for account in self.payer.accounts() {
+            if let Some(patience) = account.queue_wait() {
+                sooner(patience, Because::Quota(account));
+            }
+        }
+        if self.applicant.is_nested {
+            sooner(NESTED_PATIENCE, Because::Nested);
+        }
+        self.place = Some((place, given_up));
+        Ok(given_up)
+    }
+
+    fn explain(&self, account: &Account, because: Because<'_>) -> Failure {
+        let agent = self.applicant.agent;
+        match because {
+            Because::Quota(waiting) => waiting.refuse(Resource::QueueWait, Some(QUEUE_RETRY_AFTER)),
+            Because::Nested => {
+                account.count_refusal(Resource::Concurrency);
+                let message = format!(
+                    "no place for a call of `{agent}` came free soon enough for an agent that waits: {}",
+                    account.explain(Resource::Concurrency)
+                );
+                Failure::before_execution(ErrorCode::ResourceExhausted, message)
+                    .with_retry_after(QUEUE_RETRY_AFTER)
+            }
+            Because::Deadline => Failure::before_execution(
                 ErrorCode::DeadlineExceeded,
-                format!(
-                    "the deadline passed while the call waited for a free place of `{}`",
-                    revision.agent
-                ),
-            )),
+                format!("the deadline passed while the call waited for a free place of `{agent}`"),
+            ),
         }
-    }
-
-    pub(crate) fn queued(&self) -> usize {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    fn gate(&self, revision: &Revision) -> Arc<Gate> {
-        let concurrency = revision.settings.limits.concurrency;
-        let found = self
-            .by_agent
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&revision.id)
-            .filter(|gate| gate.concurrency == concurrency)
-            .cloned();
-        found.unwrap_or_else(|| self.make(revision.id, concurrency))
-    }
-
-    /// A new revision with another limit gets a new gate; calls of the old one finish behind theirs.
-    fn make(&self, id: AgentId, concurrency: u32) -> Arc<Gate> {
-        let mut gates = self.by_agent.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = gates.get(&id).filter(|gate| gate.concurrency == concurrency) {
-            return Arc::clone(gate);
-        }
-        if gates.len() == gates.capacity() {
-            // Before the table grows: gates without a call cost nothing to make again.
-            let idle = |gate: &Gate| gate.permits.available_permits() == gate.concurrency as usize;
-            gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !idle(gate));
-        }
-        let gate = Arc::new(Gate {
-            concurrency,
-            permits: Arc::new(Semaphore::new(concurrency as usize)),
-            waiting: AtomicU32::new(0),
-        });
-        gates.insert(id, Arc::clone(&gate));
-        gate
     }
 }
 
-/// A place in a queue, given back on drop, so that a caller who goes away leaves none behind.
-struct Place<'a> {
-    gates: &'a Gates,
-    gate: &'a Gate,
+/// A place in the queues of all three, given back on drop, so that a caller who goes away leaves none behind.
+struct Queued<'p, 'a> {
+    payer: &'p Payer,
+    queued: &'a AtomicUsize,
 }
 
-impl<'a> Place<'a> {
-    fn take(gates: &'a Gates, gate: &'a Gate, queue_max: u32) -> Option<Self> {
-        gate.waiting
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| {
-                (waiting < queue_max).then_some(waiting + 1)
-            })
-            .ok()?;
-        gates.queued.fetch_add(1, Ordering::Relaxed);
-        Some(Self { gates, gate })
+impl<'p, 'a> Queued<'p, 'a> {
+    fn take(payer: &'p Payer, queued: &'a AtomicUsize) -> Result<Self, Failure> {
+        for (index, account) in payer.accounts().into_iter().enumerate() {
+            if !account.enqueue() {
+                payer.accounts().into_iter().take(index).for_each(Account::dequeue);
+                return Err(account.refuse(Resource::Queue, Some(QUEUE_RETRY_AFTER)));
+            }
+        }
+        queued.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { payer, queued })
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Queued<'_, '_> {
     fn drop(&mut self) {
-        self.gate.waiting.fetch_sub(1, Ordering::Relaxed);
-        self.gates.queued.fetch_sub(1, Ordering::Relaxed);
+        self.payer.accounts().into_iter().for_each(Account::dequeue);
+        self.queued.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn busy(revision: &Revision) -> Failure {
-    Failure::before_execution(
-        ErrorCode::ResourceExhausted,
-        format!(
-            "`{}` runs {} calls and no place came free soon enough for an agent that waits: try again shortly",
-            revision.agent, revision.settings.limits.concurrency
-        ),
-    )
-    .with_retry_after(QUEUE_RETRY_AFTER)
-}
-
-fn full(revision: &Revision) -> Failure {
-    let limits = &revision.settings.limits;
-    Failure::before_execution(
-        ErrorCode::ResourceExhausted,
-        format!(
-            "`{}` already runs {} calls and {} wait: try again shortly",
-            revision.agent, limits.concurrency, limits.queue
-        ),
-    )
-    .with_retry_after(QUEUE_RETRY_AFTER)
 }

@@ -1,7 +1,7 @@
 //! The path of a call: resolve → validate → admit → attempt → shape → record.
 //!
 //! [`Dispatcher::call`] is the whole path, top to bottom. Its steps are one file each: [`admit`]
-//! bounds what runs and waits per agent, [`attempt`] executes and retries what is safe to retry,
+//! bounds what runs and waits per agent, tenant and host, [`attempt`] executes and retries what is safe to retry,
 //! [`record`] makes sure that every call ends up in metrics, span and log exactly once, also when
 //! its caller goes away in the middle.
 
@@ -11,16 +11,17 @@ mod record;
 mod work;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aop_core::quota::{Accounts, Payer};
 use aop_core::{
     BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
     Sample, Services,
 };
 use tracing::Instrument as _;
 
-use admit::Gates;
+use admit::{Applicant, admit};
 use record::{Record, Running};
 use work::Work;
 
@@ -29,24 +30,28 @@ pub struct Dispatcher {
     resolve: Arc<dyn Resolve>,
     observe: Arc<dyn Observe>,
     services: Option<Arc<Services>>,
-    gates: Gates,
+    accounts: Arc<Accounts>,
+    queued: AtomicUsize,
     running: Running,
     draining: AtomicBool,
 }
 
 impl Dispatcher {
-    /// A dispatcher over what `resolve` finds. Agents can ask `services` for what their policy grants.
+    /// A dispatcher over what `resolve` finds, whose calls `accounts` hold to quotas. Agents can ask `services` for what
+    /// their policy grants.
     #[must_use]
     pub fn new(
         resolve: Arc<dyn Resolve>,
         observe: Arc<dyn Observe>,
+        accounts: Arc<Accounts>,
         services: Option<Services>,
     ) -> Self {
         Self {
             resolve,
             observe,
             services: services.map(Arc::new),
-            gates: Gates::default(),
+            accounts,
+            queued: AtomicUsize::new(0),
             running: Running::default(),
             draining: AtomicBool::new(false),
         }
@@ -73,17 +78,34 @@ impl Dispatcher {
             lineage.admit(work.revision.id)?;
         }
 
+        let payer = self.payer(call, &work);
+        payer.begin(call.received)?;
+
         let executable = &work.revision.executable;
         let arguments = executable
             .validate(work.function, call.arguments)
             .map_err(|violations| Failure::invalid_arguments(&violations))?;
 
         let deadline = deadline(call, &work);
-        let _permit = self.gates.admit(&work.revision, deadline, call.lineage.is_some()).await?;
+        let agent = &work.revision.agent;
+        let applicant = Applicant { agent, deadline, is_nested: call.lineage.is_some() };
+        let _places = admit(&payer, &applicant, &self.queued).await?;
         record.admitted(&work.revision);
 
-        let context = record.context(&work, deadline, self.services.as_ref());
+        let context = record.context(&work, deadline, (&payer, self.services.as_ref()));
         attempt::run(&work, &arguments, &context, record).await
+    }
+
+    /// Who pays: the agent, and the tenant that calls it, which is not always the one that has it.
+    fn payer(&self, call: &Call<'_>, work: &Work) -> Arc<Payer> {
+        let (tenant, revision) = (&call.caller.tenant, &work.revision);
+        let mut payer = Arc::clone(&revision.payer);
+        if !Arc::ptr_eq(&payer.node, self.accounts.node()) {
+            // It runs elsewhere, and whoever published it does not know this host's accounts.
+            payer = self.accounts.payer(&revision.tenant, &revision.agent);
+            payer.set_agent(&revision.settings.quota, &revision.settings.limits);
+        }
+        if *tenant == revision.tenant { payer } else { self.accounts.on_behalf_of(tenant, &payer) }
     }
 }
 
@@ -121,8 +143,8 @@ impl Measure for Dispatcher {
             ),
             Sample::gauge(
                 "calls_queued",
-                "Calls that wait for a free place of their agent",
-                self.gates.queued() as u64,
+                "Calls that wait for a free place of their agent, their tenant or the host",
+                self.queued.load(Ordering::Relaxed) as u64,
             ),
         ]
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use aop_core::bucket::SessionId;
+use aop_core::quota::Payer;
 use aop_core::{
     Call, CallContext, CallId, CallRecord, Digest, ErrorCode, Failure, FailureClass, InFlight,
     Meter, Observe, Output, Revision, Services,
@@ -112,7 +113,7 @@ impl<'a> Record<'a> {
         &mut self,
         work: &Work,
         deadline: Instant,
-        services: Option<&Arc<Services>>,
+        (payer, services): (&Arc<Payer>, Option<&Arc<Services>>),
     ) -> Arc<CallContext> {
         let call = self.call;
         let session = call.session.clone().map_or_else(OnceLock::new, OnceLock::from);
@@ -126,6 +127,7 @@ impl<'a> Record<'a> {
             deadline,
             progress: call.progress.clone(),
             meter: Arc::clone(&self.meter),
+            payer: Arc::clone(payer),
             trace: call.trace.map(|trace| trace.child(span_id(self.id))),
             client: call.client.clone(),
             session,

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU32;
 
 use aop_core::bucket::SessionId;
 use aop_core::interface::Feature;
+use aop_core::quota::{Owner, Quota, Resource};
 use aop_core::{
     AgentId, AgentName, Arguments, CallContext, CallRecord, Caller, Digest, Executable,
     FeatureRoute, Hints, Lineage, Revision, RevisionNumber, Route, Settings, Shown, Target,
@@ -84,6 +85,7 @@ struct Fixture {
     script: Arc<Script>,
     log: Arc<Log>,
     revision: Arc<Revision>,
+    accounts: Arc<Accounts>,
 }
 
 fn fixture(
@@ -111,9 +113,13 @@ fn fixture(
         takes_handles: false,
         function: 0,
     });
+    let accounts = Accounts::new(&Quota::default(), Quota::default(), 1_000);
+    let agent = AgentName::new("agent").unwrap();
+    let payer = accounts.payer(&TenantName::default_tenant(), &agent);
+    payer.set_agent(&settings.quota, &settings.limits);
     let revision = Arc::new(Revision {
         tenant: TenantName::default_tenant(),
-        agent: AgentName::new("agent").unwrap(),
+        agent,
         id: AgentId(uuid::Uuid::now_v7()),
         number: RevisionNumber(1),
         digest: Digest::of(b""),
@@ -121,13 +127,29 @@ fn fixture(
         tools: vec![Arc::clone(&tool)],
         features: BTreeMap::new(),
         executable: Arc::clone(&script) as Arc<dyn Executable>,
+        payer,
         in_flight: AtomicU32::new(0),
     });
     let log = Arc::new(Log::default());
     let route = Route { revision: Arc::clone(&revision), tool };
+    let observe = Arc::clone(&log) as Arc<dyn Observe>;
     let dispatcher =
-        Arc::new(Dispatcher::new(Arc::new(One(route)), Arc::clone(&log) as Arc<dyn Observe>, None));
-    Fixture { dispatcher, script, log, revision }
+        Arc::new(Dispatcher::new(Arc::new(One(route)), observe, Arc::clone(&accounts), None));
+    Fixture { dispatcher, script, log, revision, accounts }
+}
+
+impl Fixture {
+    fn queued(&self) -> usize {
+        self.dispatcher.queued.load(Ordering::Relaxed)
+    }
+
+    /// Whether no call holds or waits for anything.
+    fn is_idle(&self) -> bool {
+        let idle = |account: &aop_core::quota::Account| {
+            (account.places.held(), account.places.waiting(), account.queued()) == (0, 0, 0)
+        };
+        self.queued() == 0 && self.accounts.all().iter().all(|(_, account)| idle(account))
+    }
 }
 
 fn call<'a>(tool: &'a str, arguments: &'a str) -> Call<'a> {
@@ -226,7 +248,7 @@ async fn a_full_queue_refuses_and_a_waiting_call_gets_the_next_place() {
         tokio::task::yield_now().await;
     }
     let second = spawn();
-    while fixture.dispatcher.gates.queued() == 0 {
+    while fixture.queued() == 0 {
         tokio::task::yield_now().await;
     }
     let third = fixture.dispatcher.invoke(call("agent", "{}")).await;
@@ -238,7 +260,7 @@ async fn a_full_queue_refuses_and_a_waiting_call_gets_the_next_place() {
     assert_eq!(code(&first.await.unwrap()), None);
     assert_eq!(code(&second.await.unwrap()), None);
     assert_eq!(fixture.revision.in_flight.load(Ordering::SeqCst), 0);
-    assert_eq!(fixture.dispatcher.gates.queued(), 0);
+    assert_eq!(fixture.queued(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -366,4 +388,137 @@ async fn nothing_runs_once_a_drain_has_ended() {
         assert_eq!(executions, fixture.script.executions.load(Ordering::SeqCst));
         assert_eq!(is_refused, executions == 0);
     }
+}
+
+/// Lets other tasks run until something is so.
+async fn until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn quota(change: impl FnOnce(&mut Quota)) -> Quota {
+    let mut quota = Quota::default();
+    change(&mut quota);
+    quota
+}
+
+fn set_tenant(fixture: &Fixture, name: &TenantName, change: impl FnOnce(&mut Quota)) {
+    fixture.accounts.set_tenant(name, Some(quota(change)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_over_the_rate_are_refused_until_it_lets_them_through() {
+    let settings =
+        Settings { quota: quota(|quota| quota.calls_per_second = Some(2)), ..Settings::default() };
+    let fixture = fixture(settings, false, vec![], 100);
+    for _ in 0..2 {
+        assert_eq!(code(&fixture.dispatcher.invoke(call("agent", "{}")).await), None);
+    }
+    let refused = fixture.dispatcher.invoke(call("agent", "{}")).await.result.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::RateLimited);
+    assert!(!refused.executed);
+    // Time that is paused stands still, so the whole wait is left.
+    let after = refused.retry_after.unwrap();
+    assert_eq!(after, Duration::from_millis(500));
+    // Arguments that do not fit cost a call as well: whoever sends them is to be slowed down first.
+    let invalid = fixture.dispatcher.invoke(call("agent", "{\"x\":1}")).await;
+    assert_eq!(code(&invalid), Some(ErrorCode::RateLimited));
+    tokio::time::advance(after).await;
+    assert_eq!(code(&fixture.dispatcher.invoke(call("agent", "{}")).await), None);
+    assert!(fixture.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_has_places_and_a_queue_of_its_own_and_others_do_not_wait_for_it() {
+    let fixture = fixture(Settings::default(), false, vec![], 0);
+    let (default, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
+    set_tenant(&fixture, &default, |quota| {
+        quota.concurrency = Some(1);
+        quota.queue = Some(1);
+    });
+    let spawn = |tenant: &TenantName| {
+        let (dispatcher, caller) = (Arc::clone(&fixture.dispatcher), Caller::local(tenant.clone()));
+        tokio::spawn(async move { dispatcher.invoke(Call { caller, ..call("agent", "{}") }).await })
+    };
+    let executions = || fixture.script.executions.load(Ordering::SeqCst);
+    let first = spawn(&default);
+    until(|| executions() == 1).await;
+    let second = spawn(&default);
+    until(|| fixture.queued() == 1).await;
+    let refused = fixture.dispatcher.invoke(call("agent", "{}")).await.result.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    assert!(refused.message.starts_with("the tenant"), "{}", refused.message);
+    // The agent is shared with it here, and the tenant that calls pays.
+    let others = spawn(&other);
+    until(|| executions() == 2).await;
+    fixture.script.gate.add_permits(3);
+    for reply in [first.await, second.await, others.await] {
+        assert_eq!(code(&reply.unwrap()), None);
+    }
+    assert!(fixture.is_idle());
+    let figures = fixture.accounts.tenant(&default).figures(Instant::now());
+    assert_eq!(figures[Resource::Queue as usize].refused, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_tenant_never_has_all_places_of_the_host_and_waiting_ones_take_turns() {
+    let mut settings = Settings::default();
+    settings.limits.concurrency = 10_000;
+    settings.limits.queue = 10_000;
+    let fixture = fixture(settings, false, vec![], 0);
+    let spawn = |name: &str| {
+        let caller = Caller::local(TenantName::new(name).unwrap());
+        let dispatcher = Arc::clone(&fixture.dispatcher);
+        tokio::spawn(async move { dispatcher.invoke(Call { caller, ..call("agent", "{}") }).await })
+    };
+    let executions = || fixture.script.executions.load(Ordering::SeqCst) as usize;
+    let greedy: Vec<_> = (0..1_500).map(|_| spawn("greedy")).collect();
+    until(|| executions() + fixture.queued() == 1_500).await;
+    assert_eq!(executions(), 889, "eight ninths of a thousand");
+    let small = spawn("small");
+    until(|| executions() == 890).await;
+    // Whoever goes away gives everything back.
+    small.abort();
+    greedy.iter().for_each(tokio::task::JoinHandle::abort);
+    for task in greedy {
+        assert!(task.await.is_err());
+    }
+    assert!(small.await.is_err());
+    assert!(fixture.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_no_longer_than_the_quota_lets_it() {
+    let mut settings =
+        Settings { quota: quota(|quota| quota.queue_wait_ms = Some(50)), ..Settings::default() };
+    settings.limits.concurrency = 1;
+    let fixture = fixture(settings, false, vec![], 0);
+    let dispatcher = Arc::clone(&fixture.dispatcher);
+    let first = tokio::spawn(async move { dispatcher.invoke(call("agent", "{}")).await });
+    until(|| fixture.script.executions.load(Ordering::SeqCst) == 1).await;
+    let began = tokio::time::Instant::now();
+    let refused = fixture.dispatcher.invoke(call("agent", "{}")).await.result.unwrap_err();
+    assert_eq!(began.elapsed().as_millis() / 10, 5);
+    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    assert!(refused.message.contains("50ms") && refused.retry_after.is_some(), "{refused}");
+    first.abort();
+    assert!(first.await.is_err());
+    assert!(fixture.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_node_refuses_says_nothing_about_others() {
+    let fixture = fixture(Settings::default(), false, vec![], 0);
+    let node = fixture.accounts.node();
+    assert_eq!(*node.owner(), Owner::Node);
+    node.places.set_capacity(0);
+    let call = Call { timeout: Some(Duration::from_secs(1)), ..call("agent", "{}") };
+    let lineage =
+        Some(Lineage::of(AgentId(uuid::Uuid::nil()), AgentName::new("parent").unwrap(), None));
+    let refused = fixture.dispatcher.invoke(Call { lineage, timeout: None, ..call }).await;
+    let refused = refused.result.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    assert!(!refused.message.chars().any(|c| c.is_ascii_digit()), "{}", refused.message);
+    assert!(fixture.is_idle());
 }

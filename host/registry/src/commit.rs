@@ -188,6 +188,7 @@ impl Shared {
         let Ready { begun, draft, despite, turn: _turn } = ready;
         let name = begun.name().clone();
         self.note_new_revision(&name, &draft, &record);
+        draft.payer.set_agent(&draft.settings.quota, &draft.settings.limits);
         let revision = Arc::new(Revision {
             tenant: self.config.tenant.clone(),
             agent: name.clone(),
@@ -198,6 +199,7 @@ impl Shared {
             tools: draft.set.tools.clone(),
             features: draft.set.features.clone(),
             executable: Arc::clone(&draft.prepared.executable),
+            payer: Arc::clone(&draft.payer),
             in_flight: 0.into(),
         });
         let serving = Serving {

@@ -30,6 +30,9 @@ pub enum RegistryError {
         /// What is refused, in words for the person who supplied it.
         reason: String,
     },
+    /// The code is larger than what a quota leaves, in words that say what to do.
+    #[error("{0}")]
+    OverQuota(String),
     /// Another agent owns one of the tool names.
     #[error(
         "tool name `{tool}` belongs to agent `{owner}`: set another one with `[tools.<function>] name = \"…\"` in the settings of one of the two, or remove `{owner}`"
@@ -66,6 +69,7 @@ impl From<PrepareError> for RegistryError {
     fn from(error: PrepareError) -> Self {
         match error {
             PrepareError::Internal(reason) => Self::Host(reason),
+            PrepareError::OverQuota(reason) => Self::OverQuota(reason),
             rejected => Self::Rejected(rejected.to_string()),
         }
     }
@@ -76,6 +80,7 @@ impl From<RegistryError> for CatalogError {
         match error {
             RegistryError::Draining => Self::Draining,
             RegistryError::Refused { setting, reason } => Self::Refused { setting, reason },
+            RegistryError::OverQuota(reason) => Self::OverQuota(reason),
             RegistryError::Rejected(_) | RegistryError::NameTaken { .. } => {
                 Self::Rejected(error.to_string())
             }

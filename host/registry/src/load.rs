@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use aop_core::audit::Action;
+use aop_core::fair::Permits;
+use aop_core::quota::Payer;
 use aop_core::schema::ToolSet;
 use aop_core::{
     AgentId, AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared,
@@ -35,6 +37,7 @@ pub(crate) struct Draft {
     pub(crate) digest: Digest,
     pub(crate) settings: Arc<Settings>,
     pub(crate) prepared: Prepared,
+    pub(crate) payer: Arc<Payer>,
     pub(crate) set: ToolSet,
     pub(crate) write: Write,
     /// Held until the store refers to the component.
@@ -312,17 +315,18 @@ impl Shared {
         self.check(&digest, &settings, None)?;
         let settings = Arc::new(settings);
         let path = self.components.path(&digest);
+        let payer = self.parts.accounts.payer(&self.config.tenant, begun.name());
         let prepared = {
-            let _permit = self.prepares.acquire().await.map_err(|_| RegistryError::Draining)?;
+            let _permit = Permits::acquire(&self.prepares, payer.party()).await;
             let artifact = Artifact { path: &path, digest };
-            self.parts.prepare.prepare(artifact, Arc::clone(&settings)).await?
+            self.parts.prepare.prepare(artifact, Arc::clone(&settings), &payer).await?
         };
         let published =
             self.agents.record(begun.name()).map(|record| record.published).unwrap_or_default();
         let set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
         begun.prepared(&digest);
-        Ok(Draft { origin, id: None, digest, settings, prepared, set, write, _kept: kept })
+        Ok(Draft { origin, id: None, digest, settings, prepared, payer, set, write, _kept: kept })
     }
 
     /// Reads a file and keeps its component.

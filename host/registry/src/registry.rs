@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use aop_core::fair::Permits;
+use aop_core::quota::Accounts;
 use aop_core::{Audit, Listen, Origin, Prepare, Search, Store};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,8 @@ pub struct Parts {
     pub search: Arc<dyn Search>,
     /// Where it is written down what became of files; changes through the API are whoever served those's to tell.
     pub audit: Arc<dyn Audit>,
+    /// Hold agents to their quotas.
+    pub accounts: Arc<Accounts>,
     /// Are told when the set of tools changed.
     pub listeners: Vec<Arc<dyn Listen>>,
 }
@@ -50,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) components: Arc<Components>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) reads: Semaphore,
-    pub(crate) prepares: Semaphore,
+    pub(crate) prepares: Permits,
     /// The directories deserve another look.
     pub(crate) look_again: Arc<Notify>,
     pub(crate) loads: AtomicU64,
@@ -74,7 +78,8 @@ impl Registry {
                 .map_err(|error| RegistryError::io(directory.clone(), &error))?;
         }
         let components = Arc::new(Components::open(&config.data_dir)?);
-        let prepares = Semaphore::new(config.prepares_max);
+        let prepares_max = u32::try_from(config.prepares_max).unwrap_or(u32::MAX);
+        let prepares = Permits::new(prepares_max, 1);
         let shared = Arc::new(Shared {
             config,
             parts,

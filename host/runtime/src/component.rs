@@ -15,6 +15,8 @@ pub(crate) struct Linked {
     pub(crate) pre: InstancePre<State>,
     /// By index into [`Interface::functions`]; none for those that drop a resource.
     pub(crate) exports: Vec<Option<ComponentExportIndex>>,
+    /// The size of its code.
+    pub(crate) code_bytes: u64,
 }
 
 /// The linkers of both engines.
@@ -60,7 +62,8 @@ impl Linked {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { interface: Arc::new(entry.interface), pre, exports })
+        let code_bytes = entry.code_bytes;
+        Ok(Self { interface: Arc::new(entry.interface), pre, exports, code_bytes })
     }
 }
 

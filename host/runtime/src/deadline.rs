@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use aop_core::Meter;
+use aop_core::CallContext;
 use tokio::time::Sleep;
 
 use crate::lane::Turn;
@@ -31,19 +31,18 @@ fn measured<T>(start: Instant, work: impl FnOnce() -> T) -> (T, Duration) {
     (output, took.saturating_sub(inner))
 }
 
-/// Runs `guest` until `deadline`, charging the time it computes to `meter`. `None`: the deadline
-/// passed first; the guest is already gone.
+/// Runs `guest` until the call's deadline, charging the time it computes to the call's meter and to who pays for it.
+/// `None`: the deadline passed first; the guest is already gone.
 pub(crate) struct Deadline<'a, F> {
     guest: Option<Pin<Box<F>>>,
-    deadline: Instant,
+    context: &'a CallContext,
     timer: Option<Pin<Box<Sleep>>>,
     turn: Arc<Turn>,
-    meter: &'a Meter,
 }
 
 impl<'a, F: Future> Deadline<'a, F> {
-    pub(crate) fn new(guest: F, deadline: Instant, turn: Arc<Turn>, meter: &'a Meter) -> Self {
-        Self { guest: Some(Box::pin(guest)), deadline, timer: None, turn, meter }
+    pub(crate) fn new(guest: F, turn: Arc<Turn>, context: &'a CallContext) -> Self {
+        Self { guest: Some(Box::pin(guest)), context, timer: None, turn }
     }
 }
 
@@ -53,20 +52,22 @@ impl<F: Future> Future for Deadline<'_, F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let before = Instant::now();
-        if before >= this.deadline {
+        if before >= this.context.deadline {
             this.guest = None;
             return Poll::Ready(None);
         }
         let Some(guest) = this.guest.as_mut() else { return Poll::Ready(None) };
         let (polled, computed) = measured(before, || guest.as_mut().poll(cx));
-        this.meter.add_cpu(computed);
-        this.turn.suspended();
+        let now = before + computed;
+        this.context.meter.add_cpu(computed);
+        this.context.payer.used_cpu(computed, now);
+        this.turn.suspended(computed, now);
         if let Poll::Ready(output) = polled {
             // The store goes before the answer does: nobody sees a reply of a guest that still lives.
             this.guest = None;
             return Poll::Ready(Some(output));
         }
-        let deadline = this.deadline;
+        let deadline = this.context.deadline;
         let timer =
             this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         if timer.as_mut().poll(cx).is_ready() {

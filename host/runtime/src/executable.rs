@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
 
 use aop_core::interface::{Feature, TypeKind};
+use aop_core::quota::CodeHeld;
 use aop_core::settings::Lifetime;
 use aop_core::{
     Arguments, BoxFuture, CallContext, ErrorCode, Executable, Failure, GuestLog, Output, Settings,
@@ -58,6 +60,7 @@ pub(crate) struct Agent {
     warm: Option<Arc<WarmPool>>,
     /// None for an agent that knows no handles.
     held: Option<HandlePool>,
+    _code: CodeHeld,
 }
 
 /// Arguments that a codec decoded.
@@ -67,7 +70,12 @@ struct Decoded {
 }
 
 impl Agent {
-    pub(crate) fn new(linked: Arc<Linked>, settings: Arc<Settings>, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        linked: Arc<Linked>,
+        settings: Arc<Settings>,
+        shared: Arc<Shared>,
+        code: CodeHeld,
+    ) -> Self {
         let codecs = FunctionCodec::all(&linked.interface);
         let grants = Arc::new(Grants::new(Arc::clone(&settings), &shared.environment));
         let warm = match settings.lifetime {
@@ -76,16 +84,24 @@ impl Agent {
         };
         let has_handles = codecs.iter().any(FunctionCodec::has_handles);
         let held = has_handles.then(|| shared.handles.pool(&settings.limits));
-        Self { linked, codecs, settings, grants, shared, warm, held }
+        Self { linked, codecs, settings, grants, shared, warm, held, _code: code }
     }
 
     async fn run(&self, call: &Decoded, context: &Arc<CallContext>) -> Result<Output, Failure> {
         let _ticking = self.shared.ticker.running();
-        let turn = self.shared.lane.turn();
-        let guest = self.run_guest(call, context, &turn);
-        Deadline::new(guest, context.deadline, Arc::clone(&turn), &context.meter)
+        let tenant = &context.payer.tenant;
+        let _executing = tenant.execute();
+        let turn = self.shared.lane.turn(&context.payer);
+        let guest = async {
+            let is_alone = || self.shared.ticker.count() <= tenant.executions() as usize;
+            if tenant.must_take_turns(Instant::now()) && !is_alone() {
+                Arc::clone(&turn).next_slice().await;
+            }
+            self.run_guest(call, context, &turn).await
+        };
+        Deadline::new(guest, Arc::clone(&turn), context)
             .await
-            .unwrap_or_else(|| Err(failure::deadline(&self.settings.limits)))
+            .unwrap_or_else(|| Err(failure::deadline(&self.settings.limits, turn.was_paused())))
     }
 
     async fn run_guest(
@@ -116,7 +132,9 @@ impl Agent {
             Err(CallError::Failure(failure)) => Err(failure),
             Ok(output) => Ok(output),
         };
-        let may_wait = answered(&result) && live.store.data().guest.is_empty_handed();
+        let may_wait = answered(&result)
+            && live.store.data().guest.is_empty_handed()
+            && context.payer.may_idle();
         if let Some(pool) = self.warm.as_ref().filter(|_| may_wait) {
             live.store.data_mut().guest.end();
             pool.keep(live);

@@ -1,5 +1,6 @@
 //! How an execution that went wrong is told to its caller: the four kinds of failure stay apart.
 
+use aop_core::quota::Resource;
 use aop_core::{CallContext, ErrorCode, Failure, Limits, Settings};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -8,13 +9,20 @@ use crate::limiter::Refused;
 
 /// How long a caller should wait when every instance slot is taken: calls are short.
 const POOL_RETRY_AFTER: std::time::Duration = std::time::Duration::from_millis(100);
+/// The same when memory is in use: it comes back when calls end.
+const MEMORY_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// The deadline passed.
-pub(crate) fn deadline(limits: &Limits) -> Failure {
+/// The deadline passed; `was_paused` says whether the call had to wait for CPU time of a quota.
+pub(crate) fn deadline(limits: &Limits, was_paused: bool) -> Failure {
+    let reason = if was_paused {
+        ": it had to pause, because the CPU time per minute of a `[quota]` was used up"
+    } else {
+        ""
+    };
     Failure::executed(
         ErrorCode::DeadlineExceeded,
         format!(
-            "the call did not finish before its deadline and was stopped (the agent's `timeout` is {:?})",
+            "the call did not finish before its deadline and was stopped (the agent's `timeout` is {:?}){reason}",
             limits.timeout
         ),
     )
@@ -24,7 +32,7 @@ pub(crate) fn deadline(limits: &Limits) -> Failure {
 /// runs start functions, so everything but a full pool counts as executed.
 pub(crate) fn from_wasmtime(
     error: &wasmtime::Error,
-    refused: Option<Refused>,
+    refused: Option<&Refused>,
     settings: &Settings,
     context: &CallContext,
 ) -> Failure {
@@ -80,14 +88,19 @@ fn from_trap(trap: Trap) -> Failure {
     }
 }
 
-fn limit(refused: Refused) -> Failure {
+fn limit(refused: &Refused) -> Failure {
     let message = match refused {
         Refused::Memory { max_bytes } => format!(
             "the agent needed more than its {} of memory: raise `memory` in its settings",
-            aop_core::settings::show_size(max_bytes)
+            aop_core::settings::show_size(*max_bytes)
         ),
         Refused::Table { max_elements } => {
             format!("the agent needed tables of more than {max_elements} elements")
+        }
+        Refused::Quota(account) => {
+            let message = account.explain(Resource::Memory);
+            return Failure::executed(ErrorCode::ResourceExhausted, message)
+                .with_retry_after(MEMORY_RETRY_AFTER);
         }
     };
     Failure::executed(ErrorCode::GuestLimit, message)

@@ -36,6 +36,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use aop_core::quota::{CodeHeld, Payer};
 use aop_core::{
     Artifact, BoxFuture, Digest, GuestLog, Measure, Prepare, PrepareError, Prepared, Sample,
     Settings,
@@ -179,11 +180,15 @@ impl Runtime {
         })
     }
 
-    async fn link(&self, artifact: Artifact<'_>) -> Result<Arc<Linked>, PrepareError> {
+    async fn link(
+        &self,
+        artifact: Artifact<'_>,
+        payer: &Payer,
+    ) -> Result<Arc<Linked>, PrepareError> {
         if let Some(linked) = self.find(artifact.digest) {
             return Ok(linked);
         }
-        let entry = self.compiler.compile(artifact).await?;
+        let entry = self.compiler.compile(artifact, payer.party()).await?;
         let linked = Arc::new(Linked::load(&self.engines, &self.linkers, entry)?);
         let mut table = self.table();
         if table.len() == table.capacity() {
@@ -208,11 +213,14 @@ impl Prepare for Runtime {
         &'a self,
         artifact: Artifact<'a>,
         settings: Arc<Settings>,
+        payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
-            let linked = self.link(artifact).await?;
+            let linked = self.link(artifact, payer).await?;
             let interface = Arc::clone(&linked.interface);
-            let agent = Agent::new(linked, settings, Arc::clone(&self.shared));
+            let code = CodeHeld::take(Arc::clone(payer), linked.code_bytes)
+                .map_err(|refusal| PrepareError::OverQuota(refusal.message))?;
+            let agent = Agent::new(linked, settings, Arc::clone(&self.shared), code);
             Ok(Prepared { interface, executable: Arc::new(agent) })
         })
     }
@@ -232,6 +240,11 @@ impl Measure for Runtime {
                 "executions_running",
                 "Executions that run now",
                 count(self.shared.ticker.count()),
+            ),
+            Sample::gauge(
+                "lane_waiting",
+                "Executions that wait for their turn to compute",
+                self.shared.lane.waiting().into(),
             ),
             Sample::gauge(
                 "components_mapped",

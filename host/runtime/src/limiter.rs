@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use aop_core::{Limits, Meter};
+use aop_core::quota::{Account, MemoryHeld};
+use aop_core::{CallContext, Limits, Meter};
 use wasmtime::ResourceLimiter;
 
 /// Core instances, memories and tables that one instance may have: far above any toolchain's output
@@ -14,7 +15,6 @@ use wasmtime::ResourceLimiter;
 const CORE_INSTANCES_MAX: usize = 256;
 
 /// Adds up what an instance holds.
-#[derive(Debug)]
 pub(crate) struct InstanceLimiter {
     memory_bytes: u64,
     memory_max_bytes: u64,
@@ -23,37 +23,47 @@ pub(crate) struct InstanceLimiter {
     refused: Option<Refused>,
     /// Of the call that is served now. It is told at once, because a call may end at any moment.
     meter: Arc<Meter>,
+    /// The same memory, of what who pays may have altogether.
+    shared: MemoryHeld,
 }
 
 /// What was refused first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Refused {
-    Memory { max_bytes: u64 },
-    Table { max_elements: u64 },
+    Memory {
+        max_bytes: u64,
+    },
+    Table {
+        max_elements: u64,
+    },
+    /// Memory, by what an owner may have altogether.
+    Quota(Arc<Account>),
 }
 
 impl InstanceLimiter {
-    pub(crate) fn new(limits: &Limits, meter: Arc<Meter>) -> Self {
+    pub(crate) fn new(limits: &Limits, context: &CallContext) -> Self {
         Self {
             memory_bytes: 0,
             memory_max_bytes: limits.memory_max_bytes,
             table_elements: 0,
             table_elements_max: limits.table_elements_max,
             refused: None,
-            meter,
+            meter: Arc::clone(&context.meter),
+            shared: MemoryHeld::new(Arc::clone(&context.payer)),
         }
     }
 
     /// Before another call: what an earlier one was refused explains nothing of it, and the memory
     /// that it left is this one's.
-    pub(crate) fn begin(&mut self, meter: Arc<Meter>) {
+    pub(crate) fn begin(&mut self, context: &CallContext) {
         self.refused = None;
-        meter.note_memory(self.memory_bytes);
-        self.meter = meter;
+        context.meter.note_memory(self.memory_bytes);
+        self.meter = Arc::clone(&context.meter);
+        self.shared.move_to(&context.payer);
     }
 
-    pub(crate) const fn refused(&self) -> Option<Refused> {
-        self.refused
+    pub(crate) const fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
     }
 }
 
@@ -72,6 +82,10 @@ impl ResourceLimiter for InstanceLimiter {
     ) -> wasmtime::Result<bool> {
         match grown(self.memory_bytes, current, desired, self.memory_max_bytes) {
             Some(total) => {
+                if let Err(account) = self.shared.grow(total - self.memory_bytes) {
+                    self.refused.get_or_insert(Refused::Quota(account));
+                    return Ok(false);
+                }
                 self.memory_bytes = total;
                 // Memory never shrinks, so this is also the peak.
                 self.meter.note_memory(total);

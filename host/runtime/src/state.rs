@@ -135,7 +135,7 @@ impl State {
             wasi: wasi.build(),
             table,
             http,
-            limiter: InstanceLimiter::new(&settings.limits, Arc::clone(&context.meter)),
+            limiter: InstanceLimiter::new(&settings.limits, context),
             guest,
             outputs,
             _counted: Counted::new(live),
@@ -144,7 +144,7 @@ impl State {
 
     /// Makes a warm instance serve another call.
     pub(crate) fn begin(&mut self, context: &Arc<CallContext>, feature: Option<Feature>) {
-        self.limiter.begin(Arc::clone(&context.meter));
+        self.limiter.begin(context);
         self.guest.voice.begin(context);
         self.guest.begin(context, feature);
     }

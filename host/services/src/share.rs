@@ -1,19 +1,22 @@
-//! A part for each agent of something that all agents of the host share, so that none can take it all.
+//! A part for each agent and each tenant of something that all agents of the host share, so that none can take it all.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use aop_core::fair::{Party, Permit, Permits};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// One agent may hold this part of what the host has: four have to work together to keep others out.
 const SHARE_DIVISOR: usize = 4;
 
-/// Places of a host, and the part of them that each agent may hold.
+/// Places of a host, and the part of them that each agent may hold. It remembers the agents and tenants that hold or wait
+/// for one, and no others.
 pub(crate) struct Shares<K> {
-    places: Arc<Semaphore>,
+    places: Arc<Permits>,
     places_max: usize,
     agents: Places<K>,
+    tenants: Mutex<HashMap<u64, Weak<Permits>>>,
 }
 
 /// Places of each of many. It remembers those of whom somebody holds or waits for one, and no others.
@@ -40,10 +43,10 @@ impl<K: Hash + Eq> Places<K> {
 }
 
 /// A place, until it is dropped.
-#[derive(Debug)]
 pub(crate) struct Place {
+    _of_host: Permit<Arc<Permits>>,
+    _of_tenant: Permit<Arc<Permits>>,
     _of_agent: OwnedSemaphorePermit,
-    _of_host: OwnedSemaphorePermit,
     _of_more: Option<OwnedSemaphorePermit>,
 }
 
@@ -56,18 +59,24 @@ impl Place {
 
 impl<K: Hash + Eq> Shares<K> {
     pub(crate) fn new(places_max: usize) -> Self {
-        let places = Arc::new(Semaphore::new(places_max));
-        Self { places, places_max, agents: Places::default() }
+        let places = Permits::new(u32::try_from(places_max).unwrap_or(u32::MAX), 1);
+        Self {
+            places: Arc::new(places),
+            places_max,
+            agents: Places::default(),
+            tenants: Mutex::default(),
+        }
     }
 
-    /// Waits for a place.
+    /// Waits for a place: first for one of the agent's part, then in fair turn with those who want the same.
     ///
     /// # Errors
     /// Never: nobody closes the semaphores.
-    pub(crate) async fn place(&self, agent: K) -> Result<Place, AcquireError> {
+    pub(crate) async fn place(&self, agent: K, party: Party) -> Result<Place, AcquireError> {
         let of_agent = self.agents.of(agent, self.agent_max()).acquire_owned().await?;
-        let of_host = Arc::clone(&self.places).acquire_owned().await?;
-        Ok(Place { _of_agent: of_agent, _of_host: of_host, _of_more: None })
+        let of_tenant = Permits::acquire(self.of_tenant(party), party).await;
+        let of_host = Permits::acquire(Arc::clone(&self.places), party).await;
+        Ok(Place { _of_host: of_host, _of_tenant: of_tenant, _of_agent: of_agent, _of_more: None })
     }
 
     /// How many there are.
@@ -82,33 +91,72 @@ impl<K: Hash + Eq> Shares<K> {
 
     /// How many are held.
     pub(crate) fn held(&self) -> usize {
-        self.places_max.saturating_sub(self.places.available_permits())
+        self.places.held() as usize
+    }
+
+    fn of_tenant(&self, party: Party) -> Arc<Permits> {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(part) = tenants.get(&party.tenant.id).and_then(Weak::upgrade) {
+            return part;
+        }
+        tenants.retain(|_, part| part.strong_count() > 0);
+        let whole = Arc::clone(&self.places);
+        let part = Arc::new(Permits::part_of(whole, Permits::UNLIMITED, 1));
+        tenants.insert(party.tenant.id, Arc::downgrade(&part));
+        part
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use aop_core::fair::Flow;
+
     use super::*;
+
+    fn party(tenant: u64) -> Party {
+        let flow = |id| Flow { id, weight: Flow::WEIGHT_DEFAULT };
+        Party { tenant: flow(tenant), agent: flow(tenant) }
+    }
 
     #[tokio::test]
     async fn one_agent_leaves_places_to_others() {
         let shares = Shares::new(8);
-        let first = [shares.place(1).await.unwrap(), shares.place(1).await.unwrap()];
-        let mut third = Box::pin(shares.place(1));
+        let place = |agent| shares.place(agent, party(agent));
+        let first = [place(1).await.unwrap(), place(1).await.unwrap()];
+        let mut third = Box::pin(place(1));
         assert!(futures::poll!(&mut third).is_pending(), "a quarter is taken");
-        let _other = shares.place(2).await.unwrap();
+        let _other = place(2).await.unwrap();
         assert_eq!(shares.held(), 3, "who waits for its own share holds nothing of the host's");
         drop(first);
         drop(third.await.unwrap());
         assert_eq!(shares.held(), 1);
-        let _another = shares.place(3).await.unwrap();
+        let _another = place(3).await.unwrap();
         assert_eq!(shares.agents.0.lock().unwrap().len(), 2, "nobody remembers the first");
     }
 
     #[tokio::test]
     async fn all_agents_together_have_what_the_host_has() {
         let shares = Shares::new(2);
-        let _held = [shares.place(1).await.unwrap(), shares.place(2).await.unwrap()];
-        assert!(futures::poll!(Box::pin(shares.place(3))).is_pending());
+        let held = [1, 2].map(|agent| shares.place(agent, party(agent)));
+        let _held = futures::future::join_all(held).await;
+        assert!(futures::poll!(Box::pin(shares.place(3, party(3)))).is_pending());
+    }
+
+    #[tokio::test]
+    async fn the_agents_of_one_tenant_leave_places_to_others_and_take_turns_with_them() {
+        let shares = Shares::new(4);
+        let mut held = Vec::new();
+        for agent in 0..3 {
+            held.push(shares.place(agent, party(1)).await.unwrap());
+        }
+        let mut fourth = Box::pin(shares.place(3, party(1)));
+        assert!(futures::poll!(&mut fourth).is_pending());
+        let other = shares.place(4, party(2)).await.unwrap();
+        let mut waiting = Box::pin(shares.place(5, party(3)));
+        assert!(futures::poll!(&mut waiting).is_pending(), "all are taken");
+        drop(other);
+        assert!(futures::poll!(&mut waiting).is_ready());
+        drop(held);
+        fourth.await.unwrap();
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aop_core::cluster::Cluster;
 use aop_core::federation::Federation;
+use aop_core::quota::Accounts;
 use aop_core::{Audit, Authenticate, Catalog};
 use axum::Router;
 use axum::extract::State;
@@ -11,18 +12,14 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use crate::problem::{Problem, quoted};
+use crate::uploads::Uploads;
 use crate::{Metrics, Phase, Readiness, api};
 
 /// The default of [`AppState::upload_max_bytes`]: 72 MiB holds a 64 MiB component, more than three
 /// times the largest language runtime (Python, 18 MB), with its settings.
 pub const UPLOAD_MAX_BYTES: usize = 72 << 20;
-
-/// Uploads that are read or loaded at one time; more wait unread. Components are compiled one after
-/// another anyway, and each upload holds its bytes: at most 288 MiB with the default size.
-pub(crate) const UPLOADS_MAX: usize = 4;
 
 /// What the routes stand on.
 #[derive(Clone)]
@@ -33,6 +30,8 @@ pub struct AppState {
     pub cluster: Arc<dyn Cluster>,
     /// The other zones; none for a host that belongs to none.
     pub federation: Option<Arc<dyn Federation>>,
+    /// What tenants and agents may use, and use.
+    pub accounts: Arc<Accounts>,
     /// Who asks.
     pub authenticate: Arc<dyn Authenticate>,
     /// Where it is written down who changed what.
@@ -53,14 +52,14 @@ pub struct AppState {
 /// The state of every handler.
 pub(crate) struct App {
     pub(crate) state: AppState,
-    pub(crate) uploads: Semaphore,
+    pub(crate) uploads: Uploads,
 }
 
 /// Builds the routes. The result has a fallback of its own (a 404 in JSON): merge routers without one
 /// into it, then wrap everything with a [`Guard`](crate::Guard).
 pub fn router(state: AppState) -> Router {
     let upload_max_bytes = state.upload_max_bytes;
-    let app = Arc::new(App { state, uploads: Semaphore::new(UPLOADS_MAX) });
+    let app = Arc::new(App { state, uploads: Uploads::default() });
     let mut router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(healthz))
@@ -123,7 +122,7 @@ where
 }
 
 /// What there is to see, and in one sentence what it is.
-const LINKS: [(&str, &str); 8] = [
+const LINKS: [(&str, &str); 9] = [
     ("/mcp", "MCP endpoint (streamable HTTP): point an MCP client here"),
     ("/healthz", "whether the process is up"),
     ("/readyz", "whether the host wants traffic"),
@@ -131,6 +130,7 @@ const LINKS: [(&str, &str); 8] = [
     ("/api/v1/agents", "the loaded agents"),
     ("/api/v1/tools", "their tools"),
     ("/api/v1/cluster", "the zone that this host is in"),
+    ("/api/v1/usage", "what is used of quotas"),
     ("/api/v1/openapi.json", "the admin API"),
 ];
 

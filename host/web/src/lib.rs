@@ -18,6 +18,7 @@ mod readiness;
 mod server;
 #[cfg(test)]
 mod testing;
+mod uploads;
 
 pub use app::{AppState, UPLOAD_MAX_BYTES, router};
 pub use error::WebError;

@@ -38,7 +38,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = axum::Json(Body { code: self.code, message: &self.message });
         let mut response = (self.status, body).into_response();
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        let is_passing = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+        if is_passing.contains(&self.status) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
         }
         response

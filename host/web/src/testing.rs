@@ -11,6 +11,7 @@ use aop_core::cluster::{
     JoinTokenRequest, MemberState, MemberStatus, NodeVersion, ReplicaStatus, SuspectedPartition,
 };
 use aop_core::interface::Feature;
+use aop_core::quota::{Accounts, Quota};
 use aop_core::{
     AgentId, AgentName, AgentStatus, Authenticate, AuthenticateError, BoxFuture, CallId,
     CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Generation, Hints, LoadRequest,
@@ -238,6 +239,7 @@ pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
         cluster: Arc::new(Alone),
         federation: None,
         catalog,
+        accounts: Accounts::new(&Quota::default(), Quota::default(), 1_000),
         authenticate: Arc::new(Everybody),
         metrics: Arc::new(Metrics::new()),
         readiness: Readiness::new(),

@@ -14,6 +14,7 @@ use aop_core::model::{
     Completion, CompletionEvent, CompletionRequest, CompletionStream, ModelBinding, ModelError,
     Models, Part, Reserved, Spender, StopReason, Usage,
 };
+use aop_core::quota::{Accounts, Payer, Quota};
 use aop_core::schema::ToolSet;
 use aop_core::{
     AgentId, AgentName, Artifact, BoxFuture, Call, CallRecord, Caller, Digest, Failure,
@@ -81,7 +82,8 @@ impl World {
                 audit: Arc::new(NoAudit),
                 listeners: vec![heard.clone()],
             };
-            Dispatcher::new(agents.clone(), Arc::new(Nobody), Some(services))
+            let accounts = Accounts::new(&Quota::default(), Quota::default(), u32::MAX);
+            Dispatcher::new(agents.clone(), Arc::new(Nobody), accounts, Some(services))
         });
         Self { runtime, dispatcher, agents, log, models, network, heard }
     }
@@ -95,7 +97,8 @@ impl World {
         let path = guest(fixture);
         let digest = Digest::of(&std::fs::read(&path).expect("the guest can be read"));
         let artifact = Artifact { path: &path, digest };
-        let preparing = self.runtime.prepare(artifact, Arc::clone(&settings));
+        let payer = Payer::nobody();
+        let preparing = self.runtime.prepare(artifact, Arc::clone(&settings), &payer);
         let prepared = within(PATIENCE, "the agent is loaded", preparing).await;
         let prepared = prepared.expect("the agent can be loaded");
         let name = AgentName::new(agent).expect("a name");
@@ -111,6 +114,7 @@ impl World {
             tools: set.tools.clone(),
             features: set.features,
             executable: prepared.executable,
+            payer: Payer::nobody(),
             in_flight: 0.into(),
         });
         let mut routes = self.agents.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -432,7 +436,12 @@ impl Buckets for Memory {
         keys: &'a [String],
     ) -> BoxFuture<'a, Result<(), BucketError>> {
         Box::pin(async move {
-            let quota = BucketQuota { keys_max: u64::MAX, bytes_max: u64::MAX };
+            let quota = BucketQuota {
+                keys_max: u64::MAX,
+                bytes_max: u64::MAX,
+                agent_bytes_max: None,
+                tenant_bytes_max: None,
+            };
             self.change(bucket, quota, |all| {
                 all.retain(|key, _| !keys.contains(key));
                 Ok(())

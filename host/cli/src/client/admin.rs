@@ -23,6 +23,18 @@ pub(crate) struct AgentDetails {
     pub(crate) agent: AgentStatus,
     pub(crate) revisions: Vec<RevisionStatus>,
     pub(crate) stats: serde_json::Map<String, serde_json::Value>,
+    /// Empty of a host that knows no quotas.
+    #[serde(default)]
+    pub(crate) quotas: Vec<QuotaUse>,
+}
+
+/// One quota of an agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct QuotaUse {
+    pub(crate) quota: String,
+    pub(crate) limit: Option<u64>,
+    pub(crate) used: Option<u64>,
+    pub(crate) refused: u64,
 }
 
 /// How the API refuses.

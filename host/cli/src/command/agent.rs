@@ -8,7 +8,7 @@ use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings, Source}
 use serde_json::{Map, Value};
 
 use crate::args::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
-use crate::client::Client;
+use crate::client::{Client, QuotaUse};
 use crate::exit::{CommandError, CommandResult, usage};
 use crate::{local, output};
 
@@ -80,6 +80,7 @@ async fn show(args: &AgentNameArgs) -> CommandResult {
     output::line(facts(&details.agent))?;
     output::line(format_args!("\n{}", revisions_table(&details.revisions)))?;
     output::line(format_args!("\n{}", figures_table(&details.stats)))?;
+    output::line(format_args!("\n{}", quotas_table(&details.quotas)))?;
     Ok(())
 }
 
@@ -131,6 +132,23 @@ fn figures_table(stats: &Map<String, Value>) -> String {
     output::table(
         ["FIGURE", "SINCE THE START"],
         stats.iter().map(|(name, value)| [name.clone(), show(value)]),
+    )
+}
+
+fn quotas_table(quotas: &[QuotaUse]) -> String {
+    let show = |number: Option<u64>, none: &str| {
+        number.map_or_else(|| none.to_owned(), |number| number.to_string())
+    };
+    output::table(
+        ["QUOTA", "USED", "LIMIT", "REFUSED"],
+        quotas.iter().map(|quota| {
+            [
+                output::printable(&quota.quota).to_string(),
+                show(quota.used, "-"),
+                show(quota.limit, "none"),
+                quota.refused.to_string(),
+            ]
+        }),
     )
 }
 

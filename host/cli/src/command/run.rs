@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
+use aop_core::fair::Permits;
 use aop_core::interface::Feature;
+use aop_core::quota::{Accounts, Quota};
 use aop_core::settings::keys::nearest;
 use aop_core::{
     AgentId, AgentName, Call, CallRecord, Caller, Envelope, FeatureRoute, Invoke, Library, NoAudit,
@@ -42,6 +44,9 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
     }
     let tool = find(&local, &args.tool)?;
     let tenant = TenantName::default_tenant();
+    let accounts = Accounts::new(&Quota::default(), Quota::default(), Permits::UNLIMITED);
+    let payer = accounts.payer(&tenant, &local.name);
+    payer.set_agent(&local.settings.quota, &local.settings.limits);
     let revision = Revision {
         tenant: tenant.clone(),
         agent: local.name.clone(),
@@ -53,10 +58,11 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
         tools: local.tools.tools.clone(),
         features: local.tools.features.clone(),
         executable: Arc::clone(&local.prepared.executable),
+        payer,
         in_flight: AtomicU32::new(0),
     };
     let name = tool.name.clone();
-    let dispatcher = dispatcher(Route { revision: Arc::new(revision), tool }, outside);
+    let dispatcher = dispatcher(Route { revision: Arc::new(revision), tool }, accounts, outside);
     let reply = dispatcher
         .invoke(Call::new(Caller::local(tenant), Target::Tool(&name), &arguments, Instant::now()))
         .await;
@@ -66,10 +72,10 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
 
 /// A host around the one tool: with models, the network and a memory that ends with the process, and without
 /// other agents.
-fn dispatcher(route: Route, outside: Outside) -> Arc<Dispatcher> {
+fn dispatcher(route: Route, accounts: Arc<Accounts>, outside: Outside) -> Arc<Dispatcher> {
     let only = Arc::new(Only(route));
     let library = Library::new(only.clone(), Arc::new(NoTools));
-    wire::dispatcher(only, Arc::new(Nobody), |invoke| Services {
+    wire::dispatcher(only, Arc::new(Nobody), accounts, |invoke| Services {
         invoke,
         library,
         models: outside.models,

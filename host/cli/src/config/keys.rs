@@ -9,6 +9,7 @@ use aop_mcp::Expose;
 
 use super::cluster::CLUSTER_KEYS;
 use super::policy::{AUDIT_KEYS, CEILING, CEILINGS};
+use super::quota::QUOTA_KEYS;
 use super::runtime::{COMPILE_KEYS, RUNTIME_KEYS};
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
 use super::zone::ZONE_KEYS;
@@ -148,6 +149,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
         "Other zones: how this host presents itself, and where it looks.",
         ZONE_KEYS,
     ),
+    Key::section("quota", "What calls may use together.", QUOTA_KEYS),
 ];
 
 static MCP_KEYS: &[Key<Config>] = &[

@@ -7,6 +7,7 @@
 mod cluster;
 mod keys;
 mod policy;
+mod quota;
 mod runtime;
 mod services;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::exit::{CommandError, usage};
 use crate::{arguments, environment};
 pub(crate) use cluster::ClusterConfig;
 use keys::KEYS;
+pub(crate) use quota::QuotaConfig;
 #[cfg(test)]
 pub(crate) use services::Provider;
 pub(crate) use services::ServicesConfig;
@@ -71,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) audit: AuditConfig,
     pub(crate) cluster: ClusterConfig,
     pub(crate) zone: ZoneConfig,
+    pub(crate) quota: QuotaConfig,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -120,6 +123,7 @@ impl Default for Config {
             audit: AuditConfig::default(),
             cluster: ClusterConfig::default(),
             zone: ZoneConfig::default(),
+            quota: QuotaConfig::default(),
         }
     }
 }

@@ -50,7 +50,8 @@ async fn state_around_one_call_needs_no_data_directory() {
         tenant: TenantName::default_tenant(),
         scope: aop_core::bucket::BucketScope::Tenant,
     };
-    let quota = BucketQuota { keys_max: 10, bytes_max: 100 };
+    let quota =
+        BucketQuota { keys_max: 10, bytes_max: 100, agent_bytes_max: None, tenant_bytes_max: None };
     buckets.set(&bucket, quota, &[("a".to_owned(), b"b".to_vec())]).await.unwrap();
     assert_eq!(buckets.get(&bucket, "a").await.unwrap(), Some(b"b".to_vec()));
     assert_eq!(buckets.keys(&bucket, None, 10).await.unwrap().keys, ["a"]);

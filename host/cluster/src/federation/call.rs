@@ -101,6 +101,7 @@ impl Foreign {
             tools,
             features: BTreeMap::new(),
             executable,
+            payer: aop_core::quota::Payer::nobody(),
             in_flight: AtomicU32::new(0),
         };
         Ok(Arc::new(Self {

@@ -124,6 +124,7 @@ fn renamed(foreign: &Foreign, labels: &BTreeSet<String>) -> ForeignAgent {
         tools,
         features: BTreeMap::new(),
         executable: Arc::clone(&revision.executable),
+        payer: aop_core::quota::Payer::nobody(),
         in_flight: AtomicU32::new(0),
     };
     ForeignAgent {

@@ -197,6 +197,7 @@ impl Agents {
             tools: tools.clone(),
             features: BTreeMap::new(),
             executable: Arc::new(Echo),
+            payer: aop_core::quota::Payer::nobody(),
             in_flight: AtomicU32::new(0),
         });
         let mut routes = self.routes.lock().unwrap();

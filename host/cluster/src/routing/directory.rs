@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use aop_core::quota::Payer;
 use aop_core::{
     AgentName, Digest, Executable, ForeignAgent, Held, NodeId, Revision, Settings, TenantName,
     Tool, ToolName,
@@ -253,6 +254,7 @@ fn foreign(agent: &CatalogueAgent, executable: Arc<dyn Executable>) -> ForeignAg
             settings: Arc::new(settings(agent)),
             features: features.collect(),
             executable,
+            payer: Payer::nobody(),
             in_flight: 0.into(),
             tools,
         }),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use aop_core::interface::Feature;
+use aop_core::quota::Payer;
 use aop_core::{
     AgentName, AgentStatus, Artifact, BoxFuture, Catalog, CatalogError, LoadRequest, Prepare,
     PrepareError, Prepared, RevisionStatus, Settings, TenantName, ToolList,
@@ -38,12 +39,13 @@ impl Prepare for PrepareBalanced {
         &'a self,
         artifact: Artifact<'a>,
         settings: Arc<Settings>,
+        payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         if settings.balance.is_none() {
-            return self.inner.prepare(artifact, settings);
+            return self.inner.prepare(artifact, settings, payer);
         }
         Box::pin(async move {
-            let prepared = self.inner.prepare(artifact, Arc::clone(&settings)).await?;
+            let prepared = self.inner.prepare(artifact, Arc::clone(&settings), payer).await?;
             let balanced = Balanced {
                 router: Arc::clone(&self.router),
                 local: prepared.executable,

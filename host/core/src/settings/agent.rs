@@ -1,4 +1,4 @@
-//! The keys of `NAME.toml`. Those of its tables of grants are in [`grants`].
+//! The keys of `NAME.toml`. Those of its tables of grants and quotas are in [`grants`].
 
 mod export;
 mod grants;
@@ -11,7 +11,7 @@ use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
 use crate::{ParseDigestError, TaskUse, ToolName};
 
 use export::EXPORT_KEYS;
-use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, STATE_KEYS};
+use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, QUOTA_KEYS, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
 const DESCRIPTION_CHARS_MAX: usize = 4096;
@@ -215,11 +215,7 @@ static KEYS: &[Key<Draft>] = &[
             set: |draft, word| draft.is_warm = word == "warm",
         },
     },
-    Key {
-        name: "warm",
-        meaning: "How long a warm instance lives.",
-        form: Form::Section(WARM_KEYS),
-    },
+    Key::section("warm", "How long a warm instance lives.", WARM_KEYS),
     Key::flag(
         "verbose",
         "Log the duration of successful calls too.",
@@ -276,6 +272,7 @@ static KEYS: &[Key<Draft>] = &[
             rows: config_rows,
         },
     },
+    Key::section("quota", "What all calls of the agent may use together.", QUOTA_KEYS),
     Key::section("model", "The language model that the agent talks to.", MODEL_KEYS),
     Key::section("state", "What the agent remembers (`wasi:keyvalue`).", STATE_KEYS),
     Key::section(

@@ -77,6 +77,17 @@ pub enum Form<T: 'static> {
         /// Stores it.
         set: fn(&mut T, u64),
     },
+    /// A limit that need not be there: a number, size or duration, or the word `none`.
+    Limit {
+        /// What its number counts.
+        unit: Unit,
+        /// Ends.
+        bounds: Bounds<u64>,
+        /// Reads it; none is no limit.
+        get: fn(&T) -> Option<u64>,
+        /// Stores it.
+        set: fn(&mut T, Option<u64>),
+    },
     /// A number that need not be whole.
     Number {
         /// Ends.
@@ -153,6 +164,29 @@ pub enum Form<T: 'static> {
         /// The rows of the reference below it, relative to one entry.
         rows: fn() -> Vec<Row>,
     },
+}
+
+/// What a [`Form::Limit`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Things; written as a number.
+    Count,
+    /// Bytes; written as a size.
+    Bytes,
+    /// Milliseconds; written as a duration.
+    Milliseconds,
+}
+
+impl Unit {
+    /// A value as it is written in a file, without quotes.
+    #[must_use]
+    pub fn show(self, value: u64) -> String {
+        match self {
+            Self::Count => value.to_string(),
+            Self::Bytes => show_size(value),
+            Self::Milliseconds => show_time(Duration::from_millis(value)),
+        }
+    }
 }
 
 /// One line of the reference.
@@ -274,6 +308,17 @@ impl<T> Key<T> {
         Self { name, meaning, form: Form::Size { bounds, get, set } }
     }
 
+    /// A limit that need not be there.
+    pub const fn limit(
+        name: &'static str,
+        meaning: &'static str,
+        (unit, bounds): (Unit, Bounds<u64>),
+        get: fn(&T) -> Option<u64>,
+        set: fn(&mut T, Option<u64>),
+    ) -> Self {
+        Self { name, meaning, form: Form::Limit { unit, bounds, get, set } }
+    }
+
     /// A table of keys.
     pub const fn section(name: &'static str, meaning: &'static str, keys: &'static [Self]) -> Self {
         Self { name, meaning, form: Form::Section(keys) }
@@ -304,6 +349,11 @@ impl<T> Form<T> {
             Self::Count { .. } | Self::OptionalCount { .. } | Self::Number { .. } => {
                 "number".to_owned()
             }
+            Self::Limit { unit, .. } => match unit {
+                Unit::Count => "number or `none`".to_owned(),
+                Unit::Bytes => "size or `none`".to_owned(),
+                Unit::Milliseconds => "duration or `none`".to_owned(),
+            },
             Self::Time { .. } => "duration".to_owned(),
             Self::Size { .. } => "size".to_owned(),
             Self::Choice { choices, .. } => scalar::quoted(choices),
@@ -323,6 +373,11 @@ impl<T> Form<T> {
             Self::OptionalCount { get, .. } => {
                 get(target).map(|count| count.to_string()).unwrap_or_default()
             }
+            Self::Limit { unit, get, .. } => match (get(target), unit) {
+                (None, _) => format!("{:?}", scalar::NO_LIMIT),
+                (Some(count), Unit::Count) => count.to_string(),
+                (Some(value), unit) => format!("{:?}", unit.show(value)),
+            },
             Self::Number { get, .. } => {
                 get(target).map(|number| number.to_string()).unwrap_or_default()
             }
@@ -341,6 +396,9 @@ impl<T> Form<T> {
             Self::Text { chars_max, .. } => format!("at most {chars_max} characters"),
             Self::Count { bounds, .. } | Self::OptionalCount { bounds, .. } => {
                 range(bounds.min, bounds.max, bounds.reason)
+            }
+            Self::Limit { unit, bounds, .. } => {
+                range(unit.show(bounds.min), unit.show(bounds.max), bounds.reason)
             }
             Self::Number { bounds, .. } => range(bounds.min, bounds.max, bounds.reason),
             Self::Time { bounds, .. } => {

@@ -11,6 +11,7 @@ mod lines;
 mod mistake;
 mod placement;
 mod quantity;
+mod quota;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ModelBinding;
 use crate::policy::milliseconds;
+use crate::quota::Quota;
 use crate::{AgentName, Digest, Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
@@ -35,6 +37,8 @@ pub struct Settings {
     pub description: Option<String>,
     /// How much one call may use.
     pub limits: Limits,
+    /// How much all of its calls may use together.
+    pub quota: Quota,
     /// Executions per call in total, the first included; at least 1.
     pub max_retries: u32,
     /// How long an instance lives.
@@ -98,6 +102,7 @@ impl Default for Settings {
         Self {
             description: None,
             limits: Limits::default(),
+            quota: Quota::default(),
             max_retries: 3,
             lifetime: Lifetime::Call,
             verbose: false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use aop_core::client::{Answer, AskError, Client, Question};
 use aop_core::interface::Feature;
 use aop_core::model::{CompletionRequest, Message, Part, Role};
+use aop_core::quota::Payer;
 use aop_core::{
     AgentId, AgentName, AgentStatus, Arguments, Authenticate, AuthenticateError, BoxFuture, Call,
     CallContext, CallId, Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure,
@@ -471,6 +472,7 @@ impl Resolve for World {
             tools: tools.tools.clone(),
             features: BTreeMap::new(),
             executable: Arc::new(Nothing),
+            payer: Payer::nobody(),
             in_flight: AtomicU32::new(0),
         };
         Some(Route { revision: Arc::new(revision), tool })

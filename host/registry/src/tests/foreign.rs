@@ -40,6 +40,7 @@ fn foreign(name: &str, tools: &[&str], component: &str) -> ForeignAgent {
         tools: tools.iter().map(|name| tool(name, "From afar.")).collect(),
         features: BTreeMap::new(),
         executable: Arc::new(FakeExecutable),
+        payer: aop_core::quota::Payer::nobody(),
         in_flight: 0.into(),
     };
     ForeignAgent {

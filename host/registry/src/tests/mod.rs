@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aop_core::interface::Function;
+use aop_core::quota::{Accounts, Payer, Quota};
 use aop_core::{
     AgentName, AgentStatus, Arguments, Artifact, BoxFuture, CallContext, Catalog, Executable,
     Failure, Interface, Listen, LoadRequest, NoAudit, Offer, Output, Prepare, PrepareError,
@@ -73,6 +74,7 @@ impl Prepare for FakePrepare {
         &'a self,
         artifact: Artifact<'a>,
         _settings: Arc<Settings>,
+        _payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
             let bytes =
@@ -347,6 +349,7 @@ fn open(
         search: Arc::clone(search) as Arc<dyn Search>,
         audit: Arc::new(NoAudit),
         listeners: vec![listener],
+        accounts: Accounts::new(&Quota::default(), Quota::default(), 1_000),
     };
     (store, Registry::open(config, parts).unwrap())
 }

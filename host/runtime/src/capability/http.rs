@@ -9,10 +9,12 @@ use std::error::Error as StdError;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use aop_core::egress::{EgressBody, EgressError, EgressTimeouts, Sender};
+use aop_core::quota::Payer;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -79,22 +81,29 @@ impl Guest {
         permit.map_err(|rule| denied(&self.voice, &rule))?;
         let place = self.place(Bounded::Requests).map_err(|_| Error::ConnectionLimitReached)?;
         let context = self.peek().cloned().ok_or(Error::HttpRequestDenied)?;
+        context
+            .payer
+            .may_use_egress(Instant::now())
+            .map_err(|refusal| Error::InternalError(Some(refusal.message)))?;
         let services =
             services(&context).map_err(|failure| Error::InternalError(Some(failure.message)))?;
         let left = context.deadline.saturating_duration_since(Instant::now());
         let timeouts = timeouts(options.unwrap_or_default(), left);
         let place = Arc::new(place);
-        let sent = Arc::clone(&place);
+        let (sent, payer) = (Arc::clone(&place), Arc::clone(&context.payer));
         let request = request.map(|body| -> EgressBody {
-            Box::pin(Placed { body: body.map_err(Into::into), _place: sent })
+            let over = |message: String| EgressError::Protocol(message).into();
+            Box::pin(Placed { body: body.map_err(Into::into), payer, over, _place: sent })
         });
         let agent = Sender { tenant: context.owner.clone(), policy };
         let sending = services.egress.send(agent, request, timeouts);
-        let voice = Arc::clone(&self.voice);
+        let (voice, payer) = (Arc::clone(&self.voice), Arc::clone(&context.payer));
         Ok(async move {
             let response = sending.await.map_err(|error| refused(&voice, error))?;
-            Ok(response
-                .map(|body| Placed { body: body.map_err(broken), _place: place }.boxed_unsync()))
+            Ok(response.map(|body| {
+                let over = |message| Error::InternalError(Some(message));
+                Placed { body: body.map_err(broken), payer, over, _place: place }.boxed_unsync()
+            }))
         })
     }
 }
@@ -127,21 +136,34 @@ fn refused(voice: &Voice, error: EgressError) -> Error {
     }
 }
 
-/// A body of an exchange, which keeps its place until both bodies are read or dropped.
-struct Placed<B> {
+/// A body of an exchange, which keeps its place until both bodies are read or dropped, and is paid for piece by piece.
+struct Placed<B: Body> {
     body: B,
+    payer: Arc<Payer>,
+    /// How its reader is told that nothing is left to pay with.
+    over: fn(String) -> B::Error,
     _place: Arc<OwnedSemaphorePermit>,
 }
 
-impl<B: Body + Unpin> Body for Placed<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for Placed<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let now = Instant::now();
+            if let Err(refusal) = self.payer.may_use_egress(now) {
+                return Poll::Ready(Some(Err((self.over)(refusal.message))));
+            }
+            self.payer.used_egress(data.len() as u64, now);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -16,6 +16,7 @@ use aop_core::bucket::{
     Bucket, BucketError, BucketQuota, BucketScope, Buckets, KEY_MAX_BYTES, KeyPage, PAGE_KEYS_MAX,
     VALUE_MAX_BYTES,
 };
+use aop_core::quota::{self, Payer};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Resource, ResourceTableError};
 
@@ -51,6 +52,7 @@ struct Shared {
     buckets: Arc<dyn Buckets>,
     bucket: Bucket,
     quota: BucketQuota,
+    payer: Arc<Payer>,
 }
 
 /// An attempt to change one value.
@@ -125,7 +127,10 @@ impl Whose {
             quota: BucketQuota {
                 keys_max: limits.state_keys_max,
                 bytes_max: limits.state_max_bytes,
+                agent_bytes_max: context.payer.agent.limit(quota::Resource::Stored),
+                tenant_bytes_max: context.payer.tenant.limit(quota::Resource::Stored),
             },
+            payer: Arc::clone(&context.payer),
         })
     }
 }
@@ -142,7 +147,8 @@ impl Shared {
             check_key(key)?;
             check_value(value)?;
         }
-        Ok(self.buckets.set(&self.bucket, self.quota, entries).await?)
+        let set = self.buckets.set(&self.bucket, self.quota, entries).await;
+        Ok(self.counted(set)?)
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Refusal> {
@@ -169,6 +175,14 @@ impl Shared {
         Ok(found)
     }
 
+    /// Counts a write that did not fit.
+    fn counted(&self, written: Result<(), BucketError>) -> Result<(), BucketError> {
+        if matches!(written, Err(BucketError::Quota(_))) {
+            self.payer.agent.count_refusal(quota::Resource::Stored);
+        }
+        written
+    }
+
     async fn page(&self, after: Option<&str>) -> Result<KeyPage, Refusal> {
         Ok(self.buckets.keys(&self.bucket, after, PAGE_KEYS_MAX).await?)
     }
@@ -185,7 +199,7 @@ impl Shared {
             match swapped {
                 Ok(()) => return Ok(sum),
                 Err(BucketError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                refused => return Ok(self.counted(refused).map(|()| sum)?),
             }
         }
         Err(Refusal::Other("too many others change the number: try again".to_owned()))
@@ -243,7 +257,7 @@ impl Attempt {
             Err(BucketError::Conflict) => {
                 Self::begin(shared, self.whose, self.key, self.place).await.map(Some)
             }
-            Err(error) => Err(error.into()),
+            refused => Ok(shared.counted(refused).map(|()| None)?),
         }
     }
 }

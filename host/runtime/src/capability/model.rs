@@ -201,7 +201,11 @@ impl Prepared {
 }
 
 fn spender(context: &CallContext) -> Spender {
-    Spender { tenant: context.caller.tenant.clone(), agent: context.agent_id }
+    Spender {
+        tenant: context.caller.tenant.clone(),
+        agent: context.agent_id,
+        payer: Arc::clone(&context.payer),
+    }
 }
 
 fn unavailable(failure: aop_core::Failure) -> model::ModelError {

@@ -48,6 +48,8 @@ pub(crate) struct Cache {
 pub(crate) struct Entry {
     /// The code, for wasmtime to map.
     pub(crate) code: PathBuf,
+    /// Its size.
+    pub(crate) code_bytes: u64,
     /// What it exports.
     pub(crate) interface: Interface,
 }
@@ -129,7 +131,8 @@ impl Cache {
         }
         // In a directory that cannot be written, nothing is swept either.
         let _ = file.set_modified(SystemTime::now());
-        Some(Entry { code, interface: serde_json::from_slice(json).ok()? })
+        let code_bytes = code.metadata().ok()?.len();
+        Some(Entry { code, code_bytes, interface: serde_json::from_slice(json).ok()? })
     }
 
     fn seal(&self, digest: Digest, json: &[u8], code: &Path) -> std::io::Result<blake3::Hash> {

@@ -1,8 +1,8 @@
 //! From a component's bytes to code that can be mapped: the cache, and the worker that fills it.
 //!
 //! Compiling is the worst attack found on such a host: 717 bytes cost 10 s and 2.3 GB. So it happens
-//! in a child process that limits itself ([`worker`]), one at a time, and the host maps only what
-//! that worker wrote. What was compiled is kept by digest and engine version ([`cache`]).
+//! in a child process that limits itself ([`worker`]), one at a time, in fair turn between tenants and their agents by
+//! the time that it takes, and the host maps only what that worker wrote. What was compiled is kept by digest and engine version ([`cache`]).
 
 mod cache;
 #[cfg(test)]
@@ -14,10 +14,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aop_core::fair::{Party, Permits};
 use aop_core::{Artifact, Interface, PrepareError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
 
 pub(crate) use cache::{Cache, Entry};
 use worker::{Outcome, Request};
@@ -31,6 +31,9 @@ const STDERR_MAX_BYTES: usize = 4 << 10;
 /// mimalloc, the allocator of our binary, reserves a gigabyte of address space at its first use, which
 /// would be half of what the worker may have. Other allocators ignore it.
 const ALLOCATOR_RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "64M");
+
+/// What a turn probably takes, in milliseconds: components are of Rust more often than of Python.
+const TURN_MS: u64 = 500;
 
 /// What compiling one component may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub(crate) struct Compiler {
     cache: Cache,
     program: WorkerProgram,
     limits: CompileLimits,
-    one_at_a_time: Semaphore,
+    one_at_a_time: Permits,
     pub(crate) hits: AtomicU64,
     pub(crate) misses: AtomicU64,
 }
@@ -84,23 +87,23 @@ impl Compiler {
             cache,
             program,
             limits,
-            one_at_a_time: Semaphore::new(1),
+            one_at_a_time: Permits::new(1, TURN_MS),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
     }
 
-    /// Finds the compiled component, or has it compiled.
-    pub(crate) async fn compile(&self, artifact: Artifact<'_>) -> Result<Entry, PrepareError> {
+    /// Finds the compiled component, or has it compiled when it is the party's turn.
+    pub(crate) async fn compile(
+        &self,
+        artifact: Artifact<'_>,
+        party: Party,
+    ) -> Result<Entry, PrepareError> {
         if let Some(entry) = self.cache.get(artifact.digest).await {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Ok(entry);
         }
-        let _turn = self
-            .one_at_a_time
-            .acquire()
-            .await
-            .map_err(|error| PrepareError::Internal(error.to_string()))?;
+        let mut turn = Permits::acquire(&self.one_at_a_time, party).await;
         // Somebody may have compiled the same bytes while this one waited.
         if let Some(entry) = self.cache.get(artifact.digest).await {
             self.hits.fetch_add(1, Ordering::Relaxed);
@@ -108,15 +111,22 @@ impl Compiler {
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
         let started = std::time::Instant::now();
+        let compiled = self.compile_now(artifact).await;
+        turn.spend(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
+        if compiled.is_ok() {
+            tracing::info!(
+                digest = %artifact.digest,
+                seconds = started.elapsed().as_secs_f64(),
+                "compiled a component"
+            );
+        }
+        compiled
+    }
+
+    async fn compile_now(&self, artifact: Artifact<'_>) -> Result<Entry, PrepareError> {
         let output = self.cache.reserve().map_err(internal)?;
         let interface = self.run_worker(artifact, output.path()).await?;
-        let entry = self.cache.put(artifact.digest, &interface, output).await.map_err(internal)?;
-        tracing::info!(
-            digest = %artifact.digest,
-            seconds = started.elapsed().as_secs_f64(),
-            "compiled a component"
-        );
-        Ok(entry)
+        self.cache.put(artifact.digest, &interface, output).await.map_err(internal)
     }
 
     async fn run_worker(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aop_core::Digest;
+use aop_core::quota::Payer;
 
 use super::*;
 use crate::engine;
@@ -19,7 +20,8 @@ async fn compile(script: &str) -> Result<(), PrepareError> {
     let limits = CompileLimits { wall_max: Duration::from_secs(60), ..CompileLimits::default() };
     let path = directory.path().join("component.wasm");
     let artifact = Artifact { path: &path, digest: Digest::of(b"") };
-    Compiler::new(cache, program, limits).compile(artifact).await.map(|_| ())
+    let party = Payer::nobody().party();
+    Compiler::new(cache, program, limits).compile(artifact, party).await.map(|_| ())
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ impl Inner {
             }
             None => None,
         };
-        Ok(self.shares.place(owner.clone()).await?.with(of_rule))
+        Ok(self.shares.place(owner.clone(), owner.party()).await?.with(of_rule))
     }
 
     fn too_many(&self, limits: HttpLimits) -> EgressError {

@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 use aop_core::model::{
     ModelBinding, ModelError, Reserved, Spender, SpentTokens, TokenLedger, Usage,
 };
+use aop_core::quota::{Account, Resource};
 use aop_core::{AgentId, TenantName};
 
 use super::Clock;
@@ -36,10 +37,10 @@ struct Today {
 }
 
 impl Today {
-    fn add(&mut self, spender: &Spender, tokens: u64) {
-        let agent = self.agents.entry(spender.agent).or_default();
+    fn add(&mut self, agent: AgentId, tenant: &TenantName, tokens: u64) {
+        let agent = self.agents.entry(agent).or_default();
         *agent = agent.saturating_add(tokens);
-        let tenant = self.tenants.entry(spender.tenant.clone()).or_default();
+        let tenant = self.tenants.entry(tenant.clone()).or_default();
         *tenant = tenant.saturating_add(tokens);
     }
 
@@ -79,7 +80,7 @@ impl Budgets {
                 // Midnight may have passed meanwhile.
                 let spent = if today.day == day { spent } else { Vec::new() };
                 for SpentTokens { tenant, agent, tokens } in spent {
-                    today.add(&Spender { tenant, agent }, tokens);
+                    today.add(agent, &tenant, tokens);
                 }
             }),
             Err(error) => tracing::error!(%error, "today's token budgets begin anew"),
@@ -95,8 +96,11 @@ impl Budgets {
     ) -> Result<Reservation, ModelError> {
         let wanted = total(size);
         self.today(|today| {
-            let over = |whose: &str, used: u64, budget: u64| {
+            let payer = &spender.payer;
+            let tenant_max = payer.tenant.limit(Resource::Tokens).unwrap_or(self.tenant_max);
+            let over = |account: &Account, whose: &str, used: u64, budget: u64| {
                 (used.saturating_add(wanted) > budget).then(|| {
+                    account.count_refusal(Resource::Tokens);
                     ModelError::Budget(format!(
                         "{whose} used {used} of {budget} tokens of today (UTC), and this completion may take {wanted}"
                     ))
@@ -107,12 +111,13 @@ impl Budgets {
                 return Err(ModelError::Budget("too many agents asked models today".to_owned()));
             }
             let tenant = today.tenants.get(&spender.tenant).copied().unwrap_or_default();
-            let refusal = over("the agent", agent.unwrap_or_default(), binding.tokens_per_day)
-                .or_else(|| over("the tenant", tenant, self.tenant_max));
+            let agent_used = agent.unwrap_or_default();
+            let refusal = over(&payer.agent, "the agent", agent_used, binding.tokens_per_day)
+                .or_else(|| over(&payer.tenant, "the tenant", tenant, tenant_max));
             if let Some(refusal) = refusal {
                 return Err(refusal);
             }
-            today.add(spender, wanted);
+            today.add(spender.agent, &spender.tenant, wanted);
             Ok(())
         })?;
         Ok(Reservation {
@@ -130,7 +135,7 @@ impl Budgets {
             // Yesterday's counters are gone.
             if today.day == day {
                 today.subtract(spender, reserved);
-                today.add(spender, spent);
+                today.add(spender.agent, &spender.tenant, spent);
             }
         });
         let (Some(ledger), Ok(runtime)) = (&self.ledger, tokio::runtime::Handle::try_current())
@@ -138,7 +143,7 @@ impl Budgets {
             return;
         };
         if spent > 0 {
-            let Spender { tenant, agent } = spender.clone();
+            let Spender { tenant, agent, .. } = spender.clone();
             let ledger = Arc::clone(ledger);
             runtime.spawn(async move {
                 let spent = SpentTokens { tenant, agent, tokens: spent };

@@ -227,7 +227,8 @@ impl ModelProviders {
         begun: &Begun,
         work: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<(T, Place), Trouble> {
-        let place = self.shares.place(begun.reservation.spender().agent).await;
+        let spender = begun.reservation.spender();
+        let place = self.shares.place(spender.agent, spender.payer.party()).await;
         let place = place.map_err(|_| Trouble::shutting_down())?;
         begun.reservation.sent();
         match quietly(work).await {

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use aop_core::model::{CompletionEvent, Message, Part, Role, SpentTokens, StopReason, ToolOffer};
+use aop_core::quota::Payer;
 use aop_core::{AgentId, StoreError, TenantName};
 use rig_core::ProviderError;
 use rig_core::http_client::MultipartForm;
@@ -55,7 +56,11 @@ fn models(script: &Script) -> ModelProviders {
 }
 
 fn spender() -> Spender {
-    Spender { tenant: TenantName::default_tenant(), agent: AgentId(Uuid::from_u128(7)) }
+    Spender {
+        tenant: TenantName::default_tenant(),
+        agent: AgentId(Uuid::from_u128(7)),
+        payer: Payer::nobody(),
+    }
 }
 
 fn binding(provider: &str) -> ModelBinding {

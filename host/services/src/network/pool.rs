@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aop_core::Policy;
 use aop_core::egress::EgressBody;
+use aop_core::fair::{Flow, Party};
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 
@@ -36,6 +37,13 @@ impl Owner {
     /// An agent, known by its own policy. As long as anybody remembers it, no other has the same address.
     pub(crate) fn agent(policy: &Arc<Policy>) -> Self {
         Self(Some(Arc::downgrade(policy)))
+    }
+
+    /// Its place in the order of turns: agents share as equals here, since a policy does not say whose it is.
+    pub(crate) fn party(&self) -> Party {
+        let id = self.address().map_or(0, |address| address.addr() as u64);
+        let flow = Flow { id, weight: Flow::WEIGHT_DEFAULT };
+        Party { tenant: flow, agent: flow }
     }
 
     fn address(&self) -> Option<*const Policy> {

@@ -8,7 +8,12 @@ use aop_core::bucket::{
 use aop_core::{AgentId, TenantName};
 use uuid::Uuid;
 
-const ROOMY: BucketQuota = BucketQuota { keys_max: 1_000, bytes_max: 16 << 20 };
+const ROOMY: BucketQuota = BucketQuota {
+    keys_max: 1_000,
+    bytes_max: 16 << 20,
+    agent_bytes_max: None,
+    tenant_bytes_max: None,
+};
 
 /// Runs the whole suite on empty buckets. `reopen` closes nothing: everything it returned before has been
 /// dropped by then.
@@ -121,7 +126,8 @@ async fn writes_all_or_none(buckets: &dyn Buckets) {
 
 async fn keeps_quotas(buckets: &dyn Buckets) {
     let bucket = of_agent();
-    let tight = BucketQuota { keys_max: 3, bytes_max: 20 };
+    let tight =
+        BucketQuota { keys_max: 3, bytes_max: 20, agent_bytes_max: None, tenant_bytes_max: None };
     buckets.set(&bucket, tight, &[entry("a", "123456789"), entry("b", "123456789")]).await.unwrap();
     for (what, entries) in [
         ("bytes", vec![entry("c", "")]),

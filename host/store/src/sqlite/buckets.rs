@@ -2,7 +2,7 @@
 //!
 //! A write happens first and is measured afterwards, inside the same savepoint: the triggers of the schema
 //! have summed it up by then, and what is over a limit is undone as a whole. Three limits hold a bucket: its own
-//! quota, its agent's share over all conversations, and what the whole store may hold.
+//! quota, its agent's share over all conversations, its tenant's quota, and what the whole store may hold.
 //!
 //! All writes of the host share one thread, so an agent has a few on their way to it at a time (see `turns`), and
 //! what waits for it is bounded in bytes.
@@ -151,14 +151,15 @@ fn check(
     quota: BucketQuota,
     ceilings: Ceilings,
 ) -> Result<(), Refused> {
-    let (keys, bytes, agent, all) = connection
+    let (keys, bytes, agent, tenant, all) = connection
         .prepare_cached(
-            "SELECT keys, bytes, owners.charged_bytes, state_total.charged_bytes
-             FROM buckets JOIN owners ON owners.id = owner, state_total WHERE buckets.id = ?1",
+            "SELECT keys, bytes, owners.charged_bytes, tenant_totals.charged_bytes, state_total.charged_bytes
+             FROM buckets JOIN owners ON owners.id = owner JOIN tenant_totals USING (tenant), state_total
+             WHERE buckets.id = ?1",
         )?
         .query_row([bucket], |row| {
             let sum = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-            Ok((sum(0)?, sum(1)?, sum(2)?, sum(3)?))
+            Ok((sum(0)?, sum(1)?, sum(2)?, sum(3)?, sum(4)?))
         })?;
     let full = |message: String| Err(Refused::Bucket(BucketError::Quota(message)));
     if keys > quota.keys_max {
@@ -171,6 +172,16 @@ fn check(
         return full(format!(
             "the bucket would hold {bytes} bytes of keys and values, and {} are its limit",
             quota.bytes_max
+        ));
+    }
+    if let Some(max) = quota.agent_bytes_max.filter(|max| agent > *max) {
+        return full(format!(
+            "what the agent remembers over all conversations reached its quota of {max} bytes: delete what is not needed any more"
+        ));
+    }
+    if let Some(max) = quota.tenant_bytes_max.filter(|max| tenant > *max) {
+        return full(format!(
+            "what the tenant's agents remember reached its quota of {max} bytes: delete what is not needed any more"
         ));
     }
     if agent > ceilings.agent_max_bytes {

@@ -8,7 +8,7 @@ use super::refused;
 use crate::OpenError;
 
 /// Step `n` leads from `user_version` n to n + 1.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     // Settings, origin and published names are JSON, because nothing ever asks for a part of them.
     "CREATE TABLE agents (
         tenant TEXT NOT NULL,
@@ -33,6 +33,7 @@ const STEPS: [&str; 3] = [
     CREATE INDEX revisions_by_digest ON revisions (digest);",
     include_str!("state.sql"),
     include_str!("tasks.sql"),
+    include_str!("tenant_totals.sql"),
 ];
 
 /// Brings the schema up to date.

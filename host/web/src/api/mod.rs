@@ -10,8 +10,10 @@ mod upload;
 mod zone;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use aop_core::audit::{Action, Actor, Outcome};
+use aop_core::quota::Figure;
 use aop_core::{
     AgentName, AgentStatus, Audit, AuditEvent, Caller, CatalogError, Digest, LoadRequest,
     RevisionStatus, TenantName, Tool,
@@ -32,7 +34,7 @@ type AppRef = State<Arc<App>>;
 type Name = Result<Path<String>, PathRejection>;
 
 /// Every path of the API with what it answers to.
-pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 9] {
+pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 10] {
     let upload_limit = DefaultBodyLimit::max(upload_max_bytes);
     [
         ("/api/v1/agents", get(list_agents)),
@@ -46,6 +48,7 @@ pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Ar
         ("/api/v1/cluster/join-tokens", post(cluster::join_token)),
         ("/api/v1/zone", get(zone::show)),
         ("/api/v1/zone/names/{name}", get(zone::resolve)),
+        ("/api/v1/usage", get(show_usage)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }
@@ -60,6 +63,14 @@ struct AgentDetails {
     agent: AgentStatus,
     revisions: Vec<RevisionStatus>,
     stats: AgentStats,
+    quotas: Vec<Figure>,
+}
+
+#[derive(Serialize)]
+struct Usage {
+    tenant: TenantName,
+    quotas: Vec<Figure>,
+    lane_wait_seconds: f64,
 }
 
 #[derive(Serialize)]
@@ -97,7 +108,19 @@ async fn show_agent(State(app): AppRef, path: Name) -> Result<Json<AgentDetails>
         app.state.catalog.show(&tenant, &name).ok_or_else(|| problems::no_such_agent(&name))?;
     let revisions = app.state.catalog.revisions(&tenant, &name).await?;
     let stats = app.state.metrics.stats(&tenant, &name);
-    Ok(Json(AgentDetails { agent, revisions, stats }))
+    let account = app.state.accounts.agent(&tenant, &name);
+    let quotas = account.map(|account| account.figures(Instant::now())).unwrap_or_default();
+    Ok(Json(AgentDetails { agent, revisions, stats, quotas }))
+}
+
+async fn show_usage(State(app): AppRef) -> Result<Json<Usage>, Problem> {
+    let tenant = tenant(&app)?;
+    let account = app.state.accounts.tenant(&tenant);
+    Ok(Json(Usage {
+        quotas: account.figures(Instant::now()),
+        lane_wait_seconds: account.turn_wait().as_secs_f64(),
+        tenant,
+    }))
 }
 
 async fn load_agent(
@@ -110,8 +133,8 @@ async fn load_agent(
     let name = AgentName::new(&name).map_err(|error| problems::invalid(error.to_string()))?;
     // Held until the component is loaded. A host that is busy with others leaves this one unread, so
     // that the sender's own network holds it.
-    let _permit =
-        app.uploads.acquire().await.map_err(|error| Problem::internal(error.to_string()))?;
+    let agent = app.state.accounts.payer(&tenant, &name);
+    let _turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
     let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };

@@ -15,6 +15,7 @@ impl From<CatalogError> for Problem {
             CatalogError::NoEarlierRevision(_) => (StatusCode::CONFLICT, "no_earlier_revision"),
             CatalogError::Refused { .. } => (StatusCode::FORBIDDEN, "permission_denied"),
             CatalogError::Rejected(_) => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
+            CatalogError::OverQuota(_) => (StatusCode::INSUFFICIENT_STORAGE, "resource_exhausted"),
             CatalogError::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             CatalogError::Internal(reason) => {
                 tracing::error!(reason, "the catalogue failed");
@@ -37,6 +38,12 @@ pub(super) fn invalid(message: impl Into<String>) -> Problem {
 pub(super) fn grants_refused() -> Problem {
     let message = "settings with a `[policy]` or a `[model]` are refused in uploads: put the agent and its settings into an agents directory, or set `uploads_may_grant = true` under `[web]` in aop.toml";
     Problem::new(StatusCode::FORBIDDEN, "permission_denied", message)
+}
+
+/// Waiting helps here, which the status says with a header.
+pub(super) fn too_many_uploads() -> Problem {
+    let message = "too many uploads of the tenant wait already: send them one after another";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "resource_exhausted", message)
 }
 
 pub(super) fn too_large(max_bytes: usize) -> Problem {

@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use super::routes;
-use crate::app::UPLOADS_MAX;
 use crate::testing::{FakeCatalog, Zone, agent, from_api, from_file, record, state};
+use crate::uploads::{UPLOADS_MAX, UPLOADS_WAITING_MAX};
 use crate::{AppState, router};
 
 const BOUNDARY: &str = "b0undary";
@@ -256,30 +256,64 @@ async fn an_upload_that_never_ends_is_given_up() {
 }
 
 #[tokio::test]
-async fn only_so_many_uploads_are_worked_on_at_once() {
+async fn only_so_many_uploads_of_a_tenant_are_worked_on_at_once_and_only_so_many_wait() {
+    // The last place of the host is not for the tenant that has all others.
+    const OF_TENANT: u32 = UPLOADS_MAX - 1;
     let catalog =
         Arc::new(FakeCatalog { loads_allowed: Semaphore::new(0), ..FakeCatalog::default() });
-    let app = router(state(Arc::clone(&catalog)));
-    let names: Vec<_> = (0..UPLOADS_MAX + 1).map(|i| format!("agent{i}")).collect();
-    let uploads: Vec<_> = names
-        .iter()
-        .map(|name| {
-            let (app, request) = (app.clone(), put(name, multipart(&[("component", b"c")])));
-            tokio::spawn(async move { app.oneshot(request).await.unwrap().status() })
+    let state = state(Arc::clone(&catalog));
+    let account = state.accounts.tenant(&TenantName::default_tenant());
+    let app = router(state);
+    let uploads: Vec<_> = (0..OF_TENANT + UPLOADS_WAITING_MAX + 1)
+        .map(|number| {
+            let request = put(&format!("agent{number}"), multipart(&[("component", b"component")]));
+            let app = app.clone();
+            tokio::spawn(async move { app.oneshot(request).await.unwrap() })
         })
         .collect();
-    while catalog.loading.load(Ordering::SeqCst) < UPLOADS_MAX {
+    while !uploads.iter().any(tokio::task::JoinHandle::is_finished)
+        || catalog.loading.load(Ordering::SeqCst) < OF_TENANT as usize
+    {
         tokio::task::yield_now().await;
     }
-    // Every task runs until it waits: the one too many waits for its turn.
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(catalog.loading.load(Ordering::SeqCst), UPLOADS_MAX);
-    catalog.loads_allowed.add_permits(names.len());
+    assert_eq!(catalog.loading.load(Ordering::SeqCst), OF_TENANT as usize);
+    catalog.loads_allowed.add_permits(uploads.len());
+    let mut refused = Vec::new();
     for upload in uploads {
-        assert_eq!(upload.await.unwrap(), StatusCode::CREATED);
+        let response = upload.await.unwrap();
+        if response.status() != StatusCode::CREATED {
+            refused.push(response);
+        }
     }
+    let response = refused.pop().unwrap();
+    assert!(refused.is_empty());
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+    let (status, body) = check("loadAgent", response).await;
+    assert_eq!(
+        (status, &body["code"]),
+        (StatusCode::TOO_MANY_REQUESTS, &json!("resource_exhausted"))
+    );
+    assert_eq!(account.places.held(), 0, "uploads take no places of calls");
+}
+
+#[tokio::test]
+async fn a_tenant_sees_what_it_uses() {
+    let state = state(some_catalog());
+    let tenant = TenantName::default_tenant();
+    let quota = aop_core::quota::Quota { calls_per_second: Some(7), ..Default::default() };
+    state.accounts.set_tenant(&tenant, Some(quota));
+    let echo = state.accounts.payer(&tenant, &agent("echo"));
+    echo.begin(std::time::Instant::now()).unwrap();
+    let app = router(state.clone());
+    let (status, body) =
+        check("showUsage", ask(&app, plain(Method::GET, "/api/v1/usage")).await).await;
+    assert_eq!((status, &body["tenant"]), (StatusCode::OK, &json!("default")));
+    let calls = json!({ "quota": "calls_per_second", "limit": 7, "used": 1, "refused": 0 });
+    assert_eq!(body["quotas"][0], calls);
+    let (_, body) =
+        check("showAgent", ask(&app, plain(Method::GET, "/api/v1/agents/echo")).await).await;
+    assert_eq!(body["quotas"][0]["quota"], "calls_per_second");
+    assert_eq!(body["quotas"][0]["limit"], Value::Null, "an agent has its own");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_core::quota::Account;
 use aop_core::{AgentName, Sample, SampleKind, TenantName};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -15,6 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use super::quotas::Quotas;
 use super::series::{AgentStats, Series};
 
 /// What one answer to `/metrics` says.
@@ -22,6 +24,7 @@ pub(super) struct Scrape {
     uptime: Duration,
     rows: Vec<Row>,
     samples: Vec<Sample>,
+    quotas: Quotas,
 }
 
 struct Row {
@@ -73,12 +76,20 @@ const NUMBERS: [(&str, &str, SampleKind, Read); 8] = [
 ];
 
 /// The families that are encoded one by one.
-const FAMILIES: [&str; 5] =
-    ["calls", "call_duration_seconds", "in_flight_ratio", "build", "uptime_seconds"];
+const FAMILIES: [&str; 8] = [
+    "calls",
+    "call_duration_seconds",
+    "in_flight_ratio",
+    "quota_used_ratio",
+    "quota_refusals",
+    "lane_wait_seconds",
+    "build",
+    "uptime_seconds",
+];
 
 impl Scrape {
     pub(super) fn new(uptime: Duration) -> Self {
-        Self { uptime, rows: Vec::new(), samples: Vec::new() }
+        Self { uptime, rows: Vec::new(), samples: Vec::new(), quotas: Quotas::default() }
     }
 
     /// Adds an agent with the most calls it may run at once.
@@ -94,6 +105,11 @@ impl Scrape {
         if agent.is_some() || stats.calls > 0 {
             self.rows.push(Row { tenant, agent, series, stats, concurrency });
         }
+    }
+
+    /// Adds what is used of quotas.
+    pub(super) fn accounts(&mut self, accounts: Vec<(Option<TenantName>, Arc<Account>)>) {
+        self.quotas = Quotas::of(accounts);
     }
 
     pub(super) fn extend(&mut self, samples: Vec<Sample>) {
@@ -189,6 +205,7 @@ impl Collector for Scrape {
             let family = encoder.encode_descriptor(name, help, None, metric_type(kind))?;
             self.each_row(family, |row, encoder| encode_number(kind, read(&row.stats), encoder))?;
         }
+        self.quotas.encode(&mut encoder)?;
         let mut build = encoder.encode_descriptor(
             "build",
             "The version of this host.",

@@ -10,12 +10,14 @@
 
 mod collect;
 mod process;
+mod quotas;
 mod series;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use aop_core::quota::Accounts;
 use aop_core::{AgentName, CallRecord, Catalog, Measure, Observe, TenantName};
 
 use self::collect::Scrape;
@@ -30,6 +32,7 @@ const SERIES_MAX: usize = 32_768;
 pub struct Metrics {
     tenants: RwLock<HashMap<TenantName, TenantSeries>>,
     measures: RwLock<Vec<Arc<dyn Measure>>>,
+    accounts: OnceLock<Arc<Accounts>>,
     started: Instant,
     series_max: usize,
 }
@@ -58,6 +61,7 @@ impl Metrics {
         Self {
             tenants: RwLock::default(),
             measures: RwLock::default(),
+            accounts: OnceLock::new(),
             started: Instant::now(),
             series_max,
         }
@@ -66,6 +70,11 @@ impl Metrics {
     /// Adds something whose numbers every scrape reads, in the order of registration.
     pub fn register(&self, measure: Arc<dyn Measure>) {
         self.measures.write().unwrap_or_else(PoisonError::into_inner).push(measure);
+    }
+
+    /// Adds what tenants and agents use of their quotas. The first accounts stay.
+    pub fn watch(&self, accounts: Arc<Accounts>) {
+        let _ = self.accounts.set(accounts);
     }
 
     /// The figures of one agent since its series began: at its first call after a start, or after it
@@ -95,6 +104,9 @@ impl Metrics {
             }
         }
         self.forget(&gone);
+        if let Some(accounts) = self.accounts.get() {
+            scrape.accounts(accounts.all());
+        }
         let measures = self.measures.read().unwrap_or_else(PoisonError::into_inner).clone();
         for measure in measures {
             scrape.extend(measure.measure());

@@ -323,6 +323,7 @@ fn held(agent: &AgentName, id: AgentId, component: &[u8], settings: Settings) ->
             tools: tools.collect(),
             features: BTreeMap::from([(Feature::PromptsList, TOOLS.len())]),
             executable: Arc::new(Nothing),
+            payer: aop_core::quota::Payer::nobody(),
             in_flight: 0.into(),
         }),
         aliases: Vec::new(),

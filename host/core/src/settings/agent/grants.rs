@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::super::keys::{Bounds, Form, Key};
 use super::{Draft, narrow};
 use crate::model::ModelBinding;
+use crate::quota_key;
 
 /// Longest name of a provider or model.
 const MODEL_NAME_CHARS_MAX: usize = 256;
@@ -190,6 +191,19 @@ pub(super) static HANDLE_KEYS: &[Key<Draft>] = &[
         |draft| draft.settings.limits.handle_lifetime,
         |draft, time| draft.settings.limits.handle_lifetime = time,
     ),
+];
+
+/// Those keys of a quota that the agent's limits and its model do not have already.
+pub(super) static QUOTA_KEYS: &[Key<Draft>] = &[
+    quota_key!(calls_per_second, |draft| draft.settings.quota),
+    quota_key!(burst, |draft| draft.settings.quota),
+    quota_key!(queue_wait, |draft| draft.settings.quota),
+    quota_key!(memory, |draft| draft.settings.quota),
+    quota_key!(cpu_per_minute, |draft| draft.settings.quota),
+    quota_key!(code, |draft| draft.settings.quota),
+    quota_key!(stored, |draft| draft.settings.quota),
+    quota_key!(egress_per_hour, |draft| draft.settings.quota),
+    quota_key!(weight, |draft| draft.settings.quota),
 ];
 
 pub(super) static POLICY_KEYS: &[Key<Draft>] = &[

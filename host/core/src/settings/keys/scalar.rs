@@ -7,7 +7,10 @@ use toml_span::Value;
 use toml_span::value::ValueInner;
 
 use super::super::{parse_size, parse_time, show_size, show_time};
-use super::{Bounds, Form, Key};
+use super::{Bounds, Form, Key, Unit};
+
+/// How it is written that there is no limit.
+pub(super) const NO_LIMIT: &str = "none";
 
 impl<T> Key<T> {
     /// Stores a value given as plain text, as in an environment variable; lists are separated by
@@ -17,9 +20,11 @@ impl<T> Key<T> {
     /// What the text should look like.
     pub fn set_text(&self, target: &mut T, text: &str) -> Result<(), String> {
         match &self.form {
-            Form::Text { .. } | Form::Time { .. } | Form::Size { .. } | Form::Choice { .. } => {
-                self.set_written(target, text)
-            }
+            Form::Text { .. }
+            | Form::Time { .. }
+            | Form::Size { .. }
+            | Form::Choice { .. }
+            | Form::Limit { .. } => self.set_written(target, text),
             Form::Flag { set, .. } => {
                 let flag = match text {
                     "true" | "1" => true,
@@ -60,6 +65,9 @@ impl<T> Key<T> {
             (Form::Count { .. } | Form::OptionalCount { .. }, ValueInner::Integer(number)) => {
                 self.set_number(target, *number)
             }
+            (Form::Limit { unit: Unit::Count, .. }, ValueInner::Integer(number)) => {
+                self.set_written(target, &number.to_string())
+            }
             (Form::Number { .. }, ValueInner::Float(number)) => self.set_fraction(target, *number),
             (Form::Number { .. }, ValueInner::Integer(number)) => {
                 #[expect(clippy::cast_precision_loss, reason = "no bounds reach 2^53")]
@@ -67,7 +75,11 @@ impl<T> Key<T> {
                 self.set_fraction(target, number)
             }
             (
-                Form::Text { .. } | Form::Time { .. } | Form::Size { .. } | Form::Choice { .. },
+                Form::Text { .. }
+                | Form::Time { .. }
+                | Form::Size { .. }
+                | Form::Choice { .. }
+                | Form::Limit { .. },
                 ValueInner::String(text),
             ) => self.set_written(target, text),
             (Form::Texts { .. }, ValueInner::Array(entries)) => {
@@ -101,6 +113,22 @@ impl<T> Key<T> {
             }
             Form::Size { bounds, set, .. } => {
                 set(target, within(parse_size(text)?, bounds, |bytes| show_size(*bytes))?);
+                Ok(())
+            }
+            Form::Limit { set, .. } if text == NO_LIMIT => {
+                set(target, None);
+                Ok(())
+            }
+            Form::Limit { unit, bounds, set, .. } => {
+                let limit = match unit {
+                    Unit::Count => text.parse().map_err(|_| {
+                        format!("`{text}` is neither a whole number nor `{NO_LIMIT}`")
+                    }),
+                    Unit::Bytes => parse_size(text),
+                    Unit::Milliseconds => parse_time(text)
+                        .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                }?;
+                set(target, Some(within(limit, bounds, |limit| unit.show(*limit))?));
                 Ok(())
             }
             Form::Choice { choices, set, .. } => {
@@ -172,6 +200,15 @@ impl<T> Key<T> {
             }
             Form::Size { .. } => {
                 ("a size with its unit", format!("\"{}MiB\"", number.unwrap_or(64)))
+            }
+            Form::Limit { unit: Unit::Count, bounds, .. } => {
+                ("a whole number, or \"none\"", bounds.min.to_string())
+            }
+            Form::Limit { unit: Unit::Bytes, .. } => {
+                ("a size with its unit, or \"none\"", format!("\"{}MiB\"", number.unwrap_or(64)))
+            }
+            Form::Limit { unit: Unit::Milliseconds, .. } => {
+                ("a duration with its unit, or \"none\"", format!("\"{}s\"", number.unwrap_or(30)))
             }
             Form::Choice { choices, .. } => {
                 ("one of some words", format!("{:?}", choices.first().unwrap_or(&"…")))

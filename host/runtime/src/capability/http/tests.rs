@@ -25,7 +25,13 @@ fn a_guest_chooses_its_timeouts_within_bounds() {
 fn a_place_is_free_when_both_bodies_are_gone() {
     let places = Arc::new(Semaphore::new(1));
     let place = Arc::new(Arc::clone(&places).try_acquire_owned().unwrap());
-    let body = |place| Placed { body: Full::<Bytes>::default(), _place: place };
+    let (payer, over) = (Payer::nobody(), |_| unreachable!("nobody pays"));
+    let body = |place| Placed {
+        body: Full::<Bytes>::default(),
+        payer: Arc::clone(&payer),
+        over,
+        _place: place,
+    };
     let (sent, received) = (body(Arc::clone(&place)), body(place));
     drop(received);
     assert_eq!(places.available_permits(), 0, "the guest still writes");

@@ -27,8 +27,13 @@ impl Numbered {
     fn shared(self: &Arc<Self>) -> Shared {
         let bucket =
             Bucket { tenant: TenantName::new("default").unwrap(), scope: BucketScope::Tenant };
-        let quota = BucketQuota { keys_max: 1, bytes_max: 1 };
-        Shared { buckets: self.clone(), bucket, quota }
+        let quota = BucketQuota {
+            keys_max: 1,
+            bytes_max: 1,
+            agent_bytes_max: None,
+            tenant_bytes_max: None,
+        };
+        Shared { buckets: self.clone(), bucket, quota, payer: Payer::nobody() }
     }
 }
 

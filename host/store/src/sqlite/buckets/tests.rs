@@ -15,7 +15,12 @@ use super::super::{SqliteStore, StoreConfig};
 use super::Place;
 use crate::conformance::{self, revision, session};
 
-const ROOMY: BucketQuota = BucketQuota { keys_max: 10_000, bytes_max: 16 << 20 };
+const ROOMY: BucketQuota = BucketQuota {
+    keys_max: 10_000,
+    bytes_max: 16 << 20,
+    agent_bytes_max: None,
+    tenant_bytes_max: None,
+};
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn open(directory: &TempDir) -> SqliteStore {

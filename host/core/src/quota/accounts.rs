@@ -1,0 +1,281 @@
+//! The accounts of a host, and the three that a call is charged to.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::account::{Owner, nanos, narrow};
+use super::{Account, Quota, Resource};
+use crate::fair::{Party, Permits};
+use crate::{AgentName, Failure, Limits, TenantName};
+
+/// How long to wait for memory or a place that is in use: most calls are short.
+const IN_USE_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The part of its CPU time per minute that must be back before a call begins: one that begins with the first millisecond
+/// would do nothing but wait.
+const CPU_FRACTION: u64 = 16;
+
+/// Who pays for a call: whatever it uses is used of all three.
+pub struct Payer {
+    /// The agent that runs.
+    pub agent: Arc<Account>,
+    /// The tenant that calls it.
+    pub tenant: Arc<Account>,
+    /// The host.
+    pub node: Arc<Account>,
+}
+
+impl Payer {
+    /// One that has no limits and no neighbours, for calls without a host around them.
+    #[must_use]
+    pub fn nobody() -> Arc<Self> {
+        static NOBODY: LazyLock<Arc<Payer>> = LazyLock::new(|| {
+            let account =
+                || Arc::new(Account::new(Owner::Node, Permits::new(Permits::UNLIMITED, 1)));
+            Arc::new(Payer { agent: account(), tenant: account(), node: account() })
+        });
+        Arc::clone(&NOBODY)
+    }
+
+    /// From the nearest to the widest.
+    #[must_use]
+    pub fn accounts(&self) -> [&Account; 3] {
+        [&self.agent, &self.tenant, &self.node]
+    }
+
+    /// Its place in the order of turns.
+    #[must_use]
+    pub fn party(&self) -> Party {
+        Party { tenant: self.tenant.flow(), agent: self.agent.flow() }
+    }
+
+    /// Whether another call may begin now.
+    ///
+    /// # Errors
+    /// Which quota refuses it, and when that ends.
+    pub fn begin(&self, now: Instant) -> Result<(), Failure> {
+        for (index, account) in self.accounts().into_iter().enumerate() {
+            if let Err((resource, after)) = may_begin(account, now) {
+                for begun in self.accounts().into_iter().take(index) {
+                    begun.calls.give_back(1, now);
+                }
+                return Err(account.refuse(resource, Some(after)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Charges CPU time that was used until `now`.
+    pub fn used_cpu(&self, time: Duration, now: Instant) {
+        for account in self.accounts() {
+            account.cpu.charge(nanos(time), now);
+        }
+    }
+
+    /// How long a guest has to pause until there is CPU time for it again.
+    #[must_use]
+    pub fn cpu_pause(&self, now: Instant) -> Option<Duration> {
+        self.accounts().into_iter().filter_map(|account| account.cpu.wait(1, now)).max()
+    }
+
+    /// Charges bytes that went out or came in.
+    pub fn used_egress(&self, bytes: u64, now: Instant) {
+        for account in self.accounts() {
+            account.egress.charge(bytes, now);
+        }
+    }
+
+    /// Whether a byte more may go out or come in.
+    ///
+    /// # Errors
+    /// Which quota refuses it.
+    pub fn may_use_egress(&self, now: Instant) -> Result<(), Failure> {
+        self.accounts().into_iter().try_for_each(|account| match account.egress.wait(1, now) {
+            Some(after) => Err(account.refuse(Resource::Egress, Some(after))),
+            None => Ok(()),
+        })
+    }
+
+    /// Whether an instance that waits for a call may keep its memory: never more than half of what there is, so that
+    /// what idles does not keep others from running.
+    #[must_use]
+    pub fn may_idle(&self) -> bool {
+        self.accounts().into_iter().all(|account| {
+            account.memory.limit().is_none_or(|limit| account.memory.used() <= limit / 2)
+        })
+    }
+}
+
+fn may_begin(account: &Account, now: Instant) -> Result<(), (Resource, Duration)> {
+    if let Some(limit) = account.cpu.limit()
+        && let Some(after) = account.cpu.wait((limit / CPU_FRACTION).max(1), now)
+    {
+        return Err((Resource::Cpu, after));
+    }
+    if account.memory.limit().is_some_and(|limit| account.memory.used() >= limit) {
+        return Err((Resource::Memory, IN_USE_RETRY_AFTER));
+    }
+    account.calls.take(1, now).map_err(|after| (Resource::Calls, after))
+}
+
+/// The accounts of a host: one of the node, one of each tenant, one of each agent. They stay while their agents and
+/// tenants do, whatever revisions come and go, so that loading an agent anew forgives it nothing.
+pub struct Accounts {
+    node: Arc<Account>,
+    tenants: RwLock<Tenants>,
+}
+
+struct Tenants {
+    default: Quota,
+    named: HashMap<TenantName, Quota>,
+    live: HashMap<TenantName, Tenant>,
+}
+
+struct Tenant {
+    account: Arc<Account>,
+    agents: HashMap<AgentName, Weak<Payer>>,
+}
+
+impl Accounts {
+    /// A node on which that many instances may live, with a quota of its own, and with one for tenants that have none.
+    #[must_use]
+    pub fn new(node: &Quota, tenant: Quota, instances_max: u32) -> Arc<Self> {
+        let account = Account::new(Owner::Node, Permits::new(instances_max, 1));
+        let places = node.concurrency.map_or(instances_max, narrow).min(instances_max);
+        account.set(node, places, node.queue);
+        Arc::new(Self {
+            node: Arc::new(account),
+            tenants: RwLock::new(Tenants {
+                default: tenant,
+                named: HashMap::new(),
+                live: HashMap::new(),
+            }),
+        })
+    }
+
+    /// Gives a tenant a quota of its own, or with none the one of all others, from now on.
+    pub fn set_tenant(&self, name: &TenantName, quota: Option<Quota>) {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        match quota {
+            Some(quota) => tenants.named.insert(name.clone(), quota),
+            None => tenants.named.remove(name),
+        };
+        if let Some(tenant) = tenants.live.get(name) {
+            set_tenant(&tenant.account, tenants.quota(name));
+        }
+    }
+
+    /// Forgets a tenant that is gone. Calls that still run keep what they pay with.
+    pub fn forget_tenant(&self, name: &TenantName) {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.named.remove(name);
+        tenants.live.remove(name);
+    }
+
+    /// The node's.
+    #[must_use]
+    pub const fn node(&self) -> &Arc<Account> {
+        &self.node
+    }
+
+    /// A tenant's.
+    #[must_use]
+    pub fn tenant(&self, name: &TenantName) -> Arc<Account> {
+        let known =
+            self.read(|tenants| tenants.live.get(name).map(|tenant| Arc::clone(&tenant.account)));
+        known.unwrap_or_else(|| self.write(name, |tenant| Arc::clone(&tenant.account)))
+    }
+
+    /// Who pays for calls of an agent that its own tenant makes.
+    #[must_use]
+    pub fn payer(&self, tenant: &TenantName, agent: &AgentName) -> Arc<Payer> {
+        self.write(tenant, |live| {
+            if let Some(payer) = live.agents.get(agent).and_then(Weak::upgrade) {
+                return payer;
+            }
+            if live.agents.len() == live.agents.capacity() {
+                // Before it grows, so that the sweep is paid for by the insertions since the last one.
+                live.agents.retain(|_, payer| payer.strong_count() > 0);
+            }
+            let places = Permits::new(Permits::UNLIMITED, 1);
+            let payer = Arc::new(Payer {
+                agent: Arc::new(Account::new(Owner::Agent(agent.clone()), places)),
+                tenant: Arc::clone(&live.account),
+                node: Arc::clone(&self.node),
+            });
+            live.agents.insert(agent.clone(), Arc::downgrade(&payer));
+            payer
+        })
+    }
+
+    /// Who pays when `tenant` calls an agent that is shared with it: the agent as for everybody, and the tenant that
+    /// calls.
+    #[must_use]
+    pub fn on_behalf_of(&self, tenant: &TenantName, agent: &Payer) -> Arc<Payer> {
+        Arc::new(Payer {
+            agent: Arc::clone(&agent.agent),
+            tenant: self.tenant(tenant),
+            node: Arc::clone(&agent.node),
+        })
+    }
+
+    /// The account of an agent, when it is loaded.
+    #[must_use]
+    pub fn agent(&self, tenant: &TenantName, agent: &str) -> Option<Arc<Account>> {
+        let payer = self.read(|tenants| tenants.live.get(tenant)?.agents.get(agent)?.upgrade())?;
+        Some(Arc::clone(&payer.agent))
+    }
+
+    /// Every account that exists now, with the tenant of those that have one: first the node's, then each tenant's before
+    /// those of its agents, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Option<TenantName>, Arc<Account>)> {
+        let mut all = Vec::new();
+        self.read(|tenants| {
+            for (name, tenant) in &tenants.live {
+                all.push((Some(name.clone()), Arc::clone(&tenant.account)));
+                let agents = tenant.agents.values().filter_map(Weak::upgrade);
+                all.extend(agents.map(|payer| (Some(name.clone()), Arc::clone(&payer.agent))));
+            }
+        });
+        let key = |account: &Account| match account.owner() {
+            Owner::Agent(agent) => Some(agent.clone()),
+            Owner::Tenant(_) | Owner::Node => None,
+        };
+        all.sort_by_cached_key(|(tenant, account)| (tenant.clone(), key(account)));
+        all.insert(0, (None, Arc::clone(&self.node)));
+        all
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Tenants) -> T) -> T {
+        work(&self.tenants.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, name: &TenantName, work: impl FnOnce(&mut Tenant) -> T) -> T {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let Tenants { default, named, live } = &mut *tenants;
+        work(live.entry(name.clone()).or_insert_with(|| {
+            let places = Permits::part_of(Arc::clone(&self.node.places), Permits::UNLIMITED, 1);
+            let account = Arc::new(Account::new(Owner::Tenant(name.clone()), places));
+            set_tenant(&account, named.get(name).unwrap_or(default));
+            Tenant { account, agents: HashMap::new() }
+        }))
+    }
+}
+
+impl Tenants {
+    fn quota(&self, name: &TenantName) -> &Quota {
+        self.named.get(name).unwrap_or(&self.default)
+    }
+}
+
+impl Payer {
+    /// Holds the agent to what the settings of its revision say, from now on.
+    pub fn set_agent(&self, quota: &Quota, limits: &Limits) {
+        self.agent.set(quota, limits.concurrency, Some(u64::from(limits.queue)));
+    }
+}
+
+fn set_tenant(account: &Account, quota: &Quota) {
+    account.set(quota, quota.concurrency.map_or(Permits::UNLIMITED, narrow), quota.queue);
+}
