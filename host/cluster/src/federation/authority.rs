@@ -3,6 +3,7 @@
 //! Records are signed when they are asked for and kept for a minute, so a crowd that asks for one name costs one
 //! signature. Keys and peers live in files that commands change; [`Authority::reload`] notices.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use super::export::{Asker, Exported, Exports, Table};
 use super::key::{self, KeyError, ZoneKey};
 use super::name::{FullName, ZoneName};
 use super::record::{
-    self, ABSENT_MAX_S, Absent, Agent, Apex, Delegation, Endpoint, Record, RecordError,
+    self, ABSENT_MAX_S, Absent, Agent, Apex, Delegation, Endpoint, Record, RecordError, TAGS_MAX,
 };
 
 /// How long a signed record is handed out before it is signed anew.
@@ -354,9 +355,12 @@ impl Authority {
         Ok(jws)
     }
 
-    /// Words that a zone's exports are found by.
+    /// Words that the exports of this zone and of those below it are found by.
     pub fn tags(&self, asker: Asker<'_>) -> Vec<String> {
-        self.exported().tags(asker)
+        let book = self.book();
+        let below = book.children().flat_map(|(_, child)| child.exports.iter().cloned());
+        let tags: BTreeSet<String> = self.exported().tags(asker).into_iter().chain(below).collect();
+        tags.into_iter().take(TAGS_MAX).collect()
     }
 }
 

@@ -76,6 +76,18 @@ async fn tags_steer_and_a_search_is_answered_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn words_of_zones_below_climb() {
+    let world = world();
+    let tags = |zone: &str| world.at(zone).zone.authority().tags(Asker::Stranger);
+    // Its own agent's words, and those that its children are known for.
+    assert_eq!(tags("acme.example"), ["run", "writer"]);
+    assert_eq!(tags("eu.acme.example"), ["run", "writer"]);
+    world.at("eu.acme.example").agents.add("secret", Some(&["acme.example"]));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(!tags("eu.acme.example").contains(&"secret".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_zone_says_of_others_is_dropped_and_counted() {
     let world = world();
     world.wires.breaks(
