@@ -22,6 +22,7 @@ mod observe;
 mod policy;
 mod quotas;
 mod reload;
+mod routing;
 mod serve;
 mod team;
 mod tidy;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aop_core::settings::{parse_size, parse_time};
-use aop_core::{AgentName, Digest};
+use aop_core::{AgentName, Digest, Settings};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use zone::{
@@ -333,7 +333,7 @@ pub(crate) enum AgentCommand {
     Show(AgentNameArgs),
     /// Load a component as a new agent, or as a new revision of one
     #[command(
-        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml\n  aop agent load https://example.com/textkit.wasm --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml\n  aop agent load https://example.com/textkit.wasm --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  aop agent load textkit.wasm --replicas 3"
     )]
     Load(AgentLoadArgs),
     /// Remove an agent that was loaded through the API
@@ -378,6 +378,9 @@ pub(crate) struct AgentLoadArgs {
     /// The agent's settings [default: FILE.toml, if there is one]
     #[arg(long, value_name = "FILE.toml")]
     pub(crate) settings: Option<PathBuf>,
+    /// On how many nodes of the zone it shall live, as `replicas` in the settings [default: where it is loaded]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Settings::REPLICAS_MAX)))]
+    pub(crate) replicas: Option<u32>,
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Print JSON

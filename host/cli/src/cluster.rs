@@ -3,15 +3,18 @@
 //! It begins at the start of a host that is told to, or whose data directory belongs to a zone; and in
 //! a running host when somebody asks for the first join token.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aop_cluster::membership::{
     IdentityDirectory, Load, Members as _, Membership, MembershipConfig, MembershipError,
-    PeerStream, ServeHttp2,
 };
+use aop_cluster::routing::{Router, RoutingParts};
 use aop_core::cluster::{Cluster, ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest};
-use aop_core::{BoxFuture, Measure, NodeId, Sample};
+use aop_core::{BoxFuture, Invoke, Measure, Sample};
+use aop_registry::Registry;
 use tokio::sync::OnceCell;
 
 use crate::exit::{CommandError, failure, usage};
@@ -23,12 +26,52 @@ const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Zone {
     directory: IdentityDirectory,
     config: MembershipConfig,
+    routes: Routes,
     membership: OnceCell<Arc<Membership>>,
+    /// Whether the host has loaded its agents: before that, others would be told that they are gone.
+    is_loaded: AtomicBool,
+}
+
+/// What calls between nodes need of the host.
+pub(crate) struct Routes {
+    pub(crate) router: Arc<Router>,
+    pub(crate) invoke: Arc<dyn Invoke>,
+    pub(crate) registry: Arc<Registry>,
+    /// Where placements are remembered.
+    pub(crate) directory: PathBuf,
+    pub(crate) component_max_bytes: u64,
+}
+
+impl Routes {
+    fn join(&self, membership: &Arc<Membership>) {
+        self.router.join(RoutingParts {
+            members: membership.clone(),
+            holdings: self.registry.clone(),
+            catalog: self.registry.clone(),
+            publish: self.registry.clone(),
+            changes: self.registry.changes(),
+            data_dir: self.directory.clone(),
+            component_max_bytes: self.component_max_bytes,
+        });
+    }
 }
 
 impl Zone {
-    pub(crate) fn new(directory: IdentityDirectory, config: MembershipConfig) -> Self {
-        Self { directory, config, membership: OnceCell::new() }
+    pub(crate) fn new(
+        directory: IdentityDirectory,
+        config: MembershipConfig,
+        routes: Routes,
+    ) -> Self {
+        let (membership, is_loaded) = (OnceCell::new(), AtomicBool::new(false));
+        Self { directory, config, routes, membership, is_loaded }
+    }
+
+    /// The agents of this host are loaded: from now on it tells others of them, and routes to theirs.
+    pub(crate) fn loaded(&self) {
+        self.is_loaded.store(true, Ordering::SeqCst);
+        if let Some(membership) = self.membership.get() {
+            self.routes.join(membership);
+        }
     }
 
     /// Whether the host belongs to a zone already.
@@ -40,12 +83,20 @@ impl Zone {
     pub(crate) async fn start(&self) -> Result<&Arc<Membership>, MembershipError> {
         self.membership
             .get_or_try_init(|| async {
-                let membership =
-                    Membership::start(&self.directory, &self.config, Arc::new(NoCalls)).await?;
+                let Routes { router, invoke, registry, .. } = &self.routes;
+                let http2 = router.serve(invoke.clone(), registry.clone());
+                let membership = Membership::start(&self.directory, &self.config, http2).await?;
+                membership.report_routes(router.clone());
                 tokio::spawn(say_load(Arc::downgrade(&membership)));
-                Ok(membership)
+                Ok::<_, MembershipError>(membership)
             })
             .await
+            .inspect(|membership| {
+                // Whoever comes second, this or the end of loading, finds the other one done.
+                if self.is_loaded.load(Ordering::SeqCst) {
+                    self.routes.join(membership);
+                }
+            })
     }
 
     /// Tells others that this host takes no more calls.
@@ -57,6 +108,7 @@ impl Zone {
 
     /// Says goodbye.
     pub(crate) async fn leave(&self) {
+        self.routes.router.leave();
         if let Some(membership) = self.membership.get() {
             membership.leave().await;
         }
@@ -96,15 +148,6 @@ impl Cluster for Zone {
 impl Measure for Zone {
     fn measure(&self) -> Vec<Sample> {
         self.membership.get().map(|membership| membership.measure()).unwrap_or_default()
-    }
-}
-
-/// Closes connections that are for calls.
-struct NoCalls;
-
-impl ServeHttp2 for NoCalls {
-    fn serve(&self, _: NodeId, _: PeerStream) -> BoxFuture<'static, ()> {
-        Box::pin(async {})
     }
 }
 

@@ -11,6 +11,7 @@ use aop_access::Open;
 use aop_access::audit::AuditLog;
 use aop_cluster::federation::Gate;
 use aop_cluster::membership::IdentityDirectory;
+use aop_cluster::routing;
 use aop_core::audit::Action;
 use aop_core::quota::Accounts;
 use aop_core::{Audit as _, AuditEvent, Authenticate, Invoke, Library, Observe, Resolve, Services};
@@ -25,7 +26,7 @@ use axum::Router;
 use tempfile::TempDir;
 use tower::Layer as _;
 
-use crate::cluster::Zone;
+use crate::cluster::{Routes, Zone};
 use crate::config::Config;
 use crate::services::{Forgetting, NoSecrets, Outside};
 use crate::zone::OwnZone;
@@ -99,10 +100,7 @@ impl Host {
         bound: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
         let audit = audit_log(config, &state.directory)?;
-        let zone = Arc::new(Zone::new(
-            IdentityDirectory::of_data(&state.directory),
-            config.cluster.membership(),
-        ));
+        let router = routing::Router::new();
         let guest_logs = Arc::new(GuestLogs::default());
         let outside =
             Outside::open(&config.services, Some(state.store.clone()), Arc::new(NoSecrets))?;
@@ -114,7 +112,7 @@ impl Host {
         let registry = Registry::open(
             RegistryConfig { data_dir: state.directory.clone(), ..config.registry.clone() },
             Parts {
-                prepare: runtime.clone(),
+                prepare: router.prepare(runtime.clone()),
                 store: state.store.clone(),
                 search: index.clone(),
                 audit: audit.clone(),
@@ -138,6 +136,7 @@ impl Host {
         gate.open(dispatcher.clone());
         let ground = (&registry, &library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
+        let zone = zone(config, &state.directory, (&router, &dispatcher, &registry));
         let authenticate: Arc<dyn Authenticate> = Arc::new(Open::new());
         let mcp = McpServer::new(
             config.mcp.clone(),
@@ -161,11 +160,12 @@ impl Host {
         metrics.register(guest_logs);
         metrics.register(audit.clone());
         metrics.register(zone.clone());
+        metrics.register(router.clone());
         outside.register(&metrics);
         federated.register(&metrics);
         let readiness = Readiness::new();
         let app = AppState {
-            catalog: registry.clone(),
+            catalog: router.catalog(registry.clone()),
             cluster: zone.clone(),
             federation: federated.federation(),
             accounts,
@@ -219,6 +219,7 @@ impl Host {
         self.audit.note(AuditEvent::of_host(Action::HostStart, env!("CARGO_PKG_VERSION")));
         self.registry.scan().await?;
         self.registry.watch();
+        self.zone.loaded();
         self.federated.tend(&self.registry);
         self.readiness.set(Phase::Ready);
         Ok(())
@@ -253,6 +254,23 @@ fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
     let log = AuditLog::open(&directory, config.audit)
         .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
     Ok(Arc::new(log))
+}
+
+/// The zone of a host, of which nothing runs yet.
+fn zone(
+    config: &Config,
+    directory: &Path,
+    (router, dispatcher, registry): (&Arc<routing::Router>, &Arc<Dispatcher>, &Arc<Registry>),
+) -> Arc<Zone> {
+    let routes = Routes {
+        router: Arc::clone(router),
+        invoke: dispatcher.clone(),
+        registry: Arc::clone(registry),
+        directory: directory.join("cluster"),
+        component_max_bytes: config.registry.component_max_bytes,
+    };
+    let identity = IdentityDirectory::of_data(directory);
+    Arc::new(Zone::new(identity, config.cluster.membership(), routes))
 }
 
 /// A dispatcher whose calls reach its own services: `services` makes them around it.

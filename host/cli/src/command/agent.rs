@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::args::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
 use crate::client::{Client, QuotaUse};
-use crate::exit::{CommandError, CommandResult, usage};
+use crate::exit::{CommandError, CommandResult, misuse, usage};
 use crate::{local, output};
 
 pub(crate) async fn run(command: &AgentCommand) -> CommandResult {
@@ -159,11 +159,25 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
     };
     let component = source::read(&args.file, args.digest).await?;
     let settings = local::settings_text(&args.file, args.settings.as_deref())?;
-    if let Some((path, text)) = &settings {
-        check(path, text)?;
-    }
+    let stated = match &settings {
+        Some((path, text)) => check(path, text)?.replicas,
+        None => None,
+    };
+    let settings = settings.map(|(_, text)| text);
+    let settings = match (args.replicas, stated) {
+        (None, _) => settings,
+        // At the top, before any table begins.
+        (Some(count), None) => {
+            Some(format!("replicas = {count}\n{}", settings.unwrap_or_default()))
+        }
+        (Some(_), Some(stated)) => {
+            return Err(misuse(format!(
+                "the settings say `replicas = {stated}` already: change it there, or leave --replicas out"
+            )));
+        }
+    };
     let client = Client::new(&args.host.url)?;
-    let agent = client.load_agent(&name, component, settings.map(|(_, text)| text)).await?;
+    let agent = client.load_agent(&name, component, settings).await?;
     if args.json {
         return output::json(&agent);
     }
@@ -174,8 +188,8 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
     Ok(())
 }
 
-fn check(path: &Path, text: &str) -> Result<(), CommandError> {
-    Settings::from_toml(text).map(|_| ()).map_err(|mistakes| local::mistaken(path, &mistakes))
+fn check(path: &Path, text: &str) -> Result<Settings, CommandError> {
+    Settings::from_toml(text).map_err(|mistakes| local::mistaken(path, &mistakes))
 }
 
 async fn unload(args: &AgentNameArgs) -> CommandResult {

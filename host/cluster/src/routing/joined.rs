@@ -59,7 +59,11 @@ impl Joined {
         let mut is_news = true;
         loop {
             let held = self.parts.holdings.held();
-            let view = Arc::clone(&views.borrow_and_update());
+            // Only what is looked at counts as seen.
+            let view = match is_news {
+                true => Arc::clone(&views.borrow_and_update()),
+                false => Arc::clone(&views.borrow()),
+            };
             if is_news {
                 let documents = Arc::clone(&documents.borrow_and_update());
                 self.update(&view, &documents, &held).await;

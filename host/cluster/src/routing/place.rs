@@ -220,6 +220,10 @@ impl Placer {
         held: &[Held],
         now: Instant,
     ) -> Option<Job> {
+        // A node that leaves moves nothing; and what it has must be there when it comes back.
+        if view.member(&self.node).is_none_or(|own| own.draining) {
+            return None;
+        }
         let mut offered: BTreeMap<Key, Vec<(&Member, &CatalogueAgent)>> = BTreeMap::new();
         for (member, agent) in agents {
             let key = (agent.tenant.clone(), agent.name.clone());
@@ -240,7 +244,8 @@ impl Placer {
                 serve.filter(|(_, agent)| agent.is_of_a_file).map(|(member, _)| member.id.clone());
             let chosen = chosen(placement, &sites, &fixed.collect::<Vec<_>>());
             let action = plan(placement, &self.node, &chosen, &serving, have(key, held));
-            if action == Action::Nothing {
+            // What nobody has cannot be pulled.
+            if action == Action::Nothing || (action == Action::Pull && serving.is_empty()) {
                 continue;
             }
             let before = state.wanted.get(key).filter(|(before, _)| *before == action);

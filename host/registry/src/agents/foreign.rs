@@ -194,6 +194,13 @@ impl Table {
     }
 }
 
+fn is_the_same(before: &[ForeignAgent], after: &[ForeignAgent]) -> bool {
+    let same = |(a, b): (&ForeignAgent, &ForeignAgent)| {
+        Arc::ptr_eq(&a.revision, &b.revision) && a.places == b.places
+    };
+    before.len() == after.len() && before.iter().zip(after).all(same)
+}
+
 fn has_features(visible: Option<&Visible>) -> bool {
     visible.is_some_and(|visible| !visible.agent.revision.features.is_empty())
 }
@@ -236,6 +243,11 @@ impl Agents {
     /// Makes `offers` all that a source has.
     pub(crate) fn offer(&self, source: &Source, offers: Vec<ForeignAgent>) -> Settled {
         let mut table = self.table();
+        let before = table.foreign.offers.get(source).map_or(&[][..], Vec::as_slice);
+        // Whoever follows the changes may publish after each of them.
+        if is_the_same(before, &offers) {
+            return Settled::default();
+        }
         if offers.is_empty() {
             table.foreign.offers.remove(source);
         } else {

@@ -77,6 +77,19 @@ async fn it_is_resolved_listed_found_and_told_of_until_it_goes() {
         matches!(host.status("far").origin, Origin::Elsewhere { places, .. } if places.len() == 2)
     );
 
+    let changes = host.registry.changes();
+    let again = match host.registry.resolve(&tenant(), "far_one") {
+        Some(route) => ForeignAgent {
+            revision: route.revision,
+            places: vec!["n2".to_owned(), "n3".to_owned()],
+            aliases: vec![],
+            description: String::new(),
+        },
+        None => panic!("it is there"),
+    };
+    host.registry.publish(&Source::Nodes, vec![again]);
+    assert!(!changes.has_changed().unwrap(), "the same again is no change, or it would go round");
+
     host.registry.publish(&Source::Nodes, vec![]);
     assert!(host.tools().is_empty() && host.found("").is_empty());
     assert!(host.resolved("far_old").is_none() && host.registry.show(&tenant(), "far").is_none());

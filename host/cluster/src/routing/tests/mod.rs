@@ -3,6 +3,7 @@
 
 mod calls;
 mod failures;
+mod local;
 mod placing;
 
 use std::collections::BTreeMap;

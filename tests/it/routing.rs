@@ -1,0 +1,222 @@
+//! A tool on any node is callable on every node: real processes, killed, frozen and drained.
+
+use std::time::Duration;
+
+use aop_tests::{Aop, Host, HostOptions, eventually, guest};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Fast rounds, so that tests are; the failure detector follows the rhythm.
+const CONFIG: &str = "[cluster]\nlisten = \"127.0.0.1:0\"\ngossip_interval = \"200ms\"\n";
+
+fn options(arguments: &[&str]) -> HostOptions {
+    let mut options = HostOptions { config: Some(CONFIG.to_owned()), ..HostOptions::default() };
+    options.arguments.extend(arguments.iter().map(ToString::to_string));
+    options
+}
+
+async fn cluster(host: &Host) -> Value {
+    serde_json::from_str(&host.get("/api/v1/cluster").await).expect("the zone is shown")
+}
+
+async fn node_of(host: &Host) -> String {
+    cluster(host).await["node"].as_str().expect("it has an id").to_owned()
+}
+
+/// So many nodes that know each other.
+async fn zone(count: usize) -> Vec<Host> {
+    let first = Host::start(options(&[])).await;
+    let uses = count.to_string();
+    let token = first.aop(&["cluster", "join-token", "--uses", &uses]).run().await.code(0);
+    let address = cluster(&first).await["endpoint"].as_str().expect("it has one").to_owned();
+    let mut hosts = vec![first];
+    for _ in 1..count {
+        hosts.push(
+            Host::start(options(&["--join", &address, "--token", token.stdout.trim()])).await,
+        );
+    }
+    for host in &hosts {
+        eventually("the zone has its nodes", || async {
+            let status = cluster(host).await;
+            let members = status["members"].as_array().map_or(0, Vec::len);
+            (members == count).then_some(())
+        })
+        .await;
+    }
+    hosts
+}
+
+async fn load(host: &Host, fixture: &str, settings: &str, arguments: &[&str]) {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = directory.path().join("settings.toml");
+    std::fs::write(&file, settings).expect("settings can be written");
+    let (component, file) = (guest(fixture), file.display().to_string());
+    let component = component.display().to_string();
+    let load = ["agent", "load", &component, "--name", fixture, "--settings", &file];
+    host.aop(&[&load[..], arguments].concat()).run().await.code(0);
+}
+
+async fn until_tool(host: &Host, tool: &str) {
+    eventually(&format!("{tool} is known"), || async {
+        host.mcp().tool_names().await.iter().any(|name| name == tool).then_some(())
+    })
+    .await;
+}
+
+async fn until_replicas(host: &Host, agent: &str, count: usize) -> Vec<String> {
+    eventually(&format!("{agent} has {count} replicas"), || async {
+        let status = cluster(host).await;
+        let replicas = status["replicas"].as_array()?;
+        let found = replicas.iter().find(|replica| replica["agent"] == agent)?;
+        let nodes: Vec<_> = found["nodes"].as_array()?.iter().filter_map(Value::as_str).collect();
+        (nodes.len() == count).then(|| nodes.into_iter().map(str::to_owned).collect())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_tool_that_is_loaded_on_one_node_is_called_on_every_other() {
+    let hosts = zone(3).await;
+    load(&hosts[0], "echo", "", &[]).await;
+    load(&hosts[2], "faults", "", &[]).await;
+    for host in &hosts {
+        until_tool(host, "echo_echo").await;
+        until_tool(host, "faults_fail").await;
+        let result = host.mcp().call("echo_echo", json!({ "text": "Grüezi" })).await;
+        assert_eq!(result.value(), "Grüezi");
+        // The owner says what is wrong with arguments, and what the guest answered stays apart from that.
+        assert_eq!(
+            host.mcp().call("echo_echo", json!({ "txt": 1 })).await.code(),
+            "invalid_arguments"
+        );
+        assert_eq!(
+            host.mcp().call("faults_fail", json!({ "message": "no" })).await.code(),
+            "guest_error"
+        );
+        assert_eq!(host.mcp().call("faults_trap", json!({})).await.code(), "guest_trapped");
+    }
+    let listed = hosts[1].aop(&["agent", "list"]).run().await.code(0);
+    listed.prints(&["echo", "faults", &node_of(&hosts[0]).await, &node_of(&hosts[2]).await]);
+    assert_eq!(hosts[1].metrics().await.value("aop_forwarded_calls_total"), Some(4.0));
+    hosts[0].aop(&["agent", "unload", "echo"]).run().await.code(0);
+    eventually("it is gone everywhere", || async {
+        (!hosts[1].mcp().tool_names().await.contains(&"echo_echo".to_owned())).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cancelling_at_the_edge_stops_the_guest_on_the_other_node() {
+    let hosts = zone(2).await;
+    load(&hosts[1], "faults", "timeout = \"10m\"\n", &[]).await;
+    until_tool(&hosts[0], "faults_spin").await;
+    let mcp = hosts[0].mcp();
+    let message = mcp.message("tools/call", json!({ "name": "faults_spin", "arguments": {} }));
+    let call = tokio::spawn(mcp.post(&message).send());
+    hosts[1].metric("aop_instances_live", 1.0).await;
+    call.abort();
+    hosts[1].no_instances().await;
+}
+
+#[tokio::test]
+async fn replicas_survive_kill_and_are_replaced() {
+    let mut hosts = zone(4).await;
+    let settings = "balance = \"round_robin\"\n[tools.echo]\nidempotent = true\n";
+    load(&hosts[0], "echo", settings, &["--replicas", "3"]).await;
+    let nodes = until_replicas(&hosts[0], "echo", 3).await;
+    for host in &hosts {
+        until_tool(host, "echo_echo").await;
+        until_replicas(host, "echo", 3).await;
+    }
+    // One that lives on, and calls while two of the three others go.
+    let mut victims = Vec::new();
+    for at in 1..hosts.len() {
+        if nodes.contains(&node_of(&hosts[at]).await) && victims.len() < 2 {
+            victims.push(at);
+        }
+    }
+    let mcp = hosts[0].mcp();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let calls = tokio::spawn(async move {
+        let (mut ended, mut failed) = (0, Vec::new());
+        while !*stopped.borrow() {
+            let result = mcp.call("echo_echo", json!({ "text": "still here" })).await;
+            ended += 1;
+            if result.envelope()["success"] != true {
+                failed.push(format!("{result:?}"));
+            }
+        }
+        (ended, failed)
+    });
+    for at in victims.iter().rev() {
+        hosts.remove(*at).kill();
+    }
+    eventually("two are left, and both have it", || async {
+        let status = cluster(&hosts[0]).await;
+        let found = status["replicas"].as_array()?.iter().find(|r| r["agent"] == "echo")?.clone();
+        (found["nodes"].as_array()?.len() == 2).then_some(())
+    })
+    .await;
+    stop.send_replace(true);
+    let (ended, failed) = calls.await.expect("the calls end");
+    assert!(failed.is_empty(), "{} of {ended} failed: {failed:?}", failed.len());
+    assert!(ended > 0);
+}
+
+#[tokio::test]
+async fn a_frozen_node_loses_its_calls_to_a_replica_within_their_deadline() {
+    let hosts = zone(3).await;
+    let settings = "timeout = \"8s\"\nbalance = \"round_robin\"\n[tools.echo]\nidempotent = true\n";
+    load(&hosts[0], "echo", settings, &["--replicas", "3"]).await;
+    for host in &hosts {
+        until_replicas(host, "echo", 3).await;
+    }
+    hosts[1].signal(Signal::STOP);
+    for _ in 0..6 {
+        let result = hosts[0].mcp().call("echo_echo", json!({ "text": "x" })).await;
+        assert_eq!(result.value(), "x");
+    }
+    hosts[1].signal(Signal::CONT);
+}
+
+#[tokio::test]
+async fn a_node_that_drains_fails_no_call() {
+    let mut hosts = zone(3).await;
+    let settings = "balance = \"round_robin\"\n";
+    load(&hosts[0], "echo", settings, &["--replicas", "3"]).await;
+    for host in &hosts {
+        until_replicas(host, "echo", 3).await;
+    }
+    let mut leaving = hosts.remove(2);
+    let mcp = hosts[0].mcp();
+    let left = async {
+        leaving.terminate();
+        leaving.ended().await
+    };
+    let calls = async {
+        for _ in 0..100 {
+            // Not idempotent: each runs once, somewhere.
+            let result = mcp.call("echo_echo", json!({ "text": "x" })).await;
+            assert_eq!(result.value(), "x");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ((status, _), ()) = tokio::join!(left, calls);
+    assert!(status.success());
+}
+
+#[tokio::test]
+async fn a_host_in_no_zone_takes_replicas_as_what_shall_be() {
+    let host = Host::start(HostOptions::default()).await;
+    load(&host, "echo", "", &["--replicas", "3"]).await;
+    assert_eq!(host.mcp().call("echo_echo", json!({ "text": "x" })).await.value(), "x");
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = directory.path().join("s.toml");
+    std::fs::write(&file, "replicas = 2\n").expect("settings can be written");
+    let component = guest("echo").display().to_string();
+    let file = file.display().to_string();
+    let twice = ["agent", "load", &component, "--settings", &file, "--replicas", "3"];
+    host.aop(&twice).run().await.code(2).complains(&["replicas = 2", "leave --replicas out"]);
+    let none = Aop::new(&["agent", "load", &component, "--replicas", "0"]);
+    none.run().await.code(2).complains(&["1..=200"]);
+}
