@@ -147,8 +147,10 @@ async fn a_stranger_sees_what_the_world_may_and_is_bounded() {
 async fn a_key_is_replaced_while_others_watch() {
     let (parent_data, child_data) =
         (TempDir::new().expect("a directory"), TempDir::new().expect("a directory"));
-    let parent = zone("acme.example", &parent_data, &echo(None), "").await;
-    let child = zone("eu.acme.example", &child_data, &echo(Some("world")), "").await;
+    // They live as long as the hosts.
+    let (none, exported) = (echo(None), echo(Some("world")));
+    let parent = zone("acme.example", &parent_data, &none, "").await;
+    let child = zone("eu.acme.example", &child_data, &exported, "").await;
     let aop = async |arguments: &[&str]| {
         let ran = Aop::new(arguments).run().await;
         assert!(ran.status.success(), "{arguments:?}: {}", ran.stderr);
