@@ -8,12 +8,12 @@ use aop_tests::{AgentsDirectory, aop_binary, repository, target_directory};
 
 #[test]
 fn other_peoples_clients_work() {
-    let installed = ["node", "npm", "python", "litellm"]
+    let installed = ["node", "npm", "python", "oidc", "litellm"]
         .iter()
         .all(|part| target_directory().join("clients").join(part).join(".installed").is_file());
     if !installed {
         // Not with `eprintln!`: the test harness shows what that prints only when a test fails.
-        let notice = "skipped: tests/clients/install has not installed MCP Inspector, the Python clients, the conformance suite and LiteLLM\n";
+        let notice = "skipped: tests/clients/install has not installed MCP Inspector, the Python clients, the conformance suite, oidc-provider and LiteLLM\n";
         std::io::stderr().write_all(notice.as_bytes()).expect("standard error is open");
         return;
     }

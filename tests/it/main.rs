@@ -6,6 +6,7 @@
     reason = "a test that cannot go on stops where it stands and says why"
 )]
 
+mod access;
 mod audit;
 mod authoring;
 mod built;

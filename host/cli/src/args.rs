@@ -1,13 +1,17 @@
 //! The command line, as clap sees it.
 
+pub(crate) mod access;
+mod agent;
+mod cluster;
+mod host;
 mod zone;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aop_core::AgentName;
 use aop_core::settings::{parse_size, parse_time};
-use aop_core::{AgentName, Digest, Settings};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use zone::{
@@ -17,11 +21,11 @@ pub(crate) use zone::{
 
 use crate::command::audit::AuditCommand;
 use crate::command::policy::PolicyCommand;
-use crate::environment;
 use crate::exit::EXIT_CODES;
 
-/// Where a host listens when nobody says otherwise.
-pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8000";
+pub(crate) use agent::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
+pub(crate) use cluster::{CaCommand, CaFileArgs, ClusterCommand, ClusterStatusArgs, JoinTokenArgs};
+pub(crate) use host::{DEFAULT_URL, HostArgs};
 
 /// A host for WebAssembly agents: their functions become MCP tools, each call in its own sandbox.
 #[derive(Debug, Parser)]
@@ -58,6 +62,15 @@ pub(crate) enum Command {
     /// Present a host to other zones, know others, and look names up.
     #[command(subcommand)]
     Zone(ZoneCommand),
+    /// Manage the tenants of a running host.
+    #[command(subcommand)]
+    Tenant(access::TenantCommand),
+    /// Create, list, replace and revoke API keys.
+    #[command(subcommand)]
+    Key(access::KeyCommand),
+    /// Manage values that agents use and never see.
+    #[command(subcommand)]
+    Secret(access::SecretCommand),
     /// Check the host's configuration, or print everything it can say.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -279,14 +292,6 @@ pub(crate) struct LocalArgs {
     pub(crate) data: Option<PathBuf>,
 }
 
-/// The host that client commands talk to.
-#[derive(Debug, Args)]
-pub(crate) struct HostArgs {
-    /// The host, or its MCP endpoint
-    #[arg(long, value_name = "URL", env = environment::URL, hide_env_values = true, default_value = DEFAULT_URL)]
-    pub(crate) url: String,
-}
-
 /// List the tools of a running host.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -317,146 +322,6 @@ pub(crate) struct CallArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Print exactly the result envelope
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AgentCommand {
-    /// List every agent with its state, also those that failed to load
-    #[command(
-        after_help = "Example:\n  aop agent list --json | jq '.agents[] | select(.state == \"ERROR\")'"
-    )]
-    List(AgentListArgs),
-    /// Show one agent: tools, revisions, figures, and why it failed to load
-    #[command(after_help = "Example:\n  aop agent show textkit")]
-    Show(AgentNameArgs),
-    /// Load a component as a new agent, or as a new revision of one
-    #[command(
-        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml\n  aop agent load https://example.com/textkit.wasm --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  aop agent load textkit.wasm --replicas 3"
-    )]
-    Load(AgentLoadArgs),
-    /// Remove an agent that was loaded through the API
-    #[command(after_help = "Example:\n  aop agent unload textkit")]
-    Unload(AgentNameArgs),
-    /// Go back to the revision before the one that serves
-    #[command(after_help = "Example:\n  aop agent rollback textkit")]
-    Rollback(AgentNameArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AgentListArgs {
-    #[command(flatten)]
-    pub(crate) host: HostArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AgentNameArgs {
-    /// The agent
-    pub(crate) name: String,
-    #[command(flatten)]
-    pub(crate) host: HostArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AgentLoadArgs {
-    /// The component: a file, or an https URL together with --digest
-    #[arg(value_name = "FILE.wasm | URL")]
-    pub(crate) file: PathBuf,
-    /// The component's digest; any other component is refused
-    #[arg(long, value_name = "sha256:…")]
-    pub(crate) digest: Option<Digest>,
-    /// The agent's name [default: from the file's name]
-    #[arg(long)]
-    pub(crate) name: Option<String>,
-    /// The agent's settings [default: FILE.toml, if there is one]
-    #[arg(long, value_name = "FILE.toml")]
-    pub(crate) settings: Option<PathBuf>,
-    /// On how many nodes of the zone it shall live, as `replicas` in the settings [default: where it is loaded]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(Settings::REPLICAS_MAX)))]
-    pub(crate) replicas: Option<u32>,
-    #[command(flatten)]
-    pub(crate) host: HostArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ClusterCommand {
-    /// Show the zone as a host sees it: its nodes, replicas and breakers
-    #[command(
-        after_help = "Examples:\n  aop cluster status\n  aop cluster status --json | jq '.members[] | select(.state == \"silent\")'"
-    )]
-    Status(ClusterStatusArgs),
-    /// Print a token with which nodes join the zone; makes a zone of a host that is in none
-    ///
-    /// Whoever has the token can join until it ends or is used up. It names the zone, so that whoever
-    /// joins with it cannot be lured into another one.
-    #[command(
-        after_help = "Examples:\n  aop serve --listen 127.0.0.1:8001 --data ./second --token $(aop cluster join-token)\n  aop cluster join-token --uses 10 --lifetime 24h"
-    )]
-    JoinToken(JoinTokenArgs),
-    /// Back up the zone's key, or give it to further nodes
-    #[command(subcommand)]
-    Ca(CaCommand),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ClusterStatusArgs {
-    #[command(flatten)]
-    pub(crate) host: HostArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct JoinTokenArgs {
-    /// How long it can be used, at most 7 days
-    #[arg(long, value_name = "DURATION", value_parser = parse_time, default_value = "1h")]
-    pub(crate) lifetime: Duration,
-    /// How many nodes it lets in, at most 200
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) uses: u32,
-    #[command(flatten)]
-    pub(crate) host: HostArgs,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaCommand {
-    /// Write the zone's key and certificate to a file that only you can read
-    ///
-    /// Whoever has the file can make members of the zone: keep it where your other keys are.
-    #[command(
-        after_help = "Examples:\n  aop cluster ca export zone.pem\n  aop cluster ca export zone.pem --data /var/lib/aop"
-    )]
-    Export(CaFileArgs),
-    /// Give a node the zone's key, so that it can let others in; a running host uses it at once
-    ///
-    /// Into an empty data directory, it makes the first node of a zone whose nodes are all lost.
-    #[command(after_help = "Example:\n  aop cluster ca import zone.pem --data /var/lib/aop")]
-    Import(CaFileArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct CaFileArgs {
-    /// The file; `export` refuses to replace one
-    #[arg(value_name = "FILE.pem")]
-    pub(crate) file: PathBuf,
-    /// The host's data directory [default: the platform's data directory]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -2,12 +2,14 @@
 //!
 //! It is written by hand because all it needs is one JSON-RPC POST; only `mcp` knows rmcp.
 
+mod access;
 mod admin;
 mod answer;
 mod mcp;
 mod repeated;
 mod url;
 
+pub(crate) use access::NewlyCreated;
 pub(crate) use admin::QuotaUse;
 pub(crate) use mcp::{ACCEPT, Params, REVISION, Request, ToolEntry};
 pub(crate) use url::Endpoint;
@@ -15,9 +17,11 @@ pub(crate) use url::Endpoint;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Response, StatusCode};
 
-use crate::exit::{CommandError, failure, usage};
+use crate::args::HostArgs;
+use crate::exit::{CommandError, failure, misuse, usage};
 
 /// How long a host may take to accept a connection. Calls themselves take as long as their tools may.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,13 +39,28 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client of the host at `url`.
+    /// A client of the host that the command line names, with its key, for its tenant.
+    pub(crate) fn of(args: &HostArgs) -> Result<Self, CommandError> {
+        let endpoint = args.endpoint().map_err(usage)?;
+        Self::with(endpoint, args.key.as_deref())
+    }
+
+    /// A client of the host at `url`, which is open.
     pub(crate) fn new(url: &str) -> Result<Self, CommandError> {
-        let endpoint = Endpoint::parse(url).map_err(usage)?;
+        Self::with(Endpoint::parse(url).map_err(usage)?, None)
+    }
+
+    fn with(endpoint: Endpoint, key: Option<&str>) -> Result<Self, CommandError> {
         // An error means that somebody installed one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder =
             reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
+        if let Some(key) = key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .map_err(|_| misuse("the key has characters that no key has"))?;
+            value.set_sensitive(true);
+            builder = builder.default_headers([(AUTHORIZATION, value)].into_iter().collect());
+        }
         if endpoint.is_loopback() {
             builder = builder.no_proxy();
         }

@@ -13,6 +13,16 @@ pub(crate) const LOG_LEVEL: &str = "AOP_LOG_LEVEL";
 /// Names the host that client commands talk to.
 pub(crate) const URL: &str = "AOP_URL";
 
+/// The API key or access token that client commands use.
+pub(crate) const KEY: &str = "AOP_KEY";
+/// The key that secrets are encrypted with, where no file has it.
+pub(crate) const SECRETS_KEY: &str = "AOP_SECRETS_KEY";
+
+/// The key that secrets are encrypted with.
+pub(crate) fn secrets_key() -> Option<String> {
+    variable(SECRETS_KEY)?.into_string().ok().filter(|key| !key.trim().is_empty())
+}
+
 /// Every variable that may be the host's, as name and value. One that is not UTF-8 keeps its name
 /// and gets a value that no setting accepts.
 pub(crate) fn variables() -> Vec<(String, String)> {
@@ -24,10 +34,11 @@ pub(crate) fn variables() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Every variable that is text, for agents whose policy names some.
+/// Every variable that is text, for agents whose policy names some. Not what opens the host itself.
 pub(crate) fn texts() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name != KEY && name != SECRETS_KEY)
         .collect()
 }
 

@@ -3,6 +3,7 @@
 //! It is the only place that reads the environment, handles signals, and knows more than one of the
 //! middle crates. Its exit codes are in [`exit`].
 
+mod access;
 mod allowed;
 mod args;
 mod arguments;
@@ -79,6 +80,9 @@ async fn run(command: &Command) -> CommandResult {
         Command::Cluster(command) => command::cluster::run(command).await,
         Command::Discover(args) => command::discover::run(args).await,
         Command::Zone(command) => command::zone::run(command).await,
+        Command::Tenant(command) => command::tenant::run(command).await,
+        Command::Key(command) => command::key::run(command).await,
+        Command::Secret(command) => command::secret::run(command).await,
         Command::Config(command) => command::config::run(command),
         Command::Policy(command) => command::policy::run(command),
         Command::McpConfig(args) => command::mcp_config::run(args),

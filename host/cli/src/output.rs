@@ -100,6 +100,12 @@ pub(crate) fn summary(text: &str) -> String {
     cut + "…"
 }
 
+/// A time in milliseconds since the Unix epoch, for people.
+pub(crate) fn time(unix_ms: u64) -> String {
+    let time = std::time::UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms));
+    time.map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string())
+}
+
 /// A size to the nearest unit, for people.
 pub(crate) fn rounded(bytes: u64) -> String {
     let unit = if bytes >= 1 << 20 { 1 << 20 } else { 1 << 10 };

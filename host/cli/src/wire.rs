@@ -7,25 +7,31 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use aop_access::Open;
 use aop_access::audit::AuditLog;
-use aop_cluster::federation::Gate;
+use aop_cluster::federation;
 use aop_cluster::membership::IdentityDirectory;
 use aop_cluster::routing;
 use aop_core::audit::Action;
 use aop_core::quota::Accounts;
-use aop_core::{Audit as _, AuditEvent, Authenticate, Invoke, Library, Observe, Resolve, Services};
+use aop_core::{
+    AccessStore as _, Audit as _, AuditEvent, Caller, Invoke, Library, Observe, Resolve, Services,
+    Tenancy, TenantName,
+};
 use aop_dispatch::Dispatcher;
 use aop_mcp::{Changes, McpParts, McpServer};
 use aop_registry::{Parts, Registry, RegistryConfig};
 use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
 use aop_services::GuestLogs;
 use aop_store::{OpenError, SqliteStore, StoreConfig, ToolIndex};
-use aop_web::{AppState, Guard, GuardConfig, Guarded, Metrics, Phase, Readiness, Server};
+use aop_web::{
+    AppState, Gate, Gated, Guard, GuardConfig, Guarded, Metrics, Phase, ProtectedResource,
+    Readiness, Server,
+};
 use axum::Router;
 use tempfile::TempDir;
 use tower::Layer as _;
 
+use crate::access::Gatekeeper;
 use crate::cluster::{Routes, Zone};
 use crate::config::Config;
 use crate::services::{Forgetting, NoSecrets, Outside};
@@ -47,6 +53,7 @@ pub(crate) struct Host {
     forgetting: OnceLock<Forgetting>,
     federated: OwnZone,
     app: AppState,
+    gatekeeper: Gatekeeper,
     /// Held so that it goes away with the host.
     _temporary: Option<TempDir>,
 }
@@ -67,6 +74,12 @@ impl State {
         let store = SqliteStore::open(&store_config(config, &directory))?;
         let compiled = compiled_directory(&directory);
         Ok(Self { store: Arc::new(store), directory, compiled, temporary: None })
+    }
+
+    /// Whether whoever calls has to authenticate.
+    pub(crate) async fn authenticates(&self, config: &Config) -> anyhow::Result<bool> {
+        let access = &config.access;
+        Ok(access.required || !access.issuers.is_empty() || self.store.had_keys().await?)
     }
 
     /// The same for a host on stdin and stdout. Each client starts one of those, so when another
@@ -94,7 +107,7 @@ impl State {
 
 impl Host {
     /// Makes every part and connects them.
-    pub(crate) fn open(
+    pub(crate) async fn open(
         config: &Config,
         state: State,
         bound: Option<SocketAddr>,
@@ -121,7 +134,7 @@ impl Host {
             },
         )?;
         let library = Library::new(registry.clone(), index);
-        let gate: Arc<Gate> = Arc::default();
+        let gate: Arc<federation::Gate> = Arc::default();
         let services = |_| Services {
             // Agents call other zones' tools as clients do.
             invoke: Arc::downgrade(&gate) as Weak<dyn Invoke>,
@@ -137,7 +150,6 @@ impl Host {
         let ground = (&registry, &library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
         let zone = zone(config, &state.directory, (&router, &dispatcher, &registry));
-        let authenticate: Arc<dyn Authenticate> = Arc::new(Open::new());
         let mcp = McpServer::new(
             config.mcp.clone(),
             McpParts {
@@ -145,7 +157,6 @@ impl Host {
                 invoke: gate,
                 federation: federated.federation(),
                 library,
-                authenticate: authenticate.clone(),
                 changes,
                 tasks: Some(state.store.clone()),
             },
@@ -163,14 +174,26 @@ impl Host {
         metrics.register(router.clone());
         outside.register(&metrics);
         federated.register(&metrics);
+        // Calls end first, then what they called.
+        let tenancies: [Arc<dyn Tenancy>; 4] =
+            [Arc::new(mcp.clone()), registry.clone(), metrics.clone(), accounts.clone()];
+        let gatekeeper =
+            Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies.into()).await?;
+        let access = Arc::new(gatekeeper.access.clone());
+        metrics.register(access.clone());
         let readiness = Readiness::new();
         let app = AppState {
             catalog: router.catalog(registry.clone()),
             cluster: zone.clone(),
             federation: federated.federation(),
             accounts,
-            authenticate,
             audit: audit.clone(),
+            resource: ProtectedResource {
+                name: config.server_name.clone(),
+                issuers: access.issuers(),
+                public_url: config.access.public_url.clone(),
+            },
+            admin: access,
             metrics,
             readiness: readiness.clone(),
             server_name: config.server_name.clone(),
@@ -191,6 +214,7 @@ impl Host {
             forgetting: OnceLock::new(),
             federated,
             app,
+            gatekeeper,
             _temporary: state.temporary,
         })
     }
@@ -200,14 +224,21 @@ impl Host {
         &self,
         config: &Config,
         bound: SocketAddr,
-    ) -> anyhow::Result<Guarded<Router>> {
+    ) -> anyhow::Result<Guarded<Gated<Router>>> {
         let guard = Guard::new(&GuardConfig {
             bound,
             allowed_hosts: [config.web.allowed_hosts.as_slice(), self.federated.hosts()].concat(),
             allowed_origins: config.web.allowed_origins.clone(),
         })?;
-        let app = aop_web::router(self.app.clone()).merge(self.mcp.router());
-        Ok(guard.layer(self.federated.serve(app)))
+        let authenticate = Arc::new(self.gatekeeper.access.clone());
+        let entrance = Gate::new(authenticate, self.app.resource.clone());
+        let routes = aop_web::router(self.app.clone()).merge(self.mcp.router());
+        Ok(guard.layer(entrance.layer(self.federated.serve(routes))))
+    }
+
+    /// Who a client on standard input is: whoever started the host.
+    pub(crate) fn local_caller() -> Caller {
+        Caller::local(TenantName::default_tenant())
     }
 
     /// Loads what is there and follows it from then on.
@@ -240,6 +271,7 @@ impl Host {
         }
         self.audit.note(AuditEvent::of_host(Action::HostStop, ""));
         self.zone.leave().await;
+        self.gatekeeper.access.note_uses_now().await;
         // Connections that linger hold it, and the process does not wait for those.
         self.store.close().await;
         let audit = Arc::clone(&self.audit);

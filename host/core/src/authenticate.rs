@@ -7,10 +7,11 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TenantName;
+use crate::{BoxFuture, TenantName};
 
 /// The authenticated origin of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -156,6 +157,12 @@ impl Scopes {
         Self(self.0 | (1 << scope as u8))
     }
 
+    /// These without `scope`.
+    #[must_use]
+    pub const fn without(self, scope: Scope) -> Self {
+        Self(self.0 & !(1 << scope as u8))
+    }
+
     /// Those that are in both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -217,21 +224,87 @@ impl fmt::Debug for Scopes {
     }
 }
 
-/// Why a caller was refused.
+/// Why a caller was refused. What is behind it (no such key, an expired one, a wrong signature) goes to the log:
+/// whoever holds no valid credential learns nothing from the answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthenticateError {
+    /// The host asks for a credential, and the request has none.
+    #[error(
+        "this host asks for a credential: send `Authorization: Bearer <API key or access token>`"
+    )]
+    Missing,
+    /// The credential is not valid: unknown, expired, revoked, or not for this host.
+    #[error(
+        "the credential is not valid: it may have expired, have been revoked, or be for another host"
+    )]
+    Invalid,
+    /// The address sent too many invalid credentials.
+    #[error("too many invalid credentials came from this address: wait before the next one")]
+    TooMany {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// There is no such tenant, or the caller may not know of it.
-    #[error("no such tenant: this host serves `default` only")]
+    #[error(
+        "no such tenant: leave `/t/{{tenant}}` out of the path, or name the one of your credential"
+    )]
     UnknownTenant,
+    /// Whoever vouches for the caller cannot be asked now.
+    #[error("the credential cannot be checked now: try again soon")]
+    Unavailable,
 }
 
-/// Turns what a request carries into a [`Caller`].
+/// What a request says of its origin.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Presented<'a> {
+    /// The value of `Authorization: Bearer`.
+    pub bearer: Option<&'a str>,
+    /// The tenant named in the path (`/t/{tenant}/…`).
+    pub tenant: Option<&'a str>,
+    /// Whose network address it came from; none for standard input.
+    pub address: Option<std::net::IpAddr>,
+}
+
+/// How a caller that needs something else is told what (`WWW-Authenticate`, RFC 6750 and RFC 9728).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Challenge {
+    metadata_url: Option<Arc<str>>,
+}
+
+impl Challenge {
+    /// With the URL of the resource's metadata, where tokens can be had.
+    #[must_use]
+    pub fn new(metadata_url: Option<String>) -> Self {
+        Self { metadata_url: metadata_url.map(Into::into) }
+    }
+
+    /// The value of the header: what is wrong, if anything was sent, and the scopes that would do.
+    #[must_use]
+    pub fn header(&self, error: Option<&str>, scope: &str) -> String {
+        let mut parts = Vec::new();
+        if let Some(error) = error {
+            parts.push(format!("error=\"{error}\""));
+        }
+        parts.push(format!("scope=\"{scope}\""));
+        if let Some(url) = &self.metadata_url {
+            parts.push(format!("resource_metadata=\"{url}\""));
+        }
+        format!("Bearer {}", parts.join(", "))
+    }
+}
+
+/// How long it takes to know who asks.
+pub enum Identified {
+    /// It is known. A key, and a token that was seen before, cost a hash and a look into a table.
+    Now(Result<Caller, AuthenticateError>),
+    /// A signature has to be checked, and maybe the issuer's keys fetched.
+    Soon(BoxFuture<'static, Result<Caller, AuthenticateError>>),
+}
+
+/// Turns what a request carries into a [`Caller`]. Never blocks.
 pub trait Authenticate: Send + Sync {
-    /// `tenant` is the one named in the path (`/t/{tenant}/mcp`), if any.
-    ///
-    /// # Errors
-    /// [`AuthenticateError`] when the caller may not act for that tenant.
-    fn authenticate(&self, tenant: Option<&str>) -> Result<Caller, AuthenticateError>;
+    /// Who asks.
+    fn authenticate(&self, presented: Presented<'_>) -> Identified;
 }
 
 #[cfg(test)]

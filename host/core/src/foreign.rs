@@ -25,6 +25,8 @@ use crate::{AgentName, Revision, TenantName, Tool, ToolName};
 pub enum Source {
     /// The other nodes of this host's zone.
     Nodes,
+    /// Another tenant of this host, which shares it.
+    Tenant(TenantName),
     /// An MCP server that the operator mounted, by the name it has in the configuration.
     Server(String),
     /// Another zone whose tools the operator imports.
@@ -35,6 +37,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nodes => f.write_str("another node"),
+            Self::Tenant(tenant) => write!(f, "tenant `{tenant}`"),
             Self::Server(name) => write!(f, "server `{name}`"),
             Self::Zone(zone) => write!(f, "zone `{zone}`"),
         }

@@ -8,6 +8,7 @@
 //! The paper's terms map onto these types: an agent ⟨id, n, d, M, φ, θ⟩ is an [`AgentId`], an
 //! [`AgentName`] and [`Settings`]; a tool ⟨n, d, I, O, f⟩ is a [`Tool`] and its [`Executable`].
 
+mod access;
 pub mod audit;
 mod authenticate;
 pub mod bucket;
@@ -51,9 +52,14 @@ mod trace;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use access::{
+    AccessStore, Admin, AdminError, ApiKey, CreatedKey, KeyId, KeyIdError, KeyRecord, NewKey,
+    SealedSecret, SecretEntry, Tenancy,
+};
 pub use audit::{Audit, AuditEvent, NoAudit};
 pub use authenticate::{
-    Authenticate, AuthenticateError, Caller, Scope, Scopes, Subject, UnknownScope,
+    Authenticate, AuthenticateError, Caller, Challenge, Identified, Presented, Scope, Scopes,
+    Subject, UnknownScope,
 };
 pub use call::{Call, CallContext, CallId, Invoke, Meter, Output, Progress, Reply, Shown, Target};
 pub use catalog::{

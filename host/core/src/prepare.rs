@@ -32,6 +32,9 @@ pub trait Prepare: Send + Sync {
         settings: Arc<Settings>,
         payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>>;
+
+    /// Forgets what is kept of a component that nobody has any more. What cannot be removed now goes with time.
+    fn forget(&self, digest: Digest) -> BoxFuture<'_, ()>;
 }
 
 /// A component that can be called.

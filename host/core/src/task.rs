@@ -36,8 +36,10 @@ impl TaskState {
 pub struct TaskRecord {
     /// Identifies it; nobody can guess it.
     pub id: String,
-    /// Whose it is. Nobody else learns that it exists.
+    /// Whose it is.
     pub tenant: TenantName,
+    /// Who began it, within the tenant ([`Subject`](crate::Subject) as text). Nobody else learns that it exists.
+    pub subject: String,
     /// Where it stands.
     pub state: TaskState,
     /// When it began, in milliseconds since the Unix epoch.

@@ -121,6 +121,14 @@ impl Changes {
         }
     }
 
+    /// Drops what is kept for a tenant that is gone. Whoever still watches hears nothing any more.
+    pub(crate) fn forget(&self, tenant: &TenantName) {
+        let mut tenants = self.tenants();
+        if let Some(tenant) = tenants.by_name.remove(tenant) {
+            tenants.followed -= tenant.followed.len();
+        }
+    }
+
     /// Whether a resource changed after the version `known` of [`Versions::updates`].
     pub(crate) fn is_updated(&self, tenant: &TenantName, uri: &str, known: u64) -> bool {
         let tenants = self.tenants();

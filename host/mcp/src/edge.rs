@@ -7,8 +7,8 @@ use aop_core::bucket::SessionId;
 use aop_core::client::Client;
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, Call, CallId, Caller, ErrorCode, Failure, Library, Progress, Reply, Target, TaskUse,
-    Tool, TraceContext, unknown_tool,
+    AgentName, Call, CallId, Caller, ErrorCode, Failure, Library, Progress, Reply, Scope, Target,
+    TaskUse, TenantName, Tool, TraceContext, unknown_tool,
 };
 
 use crate::builtin::{self, Builtin};
@@ -76,6 +76,11 @@ impl Edge {
         Self { config, parts, counters: Arc::default(), parked, tasks, pages }
     }
 
+    /// Drops what is kept of a tenant that is gone.
+    pub(crate) fn forget(&self, tenant: &TenantName) {
+        self.pages.forget(tenant);
+    }
+
     /// A page of the caller's tools.
     ///
     /// # Errors
@@ -118,6 +123,15 @@ impl Edge {
         let trace = call.trace;
         let answered = |result| Ok(Answer::new(builtin::reply(result, trace), false));
         match Builtin::named(call.name) {
+            Some(Builtin::Discover | Builtin::Describe)
+                if !call.caller.scopes.has(Scope::ToolsList) =>
+            {
+                let reason = format!(
+                    "this needs the scope `{}`, which the credential does not have",
+                    Scope::ToolsList
+                );
+                answered(Err(Failure::before_execution(ErrorCode::PermissionDenied, reason)))
+            }
             None => {
                 let name = call.name;
                 let reply = self.invoke(call).await;

@@ -310,8 +310,8 @@ impl ServerHandler for Handler {
         request: GetTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetTaskResult, ErrorData> {
-        let tenant = &arrival(&context.extensions)?.caller.tenant;
-        self.tasks()?.get(tenant, &request.task_id).await.map(GetTaskResult::new)
+        let caller = &arrival(&context.extensions)?.caller;
+        self.tasks()?.get(caller, &request.task_id).await.map(GetTaskResult::new)
     }
 
     async fn update_task(
@@ -319,8 +319,8 @@ impl ServerHandler for Handler {
         request: UpdateTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let tenant = &arrival(&context.extensions)?.caller.tenant;
-        self.tasks()?.update(tenant, &request.task_id, request.input_responses).await
+        let caller = &arrival(&context.extensions)?.caller;
+        self.tasks()?.update(caller, &request.task_id, request.input_responses).await
     }
 
     async fn cancel_task(
@@ -328,8 +328,8 @@ impl ServerHandler for Handler {
         request: CancelTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        let tenant = &arrival(&context.extensions)?.caller.tenant;
-        self.tasks()?.cancel(tenant, &request.task_id).await
+        let caller = &arrival(&context.extensions)?.caller;
+        self.tasks()?.cancel(caller, &request.task_id).await
     }
 
     async fn on_custom_request(

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use aop_core::{AuthenticateError, Caller};
+use aop_core::{Caller, Challenge, Scope};
 use axum::body::Body;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -30,6 +30,7 @@ use crate::edge::Edge;
 use crate::fast;
 use crate::handler::Handler;
 use crate::message::{self, Outline, Scanned};
+use crate::scope;
 use crate::session::{Session, Sessions};
 
 /// The HTTP side of the server.
@@ -48,11 +49,18 @@ struct Refusal {
     status: StatusCode,
     id: Option<RequestId>,
     error: ErrorData,
+    /// What the caller lacks.
+    challenge: Option<HeaderValue>,
 }
 
 impl Refusal {
     fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { status, id: None, error: ErrorData::new(code, message.into(), None) }
+        Self {
+            status,
+            id: None,
+            error: ErrorData::new(code, message.into(), None),
+            challenge: None,
+        }
     }
 
     fn invalid(message: impl Into<String>) -> Self {
@@ -66,6 +74,15 @@ impl Refusal {
     /// The server has no place for it now.
     fn full(status: StatusCode, message: impl Into<String>) -> Self {
         Self::new(status, OVERLOADED, message)
+    }
+
+    /// The caller may not (MCP, authorization).
+    fn insufficient(challenge: Option<&Challenge>, scope: Scope) -> Self {
+        let reason = format!(
+            "Forbidden: this needs the scope `{scope}`, which the credential does not have"
+        );
+        let refusal = Self::new(StatusCode::FORBIDDEN, FORBIDDEN, reason);
+        Self { challenge: scope::challenge(challenge, scope), ..refusal }
     }
 
     fn no_session() -> Self {
@@ -84,6 +101,8 @@ impl Refusal {
 
 /// In the range that JSON-RPC leaves to servers; MCP names none for this.
 pub(crate) const OVERLOADED: ErrorCode = ErrorCode(-32000);
+/// The same, for a caller that may not.
+const FORBIDDEN: ErrorCode = ErrorCode(-32003);
 
 /// What lives as long as a response: dropping it tells the call that nobody waits.
 struct Hold {
@@ -145,14 +164,10 @@ impl Http {
         self.edge.config.streams_max - self.streams.available_permits()
     }
 
-    /// Answers one request; `tenant` is the one in its path.
-    pub(crate) async fn handle(
-        &self,
-        tenant: Option<&str>,
-        request: Request<Body>,
-    ) -> Response<Body> {
+    /// Answers one request.
+    pub(crate) async fn handle(&self, request: Request<Body>) -> Response<Body> {
         let received = Instant::now();
-        match self.admit(tenant, request, received).await {
+        match self.admit(request, received).await {
             Ok(response) => response,
             Err(refusal) => self.refuse(&refusal),
         }
@@ -162,6 +177,9 @@ impl Http {
         self.edge.counters.refused.add();
         let body = fast::complaint(refusal.id.as_ref(), &refusal.error);
         let mut response = json(refusal.status, body);
+        if let Some(challenge) = &refusal.challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.clone());
+        }
         if matches!(refusal.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
         {
             let seconds = self.edge.config.retry_after.as_millis().div_ceil(1000).max(1);
@@ -174,7 +192,6 @@ impl Http {
 
     async fn admit(
         &self,
-        tenant: Option<&str>,
         request: Request<Body>,
         received: Instant,
     ) -> Result<Response<Body>, Refusal> {
@@ -184,15 +201,12 @@ impl Http {
                 "The server is shutting down",
             ));
         }
-        let caller =
-            self.edge.parts.authenticate.authenticate(tenant).map_err(|error| match error {
-                AuthenticateError::UnknownTenant => Refusal::new(
-                    StatusCode::NOT_FOUND,
-                    ErrorCode::INVALID_REQUEST,
-                    error.to_string(),
-                ),
-            })?;
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        // Whoever mounts this decides who that is. Without a decision, nobody is let in.
+        let caller = parts.extensions.remove::<Caller>().ok_or_else(|| {
+            let reason = "Unauthorized: nothing says who asks";
+            Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::INVALID_REQUEST, reason)
+        })?;
         if parts.method == Method::POST {
             self.post(caller, parts, body, received).await
         } else {
@@ -208,11 +222,13 @@ impl Http {
         received: Instant,
     ) -> Result<Response<Body>, Refusal> {
         let session = match session_id(&parts.headers) {
-            Some(id) => {
-                Some(self.sessions.find(id, &caller.tenant).ok_or_else(Refusal::no_session)?)
-            }
+            Some(id) => Some(self.sessions.find(id, &caller).ok_or_else(Refusal::no_session)?),
             None => None,
         };
+        if parts.method == Method::GET && !caller.scopes.has(Scope::ToolsList) {
+            let challenge = parts.extensions.get::<Challenge>();
+            return Err(Refusal::insufficient(challenge, Scope::ToolsList));
+        }
         let stream = if parts.method == Method::GET { Some(self.open_stream()?) } else { None };
         let arrival = arrive(caller, &parts.headers, received, Bytes::new(), session.as_deref());
         let is_delete = parts.method == Method::DELETE;
@@ -268,7 +284,9 @@ impl Http {
         received: Instant,
     ) -> Option<Result<Response<Body>, Refusal>> {
         let request = message::plain(scanned)?;
-        if !self.edge.is_quick(caller, &request) {
+        if scope::lacking(caller, Some(request.method.name())).is_some()
+            || !self.edge.is_quick(caller, &request)
+        {
             return None;
         }
         let arrival = || arrive(caller.clone(), &parts.headers, received, body.clone(), None);
@@ -279,7 +297,7 @@ impl Http {
         if !fast::admits_sessional(&parts.headers, &request) {
             return None;
         }
-        let session = self.sessions.find(session_id(&parts.headers)?, &caller.tenant)?;
+        let session = self.sessions.find(session_id(&parts.headers)?, caller)?;
         // Log lines come before the answer: they need a stream.
         if !session.is_open() || session.following().wants_logs() {
             return None;
@@ -308,10 +326,13 @@ impl Http {
         outline: Outline<'_>,
         received: Instant,
     ) -> Result<Response<Body>, Refusal> {
+        if let Some(scope) = scope::lacking(&caller, outline.method.as_deref()) {
+            return Err(Refusal::insufficient(parts.extensions.get::<Challenge>(), scope));
+        }
         let session = match session_id(&parts.headers) {
             // The stateless revision has no sessions: the header means nothing to it.
             Some(id) if !outline.stateless => {
-                Some(self.sessions.find(id, &caller.tenant).ok_or_else(Refusal::no_session)?)
+                Some(self.sessions.find(id, &caller).ok_or_else(Refusal::no_session)?)
             }
             _ => None,
         };

@@ -34,6 +34,7 @@ mod message;
 mod notify;
 mod repeated;
 mod result;
+mod scope;
 mod server;
 mod session;
 mod stdio;

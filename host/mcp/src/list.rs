@@ -55,6 +55,11 @@ impl Pages {
         Self { tenants: Mutex::default(), page_size, expose }
     }
 
+    /// Drops the pages of a tenant that is gone.
+    pub(crate) fn forget(&self, tenant: &TenantName) {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+    }
+
     /// The page after `cursor` of a list that the catalogue gave.
     ///
     /// # Errors

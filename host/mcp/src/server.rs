@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use aop_core::federation::Federation;
-use aop_core::{Authenticate, Catalog, Invoke, Library, Tasks};
+use aop_core::{BoxFuture, Caller, Catalog, Invoke, Library, Tasks, Tenancy, TenantName};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::any;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
@@ -31,8 +31,6 @@ pub struct McpParts {
     pub library: Library,
     /// The other zones; none for a host that belongs to none.
     pub federation: Option<Arc<dyn Federation>>,
-    /// Who a request comes from.
-    pub authenticate: Arc<dyn Authenticate>,
     /// The hub that the registry tells of changes.
     pub changes: Arc<Changes>,
     /// Where tasks are kept; without it no call becomes one.
@@ -71,18 +69,16 @@ impl McpServer {
         Self { edge, sessions, http, draining }
     }
 
-    /// `/mcp` for the tenant of the credential, and `/t/{tenant}/mcp`.
+    /// `/mcp`, for the [`Caller`] that whoever mounts it puts into the extensions of a request. A request without one is
+    /// refused.
     ///
-    /// The routes trust the `Host` and `Origin` of a request: whoever mounts them puts a guard
-    /// against DNS rebinding in front, as `web` does for the whole application.
+    /// The route also trusts the `Host` and `Origin` of a request: a guard against DNS rebinding belongs in front,
+    /// as `web` has for the whole application.
     pub fn router(&self) -> Router {
-        Router::new()
-            .route("/mcp", any(serve))
-            .route("/t/{tenant}/mcp", any(serve_tenant))
-            .with_state(self.http.clone())
+        Router::new().route("/mcp", any(serve)).with_state(self.http.clone())
     }
 
-    /// Serves one client on standard input and output until it closes them or `shutdown` resolves.
+    /// Serves one client, which is `caller`, on standard input and output until it closes them or `shutdown` resolves.
     /// Running calls may then still answer: for `stdio_grace` after the client left, to their own
     /// deadlines after `shutdown`. Dropping the future stops everything at once.
     ///
@@ -90,15 +86,17 @@ impl McpServer {
     /// [`McpError`] when the standard streams fail.
     pub async fn serve_stdio(
         &self,
+        caller: Caller,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), McpError> {
         let (input, output) = rmcp::transport::stdio_pipes();
-        self.serve_pipe(input, output, shutdown).await
+        self.serve_pipe(caller, input, output, shutdown).await
     }
 
     /// [`Self::serve_stdio`] on any pair of streams.
     pub(crate) async fn serve_pipe<R, W>(
         &self,
+        caller: Caller,
         input: R,
         output: W,
         shutdown: impl Future<Output = ()> + Send,
@@ -107,7 +105,8 @@ impl McpServer {
         R: tokio::io::AsyncRead + Send + Unpin + 'static,
         W: tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
-        stdio::serve(self.edge.clone(), self.draining.clone(), input, output, shutdown).await
+        stdio::serve(self.edge.clone(), caller, self.draining.clone(), input, output, shutdown)
+            .await
     }
 
     /// Refuses new requests, ends event streams, calls whose client would have to come back, and every session
@@ -144,14 +143,23 @@ impl McpServer {
     }
 }
 
-async fn serve(State(http): State<Arc<Http>>, request: Request<Body>) -> Response<Body> {
-    http.handle(None, request).await
+impl Tenancy for McpServer {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            self.sessions.end(tenant);
+            self.edge.parked.end(tenant);
+            if let Some(tasks) = &self.edge.tasks {
+                tasks.end(tenant).await;
+            }
+            self.edge.forget(tenant);
+            self.edge.parts.changes.forget(tenant);
+            Ok(())
+        })
+    }
 }
 
-async fn serve_tenant(
-    State(http): State<Arc<Http>>,
-    Path(tenant): Path<String>,
-    request: Request<Body>,
-) -> Response<Body> {
-    http.handle(Some(&tenant), request).await
+async fn serve(State(http): State<Arc<Http>>, request: Request<Body>) -> Response<Body> {
+    http.handle(request).await
 }

@@ -2,7 +2,7 @@
 //!
 //! `rmcp` brings a session manager of its own. This one replaces it because a host needs what that
 //! lacks: a cap, a bound on waiting requests, expiry that spares a session with an open stream or a
-//! running call, a tenant per session, and a deletion that stops the session's calls at once. It
+//! running call, an owner per session, and a deletion that stops the session's calls at once. It
 //! gives up resuming a broken stream: an answer belongs to the connection that asked, and a closed
 //! connection cancels its calls.
 //!
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use aop_core::TenantName;
+use aop_core::{Caller, TenantName};
 use futures::{Stream, StreamExt as _};
 use rmcp::model::{
     ClientJsonRpcMessage, Extensions, GetExtensions as _, RequestId, ServerJsonRpcMessage,
@@ -70,7 +70,8 @@ pub(crate) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 /// One session.
 pub(crate) struct Session {
-    tenant: OnceLock<TenantName>,
+    /// Whose it is.
+    caller: OnceLock<Caller>,
     following: Arc<Following>,
     inbox: mpsc::Sender<ClientJsonRpcMessage>,
     state: Mutex<State>,
@@ -157,10 +158,27 @@ impl Sessions {
         self.open().sessions.len()
     }
 
-    /// The session of that id, if it is this tenant's.
-    pub(crate) fn find(&self, id: &str, tenant: &TenantName) -> Option<Arc<Session>> {
+    /// The session of that id, if it is this caller's. Somebody else's does not exist.
+    pub(crate) fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
         let session = self.open().sessions.get(id).cloned()?;
-        (session.tenant.get() == Some(tenant)).then_some(session)
+        session.caller.get().is_some_and(|whose| whose.is(caller)).then_some(session)
+    }
+
+    /// Ends the sessions of a tenant, with what runs for them.
+    pub(crate) fn end(&self, tenant: &TenantName) {
+        let is_of_tenant =
+            |session: &Session| session.caller.get().is_some_and(|caller| caller.tenant == *tenant);
+        let mut ended = Vec::new();
+        self.open().sessions.retain(|_, session| {
+            let ends = is_of_tenant(session);
+            if ends {
+                ended.push(session.clone());
+            }
+            !ends
+        });
+        for session in ended {
+            session.end();
+        }
     }
 
     /// Ends every session that has nothing left to answer. The others end with their last answer.
@@ -231,6 +249,15 @@ impl Session {
         state.pending.is_empty()
             && state.streams == 0
             && state.last_used.is_none_or(|at| at.elapsed() >= timeout)
+    }
+
+    /// Ends it: its place is free, and what still waits in streams ends with it.
+    fn end(&self) {
+        self.closed.cancel();
+        let mut state = self.state();
+        state.pending.clear();
+        state.opening = None;
+        state.slot = None;
     }
 
     fn close_if_drained(&self) {

@@ -94,6 +94,7 @@ enum Era {
 /// Serves one client. See [`McpServer::serve_stdio`](crate::McpServer::serve_stdio).
 pub(crate) async fn serve<R, W>(
     edge: Arc<Edge>,
+    caller: Caller,
     draining: CancellationToken,
     input: R,
     output: W,
@@ -103,11 +104,6 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    let caller = edge
-        .parts
-        .authenticate
-        .authenticate(None)
-        .map_err(|error| McpError::Opening(error.to_string()))?;
     let changes = edge.parts.changes.subscribe(&caller.tenant);
     let (to_output, from_connection) = mpsc::channel(OUTPUT_QUEUE_LENGTH);
     let (to_service, from_client) = mpsc::channel(SERVICE_QUEUE_LENGTH);

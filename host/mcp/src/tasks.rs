@@ -2,14 +2,14 @@
 //!
 //! A task is written to the store before its client learns of it, and its end when it comes; questions that
 //! it has open are in memory only, like the call itself, and end with the host. An id is 256 random bits and
-//! opens nothing for another tenant: such a task does not exist for it.
+//! opens nothing for another caller: such a task does not exist for it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aop_core::{
-    ErrorCode, Failure, StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName,
+    Caller, ErrorCode, Failure, StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName,
 };
 use chrono::{DateTime, SecondsFormat};
 use rmcp::ErrorData;
@@ -40,8 +40,10 @@ pub(crate) struct TaskRunner {
 
 /// A task that runs.
 struct Live {
-    tenant: TenantName,
+    caller: Caller,
     stop: CancellationToken,
+    /// Cancelled once its end is kept.
+    over: CancellationToken,
     /// Questions that wait for answers.
     open: Mutex<BTreeMap<String, Asked>>,
 }
@@ -78,8 +80,24 @@ impl TaskRunner {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn running(&self, tenant: &TenantName, id: &str) -> Option<Arc<Live>> {
-        self.live().get(id).filter(|live| live.tenant == *tenant).cloned()
+    fn running(&self, caller: &Caller, id: &str) -> Option<Arc<Live>> {
+        self.live().get(id).filter(|live| live.caller.is(caller)).cloned()
+    }
+
+    /// Stops the tasks of a tenant, and waits until none of them writes any more.
+    pub(crate) async fn end(&self, tenant: &TenantName) {
+        loop {
+            let of_tenant: Vec<_> = {
+                let live = self.live();
+                live.values().filter(|live| live.caller.tenant == *tenant).cloned().collect()
+            };
+            let Some(last) = of_tenant.last().cloned() else { return };
+            for live in &of_tenant {
+                live.stop.cancel();
+            }
+            drop(of_tenant);
+            last.over.cancelled().await;
+        }
     }
 
     /// Tasks that run now.
@@ -93,14 +111,15 @@ impl TaskRunner {
     /// The tenant has too many tasks, or the store failed; nothing ran.
     pub(crate) async fn begin(
         self: &Arc<Self>,
-        tenant: &TenantName,
+        caller: &Caller,
         call: impl FnOnce() -> Ongoing,
     ) -> Result<CreateTaskResult, ErrorData> {
         let id = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let now = unix_ms(SystemTime::now());
         let record = TaskRecord {
             id: id.clone(),
-            tenant: tenant.clone(),
+            tenant: caller.tenant.clone(),
+            subject: caller.subject.to_string(),
             state: TaskState::Working,
             created_unix_ms: now,
             updated_unix_ms: now,
@@ -114,8 +133,9 @@ impl TaskRunner {
             },
         )?;
         let live = Arc::new(Live {
-            tenant: tenant.clone(),
+            caller: caller.clone(),
             stop: CancellationToken::new(),
+            over: CancellationToken::new(),
             open: Mutex::default(),
         });
         self.live().insert(id, live.clone());
@@ -140,6 +160,7 @@ impl TaskRunner {
         drop(ongoing);
         self.keep(&record, outcome(end)).await;
         self.live().remove(&record.id);
+        live.over.cancel();
     }
 
     /// Keeps how a task ended, or at least that it did: a task that seems to have been lost is run again.
@@ -163,10 +184,11 @@ impl TaskRunner {
         }
     }
 
-    async fn find(&self, tenant: &TenantName, id: &str) -> Result<TaskRecord, ErrorData> {
-        let found = self.store.find(tenant, id).await.map_err(|error| failed(&error))?;
-        let now = unix_ms(SystemTime::now());
-        found.filter(|record| record.expires_unix_ms > now).ok_or_else(|| {
+    async fn find(&self, caller: &Caller, id: &str) -> Result<TaskRecord, ErrorData> {
+        let found = self.store.find(&caller.tenant, id).await.map_err(|error| failed(&error))?;
+        let (now, subject) = (unix_ms(SystemTime::now()), caller.subject.to_string());
+        let is_theirs = |record: &TaskRecord| record.subject == subject;
+        found.filter(|record| is_theirs(record) && record.expires_unix_ms > now).ok_or_else(|| {
             ErrorData::invalid_params("no such task: it never existed, or has expired", None)
         })
     }
@@ -174,15 +196,11 @@ impl TaskRunner {
     /// How a task is doing.
     ///
     /// # Errors
-    /// Invalid params when there is no such task for this tenant.
-    pub(crate) async fn get(
-        &self,
-        tenant: &TenantName,
-        id: &str,
-    ) -> Result<DetailedTask, ErrorData> {
+    /// Invalid params when there is no such task for this caller.
+    pub(crate) async fn get(&self, caller: &Caller, id: &str) -> Result<DetailedTask, ErrorData> {
         // Asked first: a task that ends in between is then found ended.
-        let live = self.running(tenant, id);
-        let record = self.find(tenant, id).await?;
+        let live = self.running(caller, id);
+        let record = self.find(caller, id).await?;
         let payload = match (record.state, live) {
             (TaskState::Cancelled, _) => TaskPayload::Cancelled,
             (TaskState::Working, Some(live)) => live.payload(),
@@ -201,15 +219,15 @@ impl TaskRunner {
     /// Takes answers to what a task asks. Answers to anything else are ignored.
     ///
     /// # Errors
-    /// Invalid params when there is no such task for this tenant.
+    /// Invalid params when there is no such task for this caller.
     pub(crate) async fn update(
         &self,
-        tenant: &TenantName,
+        caller: &Caller,
         id: &str,
         responses: InputResponses,
     ) -> Result<(), ErrorData> {
-        self.find(tenant, id).await?;
-        let Some(live) = self.running(tenant, id) else { return Ok(()) };
+        self.find(caller, id).await?;
+        let Some(live) = self.running(caller, id) else { return Ok(()) };
         let mut open = live.open();
         for (key, answer) in responses {
             if let Some(asked) = open.remove(&key)
@@ -224,10 +242,10 @@ impl TaskRunner {
     /// Stops a task. One that has ended stays as it is.
     ///
     /// # Errors
-    /// Invalid params when there is no such task for this tenant.
-    pub(crate) async fn cancel(&self, tenant: &TenantName, id: &str) -> Result<(), ErrorData> {
-        self.find(tenant, id).await?;
-        if let Some(live) = self.running(tenant, id) {
+    /// Invalid params when there is no such task for this caller.
+    pub(crate) async fn cancel(&self, caller: &Caller, id: &str) -> Result<(), ErrorData> {
+        self.find(caller, id).await?;
+        if let Some(live) = self.running(caller, id) {
             live.stop.cancel();
         }
         Ok(())

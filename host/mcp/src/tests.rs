@@ -7,9 +7,48 @@ mod hostile;
 mod listening;
 pub(crate) mod requests;
 mod rounds;
+mod scopes;
 mod sessions;
 mod socket;
 mod stateless;
 
 pub(crate) use self::fakes::{CALL_ID, World, tool};
 pub(crate) use self::requests::{Answer, post, send};
+
+use aop_core::{Caller, Scopes, Subject, TenantName};
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use tower::util::MapRequest;
+
+use crate::McpServer;
+
+/// Whoever uses a host that is open to its own machine.
+pub(crate) fn local(tenant: &str) -> Caller {
+    Caller::local(TenantName::new(tenant).unwrap())
+}
+
+/// The server as the host mounts it: a request gets its caller in front. Here whoever asks says so: the tenant in the
+/// path, in `test-subject` a key, in `test-scopes` the scopes.
+pub(crate) fn mounted(
+    server: &McpServer,
+) -> MapRequest<Router, fn(Request<Body>) -> Request<Body>> {
+    MapRequest::new(server.router(), |mut request| {
+        let path = request.uri().path().to_owned();
+        let tenant = path.strip_prefix("/t/").and_then(|rest| rest.strip_suffix("/mcp"));
+        let mut caller = local(tenant.unwrap_or("default"));
+        let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+        if let Some(id) = header("test-subject") {
+            caller.subject = Subject::Key { id: id.into() };
+        }
+        if let Some(scopes) = header("test-scopes") {
+            let scopes = scopes.split_whitespace().map(|scope| scope.parse().unwrap());
+            caller.scopes = scopes.collect::<Scopes>();
+        }
+        if tenant.is_some() {
+            *request.uri_mut() = "/mcp".parse().unwrap();
+        }
+        request.extensions_mut().insert(caller);
+        request
+    })
+}

@@ -1,5 +1,6 @@
 //! What the registry is to the other crates: the catalogue, the resolver, and its numbers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,16 +12,16 @@ use aop_core::{
 };
 
 use crate::RegistryError;
-use crate::agents::Changed;
+use crate::agents::{Changed, Counts};
 use crate::load::{Ready, Write};
 use crate::reconcile::Forget;
-use crate::registry::{Registry, Shared};
+use crate::registry::{OfTenant, Registry};
 use crate::source::too_large;
 use crate::turn::Turn;
 
 impl Resolve for Registry {
     fn resolve(&self, tenant: &TenantName, tool: &str) -> Option<Route> {
-        if *tenant == self.shared.config.tenant { self.shared.agents.resolve(tool) } else { None }
+        self.common.of(tenant)?.agents.resolve(tool)
     }
 
     fn resolve_feature(
@@ -29,22 +30,26 @@ impl Resolve for Registry {
         agent: &str,
         feature: Feature,
     ) -> Option<FeatureRoute> {
-        if *tenant != self.shared.config.tenant {
-            return None;
-        }
-        let revision = self.shared.agents.current(agent)?;
+        let revision = self.common.of(tenant)?.agents.current(agent)?;
         let function = *revision.features.get(&feature)?;
         Some(FeatureRoute { revision, function })
     }
 }
 
+impl Registry {
+    /// The agents of the tenant that asks. A tenant that does not exist has none.
+    fn of(&self, tenant: &TenantName, agent: &str) -> Result<Arc<OfTenant>, CatalogError> {
+        self.common.of(tenant).ok_or_else(|| CatalogError::NoSuchAgent(agent.to_owned()))
+    }
+}
+
 impl Catalog for Registry {
     fn list(&self, tenant: &TenantName) -> Vec<AgentStatus> {
-        if *tenant == self.shared.config.tenant { self.shared.agents.list() } else { Vec::new() }
+        self.common.of(tenant).map(|own| own.agents.list()).unwrap_or_default()
     }
 
     fn show(&self, tenant: &TenantName, name: &str) -> Option<AgentStatus> {
-        if *tenant == self.shared.config.tenant { self.shared.agents.status(name) } else { None }
+        self.common.of(tenant)?.agents.status(name)
     }
 
     fn revisions<'a>(
@@ -52,7 +57,7 @@ impl Catalog for Registry {
         tenant: &'a TenantName,
         name: &'a str,
     ) -> BoxFuture<'a, Result<Vec<RevisionStatus>, CatalogError>> {
-        Box::pin(self.shared.revisions(tenant, name))
+        Box::pin(async move { self.of(tenant, name)?.revisions(name).await })
     }
 
     fn load<'a>(
@@ -60,7 +65,11 @@ impl Catalog for Registry {
         tenant: &'a TenantName,
         request: LoadRequest,
     ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
-        Box::pin(self.shared.load_upload(tenant, request))
+        Box::pin(async move {
+            let no_tenant =
+                || CatalogError::Rejected(format!("this host has no tenant `{tenant}`"));
+            self.common.of(tenant).ok_or_else(no_tenant)?.load_upload(request).await
+        })
     }
 
     fn unload<'a>(
@@ -68,7 +77,7 @@ impl Catalog for Registry {
         tenant: &'a TenantName,
         name: &'a str,
     ) -> BoxFuture<'a, Result<(), CatalogError>> {
-        Box::pin(self.shared.unload_upload(tenant, name))
+        Box::pin(async move { self.of(tenant, name)?.unload_upload(name).await })
     }
 
     fn rollback<'a>(
@@ -76,67 +85,78 @@ impl Catalog for Registry {
         tenant: &'a TenantName,
         name: &'a str,
     ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
-        Box::pin(self.shared.rollback(tenant, name))
+        Box::pin(async move { self.of(tenant, name)?.rollback(name).await })
     }
 
     fn tools(&self, tenant: &TenantName) -> Arc<ToolList> {
-        if *tenant == self.shared.config.tenant {
-            self.shared.agents.tools()
-        } else {
-            Arc::default()
-        }
+        self.common.of(tenant).map(|own| own.agents.tools()).unwrap_or_default()
     }
 
     fn offering(&self, tenant: &TenantName, feature: Feature) -> Vec<AgentName> {
-        if *tenant == self.shared.config.tenant {
-            self.shared.agents.offering(feature)
-        } else {
-            Vec::new()
-        }
+        self.common.of(tenant).map(|own| own.agents.offering(feature)).unwrap_or_default()
     }
 }
 
 impl Publish for Registry {
-    fn publish(&self, source: &Source, mut agents: Vec<ForeignAgent>) -> Vec<RefusedAgent> {
-        let tenant = &self.shared.config.tenant;
-        let others = agents.extract_if(.., |agent| agent.revision.tenant != *tenant);
-        let mut refused: Vec<_> = others
-            .map(|agent| RefusedAgent {
-                tenant: agent.revision.tenant.clone(),
-                agent: agent.revision.agent.clone(),
-                reason: format!("this host has no tenant `{}`", agent.revision.tenant),
-            })
-            .collect();
-        let room = self.shared.config.agents_max.saturating_sub(self.shared.agents.len());
-        refused.extend(agents.drain(room.min(agents.len())..).map(|agent| RefusedAgent {
-            tenant: agent.revision.tenant.clone(),
-            agent: agent.revision.agent.clone(),
-            reason: format!(
-                "the host holds at most {} agents: unload some, or raise the limit",
-                self.shared.config.agents_max
-            ),
-        }));
-        let settled = self.shared.agents.offer(source, agents);
-        refused.extend(settled.refused.iter().cloned());
-        self.shared.announce(settled, Changed::default());
+    fn publish(&self, source: &Source, agents: Vec<ForeignAgent>) -> Vec<RefusedAgent> {
+        let mut by_tenant: BTreeMap<TenantName, Vec<ForeignAgent>> = BTreeMap::new();
+        for agent in agents {
+            by_tenant.entry(agent.revision.tenant.clone()).or_default().push(agent);
+        }
+        let mut refused = Vec::new();
+        // A tenant of which the source has nothing any more is told so.
+        for own in self.common.all() {
+            let agents = by_tenant.remove(&own.tenant).unwrap_or_default();
+            if !agents.is_empty() || own.agents.has_of(source) {
+                refused.extend(own.take_from(source, agents));
+            }
+        }
+        for (tenant, agents) in by_tenant {
+            let reason = format!("this host has no tenant `{tenant}`");
+            refused.extend(agents.into_iter().map(|agent| refusal(agent, reason.clone())));
+        }
         refused
     }
 }
 
-impl Shared {
-    async fn revisions(
+fn refusal(agent: ForeignAgent, reason: String) -> RefusedAgent {
+    let revision = &agent.revision;
+    RefusedAgent { tenant: revision.tenant.clone(), agent: revision.agent.clone(), reason }
+}
+
+impl OfTenant {
+    /// Makes `agents` all that a source has for this tenant.
+    pub(crate) fn take_from(
         &self,
-        tenant: &TenantName,
-        name: &str,
-    ) -> Result<Vec<RevisionStatus>, CatalogError> {
-        let name = match self.existing(tenant, name) {
+        source: &Source,
+        mut agents: Vec<ForeignAgent>,
+    ) -> Vec<RefusedAgent> {
+        let agents_max = self.common.config.agents_max;
+        let room = agents_max.saturating_sub(self.common.agents());
+        let reason =
+            format!("the host holds at most {agents_max} agents: unload some, or raise the limit");
+        let too_many = agents.drain(room.min(agents.len())..);
+        let mut refused: Vec<_> = too_many.map(|agent| refusal(agent, reason.clone())).collect();
+        let settled = self.agents.offer(source, agents);
+        refused.extend(settled.refused.iter().cloned());
+        self.announce(settled, Changed::default());
+        refused
+    }
+
+    async fn revisions(&self, name: &str) -> Result<Vec<RevisionStatus>, CatalogError> {
+        let name = match self.existing(name) {
             // Its owner keeps them.
             Err(CatalogError::OwnedElsewhere { .. }) => return Ok(Vec::new()),
             existing => existing?,
         };
         let serving = self.agents.serving(&name).map(|revision| revision.number);
-        let records =
-            self.parts.store.revisions(tenant, &name).await.map_err(RegistryError::from)?;
+        let records = self
+            .common
+            .parts
+            .store
+            .revisions(&self.tenant, &name)
+            .await
+            .map_err(RegistryError::from)?;
         let status = |record: aop_core::RevisionRecord| RevisionStatus {
             number: record.number,
             digest: record.digest,
@@ -148,20 +168,16 @@ impl Shared {
 
     async fn load_upload(
         self: &Arc<Self>,
-        tenant: &TenantName,
         request: LoadRequest,
     ) -> Result<AgentStatus, CatalogError> {
-        if *tenant != self.config.tenant {
-            return Err(CatalogError::Rejected(format!("this host has no tenant `{tenant}`")));
-        }
-        if request.component.len() as u64 > self.config.component_max_bytes {
-            return Err(too_large("component", self.config.component_max_bytes).into());
+        if request.component.len() as u64 > self.common.config.component_max_bytes {
+            return Err(too_large("component", self.common.config.component_max_bytes).into());
         }
         let name = request.name.clone();
         let turn = self.turn(&name).await?;
         self.refuse_if_a_file_owns(&name)?;
-        let agents_max = self.config.agents_max;
-        if self.agents.origin(&name).is_none() && self.agents.len() >= agents_max {
+        let agents_max = self.common.config.agents_max;
+        if self.agents.origin(&name).is_none() && self.common.agents() >= agents_max {
             let reason = format!(
                 "the host holds at most {agents_max} agents: unload some, or raise the limit"
             );
@@ -178,20 +194,16 @@ impl Shared {
         }
     }
 
-    async fn unload_upload(
-        self: &Arc<Self>,
-        tenant: &TenantName,
-        name: &str,
-    ) -> Result<(), CatalogError> {
-        let name = self.existing(tenant, name)?;
+    async fn unload_upload(self: &Arc<Self>, name: &str) -> Result<(), CatalogError> {
+        let name = self.existing(name)?;
         let turn = self.turn(&name).await?;
         self.refuse_if_a_file_owns(&name)?;
-        self.existing(tenant, &name)?;
-        let shared = Arc::clone(self);
-        let task = self.tasks.spawn(async move {
+        self.existing(&name)?;
+        let own = Arc::clone(self);
+        let task = self.spawn(async move {
             let _turn = turn;
-            shared.unload(&name, Forget::Yes).await?;
-            shared.collect_garbage().await;
+            own.unload(&name, Forget::Yes).await?;
+            own.collect_garbage().await;
             Ok(())
         });
         let done: Result<(), RegistryError> =
@@ -199,19 +211,20 @@ impl Shared {
         done.map_err(CatalogError::from)
     }
 
-    async fn rollback(
-        self: &Arc<Self>,
-        tenant: &TenantName,
-        name: &str,
-    ) -> Result<AgentStatus, CatalogError> {
-        let name = self.existing(tenant, name)?;
+    async fn rollback(self: &Arc<Self>, name: &str) -> Result<AgentStatus, CatalogError> {
+        let name = self.existing(name)?;
         let turn = self.turn(&name).await?;
         let origin =
             self.agents.origin(&name).ok_or_else(|| CatalogError::NoSuchAgent(name.to_string()))?;
         let none_earlier = || CatalogError::NoEarlierRevision(name.clone());
         let active = self.agents.record(&name).ok_or_else(none_earlier)?.active;
-        let revisions =
-            self.parts.store.revisions(tenant, &name).await.map_err(RegistryError::from)?;
+        let revisions = self
+            .common
+            .parts
+            .store
+            .revisions(&self.tenant, &name)
+            .await
+            .map_err(RegistryError::from)?;
         let earlier =
             revisions.iter().find(|revision| revision.number < active).ok_or_else(none_earlier)?;
         let pinned_against = match &origin {
@@ -245,19 +258,17 @@ impl Shared {
         self.stop.run_until_cancelled(self.turns.take(name)).await.ok_or(CatalogError::Draining)
     }
 
-    /// An agent of this host.
-    fn existing(&self, tenant: &TenantName, name: &str) -> Result<AgentName, CatalogError> {
+    /// An agent of this tenant, on this host.
+    fn existing(&self, name: &str) -> Result<AgentName, CatalogError> {
         let unknown = || CatalogError::NoSuchAgent(name.to_owned());
         let name = AgentName::new(name).map_err(|_| unknown())?;
-        if *tenant != self.config.tenant {
-            return Err(unknown());
-        }
         if self.agents.origin(&name).is_some() {
             return Ok(name);
         }
         match self.agents.status(&name).map(|status| status.origin) {
-            Some(Origin::Elsewhere { places, .. }) => {
-                Err(CatalogError::OwnedElsewhere { name, places: places.join(", ") })
+            Some(Origin::Elsewhere { source, places }) => {
+                let places = if places.is_empty() { source.to_string() } else { places.join(", ") };
+                Err(CatalogError::OwnedElsewhere { name, places })
             }
             _ => Err(unknown()),
         }
@@ -285,16 +296,19 @@ impl Measure for Registry {
             ("agents_error", "Agents whose newest revision could not be loaded"),
             ("agents_terminated", "Replaced revisions that are gone and not yet forgotten"),
         ];
-        let counts = self.shared.agents.counts();
+        let mut counts = Counts::default();
+        for own in self.common.all() {
+            counts.add(&own.agents.counts());
+        }
         let mut samples: Vec<_> = BY_STATE
             .iter()
             .zip(counts.by_state)
             .map(|((name, help), count)| Sample::gauge(name, help, count))
             .collect();
         samples.push(Sample::gauge("tools", "Tools that clients see", counts.tools));
-        let loads = self.shared.loads.load(Ordering::Relaxed);
+        let loads = self.common.loads.load(Ordering::Relaxed);
         samples.push(Sample::counter("agent_loads", "Revisions that were published", loads));
-        let failures = self.shared.load_failures.load(Ordering::Relaxed);
+        let failures = self.common.load_failures.load(Ordering::Relaxed);
         samples.push(Sample::counter("agent_load_failures", "Loads that failed", failures));
         samples
     }

@@ -22,7 +22,7 @@ use crate::RegistryError;
 use crate::agents::{Changed, Serving, Settled};
 use crate::load::{Draft, Ready, Write};
 use crate::reconcile::{Change, Forget};
-use crate::registry::Shared;
+use crate::registry::OfTenant;
 
 /// Loads that commit in one transaction. A commit is a flush of the disk, so a few dozen would do;
 /// more keep the names of too many agents waiting for the last of them.
@@ -36,17 +36,16 @@ pub(crate) enum Work {
     Stored(AgentName),
 }
 
-impl Shared {
+impl OfTenant {
     /// Does what the agents need, at once where they are different ones. Returns when all of it is
     /// done; dropping it leaves whole agents undone.
     pub(crate) async fn run(self: &Arc<Self>, work: Vec<Work>) {
         let (ready, mut arrived) = mpsc::channel(BATCH_MAX);
         let mut tasks = JoinSet::new();
         for item in work {
-            let (shared, ready) = (Arc::clone(self), ready.clone());
+            let (own, ready) = (Arc::clone(self), ready.clone());
             tasks.spawn(async move {
-                if let Some(Some(loaded)) = shared.stop.run_until_cancelled(shared.load(item)).await
-                {
+                if let Some(Some(loaded)) = own.stop.run_until_cancelled(own.load(item)).await {
                     // The receiver outlives the tasks.
                     let _ = ready.send(loaded).await;
                 }
@@ -73,8 +72,8 @@ impl Shared {
 
     /// Commits loads. The last error, when some failed; each is also in the status of its agent.
     pub(crate) async fn commit(self: &Arc<Self>, batch: Vec<Ready>) -> Result<(), RegistryError> {
-        let shared = Arc::clone(self);
-        let task = self.tasks.spawn(async move { shared.commit_all(batch).await });
+        let own = Arc::clone(self);
+        let task = self.spawn(async move { own.commit_all(batch).await });
         task.await.map_err(|error| RegistryError::Host(format!("a load ended early: {error}")))?
     }
 
@@ -95,6 +94,7 @@ impl Shared {
             }
         }
         self.announce(self.agents.settle(), changed);
+        self.share();
         outcome
     }
 
@@ -122,7 +122,7 @@ impl Shared {
         let revisions: Vec<_> = appends.iter().map(|ready| self.new_revision(ready)).collect();
         let together = match revisions.is_empty() {
             true => Ok(Vec::new()),
-            false => self.parts.store.append(&self.config.tenant, revisions).await,
+            false => self.common.parts.store.append(&self.tenant, revisions).await,
         };
         match together {
             Ok(records) => stored.extend(appends.into_iter().zip(records)),
@@ -147,7 +147,7 @@ impl Shared {
         stored: &mut Vec<(Ready, AgentRecord)>,
         failed: &mut Vec<(Ready, RegistryError)>,
     ) {
-        let (store, tenant) = (&self.parts.store, &self.config.tenant);
+        let (store, tenant) = (&self.common.parts.store, &self.tenant);
         let written = match &ready.draft.write {
             Write::Nothing(record) => Ok(Some((**record).clone())),
             Write::Activate { number, pinned_against } => {
@@ -190,7 +190,7 @@ impl Shared {
         self.note_new_revision(&name, &draft, &record);
         draft.payer.set_agent(&draft.settings.quota, &draft.settings.limits);
         let revision = Arc::new(Revision {
-            tenant: self.config.tenant.clone(),
+            tenant: self.tenant.clone(),
             agent: name.clone(),
             id: record.id,
             number: record.active,
@@ -213,9 +213,9 @@ impl Shared {
         if changed.tools {
             self.index(&name, &revision.tools);
         }
-        self.loads.fetch_add(1, Ordering::Relaxed);
+        self.common.loads.fetch_add(1, Ordering::Relaxed);
         // An eleventh revision pushes the oldest one out of the store.
-        self.garbage.store(true, Ordering::Relaxed);
+        self.common.garbage.store(true, Ordering::Relaxed);
         changed
     }
 
@@ -226,11 +226,11 @@ impl Shared {
         if came_back || self.agents.origin(&name) == Some(Origin::Api) {
             return;
         }
-        let shared = Arc::clone(self);
-        let task = self.tasks.spawn(async move {
+        let own = Arc::clone(self);
+        let task = self.spawn(async move {
             let _turn = turn;
-            let unloaded = shared.unload(&name, forget).await;
-            shared.note_file(Action::AgentUnload, &name, &unloaded);
+            let unloaded = own.unload(&name, forget).await;
+            own.note_file(Action::AgentUnload, &name, &unloaded);
             unloaded
         });
         match task.await {
@@ -249,18 +249,19 @@ impl Shared {
         forget: Forget,
     ) -> Result<(), RegistryError> {
         let forgotten = match forget {
-            Forget::Yes => self.parts.store.remove(&self.config.tenant, name).await,
+            Forget::Yes => self.common.parts.store.remove(&self.tenant, name).await,
             Forget::No => Ok(()),
         };
         if forgotten.is_ok() && forget == Forget::Yes {
             self.agents.forget(name);
-            self.garbage.store(true, Ordering::Relaxed);
+            self.common.garbage.store(true, Ordering::Relaxed);
         }
         // An agent of the API that could not be forgotten would come back at the next start.
         if forgotten.is_err() && self.agents.origin(name) == Some(Origin::Api) {
             return forgotten.map_err(RegistryError::from);
         }
         self.announce(self.agents.unload(name), Changed::default());
+        self.share();
         self.look_again.notify_one();
         forgotten.map_err(RegistryError::from)
     }
@@ -278,14 +279,14 @@ impl Shared {
     }
 
     fn index(&self, name: &AgentName, tools: &[Arc<Tool>]) {
-        if let Err(error) = self.parts.search.publish(&self.config.tenant, name, tools) {
+        if let Err(error) = self.common.parts.search.publish(&self.tenant, name, tools) {
             tracing::error!(agent_name = %name, %error, "the agent cannot be found by searching");
         }
     }
 
     fn tell_listeners(&self, changed: Changed) {
-        let tenant = &self.config.tenant;
-        for listener in &self.parts.listeners {
+        let tenant = &self.tenant;
+        for listener in &self.common.parts.listeners {
             if changed.tools {
                 listener.tools_changed(tenant);
             }

@@ -1,5 +1,6 @@
 //! What the registry may use, and how patient it is.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,13 +10,11 @@ use aop_core::policy::Ceilings;
 /// Settings of the registry. [`RegistryConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// Whose agents these are. A host without tenant administration has one tenant.
-    pub tenant: TenantName,
     /// Where components are kept, in `components/`. The store's lock guards it.
     pub data_dir: PathBuf,
-    /// Directories of `NAME.wasm` with an optional `NAME.toml`. Of two with the same agent, the
-    /// first wins. They need not exist yet.
-    pub agent_dirs: Vec<PathBuf>,
+    /// Directories of `NAME.wasm` with an optional `NAME.toml`, by the tenant whose agents they hold. Of two with the
+    /// same agent, the first wins. They need not exist yet.
+    pub agent_dirs: BTreeMap<TenantName, Vec<PathBuf>>,
     /// What agents may have at most.
     pub ceilings: Ceilings,
     /// The largest component that is read. Default 64 MiB: three times the largest that any
@@ -24,7 +23,7 @@ pub struct RegistryConfig {
     /// The largest `NAME.toml` that is read. Default 256 KiB: a thousand tools with a description
     /// each.
     pub settings_max_bytes: u64,
-    /// Agents at once, from files and the API together. Default 20,000: a loaded agent takes about
+    /// Agents at once, of all tenants, from files and the API together. Default 20,000: a loaded agent takes about
     /// 100 KiB, so these fill 2 GB.
     pub agents_max: usize,
     /// Agents that are prepared at once. Default 64: most of them wait for the compiler, which takes
@@ -42,13 +41,12 @@ pub struct RegistryConfig {
 }
 
 impl RegistryConfig {
-    /// The defaults for a data directory and directories of agents.
+    /// The defaults for a data directory and directories of the agents of `default`.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>, agent_dirs: Vec<PathBuf>) -> Self {
         Self {
-            tenant: TenantName::default_tenant(),
             data_dir: data_dir.into(),
-            agent_dirs,
+            agent_dirs: [(TenantName::default_tenant(), agent_dirs)].into(),
             ceilings: Ceilings::default(),
             component_max_bytes: 64 << 20,
             settings_max_bytes: 256 << 10,

@@ -8,13 +8,13 @@ use crate::registry::Registry;
 
 impl Holdings for Registry {
     fn held(&self) -> Vec<Held> {
-        self.shared.agents.held()
+        self.common.all().iter().flat_map(|own| own.agents.held()).collect()
     }
 
     fn component(&self, digest: Digest) -> BoxFuture<'_, Option<Vec<u8>>> {
         Box::pin(async move {
-            let _permit = self.shared.reads.acquire().await.ok()?;
-            let components = Arc::clone(&self.shared.components);
+            let _permit = self.common.reads.acquire().await.ok()?;
+            let components = Arc::clone(&self.common.components);
             let read = tokio::task::spawn_blocking(move || components.read(&digest));
             match read.await {
                 Ok(Ok(bytes)) => Some(bytes),

@@ -1,6 +1,6 @@
 //! Which agents exist on this host, at which revision and in which state.
 //!
-//! The registry reads agents from watched directories and from its own data directory, turns each
+//! The registry reads the agents of every tenant from watched directories and from its own data directory, turns each
 //! into a live [`Revision`](aop_core::Revision) and answers what a tool name means now. It is the
 //! host's [`Catalog`](aop_core::Catalog) and [`Resolve`](aop_core::Resolve).
 //!
@@ -21,6 +21,8 @@
 //! - Changes of one agent happen one after another (`turn`), those of different agents at once.
 //! - A load that is dropped half-way leaves nothing behind; once it commits, it commits whole.
 //! - In a tenant no two agents own one tool name, aliases and names of earlier revisions included.
+//! - Tenants have nothing in common but bounds, and files that are named by what they hold; what one [shares](share) with
+//!   another is seen there and stays its own.
 
 mod agents;
 mod catalog;
@@ -33,6 +35,7 @@ mod load;
 mod notes;
 mod reconcile;
 mod registry;
+mod share;
 mod source;
 mod turn;
 mod watch;

@@ -16,7 +16,7 @@ use aop_core::{
 use crate::RegistryError;
 use crate::agents::{About, Begun, report};
 use crate::components::Kept;
-use crate::registry::Shared;
+use crate::registry::OfTenant;
 use crate::source::{self, Found, Source, Written};
 use crate::turn::Turn;
 
@@ -54,7 +54,7 @@ pub(crate) enum Write {
     Activate { number: RevisionNumber, pinned_against: Option<Digest> },
 }
 
-impl Shared {
+impl OfTenant {
     /// Loads an agent from its file. None when there is nothing to publish: the file is what serves,
     /// a newer look supersedes this one, or it failed, which its status says.
     pub(crate) async fn load_file(&self, name: &AgentName, found: &Found) -> Option<Ready> {
@@ -119,7 +119,7 @@ impl Shared {
         record.origin = self.agents.origin(begun.name()).unwrap_or(record.origin);
         match self.draft_of_active(&begun, record).await {
             Ok(draft) => {
-                self.load_failures.fetch_add(1, Ordering::Relaxed);
+                self.common.load_failures.fetch_add(1, Ordering::Relaxed);
                 self.note_failure(begun.name(), &error);
                 report(About { name: begun.name(), digest: None }, &error);
                 Some(Ready { begun, draft, despite: Some(error), turn })
@@ -136,7 +136,7 @@ impl Shared {
     /// Ends an attempt that failed. An agent of the API that never served leaves nothing: whoever
     /// sent it has the answer.
     pub(crate) fn refuse(&self, begun: Begun, error: &RegistryError, digest: Option<&Digest>) {
-        self.load_failures.fetch_add(1, Ordering::Relaxed);
+        self.common.load_failures.fetch_add(1, Ordering::Relaxed);
         let name = begun.name();
         self.note_failure(name, error);
         if self.agents.origin(name) == Some(Origin::Api) && self.agents.record(name).is_none() {
@@ -149,7 +149,7 @@ impl Shared {
 
     /// Ends a rollback that failed. It says nothing about what serves, which is shown as before.
     pub(crate) fn refuse_rollback(&self, begun: Begun, error: &RegistryError) {
-        self.load_failures.fetch_add(1, Ordering::Relaxed);
+        self.common.load_failures.fetch_add(1, Ordering::Relaxed);
         report(About { name: begun.name(), digest: None }, error);
         drop(begun);
     }
@@ -171,7 +171,7 @@ impl Shared {
         begun: &Begun,
         found: &Found,
     ) -> Result<Option<Draft>, RegistryError> {
-        let kept = self.components.keep().await;
+        let kept = self.common.components.keep().await;
         // The bytes go here, before the wait for a turn to compile.
         let Source { digest, settings, written, .. } = self.read(found).await?;
         let name = begun.name();
@@ -222,7 +222,7 @@ impl Shared {
                 ),
             });
         }
-        let excesses = self.config.ceilings.excesses(&self.config.tenant, settings);
+        let excesses = self.common.config.ceilings.excesses(&self.tenant, settings);
         if excesses.is_empty() {
             return Ok(());
         }
@@ -243,7 +243,7 @@ impl Shared {
         if record.pinned_against.as_ref() != Some(digest) {
             return Ok(false);
         }
-        let revisions = self.parts.store.revisions(&self.config.tenant, &record.name).await?;
+        let revisions = self.common.parts.store.revisions(&self.tenant, &record.name).await?;
         // A file that never could be loaded has no revision; its digest is all there is.
         let of_file = revisions.iter().find(|revision| revision.digest == *digest);
         Ok(of_file.is_none_or(|revision| revision.settings == *settings))
@@ -255,12 +255,12 @@ impl Shared {
         begun: &Begun,
         request: LoadRequest,
     ) -> Result<Draft, RegistryError> {
-        let kept = self.components.keep().await;
-        let _permit = self.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
-        let components = Arc::clone(&self.components);
+        let kept = self.common.components.keep().await;
+        let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+        let components = Arc::clone(&self.common.components);
         let bytes = request.component;
         // Until it commits, nothing refers to it.
-        self.garbage.store(true, Ordering::Relaxed);
+        self.common.garbage.store(true, Ordering::Relaxed);
         let digest = blocking(move || {
             let digest = Digest::of(&bytes);
             components.put(&bytes, &digest).map(|()| digest)
@@ -288,16 +288,16 @@ impl Shared {
         origin: Origin,
         write: Write,
     ) -> Result<Draft, RegistryError> {
-        let kept = self.components.keep().await;
-        let revisions = self.parts.store.revisions(&self.config.tenant, begun.name()).await?;
+        let kept = self.common.components.keep().await;
+        let revisions = self.common.parts.store.revisions(&self.tenant, begun.name()).await?;
         let Some(revision) = revisions.into_iter().find(|revision| revision.number == number)
         else {
             return Err(RegistryError::Host(format!("revision {number} is not in the store")));
         };
         let digest = revision.digest;
         {
-            let _permit = self.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
-            let components = Arc::clone(&self.components);
+            let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+            let components = Arc::clone(&self.common.components);
             blocking(move || components.verify(&digest)).await?;
         }
         let component = Component { digest, settings: revision.settings, kept };
@@ -314,12 +314,12 @@ impl Shared {
         let Component { digest, settings, kept } = component;
         self.check(&digest, &settings, None)?;
         let settings = Arc::new(settings);
-        let path = self.components.path(&digest);
-        let payer = self.parts.accounts.payer(&self.config.tenant, begun.name());
+        let path = self.common.components.path(&digest);
+        let payer = self.common.parts.accounts.payer(&self.tenant, begun.name());
         let prepared = {
-            let _permit = Permits::acquire(&self.prepares, payer.party()).await;
+            let _permit = Permits::acquire(&self.common.prepares, payer.party()).await;
             let artifact = Artifact { path: &path, digest };
-            self.parts.prepare.prepare(artifact, Arc::clone(&settings), &payer).await?
+            self.common.parts.prepare.prepare(artifact, Arc::clone(&settings), &payer).await?
         };
         let published =
             self.agents.record(begun.name()).map(|record| record.published).unwrap_or_default();
@@ -331,12 +331,12 @@ impl Shared {
 
     /// Reads a file and keeps its component.
     async fn read(&self, found: &Found) -> Result<Source, RegistryError> {
-        let _permit = self.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
-        let components = Arc::clone(&self.components);
+        let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+        let components = Arc::clone(&self.common.components);
         let (component_max_bytes, settings_max_bytes) =
-            (self.config.component_max_bytes, self.config.settings_max_bytes);
+            (self.common.config.component_max_bytes, self.common.config.settings_max_bytes);
         let found = found.clone();
-        self.garbage.store(true, Ordering::Relaxed);
+        self.common.garbage.store(true, Ordering::Relaxed);
         blocking(move || {
             let source = source::read(&found, component_max_bytes, settings_max_bytes)?;
             components.put(&source.bytes, &source.digest)?;

@@ -5,16 +5,16 @@ use aop_core::{AgentName, AgentRecord, AuditEvent, Origin};
 
 use crate::RegistryError;
 use crate::load::{Draft, Write};
-use crate::registry::Shared;
+use crate::registry::OfTenant;
 
-impl Shared {
+impl OfTenant {
     /// A host that starts finds most agents as it left them, which is nobody's deed.
     pub(crate) fn note_new_revision(&self, name: &AgentName, draft: &Draft, record: &AgentRecord) {
         let is_of_file = matches!(draft.origin, Origin::File { .. });
         let known = self.agents.record(name).map(|known| known.active);
         if is_of_file && matches!(draft.write, Write::Append) && known != Some(record.active) {
-            self.parts.audit.note(AuditEvent {
-                tenant: Some(&self.config.tenant),
+            self.common.parts.audit.note(AuditEvent {
+                tenant: Some(&self.tenant),
                 agent: Some(name),
                 detail: &format!("revision {} from its file", record.active),
                 ..AuditEvent::of_host(Action::AgentLoad, &draft.digest.to_string())
@@ -36,9 +36,9 @@ impl Shared {
             }
             Err(error) => (action, "", Outcome::Failed, error.to_string()),
         };
-        self.parts.audit.note(AuditEvent {
+        self.common.parts.audit.note(AuditEvent {
             outcome,
-            tenant: Some(&self.config.tenant),
+            tenant: Some(&self.tenant),
             agent: Some(name),
             detail: &reason,
             ..AuditEvent::of_host(action, subject)

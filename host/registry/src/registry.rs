@@ -1,20 +1,24 @@
 //! The registry as a whole: opening it, the first scan, and draining it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aop_core::fair::Permits;
 use aop_core::quota::Accounts;
-use aop_core::{Audit, Listen, Origin, Prepare, Search, Store};
+use aop_core::{
+    Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Store, Tenancy, TenantName,
+};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agents::Agents;
+use crate::agents::{Agents, Changed};
 use crate::commit::Work;
 use crate::components::Components;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Forget, Reconciler};
 use crate::turn::Turns;
 use crate::{RegistryConfig, RegistryError};
 
@@ -43,36 +47,60 @@ pub struct Parts {
 
 /// The agents of this host. See the crate's documentation.
 pub struct Registry {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) common: Arc<Common>,
 }
 
-/// What the registry's tasks have in common.
-pub(crate) struct Shared {
+/// What the agents of all tenants have in common.
+pub(crate) struct Common {
     pub(crate) config: RegistryConfig,
     pub(crate) parts: Parts,
-    pub(crate) agents: Arc<Agents>,
     pub(crate) components: Arc<Components>,
-    pub(crate) turns: Arc<Turns>,
     pub(crate) reads: Semaphore,
     pub(crate) prepares: Permits,
-    /// The directories deserve another look.
-    pub(crate) look_again: Arc<Notify>,
     pub(crate) loads: AtomicU64,
     pub(crate) load_failures: AtomicU64,
     /// Whether components may lie around that nothing refers to.
     pub(crate) garbage: AtomicBool,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
+    pub(crate) changes: Arc<watch::Sender<u64>>,
+    tenants: RwLock<BTreeMap<TenantName, Arc<OfTenant>>>,
+    /// Whether agents are loaded, and whether the directories are followed: what a tenant that begins later catches up with.
+    phase: Mutex<Phase>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Opened,
+    Scanned,
+    Watching,
+}
+
+/// The agents of one tenant. Nothing in it knows of another tenant.
+pub(crate) struct OfTenant {
+    pub(crate) tenant: TenantName,
+    pub(crate) common: Arc<Common>,
+    /// The directories whose agents are this tenant's.
+    pub(crate) directories: Vec<PathBuf>,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) turns: Arc<Turns>,
+    /// The directories deserve another look.
+    pub(crate) look_again: Arc<Notify>,
+    /// Cancelled when the tenant ends or the host drains.
+    pub(crate) stop: CancellationToken,
+    /// What runs for it.
+    pub(crate) tasks: TaskTracker,
     reconciler: Mutex<Reconciler>,
 }
 
 impl Registry {
-    /// Opens the registry of a data directory. No agent is loaded yet: [`Registry::scan`] does that.
+    /// Opens the registry of a data directory. No agent is loaded yet: [`Registry::scan`] does that. There is the tenant
+    /// `default`, and each that has a directory; others [begin](Tenancy::begin).
     ///
     /// # Errors
     /// [`RegistryError::Io`] when the data directory cannot be used.
     pub fn open(mut config: RegistryConfig, parts: Parts) -> Result<Arc<Self>, RegistryError> {
-        for directory in &mut config.agent_dirs {
+        for directory in config.agent_dirs.values_mut().flatten() {
             // The store refers to agents by their path, whatever the host's working directory is.
             *directory = std::path::absolute(&directory)
                 .map_err(|error| RegistryError::io(directory.clone(), &error))?;
@@ -80,39 +108,211 @@ impl Registry {
         let components = Arc::new(Components::open(&config.data_dir)?);
         let prepares_max = u32::try_from(config.prepares_max).unwrap_or(u32::MAX);
         let prepares = Permits::new(prepares_max, 1);
-        let shared = Arc::new(Shared {
+        let tenants: BTreeSet<_> = config.agent_dirs.keys().cloned().collect();
+        let common = Arc::new(Common {
             config,
             parts,
-            agents: Arc::default(),
             components,
-            turns: Arc::default(),
             reads: Semaphore::new(READS_MAX),
             prepares,
-            look_again: Arc::default(),
             loads: AtomicU64::new(0),
             load_failures: AtomicU64::new(0),
             garbage: AtomicBool::new(true),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            reconciler: Mutex::default(),
+            changes: Arc::new(watch::Sender::new(0)),
+            tenants: RwLock::default(),
+            phase: Mutex::new(Phase::Opened),
         });
-        Ok(Arc::new(Self { shared }))
+        for tenant in tenants.into_iter().chain([TenantName::default_tenant()]) {
+            common.begin(&tenant);
+        }
+        Ok(Arc::new(Self { common }))
     }
 
-    /// Loads everything that is there: agents of the API from the data directory, the others from
+    /// Loads everything that is there, of every tenant: agents of the API from the data directory, the others from
     /// their files. Returns once each serves or has failed; a failure is in its status, not here.
     ///
     /// # Errors
     /// [`RegistryError::Store`] when the store cannot be read.
     pub async fn scan(&self) -> Result<(), RegistryError> {
-        let shared = &self.shared;
-        let records = shared.parts.store.agents(&shared.config.tenant).await?;
-        let directories = &shared.config.agent_dirs;
+        self.common.enter(Phase::Scanned);
+        let mut scans = JoinSet::new();
+        for own in self.common.all() {
+            scans.spawn(async move { own.scan().await });
+        }
+        let mut outcome = Ok(());
+        while let Some(scanned) = scans.join_next().await {
+            let broke = |error: tokio::task::JoinError| RegistryError::Host(error.to_string());
+            outcome = outcome.and(scanned.map_err(broke)?);
+        }
+        outcome
+    }
+
+    /// Follows the directories from now on, until the registry is drained or dropped: what is added,
+    /// changed or removed there is loaded, replaced or unloaded.
+    pub fn watch(&self) {
+        self.common.enter(Phase::Watching);
+        self.common.all().iter().for_each(OfTenant::start_watching);
+    }
+
+    /// Ticks whenever the status of some agent changes, from a load that begins to one that fails.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.common.changes.subscribe()
+    }
+
+    /// Refuses changes from now on, gives up loads that have not committed, and returns once the
+    /// others have. Agents go on serving.
+    pub async fn drain(&self) {
+        self.common.stop.cancel();
+        self.common.tasks.close();
+        self.common.tasks.wait().await;
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.common.stop.cancel();
+        // Each holds what all have in common.
+        self.common.tenants.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Common {
+    /// The agents of a tenant; none when there is no such tenant. On the path of every call.
+    pub(crate) fn of(&self, tenant: &TenantName) -> Option<Arc<OfTenant>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner).get(tenant).cloned()
+    }
+
+    /// Those of every tenant.
+    pub(crate) fn all(&self) -> Vec<Arc<OfTenant>> {
+        let tenants = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.values().cloned().collect()
+    }
+
+    /// How many agents there are, of all tenants.
+    pub(crate) fn agents(&self) -> usize {
+        self.all().iter().map(|own| own.agents.len()).sum()
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    /// A tenant exists from now on.
+    fn begin(self: &Arc<Self>, tenant: &TenantName) {
+        let own = {
+            let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+            if tenants.contains_key(tenant) {
+                return;
+            }
+            let own = Arc::new(OfTenant::new(tenant.clone(), Arc::clone(self)));
+            tenants.insert(tenant.clone(), Arc::clone(&own));
+            own
+        };
+        own.receive_shared();
+        let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if phase == Phase::Opened {
+            return;
+        }
+        let scanning = Arc::clone(&own);
+        own.spawn(async move {
+            if let Err(error) = scanning.scan().await {
+                tracing::error!(tenant = %scanning.tenant, %error, "the agents of a tenant are not loaded");
+            }
+            if phase == Phase::Watching {
+                scanning.start_watching();
+            }
+        });
+    }
+
+    /// Takes a tenant out of service, with everything of it in the store and in the index.
+    async fn end(&self, tenant: &TenantName) -> Result<(), String> {
+        let Some(own) = self.of(tenant) else { return Ok(()) };
+        if !own.directories.is_empty() {
+            return Err(format!(
+                "agents of `{tenant}` come from directories: take them out of `[tenants.{tenant}]` in aop.toml and start the host again"
+            ));
+        }
+        own.stop.cancel();
+        own.tasks.close();
+        own.tasks.wait().await;
+        let components = own.components().await.map_err(|error| error.to_string())?;
+        for name in own.agents.names_of_api_agents() {
+            let _turn = own.turns.take(&name).await;
+            own.unload(&name, Forget::Yes).await.map_err(|error| error.to_string())?;
+        }
+        // What others have there goes from its index, too.
+        own.announce(own.agents.offer_nothing(), Changed::default());
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).remove(tenant);
+        own.collect_garbage().await;
+        let left = self.parts.store.digests().await.map_err(|error| error.to_string())?;
+        for digest in components.iter().filter(|digest| !left.contains(digest)) {
+            self.parts.prepare.forget(*digest).await;
+        }
+        Ok(())
+    }
+}
+
+impl Tenancy for Registry {
+    fn begin(&self, tenant: &TenantName) {
+        self.common.begin(tenant);
+    }
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.common.end(tenant))
+    }
+}
+
+impl OfTenant {
+    fn new(tenant: TenantName, common: Arc<Common>) -> Self {
+        let directories = common.config.agent_dirs.get(&tenant).cloned().unwrap_or_default();
+        let agents = Arc::new(Agents::new(Arc::clone(&common.changes)));
+        let stop = common.stop.child_token();
+        Self {
+            tenant,
+            directories,
+            agents,
+            turns: Arc::default(),
+            look_again: Arc::default(),
+            stop,
+            tasks: TaskTracker::new(),
+            reconciler: Mutex::default(),
+            common,
+        }
+    }
+
+    /// Every component that some revision of the tenant refers to.
+    async fn components(&self) -> Result<BTreeSet<Digest>, RegistryError> {
+        let mut digests = BTreeSet::new();
+        for record in self.common.parts.store.agents(&self.tenant).await? {
+            let revisions = self.common.parts.store.revisions(&self.tenant, &record.name).await?;
+            digests.extend(revisions.iter().map(|revision| revision.digest));
+        }
+        Ok(digests)
+    }
+
+    /// Runs a task of the tenant, which the end of either waits for.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        self.common.tasks.spawn(self.tasks.track_future(task))
+    }
+
+    fn start_watching(self: &Arc<Self>) {
+        let own = Arc::clone(self);
+        self.spawn(async move { own.watch().await });
+    }
+
+    async fn scan(self: &Arc<Self>) -> Result<(), RegistryError> {
+        let records = self.common.parts.store.agents(&self.tenant).await?;
         let is_watched = |path: &PathBuf| {
-            path.parent().is_some_and(|parent| directories.iter().any(|d| d == parent))
+            path.parent().is_some_and(|parent| self.directories.iter().any(|d| d == parent))
         };
         {
-            let mut reconciler = shared.reconciler();
+            let mut reconciler = self.reconciler();
             for record in &records {
                 if let Origin::File { path } = &record.origin
                     && is_watched(path)
@@ -121,57 +321,28 @@ impl Registry {
                 }
             }
         }
-        shared.agents.restore(records, |record| match &record.origin {
+        self.agents.restore(records, |record| match &record.origin {
             Origin::Api => true,
-            Origin::Elsewhere { .. } => false,
             Origin::File { path } => is_watched(path),
+            Origin::Elsewhere { .. } => false,
         });
-        let stored = shared.agents.names_of_api_agents();
-        let mut look = shared.look().await?;
+        let stored = self.agents.names_of_api_agents();
+        let mut look = self.look().await?;
         let stored = stored.into_iter().map(Work::Stored);
-        shared.run(stored.chain(std::mem::take(&mut look.work)).collect()).await;
+        self.run(stored.chain(std::mem::take(&mut look.work)).collect()).await;
         for _ in 1..FIRST_LOOKS_MAX {
-            if !look.unsettled || shared.stop.is_cancelled() {
+            if !look.unsettled || self.stop.is_cancelled() {
                 break;
             }
-            tokio::time::sleep(shared.config.settle).await;
-            look = shared.look().await?;
-            shared.run(std::mem::take(&mut look.work)).await;
+            tokio::time::sleep(self.common.config.settle).await;
+            look = self.look().await?;
+            self.run(std::mem::take(&mut look.work)).await;
         }
-        shared.serve_unreadable().await;
-        shared.collect_garbage().await;
+        self.serve_unreadable().await;
+        self.collect_garbage().await;
         Ok(())
     }
 
-    /// Follows the directories from now on, until the registry is drained or dropped: what is added,
-    /// changed or removed there is loaded, replaced or unloaded.
-    pub fn watch(&self) {
-        let shared = Arc::clone(&self.shared);
-        self.shared.tasks.spawn(async move { shared.watch().await });
-    }
-
-    /// Ticks whenever the status of some agent changes, from a load that begins to one that fails.
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.shared.agents.changes()
-    }
-
-    /// Refuses changes from now on, gives up loads that have not committed, and returns once the
-    /// others have. Agents go on serving.
-    pub async fn drain(&self) {
-        self.shared.stop.cancel();
-        self.shared.tasks.close();
-        self.shared.tasks.wait().await;
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.shared.stop.cancel();
-    }
-}
-
-impl Shared {
     pub(crate) fn reconciler(&self) -> MutexGuard<'_, Reconciler> {
         self.reconciler.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,15 +367,15 @@ impl Shared {
     /// Removes components that nothing refers to, unless a load is under way; then at the next
     /// occasion.
     pub(crate) async fn collect_garbage(&self) {
-        if !self.garbage.swap(false, Ordering::Relaxed) {
+        if !self.common.garbage.swap(false, Ordering::Relaxed) {
             return;
         }
-        match self.components.collect(&*self.parts.store).await {
+        match self.common.components.collect(&*self.common.parts.store).await {
             Ok(Some(removed)) if removed > 0 => {
                 tracing::debug!(removed, "removed unused components")
             }
             Ok(Some(_)) => {}
-            Ok(None) => self.garbage.store(true, Ordering::Relaxed),
+            Ok(None) => self.common.garbage.store(true, Ordering::Relaxed),
             Err(error) => tracing::warn!(%error, "unused components could not be removed"),
         }
     }

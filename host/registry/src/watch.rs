@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::RegistryError;
 use crate::commit::Work;
 use crate::reconcile::Now;
-use crate::registry::Shared;
+use crate::registry::OfTenant;
 use crate::source::{self, Directory, Listing, Unusable};
 
 /// What a look came to.
@@ -27,10 +27,13 @@ pub(crate) struct Look {
     pub(crate) unsettled: bool,
 }
 
+/// How often a tenant without directories is looked at: only for agents whose load failed because of the host.
+const NOTHING_TO_FOLLOW: Duration = Duration::from_secs(30);
+
 /// How often a directory that does not exist is looked for.
 const MISSING_POLL: Duration = Duration::from_millis(250);
 
-impl Shared {
+impl OfTenant {
     /// Runs until the registry stops.
     pub(crate) async fn watch(self: &Arc<Self>) {
         let mut following = Following::new(Arc::clone(&self.look_again));
@@ -41,12 +44,12 @@ impl Shared {
                 () = tokio::time::sleep(pause) => {}
                 () = self.look_again.notified() => {
                     // Events come in swarms, and nothing is read before it settles anyway.
-                    if self.stop.run_until_cancelled(tokio::time::sleep(self.config.settle)).await.is_none() {
+                    if self.stop.run_until_cancelled(tokio::time::sleep(self.common.config.settle)).await.is_none() {
                         return;
                     }
                 }
             }
-            let directories = self.config.agent_dirs.clone();
+            let directories = self.directories.clone();
             let followed = tokio::task::spawn_blocking(move || {
                 following.follow(&directories);
                 following
@@ -62,7 +65,7 @@ impl Shared {
                 Ok(look) => self.start(look, &following),
                 Err(error) => {
                     tracing::warn!(%error, "the agents directories could not be looked at");
-                    self.config.rescan
+                    self.common.config.rescan
                 }
             };
             self.agents.sweep();
@@ -73,22 +76,24 @@ impl Shared {
     /// Starts what is to be done, and says how long to wait for the next look.
     fn start(self: &Arc<Self>, look: Look, following: &Following) -> Duration {
         if !look.work.is_empty() {
-            let shared = Arc::clone(self);
+            let own = Arc::clone(self);
             // Compiling may take a minute; other agents change meanwhile.
-            self.tasks.spawn(async move { shared.run(look.work).await });
+            self.spawn(async move { own.run(look.work).await });
         }
         if look.unsettled {
-            self.config.settle
+            self.common.config.settle
+        } else if self.directories.is_empty() {
+            NOTHING_TO_FOLLOW
         } else if following.misses_some {
-            MISSING_POLL.min(self.config.rescan)
+            MISSING_POLL.min(self.common.config.rescan)
         } else {
-            self.config.rescan
+            self.common.config.rescan
         }
     }
 
     /// Looks at the directories, and at what failed and may not fail again.
     pub(crate) async fn look(&self) -> Result<Look, RegistryError> {
-        let (directories, agents_max) = (self.config.agent_dirs.clone(), self.config.agents_max);
+        let (directories, agents_max) = (self.directories.clone(), self.common.config.agents_max);
         let listed = tokio::task::spawn_blocking(move || {
             // Before the listing: what changes during it must not count as settled.
             let now = Now { clock: Instant::now(), wall: SystemTime::now() };
@@ -100,13 +105,13 @@ impl Shared {
         for file in self.agents.set_unusable(std::mem::take(&mut listing.unusable)) {
             tracing::warn!(path = %file.path.display(), reason = file.reason, "file ignored");
         }
-        let due = self.agents.due_for_retry(now.clock, self.config.retry_after_host_failure);
+        let due = self.agents.due_for_retry(now.clock, self.common.config.retry_after_host_failure);
         let mut reconciler = self.reconciler();
         for (path, directory) in reconciler.note_directories(&listing) {
             report_directory(&path, &directory);
         }
         due.files.iter().for_each(|name| reconciler.again(name));
-        let difference = reconciler.look(&listing, now, self.config.settle);
+        let difference = reconciler.look(&listing, now, self.common.config.settle);
         let changes = difference.changes.into_iter().map(Work::File);
         Ok(Look {
             work: due.stored.into_iter().map(Work::Stored).chain(changes).collect(),

@@ -224,6 +224,10 @@ impl Prepare for Runtime {
             Ok(Prepared { interface, executable: Arc::new(agent) })
         })
     }
+
+    fn forget(&self, digest: Digest) -> BoxFuture<'_, ()> {
+        Box::pin(self.compiler.forget(digest))
+    }
 }
 
 impl Measure for Runtime {

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use aop_core::cluster::Cluster;
 use aop_core::federation::Federation;
 use aop_core::quota::Accounts;
-use aop_core::{Audit, Authenticate, Catalog};
+use aop_core::{Admin, Audit, Caller, Catalog, Scope};
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
 
+use crate::gate::{ProtectedResource, WELL_KNOWN};
 use crate::problem::{Problem, quoted};
 use crate::uploads::Uploads;
 use crate::{Metrics, Phase, Readiness, api};
@@ -32,8 +33,10 @@ pub struct AppState {
     pub federation: Option<Arc<dyn Federation>>,
     /// What tenants and agents may use, and use.
     pub accounts: Arc<Accounts>,
-    /// Who asks.
-    pub authenticate: Arc<dyn Authenticate>,
+    /// Tenants, keys and secrets.
+    pub admin: Arc<dyn Admin>,
+    /// What clients that want a token are told.
+    pub resource: ProtectedResource,
     /// Where it is written down who changed what.
     pub audit: Arc<dyn Audit>,
     /// The numbers.
@@ -56,7 +59,8 @@ pub(crate) struct App {
 }
 
 /// Builds the routes. The result has a fallback of its own (a 404 in JSON): merge routers without one
-/// into it, then wrap everything with a [`Guard`](crate::Guard).
+/// into it, then wrap everything with a [`Gate`](crate::Gate), without which no route has a caller, and that with a
+/// [`Guard`](crate::Guard).
 pub fn router(state: AppState) -> Router {
     let upload_max_bytes = state.upload_max_bytes;
     let app = Arc::new(App { state, uploads: Uploads::default() });
@@ -64,7 +68,9 @@ pub fn router(state: AppState) -> Router {
         .route("/", get(index))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics));
+        .route("/metrics", get(metrics))
+        .route(WELL_KNOWN, get(protected_host))
+        .route(&format!("{WELL_KNOWN}/{{*path}}"), get(protected_resource));
     for (path, methods) in api::routes(upload_max_bytes) {
         router = router.route(path, methods);
     }
@@ -103,8 +109,62 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<axum::Json<Ready>, Proble
     }
 }
 
-async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let text = off_the_reactor(move || app.state.metrics.render(&*app.state.catalog)).await?;
+/// Whoever asks, as the gate found. Without a gate in front, nobody does.
+pub(crate) struct By(pub(crate) Caller);
+
+impl<S: Sync> FromRequestParts<S> for By {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Problem> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.map(Self).ok_or_else(|| {
+            let message = "this host asks for a credential";
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
+        })
+    }
+}
+
+/// RFC 9728, for the host as a whole.
+async fn protected_host(state: State<Arc<App>>, headers: HeaderMap) -> Result<Response, Problem> {
+    metadata(&state, &headers, "")
+}
+
+/// The same for one path of it. Whether a tenant of that name exists is not told.
+async fn protected_resource(
+    state: State<Arc<App>>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let is_endpoint = path == "mcp"
+        || path.strip_prefix("t/").and_then(|rest| rest.strip_suffix("/mcp")).is_some_and(
+            |tenant| {
+                !tenant.is_empty() && tenant.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+            },
+        );
+    if !is_endpoint {
+        return Err(no_metadata());
+    }
+    metadata(&state, &headers, &format!("/{path}"))
+}
+
+fn metadata(app: &App, headers: &HeaderMap, path: &str) -> Result<Response, Problem> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let metadata = app.state.resource.metadata(host, path).ok_or_else(no_metadata)?;
+    Ok(axum::Json(metadata).into_response())
+}
+
+fn no_metadata() -> Problem {
+    let message = "this host takes no tokens here: its keys are API keys";
+    Problem::new(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+/// The figures of the caller's tenant; those of all tenants and of the host itself only for whoever manages them.
+async fn metrics(State(app): State<Arc<App>>, By(by): By) -> Result<Response, Problem> {
+    let text = off_the_reactor(move || {
+        let only = (!by.scopes.has(Scope::ClusterAdmin)).then_some(&by.tenant);
+        app.state.metrics.render(&*app.state.catalog, only)
+    })
+    .await?;
     let kind =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())

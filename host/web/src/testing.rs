@@ -13,16 +13,18 @@ use aop_core::cluster::{
 use aop_core::interface::Feature;
 use aop_core::quota::{Accounts, Quota};
 use aop_core::{
-    AgentId, AgentName, AgentStatus, Authenticate, AuthenticateError, BoxFuture, CallId,
-    CallRecord, Caller, Catalog, CatalogError, Digest, ErrorCode, Generation, Hints, LoadRequest,
-    NoAudit, NodeId, Origin, RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList,
-    ToolName,
+    AgentId, AgentName, AgentStatus, BoxFuture, CallId, CallRecord, Caller, Catalog, CatalogError,
+    Digest, ErrorCode, Generation, Hints, LoadRequest, NoAudit, NodeId, Origin, RevisionNumber,
+    RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use crate::{AppState, Metrics, Readiness, UPLOAD_MAX_BYTES};
+mod admin;
+
+pub(crate) use self::admin::FakeAdmin;
+use crate::{AppState, Metrics, ProtectedResource, Readiness, UPLOAD_MAX_BYTES, router};
 
 pub(crate) fn agent(name: &str) -> AgentName {
     AgentName::new(name).unwrap()
@@ -224,13 +226,9 @@ pub(crate) fn from_api(name: &str, number: u64) -> AgentStatus {
     status(name, number, b"api", Origin::Api)
 }
 
-/// Everybody is the default tenant.
-pub(crate) struct Everybody;
-
-impl Authenticate for Everybody {
-    fn authenticate(&self, _: Option<&str>) -> Result<Caller, AuthenticateError> {
-        Ok(Caller::local(TenantName::default_tenant()))
-    }
+/// The routes for whoever uses a host that is open to its own machine.
+pub(crate) fn open_router(state: AppState) -> axum::Router {
+    router(state).layer(axum::Extension(Caller::local(TenantName::default_tenant())))
 }
 
 pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
@@ -240,7 +238,8 @@ pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
         federation: None,
         catalog,
         accounts: Accounts::new(&Quota::default(), Quota::default(), 1_000),
-        authenticate: Arc::new(Everybody),
+        admin: Arc::new(FakeAdmin::default()),
+        resource: ProtectedResource::default(),
         metrics: Arc::new(Metrics::new()),
         readiness: Readiness::new(),
         server_name: "test <host>".to_owned(),

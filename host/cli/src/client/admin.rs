@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use aop_core::cluster::{ClusterStatus, JoinTokenGrant, JoinTokenRequest};
 use aop_core::{AgentStatus, RevisionStatus};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -37,21 +37,36 @@ pub(crate) struct QuotaUse {
     pub(crate) refused: u64,
 }
 
-/// How the API refuses.
+/// What a request carries.
+pub(super) enum Content {
+    None,
+    Form(Form),
+    Json(serde_json::Value),
+    Text(String),
+}
+
+/// How the host refuses.
 #[derive(Deserialize)]
-struct Problem {
-    message: String,
+pub(super) struct Problem {
+    pub(super) message: String,
+}
+
+impl Problem {
+    /// Why a caller was turned away, and what to do on a command line.
+    pub(super) fn unauthenticated(self) -> String {
+        format!("{}. Give a key with --key or AOP_KEY", self.message)
+    }
 }
 
 impl Client {
     /// Every agent.
     pub(crate) async fn agents(&self) -> Result<Agents, CommandError> {
-        self.admin(Method::GET, "agents", None).await
+        self.admin(Method::GET, "agents", Content::None).await
     }
 
     /// One agent.
     pub(crate) async fn agent(&self, name: &str) -> Result<AgentDetails, CommandError> {
-        self.admin(Method::GET, &format!("agents/{}", segment(name)?), None).await
+        self.admin(Method::GET, &format!("agents/{}", segment(name)?), Content::None).await
     }
 
     /// Loads a component with its settings as TOML.
@@ -68,23 +83,24 @@ impl Client {
         if let Some(settings) = settings {
             form = form.text("settings", settings);
         }
-        self.admin(Method::PUT, &format!("agents/{}", segment(name)?), Some(form)).await
+        self.admin(Method::PUT, &format!("agents/{}", segment(name)?), Content::Form(form)).await
     }
 
     /// Removes an agent.
     pub(crate) async fn unload_agent(&self, name: &str) -> Result<(), CommandError> {
-        self.exchange(Method::DELETE, &format!("agents/{}", segment(name)?), None).await?;
+        self.exchange(Method::DELETE, &format!("agents/{}", segment(name)?), Content::None).await?;
         Ok(())
     }
 
     /// Goes back a revision.
     pub(crate) async fn roll_back_agent(&self, name: &str) -> Result<AgentStatus, CommandError> {
-        self.admin(Method::POST, &format!("agents/{}/rollback", segment(name)?), None).await
+        self.admin(Method::POST, &format!("agents/{}/rollback", segment(name)?), Content::None)
+            .await
     }
 
     /// The zone.
     pub(crate) async fn cluster(&self) -> Result<ClusterStatus, CommandError> {
-        self.admin(Method::GET, "cluster", None).await
+        self.admin(Method::GET, "cluster", Content::None).await
     }
 
     /// A token with which nodes join it.
@@ -92,14 +108,13 @@ impl Client {
         &self,
         request: &JoinTokenRequest,
     ) -> Result<JoinTokenGrant, CommandError> {
-        let url = self.url("cluster/join-tokens")?;
-        let text = self.answered(&url, self.http.post(url.clone()).json(request)).await?;
-        read(&text)
+        let content = Content::Json(serde_json::to_value(request)?);
+        self.admin(Method::POST, "cluster/join-tokens", content).await
     }
 
     /// The host's zone.
     pub(crate) async fn zone(&self) -> Result<serde_json::Value, CommandError> {
-        self.admin(Method::GET, "zone", None).await
+        self.admin(Method::GET, "zone", Content::None).await
     }
 
     /// What a name of another zone is, and how the host found out.
@@ -111,37 +126,34 @@ impl Client {
                 "`{name}` is not a full name: write it like `textkit.eu.acme.example`"
             )));
         }
-        self.admin(Method::GET, &format!("zone/names/{name}"), None).await
+        self.admin(Method::GET, &format!("zone/names/{name}"), Content::None).await
     }
 
-    async fn admin<T: DeserializeOwned>(
+    pub(super) async fn admin<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        form: Option<Form>,
+        content: Content,
     ) -> Result<T, CommandError> {
-        read(&self.exchange(method, path, form).await?)
+        let text = self.exchange(method, path, content).await?;
+        Ok(serde_json::from_str(&text)
+            .context("the host's answer is malformed: is it another release?")?)
     }
 
-    fn url(&self, path: &str) -> Result<Url, CommandError> {
-        Ok(self.endpoint.api.join(path).context("the path of the request is malformed")?)
-    }
-
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         method: Method,
         path: &str,
-        form: Option<Form>,
+        content: Content,
     ) -> Result<String, CommandError> {
-        let url = self.url(path)?;
-        let mut request = self.http.request(method, url.clone());
-        if let Some(form) = form {
-            request = request.multipart(form);
-        }
-        self.answered(&url, request).await
-    }
-
-    async fn answered(&self, url: &Url, request: RequestBuilder) -> Result<String, CommandError> {
+        let url = self.endpoint.api.join(path).context("the path of the request is malformed")?;
+        let request = self.http.request(method, url.clone());
+        let request = match content {
+            Content::None => request,
+            Content::Form(form) => request.multipart(form),
+            Content::Json(value) => request.json(&value),
+            Content::Text(text) => request.header("content-type", "text/plain").body(text),
+        };
         let response = self.send(request).await?;
         let status = response.status();
         let text = body(response).await?;
@@ -151,15 +163,14 @@ impl Client {
         match serde_json::from_str::<Problem>(&text) {
             // A name that does not exist is a mistake of the question.
             Ok(problem) if status == StatusCode::NOT_FOUND => Err(misuse(problem.message)),
+            // Here the credential comes from the command line.
+            Ok(problem) if status == StatusCode::UNAUTHORIZED => {
+                Err(misuse(problem.unauthenticated()))
+            }
             Ok(problem) => Err(failure(problem.message)),
             Err(_) => Err(failure(format!("{url} answered {status}: is it an AOP host?"))),
         }
     }
-}
-
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, CommandError> {
-    Ok(serde_json::from_str(text)
-        .context("the host's answer is malformed: is it another release?")?)
 }
 
 /// An agent's name goes into a path: what no agent can be called is refused here.

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use reqwest::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::admin::Problem;
 use super::answer::Answer;
 use super::{Client, body, repeated};
 use crate::exit::{CommandError, failure, misuse};
@@ -226,10 +228,16 @@ impl Client {
         match message {
             Some(Message { result: Some(result), .. }) => Ok(result),
             Some(Message { error: Some(error), .. }) => Err(RequestError::Refused(error)),
-            _ => Err(RequestError::Failed(anyhow::anyhow!(
-                "{} answered {status} and no MCP message: is it an AOP host?",
-                self.endpoint.mcp
-            ))),
+            _ => Err(RequestError::Failed(match serde_json::from_str::<Problem>(&text) {
+                Ok(problem) if status == StatusCode::UNAUTHORIZED => {
+                    anyhow::Error::msg(problem.unauthenticated())
+                }
+                Ok(problem) => anyhow::Error::msg(problem.message),
+                Err(_) => anyhow::anyhow!(
+                    "{} answered {status} and no MCP message: is it an AOP host?",
+                    self.endpoint.mcp
+                ),
+            })),
         }
     }
 }

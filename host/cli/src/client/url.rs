@@ -29,16 +29,25 @@ impl Endpoint {
         url.set_query(None);
         url.set_fragment(None);
         let path = url.path().trim_end_matches('/').to_owned();
-        let (base_path, mcp_path) = match path.strip_suffix("/mcp") {
-            Some(front) => {
-                let parts: Vec<_> = front.rsplitn(3, '/').collect();
-                let base = match parts.as_slice() {
-                    [_, "t", base] => (*base).to_owned(),
-                    _ => front.to_owned(),
-                };
-                (base, path.clone())
-            }
-            None => (path.clone(), format!("{path}/mcp")),
+        let front = path.strip_suffix("/mcp").unwrap_or(&path).to_owned();
+        let parts: Vec<_> = front.rsplitn(3, '/').collect();
+        let (base_path, tenant) = match parts.as_slice() {
+            [tenant, "t", base] => ((*base).to_owned(), Some(*tenant)),
+            _ => (front.clone(), None),
+        };
+        Self::new(&url, &base_path, tenant)
+    }
+
+    /// The same host, for a tenant.
+    pub(crate) fn for_tenant(&self, tenant: &str) -> anyhow::Result<Self> {
+        Self::new(&self.base, self.base.path().trim_end_matches('/'), Some(tenant))
+    }
+
+    fn new(url: &Url, base_path: &str, tenant: Option<&str>) -> anyhow::Result<Self> {
+        // Where a path names no tenant, the credential does.
+        let front = match tenant {
+            Some(tenant) => format!("{base_path}/t/{tenant}"),
+            None => base_path.to_owned(),
         };
         let at = |path: &str| {
             let mut at = url.clone();
@@ -46,9 +55,9 @@ impl Endpoint {
             at
         };
         Ok(Self {
-            base: at(&base_path),
-            mcp: at(&mcp_path),
-            api: at(&format!("{base_path}/api/v1/")),
+            base: at(base_path),
+            mcp: at(&format!("{front}/mcp")),
+            api: at(&format!("{front}/api/v1/")),
         })
     }
 
@@ -78,12 +87,13 @@ mod tests {
             ),
             ("http://h:1/mcp/", "http://h:1/", "http://h:1/mcp", "http://h:1/api/v1/"),
             ("https://h/aop/", "https://h/aop", "https://h/aop/mcp", "https://h/aop/api/v1/"),
-            ("http://h/t/acme/mcp", "http://h/", "http://h/t/acme/mcp", "http://h/api/v1/"),
+            ("http://h/t/acme/mcp", "http://h/", "http://h/t/acme/mcp", "http://h/t/acme/api/v1/"),
+            ("http://h/t/acme", "http://h/", "http://h/t/acme/mcp", "http://h/t/acme/api/v1/"),
             (
                 "http://h/aop/t/acme/mcp?x#y",
                 "http://h/aop",
                 "http://h/aop/t/acme/mcp",
-                "http://h/aop/api/v1/",
+                "http://h/aop/t/acme/api/v1/",
             ),
         ] {
             let endpoint = Endpoint::parse(given).unwrap();

@@ -23,7 +23,7 @@ pub(crate) async fn run(command: &AgentCommand) -> CommandResult {
 }
 
 async fn list(args: &AgentListArgs) -> CommandResult {
-    let agents = Client::new(&args.host.url)?.agents().await?;
+    let agents = Client::of(&args.host)?.agents().await?;
     if args.json {
         return output::json(&agents);
     }
@@ -67,13 +67,14 @@ fn source(agent: &AgentStatus) -> String {
 fn elsewhere(source: &Source, places: &[String]) -> String {
     match source {
         Source::Nodes => format!("on {}", places.join(", ")),
+        Source::Tenant(tenant) => format!("shared by {tenant}"),
         Source::Server(name) => format!("server {name}"),
         Source::Zone(zone) => format!("zone {zone}"),
     }
 }
 
 async fn show(args: &AgentNameArgs) -> CommandResult {
-    let details = Client::new(&args.host.url)?.agent(&args.name).await?;
+    let details = Client::of(&args.host)?.agent(&args.name).await?;
     if args.json {
         return output::json(&details);
     }
@@ -176,7 +177,7 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
             )));
         }
     };
-    let client = Client::new(&args.host.url)?;
+    let client = Client::of(&args.host)?;
     let agent = client.load_agent(&name, component, settings).await?;
     if args.json {
         return output::json(&agent);
@@ -193,7 +194,7 @@ fn check(path: &Path, text: &str) -> Result<Settings, CommandError> {
 }
 
 async fn unload(args: &AgentNameArgs) -> CommandResult {
-    Client::new(&args.host.url)?.unload_agent(&args.name).await?;
+    Client::of(&args.host)?.unload_agent(&args.name).await?;
     if args.json {
         output::json(&serde_json::json!({ "unloaded": args.name }))
     } else {
@@ -203,7 +204,7 @@ async fn unload(args: &AgentNameArgs) -> CommandResult {
 }
 
 async fn roll_back(args: &AgentNameArgs) -> CommandResult {
-    let agent = Client::new(&args.host.url)?.roll_back_agent(&args.name).await?;
+    let agent = Client::of(&args.host)?.roll_back_agent(&args.name).await?;
     if args.json {
         return output::json(&agent);
     }

@@ -9,7 +9,7 @@ use crate::exit::{CommandError, CommandResult, misuse};
 use crate::{arguments, output};
 
 pub(crate) async fn run(args: &CallArgs) -> CommandResult {
-    let client = Client::new(&args.host.url)?;
+    let client = Client::of(&args.host)?;
     let arguments = match args.arguments.as_slice() {
         [] => "{}".to_owned(),
         words if arguments::are_pairs(words) => {

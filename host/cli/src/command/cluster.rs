@@ -24,7 +24,7 @@ pub(crate) async fn run(command: &ClusterCommand) -> CommandResult {
 }
 
 async fn status(args: &ClusterStatusArgs) -> CommandResult {
-    let status = Client::new(&args.host.url)?.cluster().await?;
+    let status = Client::of(&args.host)?.cluster().await?;
     if args.json {
         return output::json(&status);
     }
@@ -132,7 +132,7 @@ async fn join_token(args: &JoinTokenArgs) -> CommandResult {
     if !(1..=JoinTokenRequest::USES_MAX).contains(&request.uses) {
         return Err(misuse(format!("--uses must be 1 to {}", JoinTokenRequest::USES_MAX)));
     }
-    let grant = Client::new(&args.host.url)?.join_token(&request).await?;
+    let grant = Client::of(&args.host)?.join_token(&request).await?;
     if args.json {
         return output::json(&grant);
     }

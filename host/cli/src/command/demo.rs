@@ -113,7 +113,7 @@ async fn introduce(address: SocketAddr) -> CommandResult {
     ))?;
 
     let endpoint = Endpoint::parse(&url)?;
-    let server = mcp_config::http_server(McpClient::Claude, &endpoint);
+    let server = mcp_config::http_server(McpClient::Claude, &endpoint, None);
     let configuration = mcp_config::configuration(McpClient::Claude, &server).to_string();
     output::line(format_args!(
         "\nFor an MCP client (`aop mcp-config` knows Claude, Cursor and VS Code):\n{}",

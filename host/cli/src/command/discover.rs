@@ -40,7 +40,7 @@ struct Envelope {
 }
 
 pub(crate) async fn run(args: &DiscoverArgs) -> CommandResult {
-    let client = Client::new(&args.host.url)?;
+    let client = Client::of(&args.host)?;
     let mut all = Findings::default();
     let mut zones: Vec<_> = args.zone.iter().map(Some).collect();
     if zones.is_empty() {

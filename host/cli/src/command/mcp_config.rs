@@ -15,7 +15,8 @@ pub(crate) fn run(args: &McpConfigArgs) -> CommandResult {
         let program = std::env::current_exe().context("cannot find the path of this program")?;
         stdio_server(&program, &args.agents)?
     } else {
-        http_server(args.client, &Endpoint::parse(&args.host.url).map_err(usage)?)
+        let endpoint = args.host.endpoint().map_err(usage)?;
+        http_server(args.client, &endpoint, args.host.key.as_deref())
     };
     output::line(output::pretty(&configuration(args.client, &server).to_string()))?;
     output::note(place(args.client, args.stdio));
@@ -31,12 +32,16 @@ pub(crate) fn configuration(client: McpClient, server: &Value) -> Value {
 }
 
 /// A server that is already running.
-pub(crate) fn http_server(client: McpClient, endpoint: &Endpoint) -> Value {
+pub(crate) fn http_server(client: McpClient, endpoint: &Endpoint, key: Option<&str>) -> Value {
     let url = endpoint.mcp.as_str();
-    match client {
+    let mut server = match client {
         McpClient::Claude | McpClient::Vscode => json!({ "type": "http", "url": url }),
         McpClient::Cursor => json!({ "url": url }),
+    };
+    if let Some(key) = key {
+        server["headers"] = json!({ "Authorization": format!("Bearer {key}") });
     }
+    server
 }
 
 /// A server that the client starts. Paths are absolute: nobody knows where the client runs.
@@ -71,7 +76,7 @@ mod tests {
 
     fn shown(client: McpClient) -> String {
         let endpoint = Endpoint::parse("http://127.0.0.1:8000").unwrap();
-        configuration(client, &http_server(client, &endpoint)).to_string()
+        configuration(client, &http_server(client, &endpoint, None)).to_string()
     }
 
     #[test]

@@ -54,10 +54,13 @@ pub(crate) async fn serve(
     announce: impl FnOnce(SocketAddr) -> anyhow::Result<()>,
 ) -> CommandResult {
     raise_open_files_limit();
-    aop_access::check_bind(config.listen, config.allow_unauthenticated).map_err(usage)?;
+    let state = State::open(config)?;
+    let authenticates = state.authenticates(config).await?;
+    aop_access::check_bind(config.listen, authenticates, config.allow_unauthenticated)
+        .map_err(usage)?;
     let listener = bind(config.listen).await?;
     let address = listener.local_addr().context("cannot read the address it listens on")?;
-    let host = Arc::new(Host::open(config, State::open(config)?, Some(address))?);
+    let host = Arc::new(Host::open(config, state, Some(address)).await?);
     if config.cluster.is_wanted() || host.zone.has_zone() {
         host.zone.start().await.map_err(cluster::refusal)?;
     }
@@ -118,7 +121,7 @@ pub(crate) async fn serve(
 
 /// Serves one client on stdin and stdout until it closes them or a signal arrives.
 async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
-    let host = Arc::new(Host::open(config, State::open_for_stdio(config)?, None)?);
+    let host = Arc::new(Host::open(config, State::open_for_stdio(config)?, None).await?);
     let mut signals = Signals::listen()?;
     let loading = tokio::spawn({
         let host = Arc::clone(&host);
@@ -140,7 +143,7 @@ async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
         let _ = tokio::time::timeout(grace, signals.again()).await;
     };
     tokio::select! {
-        served = host.mcp.serve_stdio(shutdown) => served?,
+        served = host.mcp.serve_stdio(Host::local_caller(), shutdown) => served?,
         () = stopped => tracing::warn!("stopped calls that did not finish in time"),
     }
     host.drain(reload.grace()).await;

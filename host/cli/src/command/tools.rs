@@ -13,7 +13,7 @@ struct Tools {
 }
 
 pub(crate) async fn run(args: &ToolsArgs) -> CommandResult {
-    let tools = Client::new(&args.host.url)?.tools().await?;
+    let tools = Client::of(&args.host)?.tools().await?;
     if args.json {
         return output::json(&Tools { tools });
     }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use aop_core::settings::keys::{Bounds, Form, Key};
 use aop_mcp::Expose;
 
+use super::access::ACCESS_KEYS;
 use super::cluster::CLUSTER_KEYS;
 use super::policy::{AUDIT_KEYS, CEILING, CEILINGS};
 use super::quota::QUOTA_KEYS;
 use super::runtime::{COMPILE_KEYS, RUNTIME_KEYS};
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
+use super::tenants::TENANTS_KEY;
 use super::zone::ZONE_KEYS;
 use super::{Config, LogFormat};
 use crate::log;
@@ -150,6 +152,8 @@ pub(super) static KEYS: &[Key<Config>] = &[
         ZONE_KEYS,
     ),
     Key::section("quota", "What calls may use together.", QUOTA_KEYS),
+    Key::section("access", "Who may call.", ACCESS_KEYS),
+    TENANTS_KEY,
 ];
 
 static MCP_KEYS: &[Key<Config>] = &[

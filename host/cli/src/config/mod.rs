@@ -4,12 +4,14 @@
 //! What may be said, within which bounds and why is declared in [`keys`]. The environment variable
 //! of a key is its path in capitals: `mcp.page_size` is `AOP_MCP_PAGE_SIZE`.
 
+mod access;
 mod cluster;
 mod keys;
 mod policy;
 mod quota;
 mod runtime;
 mod services;
+mod tenants;
 #[cfg(test)]
 mod tests;
 mod zone;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_access::audit::AuditConfig;
+use aop_core::TenantName;
 use aop_core::settings::Lines;
 use aop_core::settings::keys::{Document, Row, leaves, nearest, reference as rows_of};
 use aop_mcp::McpConfig;
@@ -32,12 +35,14 @@ use aop_web::{ServerConfig, UPLOAD_MAX_BYTES};
 use crate::args::ServeArgs;
 use crate::exit::{CommandError, usage};
 use crate::{arguments, environment};
+pub(crate) use access::AccessSettings;
 pub(crate) use cluster::ClusterConfig;
 use keys::KEYS;
 pub(crate) use quota::QuotaConfig;
 #[cfg(test)]
 pub(crate) use services::Provider;
 pub(crate) use services::ServicesConfig;
+use tenants::TenantsSettings;
 pub(crate) use zone::ZoneConfig;
 
 /// The file that is read when nobody names one.
@@ -74,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) cluster: ClusterConfig,
     pub(crate) zone: ZoneConfig,
     pub(crate) quota: QuotaConfig,
+    pub(crate) access: AccessSettings,
+    pub(crate) tenants: TenantsSettings,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -124,6 +131,8 @@ impl Default for Config {
             cluster: ClusterConfig::default(),
             zone: ZoneConfig::default(),
             quota: QuotaConfig::default(),
+            access: AccessSettings::default(),
+            tenants: TenantsSettings::new(),
         }
     }
 }
@@ -230,7 +239,9 @@ impl Config {
         mistakes.extend(found.iter().map(|mistake| format!("{path}: {mistake}")));
         // Paths in a file are relative to it, wherever the host is started.
         let directory = file.path.parent().unwrap_or_else(|| Path::new(""));
-        for path in self.agents.iter_mut().chain(&mut self.data) {
+        let key_file = &mut self.access.secrets_key_file;
+        let of_tenants = self.tenants.values_mut().flat_map(|tenant| &mut tenant.agents);
+        for path in self.agents.iter_mut().chain(&mut self.data).chain(key_file).chain(of_tenants) {
             *path = directory.join(&*path);
         }
     }
@@ -238,7 +249,8 @@ impl Config {
     fn apply_environment(&mut self, variables: &[(String, String)], mistakes: &mut Vec<String>) {
         let known: Vec<_> =
             leaves(KEYS).into_iter().map(|(path, key)| (variable_of(&path), key)).collect();
-        let others = [environment::CONFIG, environment::URL];
+        let others =
+            [environment::CONFIG, environment::URL, environment::KEY, environment::SECRETS_KEY];
         for (name, text) in variables {
             if let Some((_, key)) = known.iter().find(|(known, _)| known == name) {
                 if let Err(message) = key.set_text(self, text) {
@@ -282,7 +294,10 @@ impl Config {
     pub(crate) fn consistent(mut self) -> Self {
         self.mcp.server_name.clone_from(&self.server_name);
         self.registry.component_max_bytes = self.compile.component_max_bytes;
-        self.registry.agent_dirs.clone_from(&self.agents);
+        let of_tenants =
+            self.tenants.iter().map(|(name, tenant)| (name.clone(), tenant.agents.clone()));
+        let default = (TenantName::default_tenant(), self.agents.clone());
+        self.registry.agent_dirs = of_tenants.chain([default]).collect();
         self
     }
 

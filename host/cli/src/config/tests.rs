@@ -57,7 +57,8 @@ fn paths_of_the_file_are_relative_to_it_and_those_of_flags_are_not() {
     assert_eq!((config.agents, config.data), (vec![PathBuf::from("x")], Some(PathBuf::from("y"))));
     let config =
         Config::combine(None, &variables(&[("AOP_AGENTS", "p, q")]), &Flags::default()).unwrap();
-    assert_eq!(config.registry.agent_dirs, [PathBuf::from("p"), PathBuf::from("q")]);
+    let directories = &config.registry.agent_dirs[&TenantName::default_tenant()];
+    assert_eq!(*directories, [PathBuf::from("p"), PathBuf::from("q")]);
 }
 
 #[test]
@@ -205,4 +206,48 @@ fn model_providers_are_bounded() {
     assert_eq!(config.services.providers.len(), 64);
     let message = mistakes(&declared(65), &[], &Flags::default());
     assert!(message.contains("64"), "{message}");
+}
+
+#[test]
+fn tenants_and_issuers_are_tables_of_their_own() {
+    let text = "agents = [\"a\"]\n[tenants.acme]\nagents = [\"b\"]\n[access]\nsecrets_key_file = \"k\"\n[access.issuers.corp]\nissuer = \"https://i.example\"\naudience = [\"https://aop.example/mcp\"]\ntenant_claim = \"org\"\nscopes = [\"a=b=tenant:admin tools:call\"]\n";
+    let config = Config::combine(Some(&file(text)), &[], &Flags::default()).unwrap();
+    let acme = TenantName::new("acme").unwrap();
+    assert_eq!(config.registry.agent_dirs[&acme], [PathBuf::from("dir/b")]);
+    assert_eq!(config.access.secrets_key_file, Some(PathBuf::from("dir/k")));
+    let corp = &config.access.issuers["corp"];
+    assert_eq!(corp.scopes["a=b"].to_string(), "tools:call tenant:admin");
+    assert_eq!((corp.scope_claim.as_str(), corp.algorithms.len()), ("scope", 9));
+}
+
+#[test]
+fn issuers_that_would_open_the_host_to_others_are_mistakes() {
+    let wrong = [
+        ("issuer = \"http://i.example\"\naudience = [\"a\"]\n", "is not https"),
+        ("audience = [\"a\"]\n", "`issuer` is missing"),
+        ("issuer = \"https://i.example\"\n", "`audience` is missing"),
+        ("issuer = \"https://i.example\"\naudience = [\"a\"]\nalgorithms = [\"HS256\"]\n", "HS256"),
+        ("issuer = \"https://i.example\"\naudience = [\"a\"]\nalgorithms = [\"none\"]\n", "none"),
+        ("issuer = \"https://i.example\"\naudience = [\"a\"]\ngrant = [\"root\"]\n", "is no scope"),
+        (
+            "issuer = \"https://i.example\"\naudience = [\"a\"]\nscopes = [\"admins\"]\n",
+            "not a mapping",
+        ),
+        (
+            "issuer = \"https://i.example\"\naudience = [\"a\"]\ntenant = \"a\"\ntenant_claim = \"b\"\n",
+            "exclude each other",
+        ),
+        (
+            "issuer = \"https://i.example\"\naudience = [\"a\"]\njwks_url = \"http://i.example/jwks\"\n",
+            "is not https",
+        ),
+    ];
+    for (issuer, reason) in wrong {
+        let said = mistakes(&format!("[access.issuers.corp]\n{issuer}"), &[], &Flags::default());
+        assert!(said.contains(reason), "{issuer}: {said}");
+    }
+    for tenant in ["default", "A"] {
+        let text = format!("[tenants.{tenant}]\nagents = []\n");
+        mistakes(&text, &[], &Flags::default());
+    }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aop_core::interface::Feature;
 use aop_core::quota::Payer;
 use aop_core::{
-    AgentName, AgentStatus, Artifact, BoxFuture, Catalog, CatalogError, LoadRequest, Prepare,
-    PrepareError, Prepared, RevisionStatus, Settings, TenantName, ToolList,
+    AgentName, AgentStatus, Artifact, BoxFuture, Catalog, CatalogError, Digest, LoadRequest,
+    Prepare, PrepareError, Prepared, RevisionStatus, Settings, TenantName, ToolList,
 };
 
 use super::Router;
@@ -56,6 +56,10 @@ impl Prepare for PrepareBalanced {
             };
             Ok(Prepared { executable: Arc::new(balanced), interface: prepared.interface })
         })
+    }
+
+    fn forget(&self, digest: Digest) -> BoxFuture<'_, ()> {
+        self.inner.forget(digest)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::account::{Owner, nanos, narrow};
 use super::{Account, Quota, Resource};
 use crate::fair::{Party, Permits};
-use crate::{AgentName, Failure, Limits, TenantName};
+use crate::{AgentName, BoxFuture, Failure, Limits, Tenancy, TenantName};
 
 /// How long to wait for memory or a place that is in use: most calls are short.
 const IN_USE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -260,6 +260,16 @@ impl Accounts {
             set_tenant(&account, named.get(name).unwrap_or(default));
             Tenant { account, agents: HashMap::new() }
         }))
+    }
+}
+
+impl Tenancy for Accounts {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        // What the configuration says of a tenant holds for the next one of that name.
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner).live.remove(tenant);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

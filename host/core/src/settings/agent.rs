@@ -11,7 +11,7 @@ use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
 use crate::{ParseDigestError, TaskUse, ToolName};
 
 use export::EXPORT_KEYS;
-use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, QUOTA_KEYS, STATE_KEYS};
+use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, QUOTA_KEYS, SHARE_KEY, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
 const DESCRIPTION_CHARS_MAX: usize = 4096;
@@ -216,6 +216,7 @@ static KEYS: &[Key<Draft>] = &[
         },
     },
     Key::section("warm", "How long a warm instance lives.", WARM_KEYS),
+    SHARE_KEY,
     Key::flag(
         "verbose",
         "Log the duration of successful calls too.",

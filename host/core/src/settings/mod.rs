@@ -12,6 +12,7 @@ mod mistake;
 mod placement;
 mod quantity;
 mod quota;
+mod share;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub use lines::Lines;
 pub use mistake::Mistake;
 pub use placement::Balance;
 pub use quantity::{parse_size, parse_time, show_size, show_time};
+pub use share::Share;
 
 /// How an agent is described, limited and allowed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ pub struct Settings {
     pub traceback: bool,
     /// What the guest reads through `wasi:config`.
     pub config: BTreeMap<String, String>,
+    /// Which other tenants see and call it.
+    pub share: Share,
     /// What the agent may touch.
     pub policy: Policy,
     /// The language model that it talks to (the paper's M, φ and θ); none for an agent without one.
@@ -90,10 +94,13 @@ impl Settings {
         Digest::of(&serde_json::to_vec(self).unwrap_or_default())
     }
 
-    /// Whether they let the agent do anything beyond computing and remembering, or others reach it.
+    /// Whether they let the agent do anything beyond computing and remembering, or reach others than its own tenant.
     #[must_use]
     pub fn grant_anything(&self) -> bool {
-        self.model.is_some() || self.export.is_some() || self.policy != Policy::deny_all()
+        self.model.is_some()
+            || self.export.is_some()
+            || self.policy != Policy::deny_all()
+            || !self.share.is_nobody()
     }
 }
 
@@ -108,6 +115,7 @@ impl Default for Settings {
             verbose: false,
             traceback: true,
             config: BTreeMap::new(),
+            share: Share::default(),
             policy: Policy::deny_all(),
             model: None,
             pinned: None,

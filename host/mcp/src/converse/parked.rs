@@ -4,7 +4,7 @@
 //! client sends its request again with the answers and the `requestState` that it was given. The call itself does
 //! not start again: it waits here, with its instance, its deadline and its place in the agent's concurrency.
 //!
-//! A `requestState` names one wait of one call. It is sealed, bound to the tenant and to the request (method,
+//! A `requestState` names one wait of one call. It is sealed, bound to the caller and to the request (method,
 //! name and arguments), good for one use, and worthless once the call has ended, which its own deadline sees to.
 //!
 //! Calls that wait are bounded in number, since each keeps an instance, and in the bytes of their arguments and
@@ -62,7 +62,7 @@ impl Kept {
     }
 }
 
-/// What a `requestState` is good for: one request of one tenant.
+/// What a `requestState` is good for: one request of one caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestIdentity {
     tenant: TenantName,
@@ -82,7 +82,8 @@ impl RequestIdentity {
             write_object(arguments, &mut canonical);
         }
         let digest = Digest::of(canonical.as_bytes());
-        let parts = [caller.tenant.as_str(), method, name, &digest.to_string()];
+        let (subject, digest) = (caller.subject.to_string(), digest.to_string());
+        let parts = [caller.tenant.as_str(), &subject, method, name, &digest];
         // Lengths keep apart what would otherwise run together.
         let sized = parts.map(|part| format!("{}:{part}", part.len()));
         Self { tenant: caller.tenant.clone(), request: sized.concat().into_bytes() }
@@ -205,6 +206,23 @@ impl Parked {
             refused("requestState was used already, or the call that it belongs to has ended: start again without it")
         })?;
         Ok(waiting.ongoing)
+    }
+
+    /// Stops the calls of a tenant that wait.
+    pub(crate) fn end(&self, tenant: &TenantName) {
+        let mut ended = Vec::new();
+        let mut kept = self.kept();
+        let of_tenant: Vec<_> = kept
+            .calls
+            .iter()
+            .filter_map(|(id, waiting)| (waiting.tenant == *tenant).then_some(*id))
+            .collect();
+        for id in of_tenant {
+            ended.extend(kept.remove(&id));
+        }
+        // Outside the lock: dropping a call stops its guest.
+        drop(kept);
+        drop(ended);
     }
 
     /// Calls that wait now.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::listing::PAGE_TIME_MAX;
+use crate::tests::mounted;
 use crate::tests::requests::{Client, stateless};
 use crate::tests::{Answer, World, send};
 use crate::{McpConfig, McpServer};
@@ -206,7 +207,7 @@ async fn nobody_is_asked_any_more_when_the_client_leaves() {
         ("completion/complete", complete),
     ] {
         let request = stateless(&json!(1), method, params);
-        let waiting = tokio::spawn(server.router().oneshot(request));
+        let waiting = tokio::spawn(mounted(&server).oneshot(request));
         world.until_hanging(1).await;
         let began = tokio::time::Instant::now();
         waiting.abort();

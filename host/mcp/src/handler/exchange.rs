@@ -173,7 +173,7 @@ impl<'a> Exchange<'a> {
         };
         let held_bytes = work.arguments.len();
         let start = || self.start(advance, held_bytes, |client| Box::pin(work.run(client)));
-        tasks.begin(&self.arrival.caller.tenant, start).await
+        tasks.begin(&self.arrival.caller, start).await
     }
 
     pub(super) async fn get_prompt(

@@ -33,7 +33,7 @@ impl SessionManager for Sessions {
         let (inbox, from_client) = mpsc::channel(QUEUE_LENGTH);
         let state = State { last_used: Some(Instant::now()), ..State::default() };
         let session = Arc::new(Session {
-            tenant: OnceLock::new(),
+            caller: OnceLock::new(),
             following: Arc::new(Following::new(
                 self.changes.clone(),
                 self.limits.subscriptions_max,
@@ -66,16 +66,16 @@ impl SessionManager for Sessions {
             };
             let extensions = request.request.extensions_mut();
             let arrival = Arrival::of(extensions).ok_or(SessionError::Foreign)?;
-            let tenant = arrival.caller.tenant.clone();
+            let caller = arrival.caller.clone();
             let slot = extensions
                 .get::<http::request::Parts>()
                 .and_then(|parts| parts.extensions.get::<Slot>())
                 .ok_or(SessionError::Foreign)?;
             let mut state = session.state();
             state.slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            state.announced = self.changes.subscribe(&tenant).versions();
+            state.announced = self.changes.subscribe(&caller.tenant).versions();
             state.opening = Some(opening);
-            let _ = session.tenant.set(tenant);
+            let _ = session.caller.set(caller);
         }
         // A client that leaves now will never know the session's id.
         let abandoned = session.closed.clone().drop_guard();
@@ -96,12 +96,7 @@ impl SessionManager for Sessions {
     async fn close_session(&self, id: &SessionId) -> Result<(), SessionError> {
         let session = self.open().sessions.remove(id);
         if let Some(session) = session {
-            session.closed.cancel();
-            // What still waits in streams ends with the session.
-            let mut state = session.state();
-            state.pending.clear();
-            state.opening = None;
-            state.slot = None;
+            session.end();
         }
         Ok(())
     }
@@ -172,7 +167,7 @@ impl SessionManager for Sessions {
         id: &SessionId,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionError> {
         let announcements = self.get(id).and_then(|session| {
-            let changes = self.changes.subscribe(session.tenant.get()?);
+            let changes = self.changes.subscribe(&session.caller.get()?.tenant);
             Some(session.announcements(changes, self.limits.list_changed_window))
         });
         // A session that ended meanwhile has nothing to tell.

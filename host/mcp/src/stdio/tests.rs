@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::tests::World;
+use crate::tests::local;
 use crate::{McpConfig, McpError, McpServer};
 
 struct Client {
@@ -34,7 +35,7 @@ impl Client {
         let (input, output) = tokio::io::split(theirs);
         let serving = tokio::spawn({
             let (server, shutdown) = (server.clone(), shutdown.clone());
-            async move { server.serve_pipe(input, output, shutdown.cancelled()).await }
+            async move { server.serve_pipe(local("default"), input, output, shutdown.cancelled()).await }
         });
         let (read, write) = tokio::io::split(ours);
         Self {
@@ -329,8 +330,9 @@ async fn rmcps_own_client_is_served() {
     let server = world.server();
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (input, output) = tokio::io::split(theirs);
-    let serving =
-        tokio::spawn(async move { server.serve_pipe(input, output, std::future::pending()).await });
+    let serving = tokio::spawn(async move {
+        server.serve_pipe(local("default"), input, output, std::future::pending()).await
+    });
     let client = ().serve(ours).await.unwrap();
     let tools = client.list_tools(Some(PaginatedRequestParams::default())).await.unwrap().tools;
     assert_eq!(tools.len(), 11);

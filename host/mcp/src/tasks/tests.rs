@@ -124,7 +124,7 @@ async fn a_task_asks_and_is_answered() {
 }
 
 #[tokio::test]
-async fn a_task_of_another_tenant_does_not_exist() {
+async fn a_task_of_another_caller_does_not_exist() {
     let server = world().server();
     let id = begin(&server, "job-ask").await;
     let unknown = ask(&server, "tasks/get", json!({ "taskId": "0".repeat(64) })).await;
@@ -136,7 +136,13 @@ async fn a_task_of_another_tenant_does_not_exist() {
     ] {
         let mut params = params;
         params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities();
-        let mut request = stateless(&json!(1), method, params);
+        let again = params.clone();
+        let request = stateless(&json!(1), method, params);
+        let mut theirs = request;
+        theirs.headers_mut().insert("test-subject", "somebody".parse().unwrap());
+        let refused = send(&server, theirs).await;
+        assert_eq!(refused.message()["error"], unknown.message()["error"], "{method}");
+        let mut request = stateless(&json!(1), method, again);
         *request.uri_mut() = "/t/other/mcp".parse().unwrap();
         let refused = send(&server, request).await;
         assert_eq!(refused.message()["error"], unknown.message()["error"], "{method}");

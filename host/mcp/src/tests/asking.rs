@@ -11,6 +11,7 @@ use tower::ServiceExt as _;
 
 use super::World;
 use super::requests::{Client, call_message};
+use crate::tests::mounted;
 
 fn everything() -> Value {
     json!({ "elicitation": { "form": {}, "url": {} }, "sampling": { "tools": {} }, "roots": {} })
@@ -30,7 +31,7 @@ struct Events {
 
 impl Events {
     async fn open(client: &Client<'_>, message: &Value) -> Self {
-        let response = client.server.router().oneshot(client.request(message)).await.unwrap();
+        let response = mounted(client.server).oneshot(client.request(message)).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         Self { body: response.into_body(), text: String::new() }
     }
@@ -193,7 +194,7 @@ async fn a_session_is_told_of_the_resources_that_it_subscribed_to() {
         assert_eq!(refused.error_code(), Some(-32002), "{uri}");
     }
     client.send(&request(2, "resources/unsubscribe", "notes://b")).await;
-    let response = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+    let response = mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap();
     let mut events = Events { body: response.into_body(), text: String::new() };
     let tenant = TenantName::default_tenant();
     for uri in ["notes://c", "notes://b", "notes://d"] {

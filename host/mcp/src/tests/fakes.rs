@@ -10,12 +10,12 @@ use aop_core::interface::Feature;
 use aop_core::model::{CompletionRequest, Message, Part, Role};
 use aop_core::quota::Payer;
 use aop_core::{
-    AgentId, AgentName, AgentStatus, Arguments, Authenticate, AuthenticateError, BoxFuture, Call,
-    CallContext, CallId, Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure,
-    FeatureRoute, GuestLevel, Hints, Hit, Invoke, Library, LoadRequest, Output, Query,
-    RepeatedParameter, Reply, Resolve, Revision, RevisionNumber, RevisionStatus, Route, Search,
-    SearchError, Settings, Shown, StoreError, Target, TaskError, TaskRecord, TaskState, TaskUse,
-    Tasks, TenantName, Tool, ToolList, ToolName, TraceContext, Violation,
+    AgentId, AgentName, AgentStatus, Arguments, BoxFuture, Call, CallContext, CallId, Catalog,
+    CatalogError, Digest, ErrorCode, Executable, Failure, FeatureRoute, GuestLevel, Hints, Hit,
+    Invoke, Library, LoadRequest, Output, Query, RepeatedParameter, Reply, Resolve, Revision,
+    RevisionNumber, RevisionStatus, Route, Search, SearchError, Settings, Shown, StoreError,
+    Target, TaskError, TaskRecord, TaskState, TaskUse, Tasks, TenantName, Tool, ToolList, ToolName,
+    TraceContext, Violation,
 };
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::watch;
@@ -115,7 +115,6 @@ impl World {
             catalog: self.clone(),
             invoke: self.clone(),
             library: Library::new(self.clone(), self.clone()),
-            authenticate: self.clone(),
             changes: self.changes.clone(),
             tasks: Some(self.clone()),
         }
@@ -517,16 +516,6 @@ impl Search for World {
             score: 1.5,
         };
         Ok(matching.take(query.limit as usize).map(hit).collect())
-    }
-}
-
-impl Authenticate for World {
-    fn authenticate(&self, tenant: Option<&str>) -> Result<Caller, AuthenticateError> {
-        match tenant {
-            None | Some("default") => Ok(Caller::local(TenantName::default_tenant())),
-            Some("other") => Ok(Caller::local(TenantName::new("other").unwrap())),
-            Some(_) => Err(AuthenticateError::UnknownTenant),
-        }
     }
 }
 

@@ -183,7 +183,7 @@ async fn bad_sessions_are_refused() {
 }
 
 #[tokio::test]
-async fn other_methods_and_tenants_are_refused() {
+async fn other_methods_and_requests_of_nobody_are_refused() {
     let server = World::new().server();
     let mut request = call("echo", &json!({}));
     *request.method_mut() = Method::PUT;
@@ -191,10 +191,9 @@ async fn other_methods_and_tenants_are_refused() {
     let mut request = call("echo", &json!({}));
     *request.method_mut() = Method::GET;
     assert_eq!(send(&server, request).await.status, StatusCode::METHOD_NOT_ALLOWED);
-    let mut request = call("echo", &json!({}));
-    *request.uri_mut() = "/t/stranger/mcp".parse().unwrap();
-    let answer = send(&server, request).await;
-    assert_eq!((answer.status, answer.error_code()), (StatusCode::NOT_FOUND, Some(-32600)));
+    let request = call("echo", &json!({}));
+    let nobody = tower::ServiceExt::oneshot(server.router(), request).await.unwrap();
+    assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use super::requests::stateless;
 use crate::McpConfig;
 use crate::edge::Edge;
 use crate::handler::Handler;
+use crate::tests::mounted;
 
 #[tokio::test(start_paused = true)]
 async fn a_listener_hears_only_what_it_asked_for() {
@@ -28,7 +29,7 @@ async fn a_listener_hears_only_what_it_asked_for() {
     let filter = json!({ "promptsListChanged": true, "resourceSubscriptions": uris });
     let request =
         stateless(&json!("s"), "subscriptions/listen", json!({ "notifications": filter }));
-    let mut body = server.router().oneshot(request).await.unwrap().into_body();
+    let mut body = mounted(&server).oneshot(request).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     let accepted = String::from_utf8_lossy(&first).into_owned();
     assert!(accepted.contains("notes://255\"") && !accepted.contains("notes://256\""), "bounded");
@@ -60,7 +61,7 @@ async fn a_listener_that_names_too_many_resources_follows_none() {
     let filter = json!({ "toolsListChanged": true, "resourceSubscriptions": uris });
     let request =
         stateless(&json!("s"), "subscriptions/listen", json!({ "notifications": filter }));
-    let mut body = server.router().oneshot(request).await.unwrap().into_body();
+    let mut body = mounted(&server).oneshot(request).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     let accepted = String::from_utf8_lossy(&first).into_owned();
     assert!(accepted.contains("toolsListChanged") && !accepted.contains("notes://"), "{accepted}");

@@ -7,6 +7,7 @@ use tower::ServiceExt as _;
 use super::requests::stateless;
 use super::{Answer, World, send};
 use crate::converse::{HELD_MAX_BYTES, QUESTIONS_MAX, Started};
+use crate::tests::mounted;
 use crate::{McpConfig, McpServer};
 
 fn everything() -> Value {
@@ -194,6 +195,9 @@ async fn a_state_that_is_forged_foreign_or_used_is_refused() {
     let mut foreign = stateless(&json!(1), "tools/call", with("ask", &arguments, state));
     *foreign.uri_mut() = "/t/other/mcp".parse().unwrap();
     assert_eq!(send(&server, foreign).await.error_code(), Some(-32602), "of another tenant");
+    let mut theirs = stateless(&json!(1), "tools/call", with("ask", &arguments, state));
+    theirs.headers_mut().insert("test-subject", "somebody".parse().unwrap());
+    assert_eq!(send(&server, theirs).await.error_code(), Some(-32602), "of another caller");
     let elsewhere = call(&world().server(), with("ask", &arguments, state)).await;
     assert_eq!(elsewhere.error_code(), Some(-32602), "of another host");
     assert_eq!(server.calls_parked(), 1, "none of these cost the call anything");
@@ -251,7 +255,7 @@ async fn leaving_stops_a_call_that_runs_and_not_one_that_waits() {
     let world = world();
     let server = world.server();
     let round = call(&server, json!({ "name": "ask" })).await.result();
-    let waiting = tokio::spawn(server.router().oneshot(stateless(
+    let waiting = tokio::spawn(mounted(&server).oneshot(stateless(
         &json!(1),
         "tools/call",
         json!({ "name": "hang", "_meta": { "progressToken": 1 } }),

@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 
 use super::requests::{Client, call_message, initialize};
 use super::{CALL_ID, World, send};
+use crate::tests::mounted;
 use crate::{McpConfig, McpServer};
 
 fn sessions(server: &McpServer) -> f64 {
@@ -90,7 +91,7 @@ async fn cancelling_deleting_and_leaving_stop_a_call() {
         let client = Client::open(&server).await;
         let waiting = || {
             tokio::spawn({
-                let (router, request) = (server.router(), client.request(&hang(1, through_rmcp)));
+                let (router, request) = (mounted(&server), client.request(&hang(1, through_rmcp)));
                 async move {
                     router
                         .oneshot(request)
@@ -133,7 +134,7 @@ async fn an_id_runs_once_at_a_time() {
     let world = World::new();
     let server = world.server();
     let client = Client::open(&server).await;
-    let call = tokio::spawn(server.router().oneshot(client.request(&hang(1, false))));
+    let call = tokio::spawn(mounted(&server).oneshot(client.request(&hang(1, false))));
     world.until_hanging(1).await;
     let again = client.send(&call_message(1, "echo", &json!({}))).await;
     assert_eq!(again.error_code(), Some(-32600), "{}", again.text);
@@ -146,7 +147,7 @@ async fn a_cancelled_request_keeps_its_id_until_it_ended() {
     let server = world.server();
     let client = Client::open(&server).await;
     for through_rmcp in [false, true] {
-        let call = tokio::spawn(server.router().oneshot(client.request(&hang(1, through_rmcp))));
+        let call = tokio::spawn(mounted(&server).oneshot(client.request(&hang(1, through_rmcp))));
         world.until_hanging(1).await;
         let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
         assert_eq!(client.send(&cancel).await.status, StatusCode::ACCEPTED);
@@ -169,7 +170,7 @@ async fn waiting_requests_of_a_session_are_bounded() {
     let server = world.server_with(McpConfig { pending_max: 2, ..McpConfig::default() });
     let client = Client::open(&server).await;
     let calls: Vec<_> = (1..=2)
-        .map(|id| tokio::spawn(server.router().oneshot(client.request(&hang(id, id == 1)))))
+        .map(|id| tokio::spawn(mounted(&server).oneshot(client.request(&hang(id, id == 1)))))
         .collect();
     world.until_hanging(2).await;
     let refused = client.send(&call_message(3, "echo", &json!({}))).await;
@@ -199,7 +200,7 @@ async fn an_idle_session_ends_and_one_that_listens_stays() {
         World::new().server_with(McpConfig { session_idle_timeout: idle, ..McpConfig::default() });
     let client = Client::open(&server).await;
     let listener = Client::open(&server).await;
-    let stream = server.router().oneshot(listener.bare(Method::GET)).await.unwrap();
+    let stream = mounted(&server).oneshot(listener.bare(Method::GET)).await.unwrap();
     assert_eq!(stream.status(), StatusCode::OK);
     tokio::time::sleep(idle * 3).await;
     assert_eq!(
@@ -222,7 +223,7 @@ async fn a_change_reaches_every_session_once() {
     let mut streams = Vec::new();
     for client in &clients {
         for _ in 0..2 {
-            let response = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+            let response = mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap();
             streams.push(tokio::spawn(response.into_body().collect()));
         }
     }
@@ -245,11 +246,11 @@ async fn a_change_that_a_broken_stream_never_told_of_is_told_by_the_next() {
     let world = World::new();
     let server = world.server();
     let client = Client::open(&server).await;
-    let broken = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+    let broken = mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap();
     world.changes.tools_changed(&TenantName::default_tenant());
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(broken);
-    let response = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+    let response = mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap();
     let stream = tokio::spawn(response.into_body().collect());
     tokio::time::sleep(Duration::from_secs(1)).await;
     server.drain();
@@ -261,14 +262,14 @@ async fn a_change_that_a_broken_stream_never_told_of_is_told_by_the_next() {
 async fn event_streams_are_bounded() {
     let server = World::new().server_with(McpConfig { streams_max: 1, ..McpConfig::default() });
     let client = Client::open(&server).await;
-    let stream = server.router().oneshot(client.bare(Method::GET)).await.unwrap();
+    let stream = mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap();
     assert_eq!(
         send(&server, client.bare(Method::GET)).await.status,
         StatusCode::SERVICE_UNAVAILABLE
     );
     drop(stream);
     assert_eq!(
-        server.router().oneshot(client.bare(Method::GET)).await.unwrap().status(),
+        mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap().status(),
         StatusCode::OK
     );
 }
@@ -294,7 +295,7 @@ async fn draining_lets_a_running_call_finish_and_ends_its_session_with_it() {
     let server = world.server();
     let busy = Client::open(&server).await;
     Client::open(&server).await;
-    let call = tokio::spawn(server.router().oneshot(busy.request(&hang(1, false))));
+    let call = tokio::spawn(mounted(&server).oneshot(busy.request(&hang(1, false))));
     world.until_hanging(1).await;
     server.drain();
     while sessions(&server) > 1.5 {

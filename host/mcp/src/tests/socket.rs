@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::ServiceExt;
+use axum::body::Body;
 use futures::FutureExt as _;
+use http::Request;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::World;
 use crate::McpServer;
+use crate::tests::mounted;
 
 async fn listen(
     world: &Arc<World>,
@@ -18,8 +22,9 @@ async fn listen(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let serving = axum::serve(listener, server.router())
-        .with_graceful_shutdown(stop.clone().cancelled_owned());
+    let serving =
+        axum::serve(listener, ServiceExt::<Request<Body>>::into_make_service(mounted(&server)))
+            .with_graceful_shutdown(stop.clone().cancelled_owned());
     let serving = tokio::spawn(serving.into_future().map(|served| served.unwrap()));
     (server, address, stop, serving)
 }

@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 use super::requests::{call, stateless};
 use super::{CALL_ID, World, send};
 use crate::config::Expose;
+use crate::tests::mounted;
 use crate::{McpConfig, McpServer};
 use aop_core::{Listen as _, Measure as _, TenantName};
 
@@ -191,7 +192,7 @@ async fn a_client_that_leaves_stops_its_call() {
             json!({ "name": "hang" })
         };
         let request = stateless(&json!(1), "tools/call", params);
-        let waiting = tokio::spawn(server.router().oneshot(request));
+        let waiting = tokio::spawn(mounted(&server).oneshot(request));
         world.until_hanging(1).await;
         waiting.abort();
         world.until_hanging(0).await;
@@ -204,7 +205,7 @@ async fn a_subscription_hears_of_changes_and_ends_with_the_server() {
     let server = world.server();
     let params = json!({ "notifications": { "toolsListChanged": true } });
     let request = stateless(&json!("s"), "subscriptions/listen", params);
-    let mut body = server.router().oneshot(request).await.unwrap().into_body();
+    let mut body = mounted(&server).oneshot(request).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(String::from_utf8_lossy(&first).contains("notifications/subscriptions/acknowledged"));
     let streams = server.measure().into_iter().find(|sample| sample.name == "mcp_streams").unwrap();

@@ -258,6 +258,20 @@ impl Agents {
         settled
     }
 
+    /// Nobody has anything any more.
+    pub(crate) fn offer_nothing(&self) -> Settled {
+        let mut table = self.table();
+        table.foreign.offers.clear();
+        let settled = table.settle(&mut self.names_mut());
+        self.note_change(table, settled.changed.tools);
+        settled
+    }
+
+    /// Whether a source has anything here.
+    pub(crate) fn has_of(&self, source: &Source) -> bool {
+        self.table().foreign.offers.contains_key(source)
+    }
+
     /// Looks again at what was refused, after agents of this host changed.
     pub(crate) fn settle(&self) -> Settled {
         let mut table = self.table();

@@ -29,6 +29,7 @@ pub(crate) use self::changed::Changed;
 use self::foreign::Foreign;
 pub(crate) use self::foreign::Settled;
 use self::names::{Names, Owned, lead_names_to};
+pub(crate) use self::status::Counts;
 use crate::source::Unusable;
 
 /// See the module's documentation.
@@ -36,7 +37,8 @@ pub(crate) struct Agents {
     names: RwLock<Names>,
     table: Mutex<Table>,
     list: RwLock<Option<Arc<ToolList>>>,
-    changes: watch::Sender<u64>,
+    /// Of the agents of all tenants.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 #[derive(Default)]
@@ -112,18 +114,12 @@ struct Draining {
     revision: Weak<Revision>,
 }
 
-impl Default for Agents {
-    fn default() -> Self {
-        Self {
-            names: RwLock::default(),
-            table: Mutex::default(),
-            list: RwLock::default(),
-            changes: watch::Sender::new(0),
-        }
-    }
-}
-
 impl Agents {
+    /// No agents yet. `changes` ticks whenever a status changes.
+    pub(crate) fn new(changes: Arc<watch::Sender<u64>>) -> Self {
+        Self { names: RwLock::default(), table: Mutex::default(), list: RwLock::default(), changes }
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -138,11 +134,6 @@ impl Agents {
 
     fn changed(&self) {
         self.changes.send_modify(|changes| *changes += 1);
-    }
-
-    /// Ticks whenever a status changes.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
     }
 
     /// Where a tool name leads. On the path of every call.

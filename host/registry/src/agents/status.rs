@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use aop_core::lifecycle::next;
 use aop_core::{
-    AgentName, AgentRecord, AgentStatus, Event, ForeignAgent, Held, Origin, State, Tool, ToolName,
+    AgentName, AgentRecord, AgentStatus, Event, ForeignAgent, Held, Origin, Source, State, Tool,
+    ToolName,
 };
 
 use super::{Agent, Agents, Serving, Table};
@@ -17,6 +18,16 @@ pub(crate) struct Counts {
     /// In the order of [`State::ALL`].
     pub(crate) by_state: [u64; State::ALL.len()],
     pub(crate) tools: u64,
+}
+
+impl Counts {
+    /// These and those.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.by_state.iter_mut().zip(other.by_state) {
+            *mine += theirs;
+        }
+        self.tools += other.tools;
+    }
 }
 
 impl Agents {
@@ -123,7 +134,11 @@ impl Table {
     fn foreign_statuses(&self) -> impl Iterator<Item = AgentStatus> {
         let visible = self.foreign.visible().map(|(name, visible)| {
             let ForeignAgent { revision, description, places, .. } = &visible.agent;
-            let busy = revision.in_flight.load(Ordering::Relaxed);
+            let busy = match &visible.source {
+                // How busy another tenant's agent is tells of that tenant.
+                Source::Tenant(_) => 0,
+                _ => revision.in_flight.load(Ordering::Relaxed),
+            };
             AgentStatus {
                 id: Some(revision.id),
                 state: if busy > 0 { State::Busy } else { State::Active },

@@ -147,7 +147,7 @@ async fn a_load_that_is_given_up_leaves_nothing() {
     assert!(task.await.unwrap_err().is_cancelled());
     assert!(host.registry.list(&tenant()).is_empty());
     assert_eq!(host.store().agents(&tenant()).await.unwrap(), []);
-    host.registry.shared.collect_garbage().await;
+    host.own().collect_garbage().await;
     assert_eq!(host.components(), 0);
     host.load("a", "fn run").await.unwrap();
 }
@@ -179,7 +179,7 @@ async fn a_commit_is_not_given_up_halfway() {
         drop(load);
         // Has the turn after it.
         let _ = host.registry.revisions(&tenant, &name).await;
-        drop(host.registry.shared.turns.take(&agent(&name)).await);
+        drop(host.own().turns.take(&agent(&name)).await);
         let serves = host.registry.resolve(&tenant, &name).is_some();
         let stored =
             host.store().agents(&tenant).await.unwrap().iter().any(|record| *record.name == *name);
@@ -216,11 +216,11 @@ async fn garbage_is_not_collected_under_a_load() {
     let loading = Arc::clone(&host);
     let task = tokio::spawn(async move { loading.load("a", "wait\nfn run").await });
     host.prepare.until_waiting(1).await;
-    host.registry.shared.collect_garbage().await;
+    host.own().collect_garbage().await;
     assert_eq!(host.components(), 1);
     host.prepare.gate.add_permits(1);
     task.await.unwrap().unwrap();
-    host.registry.shared.collect_garbage().await;
+    host.own().collect_garbage().await;
     assert_eq!(host.components(), 1);
 }
 
@@ -234,7 +234,7 @@ async fn the_old_revision_lives_while_a_call_holds_it() {
     host.load("a", "fn run Two.").await.unwrap();
     assert_eq!((host.status("a").state, host.status("a").in_flight), (State::Active, 0));
     assert_eq!(route.tool.description, "One.");
-    let draining = |host: &Host| host.registry.shared.agents.counts().by_state[4];
+    let draining = |host: &Host| host.own().agents.counts().by_state[4];
     assert_eq!(draining(&host), 1);
     drop(call);
     drop(route);
@@ -288,7 +288,7 @@ async fn a_failed_upload_is_not_tried_again_while_an_older_revision_serves() {
     host.prepare.host_failures.store(1, Ordering::SeqCst);
     assert!(matches!(host.load("a", "fn run Two.").await, Err(CatalogError::Internal(_))));
     let long_after = std::time::Instant::now() + super::PATIENCE;
-    let due = host.registry.shared.agents.due_for_retry(long_after, super::PATIENCE / 2);
+    let due = host.own().agents.due_for_retry(long_after, super::PATIENCE / 2);
     assert!(due.stored.is_empty() && due.files.is_empty(), "{due:?}");
     assert_eq!(host.status("a").state, State::Error);
     assert_eq!(host.resolved("a").as_deref(), Some("One."));

@@ -7,6 +7,7 @@ mod files;
 mod foreign;
 mod names;
 mod scale;
+mod tenants;
 mod watching;
 
 use std::fs;
@@ -101,6 +102,10 @@ impl Prepare for FakePrepare {
                 executable: Arc::new(FakeExecutable),
             })
         })
+    }
+
+    fn forget(&self, _: aop_core::Digest) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -234,6 +239,11 @@ impl Host {
         let (store, registry) = open(config(directory.path()), &prepare, &told, &search);
         registry.scan().await.unwrap();
         Self { directory, prepare, told, search, store: Mutex::new(store), registry }
+    }
+
+    /// The agents of the one tenant that most tests have.
+    fn own(&self) -> Arc<crate::registry::OfTenant> {
+        self.registry.common.of(&tenant()).expect("it is always there")
     }
 
     fn store(&self) -> Arc<dyn Store> {

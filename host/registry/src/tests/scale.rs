@@ -22,6 +22,6 @@ async fn a_thousand_agents_load_and_come_back() {
     let host = host.restarted().await;
     assert_eq!(host.tools().len(), 2000);
     assert_eq!(host.prepare.prepared.load(Ordering::SeqCst), 1000);
-    let counts = host.registry.shared.agents.counts();
+    let counts = host.own().agents.counts();
     assert_eq!((counts.by_state[2], counts.tools), (1000, 2000));
 }

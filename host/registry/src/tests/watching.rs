@@ -92,7 +92,7 @@ async fn a_file_that_is_only_touched_is_not_loaded_again() {
     host.until_state("marker", State::Active).await;
     host.write("agents/marker.wasm", "fn run Again.");
     host.until("a second look", |host| host.resolved("marker").as_deref() == Some("Again.")).await;
-    drop(host.registry.shared.turns.take(&super::agent("a")).await);
+    drop(host.own().turns.take(&super::agent("a")).await);
     assert_eq!(host.prepare.prepared.load(Ordering::SeqCst), prepared + 2);
     assert_eq!(host.status("a").revision, Some(RevisionNumber(1)));
 }

@@ -116,6 +116,26 @@ impl Cache {
         .await
     }
 
+    /// Removes the entry of a component, of whichever engine version.
+    pub(crate) async fn forget(&self, digest: Digest) {
+        let cache = self.clone();
+        let removed = blocking(move || {
+            for directory in std::fs::read_dir(&cache.root)? {
+                let entry = directory?.path().join(digest.hex());
+                for kind in [sweep::CODE, sweep::INTERFACE] {
+                    match std::fs::remove_file(entry.with_extension(kind)) {
+                        Err(error) if !is_absent(&error) => return Err(error),
+                        _ => {}
+                    }
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%digest, %error, "the compiled code of a component that is gone could not be removed");
+        }
+    }
+
     fn read(&self, digest: Digest) -> Option<Entry> {
         let file = std::fs::File::open(self.interface(digest)).ok()?;
         let mut text = Vec::new();
@@ -174,6 +194,12 @@ impl Cache {
     fn interface(&self, digest: Digest) -> PathBuf {
         self.entry(digest).with_extension(sweep::INTERFACE)
     }
+}
+
+/// Not there, or what looks like a directory of an engine version is the file with the key.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory)
 }
 
 /// What the compiled code depends on: wasmtime's version and settings, and our own format.

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_core::fair::{Party, Permits};
-use aop_core::{Artifact, Interface, PrepareError};
+use aop_core::{Artifact, Digest, Interface, PrepareError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
@@ -82,6 +82,11 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
+    /// Removes what was compiled of a component.
+    pub(crate) async fn forget(&self, digest: Digest) {
+        self.cache.forget(digest).await;
+    }
+
     pub(crate) fn new(cache: Cache, program: WorkerProgram, limits: CompileLimits) -> Self {
         Self {
             cache,

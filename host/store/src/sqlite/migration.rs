@@ -8,7 +8,7 @@ use super::refused;
 use crate::OpenError;
 
 /// Step `n` leads from `user_version` n to n + 1.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     // Settings, origin and published names are JSON, because nothing ever asks for a part of them.
     "CREATE TABLE agents (
         tenant TEXT NOT NULL,
@@ -34,6 +34,7 @@ const STEPS: [&str; 4] = [
     include_str!("state.sql"),
     include_str!("tasks.sql"),
     include_str!("tenant_totals.sql"),
+    include_str!("access.sql"),
 ];
 
 /// Brings the schema up to date.

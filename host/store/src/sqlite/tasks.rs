@@ -121,10 +121,11 @@ fn begin(
     if count >= tasks_max {
         return Ok(false);
     }
-    let sql = "INSERT INTO tasks (tenant, id, state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let (state, outcome) = (task.state.as_str(), &task.outcome);
-    connection.execute(sql, params![tenant, task.id, state, created, updated, expires, outcome])?;
+    let sql = "INSERT INTO tasks (tenant, id, subject, state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let (subject, state, outcome) = (&task.subject, task.state.as_str(), &task.outcome);
+    let values = params![tenant, task.id, subject, state, created, updated, expires, outcome];
+    connection.execute(sql, values)?;
     Ok(true)
 }
 
@@ -133,18 +134,18 @@ fn find(
     tenant: TenantName,
     id: String,
 ) -> Result<Option<TaskRecord>, StoreError> {
-    let sql = "SELECT state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome
+    let sql = "SELECT state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome, subject
                FROM tasks WHERE tenant = ?1 AND id = ?2";
     let read = || {
         let mut statement = connection.prepare_cached(sql)?;
         let row = statement.query_row(params![tenant.as_str(), id], |row| {
             let state: String = row.get(0)?;
             let times = [row.get::<_, i64>(1)?, row.get(2)?, row.get(3)?];
-            Ok((state, times, row.get::<_, Option<String>>(4)?))
+            Ok((state, times, row.get::<_, Option<String>>(4)?, row.get::<_, String>(5)?))
         });
         row.optional()
     };
-    let Some((state, times, outcome)) = read().map_err(|error| failed(&error))? else {
+    let Some((state, times, outcome, subject)) = read().map_err(|error| failed(&error))? else {
         return Ok(None);
     };
     let states =
@@ -157,6 +158,7 @@ fn find(
     let task = TaskRecord {
         id,
         tenant,
+        subject,
         state,
         created_unix_ms,
         updated_unix_ms,

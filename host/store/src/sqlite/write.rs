@@ -78,11 +78,11 @@ pub(super) fn remove(
 ) -> Result<(), StoreError> {
     let run = || {
         let whose = [tenant.as_str(), name.as_str()];
-        // What it remembers goes with it, with everything below the owner.
+        // What it remembers goes with it, for every tenant that it was shared with, with everything below the owner.
         connection
             .prepare_cached(
-                "DELETE FROM owners WHERE tenant = ?1
-                 AND agent = (SELECT id FROM agents WHERE tenant = ?1 AND name = ?2)",
+                "DELETE FROM owners
+                 WHERE agent = (SELECT id FROM agents WHERE tenant = ?1 AND name = ?2)",
             )?
             .execute(whose)?;
         connection

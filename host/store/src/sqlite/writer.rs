@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use aop_core::StoreError;
 use rusqlite::Connection;
@@ -18,7 +19,18 @@ const QUEUED_MAX: usize = 1024;
 /// small enough that the first of a group does not wait long for the last.
 const GROUP_MAX: usize = 256;
 
-type Queue = mpsc::Sender<Box<dyn Write>>;
+/// How long a checkpoint waits for readers.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(5);
+
+type Queue = mpsc::Sender<Job>;
+
+/// What the thread does.
+enum Job {
+    /// One write, together with others.
+    Write(Box<dyn Write>),
+    /// A checkpoint, after the writes that came before it.
+    Checkpoint(oneshot::Sender<Result<(), StoreError>>),
+}
 
 pub(super) struct Writer {
     // Taken first, which ends the thread once the queue is empty.
@@ -46,12 +58,22 @@ impl Writer {
         let pending = Pending { work: Some(work), outcome: None, reply };
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let queue = queue.ok_or_else(closed)?;
-        queue.send(Box::new(pending)).await.map_err(|_| closed())?;
+        queue.send(Job::Write(Box::new(pending))).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 }
 
 impl Writer {
+    /// Merges the write-ahead log into the database and cuts it off, so that the log holds no older version of
+    /// anything. A reader that is busy with one holds that up for the milliseconds it takes.
+    pub(super) async fn checkpoint(&self) -> Result<(), StoreError> {
+        let closed = || StoreError::Failed("the store is closed".to_owned());
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        queue.ok_or_else(closed)?.send(Job::Checkpoint(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
     /// Refuses further writes and waits for the queued ones, also when somebody else closes it at the
     /// same time. Blocks on the disk.
     pub(super) fn close(&self) {
@@ -107,27 +129,60 @@ where
     }
 }
 
-fn run(connection: &Connection, mut writes: mpsc::Receiver<Box<dyn Write>>) {
-    while let Some(first) = writes.blocking_recv() {
-        let mut group = vec![first];
-        while group.len() < GROUP_MAX
-            && let Ok(next) = writes.try_recv()
-        {
-            group.push(next);
+fn run(connection: &Connection, mut jobs: mpsc::Receiver<Job>) {
+    let mut next = jobs.blocking_recv();
+    while let Some(job) = next.take() {
+        match job {
+            Job::Checkpoint(reply) => {
+                // Nobody may wait any more.
+                let _ = reply.send(checkpoint(connection));
+            }
+            Job::Write(first) => {
+                let mut group = vec![first];
+                while group.len() < GROUP_MAX && next.is_none() {
+                    match jobs.try_recv() {
+                        Ok(Job::Write(write)) => group.push(write),
+                        Ok(other) => next = Some(other),
+                        Err(_) => break,
+                    }
+                }
+                write_group(connection, group);
+            }
         }
-        let outcome = commit(connection, &mut group);
-        if outcome.is_err() && !connection.is_autocommit() {
-            // What failed is reported already; if rolling back fails too, the next group says so.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        for write in group {
-            write.finish(&outcome);
+        if next.is_none() {
+            next = jobs.blocking_recv();
         }
     }
     // SQLite does this by itself only when the last connection closes, whoever's that is: a copy of
     // the database file alone must hold everything once the host has stopped.
     // Nobody is left to hear that it failed, and the next start makes up for it.
     let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+}
+
+fn write_group(connection: &Connection, mut group: Vec<Box<dyn Write>>) {
+    let outcome = commit(connection, &mut group);
+    if outcome.is_err() && !connection.is_autocommit() {
+        // What failed is reported already; if rolling back fails too, the next group says so.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    for write in group {
+        write.finish(&outcome);
+    }
+}
+
+fn checkpoint(connection: &Connection) -> Result<(), StoreError> {
+    let run = || {
+        connection.busy_timeout(CHECKPOINT_PATIENCE)?;
+        let is_busy =
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        connection.busy_timeout(Duration::ZERO)?;
+        is_busy
+    };
+    match run() {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(StoreError::Failed("the store is busy: try again".to_owned())),
+        Err(error) => Err(failed(&error)),
+    }
 }
 
 /// Applies a group in one transaction. A write that fails is undone by itself.

@@ -1,9 +1,10 @@
-//! The admin API, `/api/v1`: agents, their revisions and figures, the tools of a tenant, and
-//! the zone.
+//! The admin API, `/api/v1`: agents, their revisions and figures, the tools, keys and secrets of a tenant, the tenants
+//! themselves, and the zone. Who may do what was decided by the [gate](crate::gate).
 //!
 //! Handlers only translate. What is served is described by `openapi.json` beside this file, and a test
 //! holds the two together: paths, methods, status codes and the shape of every answer.
 
+mod access;
 mod cluster;
 mod problems;
 mod upload;
@@ -16,26 +17,32 @@ use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::quota::Figure;
 use aop_core::{
     AgentName, AgentStatus, Audit, AuditEvent, Caller, CatalogError, Digest, LoadRequest,
-    RevisionStatus, TenantName, Tool,
+    RevisionStatus, Secret, TenantName, Tool,
 };
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::AgentStats;
-use crate::app::{App, off_the_reactor};
+use crate::app::{App, By, off_the_reactor};
 use crate::problem::Problem;
 
 type AppRef = State<Arc<App>>;
 type Name = Result<Path<String>, PathRejection>;
 
+/// The largest JSON body: a key with its name and scopes takes less than a kilobyte.
+const BODY_MAX_BYTES: usize = 8 << 10;
+
 /// Every path of the API with what it answers to.
-pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 10] {
+pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 17] {
     let upload_limit = DefaultBodyLimit::max(upload_max_bytes);
+    // One more, so that a value that is too long is told so by its own limit.
+    let secret_limit = DefaultBodyLimit::max(Secret::LENGTH_MAX_BYTES + 1);
+    let body_limit = || DefaultBodyLimit::max(BODY_MAX_BYTES);
     [
         ("/api/v1/agents", get(list_agents)),
         (
@@ -49,6 +56,19 @@ pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Ar
         ("/api/v1/zone", get(zone::show)),
         ("/api/v1/zone/names/{name}", get(zone::resolve)),
         ("/api/v1/usage", get(show_usage)),
+        ("/api/v1/keys", get(access::list_keys).post(access::create_key).layer(body_limit())),
+        ("/api/v1/keys/{name}", delete(access::revoke_key)),
+        ("/api/v1/keys/{name}/rotate", post(access::rotate_key).layer(body_limit())),
+        ("/api/v1/secrets", get(access::list_secrets)),
+        (
+            "/api/v1/secrets/{name}",
+            put(access::set_secret).delete(access::delete_secret).layer(secret_limit),
+        ),
+        (
+            "/api/v1/tenants",
+            get(access::list_tenants).post(access::create_tenant).layer(body_limit()),
+        ),
+        ("/api/v1/tenants/{name}", get(access::show_tenant).delete(access::delete_tenant)),
         ("/api/v1/openapi.json", get(openapi)),
     ]
 }
@@ -78,32 +98,26 @@ struct Tools<'a> {
     tools: &'a [Arc<Tool>],
 }
 
-fn caller(app: &App) -> Result<Caller, Problem> {
-    app.state.authenticate.authenticate(None).map_err(|error| {
-        Problem::new(StatusCode::FORBIDDEN, "permission_denied", error.to_string())
-    })
-}
-
-fn tenant(app: &App) -> Result<TenantName, Problem> {
-    Ok(caller(app)?.tenant)
-}
-
 fn name(path: Name) -> Result<String, Problem> {
     let Path(name) =
         path.map_err(|error| Problem::new(error.status(), "bad_request", error.body_text()))?;
     Ok(name)
 }
 
-async fn list_agents(State(app): AppRef) -> Result<Response, Problem> {
-    let tenant = tenant(&app)?;
+async fn list_agents(State(app): AppRef, By(by): By) -> Result<Response, Problem> {
+    let tenant = by.tenant;
     off_the_reactor(move || {
         Json(Agents { agents: app.state.catalog.list(&tenant) }).into_response()
     })
     .await
 }
 
-async fn show_agent(State(app): AppRef, path: Name) -> Result<Json<AgentDetails>, Problem> {
-    let (tenant, name) = (tenant(&app)?, name(path)?);
+async fn show_agent(
+    State(app): AppRef,
+    By(by): By,
+    path: Name,
+) -> Result<Json<AgentDetails>, Problem> {
+    let (tenant, name) = (by.tenant, name(path)?);
     let agent =
         app.state.catalog.show(&tenant, &name).ok_or_else(|| problems::no_such_agent(&name))?;
     let revisions = app.state.catalog.revisions(&tenant, &name).await?;
@@ -113,27 +127,28 @@ async fn show_agent(State(app): AppRef, path: Name) -> Result<Json<AgentDetails>
     Ok(Json(AgentDetails { agent, revisions, stats, quotas }))
 }
 
-async fn show_usage(State(app): AppRef) -> Result<Json<Usage>, Problem> {
-    let tenant = tenant(&app)?;
+async fn show_usage(State(app): AppRef, By(by): By) -> Json<Usage> {
+    let tenant = by.tenant;
     let account = app.state.accounts.tenant(&tenant);
-    Ok(Json(Usage {
+    Json(Usage {
         quotas: account.figures(Instant::now()),
         lane_wait_seconds: account.turn_wait().as_secs_f64(),
         tenant,
-    }))
+    })
 }
 
 async fn load_agent(
     State(app): AppRef,
+    By(by): By,
     path: Name,
     request: upload::Request,
 ) -> Result<Response, Problem> {
-    let (caller, name) = (caller(&app)?, name(path)?);
+    let (caller, name) = (by, name(path)?);
     let tenant = &caller.tenant;
     let name = AgentName::new(&name).map_err(|error| problems::invalid(error.to_string()))?;
     // Held until the component is loaded. A host that is busy with others leaves this one unread, so
     // that the sender's own network holds it.
-    let agent = app.state.accounts.payer(&tenant, &name);
+    let agent = app.state.accounts.payer(tenant, &name);
     let _turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
@@ -151,16 +166,20 @@ async fn load_agent(
     Ok((status, Json(agent)).into_response())
 }
 
-async fn unload_agent(State(app): AppRef, path: Name) -> Result<StatusCode, Problem> {
-    let (caller, name) = (caller(&app)?, name(path)?);
+async fn unload_agent(State(app): AppRef, By(by): By, path: Name) -> Result<StatusCode, Problem> {
+    let (caller, name) = (by, name(path)?);
     let unloaded = app.state.catalog.unload(&caller.tenant, &name).await;
     change_of(&app, &caller, &name, Action::AgentUnload, unloaded)?;
     app.state.metrics.unloaded(&caller.tenant, &name);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn roll_back_agent(State(app): AppRef, path: Name) -> Result<Json<AgentStatus>, Problem> {
-    let (caller, name) = (caller(&app)?, name(path)?);
+async fn roll_back_agent(
+    State(app): AppRef,
+    By(by): By,
+    path: Name,
+) -> Result<Json<AgentStatus>, Problem> {
+    let (caller, name) = (by, name(path)?);
     let back = app.state.catalog.rollback(&caller.tenant, &name).await;
     Ok(Json(change_of(&app, &caller, &name, Action::AgentRollback, back)?))
 }
@@ -232,8 +251,8 @@ fn change_of<T>(
     }
 }
 
-async fn list_tools(State(app): AppRef) -> Result<Response, Problem> {
-    let tenant = tenant(&app)?;
+async fn list_tools(State(app): AppRef, By(by): By) -> Result<Response, Problem> {
+    let tenant = by.tenant;
     let tools = app.state.catalog.tools(&tenant);
     off_the_reactor(move || Json(Tools { tools: &tools.tools }).into_response()).await
 }

@@ -1,6 +1,6 @@
 //! The one mapping of failures to status codes.
 
-use aop_core::CatalogError;
+use aop_core::{AdminError, CatalogError};
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use http::StatusCode;
 
@@ -19,6 +19,22 @@ impl From<CatalogError> for Problem {
             CatalogError::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             CatalogError::Internal(reason) => {
                 tracing::error!(reason, "the catalogue failed");
+                (StatusCode::INTERNAL_SERVER_ERROR, "internal")
+            }
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<AdminError> for Problem {
+    fn from(error: AdminError) -> Self {
+        let (status, code) = match &error {
+            AdminError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            AdminError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
+            AdminError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_arguments"),
+            AdminError::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_denied"),
+            AdminError::Failed(reason) => {
+                tracing::error!(reason, "managing access failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")
             }
         };

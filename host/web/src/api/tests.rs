@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use aop_core::{AuthenticateError, Caller, Observe as _, TenantName};
+use aop_core::{Observe as _, TenantName};
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use super::routes;
-use crate::testing::{FakeCatalog, Zone, agent, from_api, from_file, record, state};
+use crate::testing::{FakeCatalog, Zone, agent, from_api, from_file, open_router, record, state};
 use crate::uploads::{UPLOADS_MAX, UPLOADS_WAITING_MAX};
 use crate::{AppState, router};
 
@@ -97,7 +97,7 @@ async fn agents_are_listed_and_shown_with_revisions_and_figures() {
     let (tenant, echo) = (TenantName::default_tenant(), agent("echo"));
     state.metrics.started(&tenant, &echo);
     state.metrics.finished(&record(&tenant, Some(&echo), 5, None), true);
-    let app = router(state);
+    let app = open_router(state);
 
     let (status, body) =
         check("listAgents", ask(&app, plain(Method::GET, "/api/v1/agents")).await).await;
@@ -120,7 +120,7 @@ async fn agents_are_listed_and_shown_with_revisions_and_figures() {
 
 #[tokio::test]
 async fn tools_are_listed() {
-    let app = router(state(some_catalog()));
+    let app = open_router(state(some_catalog()));
     let (status, body) =
         check("listTools", ask(&app, plain(Method::GET, "/api/v1/tools")).await).await;
     assert_eq!(status, StatusCode::OK);
@@ -131,7 +131,7 @@ async fn tools_are_listed() {
 #[tokio::test]
 async fn an_upload_creates_an_agent_and_then_revisions_of_it() {
     let catalog = some_catalog();
-    let app = router(state(Arc::clone(&catalog)));
+    let app = open_router(state(Arc::clone(&catalog)));
     let first =
         multipart(&[("component", b"\0asm\r\n--b0undar"), ("settings", b"timeout = \"5s\"\n")]);
     let (status, body) = check("loadAgent", ask(&app, put("new", first)).await).await;
@@ -149,7 +149,7 @@ async fn an_upload_creates_an_agent_and_then_revisions_of_it() {
 #[tokio::test]
 async fn uploads_that_cannot_be_loaded_say_why() {
     let catalog = some_catalog();
-    let app = router(state(Arc::clone(&catalog)));
+    let app = open_router(state(Arc::clone(&catalog)));
     let good: &[u8] = b"component";
     let large = vec![b'#'; (256 << 10) + 1];
     for (request, status, code, part) in [
@@ -212,7 +212,7 @@ async fn uploads_that_cannot_be_loaded_say_why() {
 #[tokio::test]
 async fn uploads_have_a_size_limit_whether_or_not_they_announce_it() {
     let catalog = some_catalog();
-    let app = router(AppState { upload_max_bytes: 1000, ..state(Arc::clone(&catalog)) });
+    let app = open_router(AppState { upload_max_bytes: 1000, ..state(Arc::clone(&catalog)) });
     let body = multipart(&[("component", &[0; 1000])]);
     let mut announced = put("x", body.clone());
     announced.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
@@ -235,13 +235,13 @@ async fn an_upload_grants_nothing_unless_the_operator_lets_it() {
     ];
     for settings in granting {
         let upload = || put("x", multipart(&[("component", b"\0asm"), ("settings", settings)]));
-        let app = router(state(Arc::clone(&catalog)));
+        let app = open_router(state(Arc::clone(&catalog)));
         let (status, body) = check("loadAgent", ask(&app, upload()).await).await;
         assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("permission_denied")));
         assert!(body["message"].as_str().unwrap().contains("uploads_may_grant"), "{body}");
         assert!(catalog.loaded.lock().unwrap().is_empty());
     }
-    let app = router(AppState { uploads_may_grant: true, ..state(Arc::clone(&catalog)) });
+    let app = open_router(AppState { uploads_may_grant: true, ..state(Arc::clone(&catalog)) });
     let upload = put("x", multipart(&[("component", b"\0asm"), ("settings", granting[0])]));
     let (status, _) = check("loadAgent", ask(&app, upload).await).await;
     assert_eq!(status, StatusCode::CREATED);
@@ -250,7 +250,7 @@ async fn an_upload_grants_nothing_unless_the_operator_lets_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_never_ends_is_given_up() {
-    let app = router(state(some_catalog()));
+    let app = open_router(state(some_catalog()));
     let (status, body) = check("loadAgent", ask(&app, put("x", Body::new(Endless))).await).await;
     assert_eq!((status, &body["code"]), (StatusCode::REQUEST_TIMEOUT, &json!("deadline_exceeded")));
 }
@@ -263,7 +263,7 @@ async fn only_so_many_uploads_of_a_tenant_are_worked_on_at_once_and_only_so_many
         Arc::new(FakeCatalog { loads_allowed: Semaphore::new(0), ..FakeCatalog::default() });
     let state = state(Arc::clone(&catalog));
     let account = state.accounts.tenant(&TenantName::default_tenant());
-    let app = router(state);
+    let app = open_router(state);
     let uploads: Vec<_> = (0..OF_TENANT + UPLOADS_WAITING_MAX + 1)
         .map(|number| {
             let request = put(&format!("agent{number}"), multipart(&[("component", b"component")]));
@@ -304,7 +304,7 @@ async fn a_tenant_sees_what_it_uses() {
     state.accounts.set_tenant(&tenant, Some(quota));
     let echo = state.accounts.payer(&tenant, &agent("echo"));
     echo.begin(std::time::Instant::now()).unwrap();
-    let app = router(state.clone());
+    let app = open_router(state.clone());
     let (status, body) =
         check("showUsage", ask(&app, plain(Method::GET, "/api/v1/usage")).await).await;
     assert_eq!((status, &body["tenant"]), (StatusCode::OK, &json!("default")));
@@ -321,7 +321,7 @@ async fn agents_are_unloaded_with_their_figures() {
     let state = state(some_catalog());
     let (tenant, echo) = (TenantName::default_tenant(), agent("echo"));
     state.metrics.finished(&record(&tenant, Some(&echo), 5, None), false);
-    let app = router(state.clone());
+    let app = open_router(state.clone());
     let (status, _) =
         check("unloadAgent", ask(&app, plain(Method::DELETE, "/api/v1/agents/echo")).await).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
@@ -336,7 +336,7 @@ async fn agents_are_unloaded_with_their_figures() {
 
 #[tokio::test]
 async fn agents_are_rolled_back() {
-    let app = router(state(some_catalog()));
+    let app = open_router(state(some_catalog()));
     for (name, status, code) in [
         ("echo", 200, None),
         ("owned", 409, Some("no_earlier_revision")),
@@ -351,7 +351,7 @@ async fn agents_are_rolled_back() {
 #[tokio::test]
 async fn a_draining_host_says_when_to_come_back() {
     let catalog = FakeCatalog { draining: true, ..FakeCatalog::with([from_api("echo", 1)]) };
-    let app = router(state(Arc::new(catalog)));
+    let app = open_router(state(Arc::new(catalog)));
     let response = ask(&app, plain(Method::DELETE, "/api/v1/agents/echo")).await;
     assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     let (status, body) = check("unloadAgent", response).await;
@@ -360,7 +360,7 @@ async fn a_draining_host_says_when_to_come_back() {
 
 #[tokio::test]
 async fn hostile_names_are_not_found() {
-    let app = router(state(some_catalog()));
+    let app = open_router(state(some_catalog()));
     for name in ["..%2f..%2fetc", "%00", "a%20b", &"x".repeat(5000)] {
         let response = ask(&app, plain(Method::GET, &format!("/api/v1/agents/{name}"))).await;
         let (status, body) = check("showAgent", response).await;
@@ -371,17 +371,10 @@ async fn hostile_names_are_not_found() {
     assert_eq!(check("showAgent", response).await.0, StatusCode::BAD_REQUEST);
 }
 
-struct Nobody;
-
-impl aop_core::Authenticate for Nobody {
-    fn authenticate(&self, _: Option<&str>) -> Result<Caller, AuthenticateError> {
-        Err(AuthenticateError::UnknownTenant)
-    }
-}
-
 #[tokio::test]
 async fn callers_that_are_not_authenticated_see_nothing() {
-    let app = router(AppState { authenticate: Arc::new(Nobody), ..state(some_catalog()) });
+    // The routes without a gate in front.
+    let app = router(state(some_catalog()));
     for (operation, request) in [
         ("listAgents", plain(Method::GET, "/api/v1/agents")),
         ("showAgent", plain(Method::GET, "/api/v1/agents/echo")),
@@ -389,11 +382,17 @@ async fn callers_that_are_not_authenticated_see_nothing() {
         ("unloadAgent", plain(Method::DELETE, "/api/v1/agents/echo")),
         ("rollBackAgent", plain(Method::POST, "/api/v1/agents/echo/rollback")),
         ("listTools", plain(Method::GET, "/api/v1/tools")),
+        ("listKeys", plain(Method::GET, "/api/v1/keys")),
+        ("revokeKey", plain(Method::DELETE, "/api/v1/keys/aaaaaaaaaaaa")),
+        ("listSecrets", plain(Method::GET, "/api/v1/secrets")),
+        ("deleteSecret", plain(Method::DELETE, "/api/v1/secrets/a")),
+        ("showTenant", plain(Method::GET, "/api/v1/tenants/a")),
+        ("deleteTenant", plain(Method::DELETE, "/api/v1/tenants/a")),
     ] {
         let (status, body) = check(operation, ask(&app, request).await).await;
         assert_eq!(
             (status, &body["code"]),
-            (StatusCode::FORBIDDEN, &json!("permission_denied")),
+            (StatusCode::UNAUTHORIZED, &json!("unauthenticated")),
             "{operation}"
         );
     }
@@ -401,7 +400,7 @@ async fn callers_that_are_not_authenticated_see_nothing() {
 
 #[tokio::test]
 async fn the_document_has_exactly_the_paths_and_methods_that_are_served() {
-    let app = router(state(some_catalog()));
+    let app = open_router(state(some_catalog()));
     let response = ask(&app, plain(Method::GET, "/api/v1/openapi.json")).await;
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
     let served: Value =
@@ -429,6 +428,134 @@ async fn the_document_has_exactly_the_paths_and_methods_that_are_served() {
     assert_eq!(documented, routed);
 }
 
+fn json_to(method: Method, path: &str, body: &Value) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header(header::CONTENT_TYPE, "application/json");
+    request.body(Body::from(body.to_string())).unwrap()
+}
+
+#[tokio::test]
+async fn keys_are_created_listed_rotated_and_revoked() {
+    let app = open_router(state(some_catalog()));
+    let new = json!({ "name": "ci", "scopes": ["tools:call"], "expires_in_seconds": 60 });
+    let response = ask(&app, json_to(Method::POST, "/api/v1/keys", &new)).await;
+    assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    let (status, created) = check("createKey", response).await;
+    assert_eq!((status, &created["text"]), (StatusCode::CREATED, &json!("aop_x_y")));
+    let id = created["key"]["id"].as_str().unwrap().to_owned();
+    let (_, listed) = check("listKeys", ask(&app, plain(Method::GET, "/api/v1/keys")).await).await;
+    assert_eq!(listed["keys"][0]["id"], *id);
+    assert!(!listed.to_string().contains("aop_x"), "{listed}");
+    let rotate = |id: &str| {
+        let body = json!({ "overlap_seconds": 5 });
+        json_to(Method::POST, &format!("/api/v1/keys/{id}/rotate"), &body)
+    };
+    let (status, _) = check("rotateKey", ask(&app, rotate(&id)).await).await;
+    assert_eq!(status, StatusCode::CREATED);
+    let (status, _) = check("rotateKey", ask(&app, rotate("bbbbbbbbbbbb")).await).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let path = format!("/api/v1/keys/{id}");
+    let (status, revoked) = check("revokeKey", ask(&app, plain(Method::DELETE, &path)).await).await;
+    assert_eq!((status, &revoked["revoked_unix_ms"]), (StatusCode::OK, &json!(2)));
+    let (status, _) =
+        check("revokeKey", ask(&app, plain(Method::DELETE, "/api/v1/keys/x")).await).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn requests_for_keys_and_tenants_that_cannot_be_say_why() {
+    let app = open_router(state(some_catalog()));
+    let no_json = plain(Method::POST, "/api/v1/keys");
+    let cases = [
+        ("createKey", no_json, 415, "unsupported_media_type"),
+        (
+            "createKey",
+            json_to(Method::POST, "/api/v1/keys", &json!({ "name": "x" })),
+            422,
+            "invalid_arguments",
+        ),
+        (
+            "createKey",
+            json_to(Method::POST, "/api/v1/keys", &json!({ "name": "x", "scopes": ["root"] })),
+            422,
+            "invalid_arguments",
+        ),
+        (
+            "createTenant",
+            json_to(Method::POST, "/api/v1/tenants", &json!({ "name": "A b" })),
+            422,
+            "invalid_arguments",
+        ),
+        ("showTenant", plain(Method::GET, "/api/v1/tenants/A%20b"), 404, "not_found"),
+        ("setSecret", plain(Method::PUT, "/api/v1/secrets/1"), 422, "invalid_arguments"),
+    ];
+    for (operation, request, status, code) in cases {
+        let (actual, body) = check(operation, ask(&app, request).await).await;
+        assert_eq!((actual.as_u16(), &body["code"]), (status, &json!(code)), "{operation}: {body}");
+    }
+    let long = json!({ "name": "x".repeat(9000), "scopes": ["tools:call"] });
+    let (status, _) =
+        check("createKey", ask(&app, json_to(Method::POST, "/api/v1/keys", &long)).await).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn secrets_are_set_listed_and_deleted_and_never_shown() {
+    let app = open_router(state(some_catalog()));
+    let put = |name: &str, value: Vec<u8>| {
+        let request = Request::put(format!("/api/v1/secrets/{name}"));
+        request.body(Body::from(value)).unwrap()
+    };
+    let (status, body) =
+        check("setSecret", ask(&app, put("token", b"hunter2".to_vec())).await).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({ "name": "token", "updated_unix_ms": 3 })));
+    let (status, _) = check("setSecret", ask(&app, put("token", vec![b'x'; 17 << 10])).await).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    let (status, _) = check("setSecret", ask(&app, put("token", b"\xff".to_vec())).await).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (_, body) =
+        check("listSecrets", ask(&app, plain(Method::GET, "/api/v1/secrets")).await).await;
+    assert_eq!(body["secrets"][0]["name"], "token");
+    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
+        let request = plain(Method::DELETE, "/api/v1/secrets/token");
+        assert_eq!(check("deleteSecret", ask(&app, request).await).await.0, status);
+    }
+}
+
+#[tokio::test]
+async fn tenants_are_created_listed_shown_and_deleted() {
+    let app = open_router(state(some_catalog()));
+    for status in [StatusCode::CREATED, StatusCode::CONFLICT] {
+        let request = json_to(Method::POST, "/api/v1/tenants", &json!({ "name": "acme" }));
+        assert_eq!(check("createTenant", ask(&app, request).await).await.0, status);
+    }
+    let (_, body) =
+        check("listTenants", ask(&app, plain(Method::GET, "/api/v1/tenants")).await).await;
+    assert_eq!(body["tenants"][0]["name"], "acme");
+    let shown = ask(&app, plain(Method::GET, "/api/v1/tenants/acme")).await;
+    let (_, body) = check("showTenant", shown).await;
+    assert_eq!((&body["keys"], &body["secrets"]), (&json!(0), &json!(0)));
+    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_FOUND] {
+        let request = plain(Method::DELETE, "/api/v1/tenants/acme");
+        assert_eq!(check("deleteTenant", ask(&app, request).await).await.0, status);
+    }
+}
+
+#[tokio::test]
+async fn every_route_of_the_document_says_what_it_needs() {
+    use crate::gate::{Need, needs};
+    let by_default = Need::Scope(aop_core::Scope::ClusterAdmin);
+    for (path, operations) in document()["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys().filter(|key| *key != "parameters") {
+            let method = method.to_uppercase().parse::<Method>().unwrap();
+            let is_of_cluster =
+                ["/api/v1/tenants", "/api/v1/cluster"].iter().any(|front| path.starts_with(front));
+            let need = needs(&method, &path.replace("{name}", "x"));
+            assert_eq!(need == by_default, is_of_cluster, "{method} {path}");
+        }
+    }
+}
+
 /// A body that sends nothing and never ends.
 struct Endless;
 
@@ -446,8 +573,8 @@ impl hyper::body::Body for Endless {
 
 #[tokio::test]
 async fn a_zone_is_shown_and_gives_tokens_and_a_host_alone_says_what_to_do() {
-    let alone = router(state(some_catalog()));
-    let zone = router(AppState { cluster: Arc::new(Zone), ..state(some_catalog()) });
+    let alone = open_router(state(some_catalog()));
+    let zone = open_router(AppState { cluster: Arc::new(Zone), ..state(some_catalog()) });
     let token = |body: &'static str| {
         Request::post("/api/v1/cluster/join-tokens")
             .header(header::CONTENT_TYPE, "application/json")

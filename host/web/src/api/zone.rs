@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use aop_core::Caller;
 use aop_core::federation::Federation;
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{AppRef, Name, name, tenant};
-use crate::app::App;
+use super::{AppRef, Name, name};
+use crate::app::{App, By};
 use crate::problem::Problem;
 
 /// Longest name that is resolved: a DNS name.
@@ -25,12 +24,14 @@ fn federation(app: &App) -> Result<&Arc<dyn Federation>, Problem> {
 }
 
 pub(super) async fn show(State(app): AppRef) -> Result<Json<Value>, Problem> {
-    tenant(&app)?;
     Ok(Json(federation(&app)?.status()))
 }
 
-pub(super) async fn resolve(State(app): AppRef, path: Name) -> Result<Json<Value>, Problem> {
-    let caller = Caller::local(tenant(&app)?);
+pub(super) async fn resolve(
+    State(app): AppRef,
+    By(caller): By,
+    path: Name,
+) -> Result<Json<Value>, Problem> {
     let name = name(path)?;
     if name.len() > NAME_MAX_BYTES {
         let message = format!("a name has at most {NAME_MAX_BYTES} bytes");

@@ -6,12 +6,12 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::{AppState, router};
+use super::AppState;
 use crate::Phase;
-use crate::testing::{FakeCatalog, from_api, state};
+use crate::testing::{FakeCatalog, from_api, open_router, state};
 
 async fn ask(state: &AppState, request: http::request::Builder) -> Response<Body> {
-    router(state.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    open_router(state.clone()).oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
 async fn text(response: Response<Body>) -> String {
@@ -111,7 +111,7 @@ async fn the_index_links_to_what_exists() {
 #[tokio::test]
 async fn another_router_can_be_merged_in() {
     let other = axum::Router::new().route("/mcp", axum::routing::post(|| async { "mcp" }));
-    let app = router(some_state()).merge(other);
+    let app = open_router(some_state()).merge(other);
     let response = app.oneshot(Request::post("/mcp").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(text(response).await, "mcp");
 }

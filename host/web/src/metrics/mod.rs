@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use std::time::Instant;
 
 use aop_core::quota::Accounts;
-use aop_core::{AgentName, CallRecord, Catalog, Measure, Observe, TenantName};
+use aop_core::{AgentName, BoxFuture, CallRecord, Catalog, Measure, Observe, Tenancy, TenantName};
 
 use self::collect::Scrape;
 pub use self::series::AgentStats;
@@ -85,13 +85,14 @@ impl Metrics {
         series.map_or_else(AgentStats::default, |series| series.stats())
     }
 
-    /// Everything in the OpenMetrics text format. Also forgets the agents that `catalog` does not
+    /// Everything in the OpenMetrics text format, or only what is `only` that tenant's. Also forgets the agents that `catalog` does not
     /// list any more. Takes milliseconds for each thousand agents: not for a reactor thread.
     #[must_use]
-    pub fn render(&self, catalog: &dyn Catalog) -> String {
+    pub fn render(&self, catalog: &dyn Catalog, only: Option<&TenantName>) -> String {
         let mut scrape = Scrape::new(self.started.elapsed());
         let mut gone = Vec::new();
-        for (tenant, agent, series) in self.snapshot() {
+        let shown = |tenant: &TenantName| only.is_none_or(|only| only == tenant);
+        for (tenant, agent, series) in self.snapshot().into_iter().filter(|row| shown(&row.0)) {
             let Some(agent) = agent else {
                 scrape.push(tenant, None, series, None);
                 continue;
@@ -105,7 +106,13 @@ impl Metrics {
         }
         self.forget(&gone);
         if let Some(accounts) = self.accounts.get() {
-            scrape.accounts(accounts.all());
+            let all = accounts.all();
+            let mine = |tenant: &Option<TenantName>| only.is_none() || tenant.as_ref() == only;
+            scrape.accounts(all.into_iter().filter(|(tenant, _)| mine(tenant)).collect());
+        }
+        if only.is_some() {
+            // What the host as a whole does would tell of the others.
+            return scrape.encode();
         }
         let measures = self.measures.read().unwrap_or_else(PoisonError::into_inner).clone();
         for measure in measures {
@@ -189,6 +196,15 @@ impl Metrics {
 
     fn write(&self) -> RwLockWriteGuard<'_, HashMap<TenantName, TenantSeries>> {
         self.tenants.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tenancy for Metrics {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        self.write().remove(tenant);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

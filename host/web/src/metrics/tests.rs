@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use aop_core::{CallRecord, ErrorCode, Measure, Observe as _, Sample, SampleKind, TenantName};
+use aop_core::{
+    CallRecord, ErrorCode, Measure, Observe as _, Sample, SampleKind, Tenancy as _, TenantName,
+};
 
 use super::Metrics;
 use crate::testing::{FakeCatalog, agent, from_api, record};
@@ -28,7 +30,7 @@ fn calls_appear_with_outcome_latency_and_use() {
     call(&metrics, "echo", 70, None);
     call(&metrics, "echo", 40_000, Some(ErrorCode::GuestTrapped));
     metrics.started(&default_tenant(), &agent("echo"));
-    let text = metrics.render(&catalog);
+    let text = metrics.render(&catalog, None);
     for line in [
         r#"aop_calls_total{tenant="default",agent="echo",code="ok"} 2"#,
         r#"aop_calls_total{tenant="default",agent="echo",code="guest_trapped"} 1"#,
@@ -58,7 +60,7 @@ fn calls_appear_with_outcome_latency_and_use() {
 fn a_call_on_a_bucket_bound_belongs_to_it() {
     let metrics = Metrics::new();
     call(&metrics, "echo", 1, None);
-    let text = metrics.render(&FakeCatalog::with([from_api("echo", 1)]));
+    let text = metrics.render(&FakeCatalog::with([from_api("echo", 1)]), None);
     assert_line(
         &text,
         r#"aop_call_duration_seconds_bucket{le="0.001",tenant="default",agent="echo"} 1"#,
@@ -105,7 +107,7 @@ fn calls_without_an_agent_never_name_what_was_asked_for() {
     for _ in 0..100 {
         metrics.finished(&record(&tenant, None, 1, Some(ErrorCode::NotFound)), false);
     }
-    let text = metrics.render(&FakeCatalog::default());
+    let text = metrics.render(&FakeCatalog::default(), None);
     assert_line(&text, r#"aop_calls_total{tenant="default",agent="",code="not_found"} 100"#);
 }
 
@@ -118,12 +120,12 @@ fn series_of_agents_that_are_gone_are_removed_once_their_calls_ended() {
     let (tenant, busy) = (default_tenant(), agent("busy"));
     metrics.started(&tenant, &busy);
     let catalog = FakeCatalog::with([from_api("kept", 1)]);
-    let text = metrics.render(&catalog);
+    let text = metrics.render(&catalog, None);
     assert!(!text.contains(r#"agent="gone""#), "{text}");
     assert!(text.contains(r#"agent="busy""#) && text.contains(r#"agent="kept""#), "{text}");
 
     metrics.finished(&record(&tenant, Some(&busy), 1, None), true);
-    let text = metrics.render(&catalog);
+    let text = metrics.render(&catalog, None);
     assert!(!text.contains(r#"agent="busy""#), "{text}");
     assert_eq!(metrics.stats(&tenant, "gone").calls, 0);
 }
@@ -144,7 +146,7 @@ fn beyond_the_limit_agents_are_counted_together() {
         call(&metrics, name, 1, None);
     }
     let catalog = FakeCatalog::with(["a", "b", "c", "d"].map(|name| from_api(name, 1)));
-    let text = metrics.render(&catalog);
+    let text = metrics.render(&catalog, None);
     assert_line(&text, r#"aop_calls_total{tenant="default",agent="b",code="ok"} 1"#);
     assert_line(&text, r#"aop_calls_total{tenant="default",agent="",code="ok"} 3"#);
     assert!(!text.contains(r#"agent="c""#), "{text}");
@@ -153,7 +155,7 @@ fn beyond_the_limit_agents_are_counted_together() {
 #[test]
 fn an_agent_without_a_call_costs_nothing() {
     let metrics = Metrics::new();
-    let text = metrics.render(&FakeCatalog::with([from_api("idle", 1)]));
+    let text = metrics.render(&FakeCatalog::with([from_api("idle", 1)]), None);
     assert!(!text.contains("idle"), "{text}");
 }
 
@@ -172,7 +174,7 @@ fn what_others_measure_is_included_once_under_each_name() {
     metrics.register(Arc::new(Fixed("compilations", SampleKind::Counter, 5.0)));
     metrics.register(Arc::new(Fixed("instances_live", SampleKind::Gauge, 4.0)));
     metrics.register(Arc::new(Fixed("in_flight", SampleKind::Gauge, 4.0)));
-    let text = metrics.render(&FakeCatalog::default());
+    let text = metrics.render(&FakeCatalog::default(), None);
     assert_line(&text, "aop_instances_live 3.0");
     assert_line(&text, "aop_compilations_total 5.0");
     for family in ["aop_instances_live", "aop_in_flight"] {
@@ -192,4 +194,26 @@ fn concurrent_calls_are_all_counted() {
     });
     let stats = metrics.stats(&default_tenant(), "echo");
     assert_eq!((stats.calls, stats.in_flight), (4000, 0));
+}
+
+#[test]
+fn a_tenant_sees_its_own_figures_only() {
+    let metrics = Metrics::new();
+    let (acme, other) = (TenantName::new("acme").unwrap(), TenantName::new("other").unwrap());
+    for tenant in [&acme, &other] {
+        metrics.finished(&record(tenant, Some(&agent("echo")), 5, None), false);
+    }
+    let text = metrics.render(&FakeCatalog::with([from_api("echo", 1)]), Some(&acme));
+    assert!(text.contains("tenant=\"acme\"") && !text.contains("other"), "{text}");
+    assert!(!text.contains("process_"), "{text}");
+}
+
+#[tokio::test]
+async fn the_figures_of_a_tenant_go_with_it() {
+    let metrics = Metrics::new();
+    let acme = TenantName::new("acme").unwrap();
+    metrics.finished(&record(&acme, Some(&agent("echo")), 5, None), false);
+    metrics.end(&acme).await.unwrap();
+    let text = metrics.render(&FakeCatalog::with([from_api("echo", 1)]), None);
+    assert!(!text.contains("acme"), "{text}");
 }

@@ -22,6 +22,7 @@ use tower::util::Oneshot;
 use super::TICK;
 use super::clock::{Clock, Stall};
 use super::wire::Wire;
+use crate::gate::Peer;
 
 /// What a connection needs besides its socket.
 pub(super) struct Connection<S> {
@@ -30,6 +31,7 @@ pub(super) struct Connection<S> {
     pub(super) clock: Arc<Clock>,
     pub(super) stall_timeout: Duration,
     pub(super) draining: watch::Receiver<bool>,
+    pub(super) peer: Option<Peer>,
 }
 
 impl<S> Connection<S>
@@ -45,14 +47,14 @@ where
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { http, app, clock, stall_timeout, mut draining } = self;
+        let Self { http, app, clock, stall_timeout, mut draining, peer } = self;
         let wire = Wire::new(
             io,
             Stall::new(Arc::clone(&clock), stall_timeout),
             Arc::clone(&clock),
             draining.clone(),
         );
-        let service = PerRequest { app, clock: Arc::clone(&clock), stall_timeout };
+        let service = PerRequest { app, clock: Arc::clone(&clock), stall_timeout, peer };
         let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
         let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -80,6 +82,7 @@ struct PerRequest<S> {
     app: S,
     clock: Arc<Clock>,
     stall_timeout: Duration,
+    peer: Option<Peer>,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for PerRequest<S>
@@ -91,13 +94,16 @@ where
     type Future = Oneshot<S, Request<Body>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             if body.is_end_stream() {
                 return Body::empty();
             }
             let stall = Stall::new(Arc::clone(&self.clock), self.stall_timeout);
             Body::new(WatchedBody { body, stall })
         });
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         self.app.clone().oneshot(request)
     }
 }

@@ -33,6 +33,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::clock::{Clock, CoarseTimer};
 use self::connection::Connection;
 use crate::WebError;
+use crate::gate::Peer;
 
 /// The bounds of a [`Server`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,20 +102,20 @@ pub(crate) trait Accept: Send {
     /// A connection.
     type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection. Cancel-safe.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+    /// The next connection, and whose it is. Cancel-safe.
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Io, Option<Peer>)>> + Send;
 }
 
 impl Accept for TcpListener {
     type Io = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<TcpStream> {
-        let (stream, _) = TcpListener::accept(self).await?;
+    async fn accept(&mut self) -> io::Result<(TcpStream, Option<Peer>)> {
+        let (stream, address) = TcpListener::accept(self).await?;
         // Without it, the small packets of event streams wait 40 ms for the client's delayed ACK.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        Ok(stream)
+        Ok((stream, Some(Peer(address.ip()))))
     }
 }
 
@@ -172,7 +173,7 @@ impl Server {
         let mut pause = Pause::default();
         let mut shutdown = pin!(shutdown);
         loop {
-            let io = tokio::select! {
+            let (io, peer) = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.join_next() => {
@@ -181,7 +182,7 @@ impl Server {
                 }
                 Some(_) = refusals.join_next() => continue,
                 accepted = pause.before(&mut source) => match accepted {
-                    Ok(io) => io,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         self.accept_failed(&mut pause, error)?;
                         continue;
@@ -205,6 +206,7 @@ impl Server {
                 clock: Arc::clone(&clock),
                 stall_timeout: self.config.stall_timeout,
                 draining: draining.clone(),
+                peer,
             };
             connections.spawn(connection.drive(io));
         }
@@ -280,7 +282,7 @@ struct Pause {
 }
 
 impl Pause {
-    async fn before<A: Accept>(&self, source: &mut A) -> io::Result<A::Io> {
+    async fn before<A: Accept>(&self, source: &mut A) -> io::Result<(A::Io, Option<Peer>)> {
         if let Some(until) = self.until {
             sleep_until(until).await;
         }

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tower::Layer as _;
 
 use super::{ACCEPT_PAUSE_MAX, Accept, Pause, REFUSALS_MAX, Server, ServerConfig};
-use crate::testing::{FakeCatalog, state};
-use crate::{Guard, GuardConfig, WebError, router};
+use crate::gate::Peer;
+use crate::testing::{FakeCatalog, open_router, state};
+use crate::{Guard, GuardConfig, WebError};
 
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -82,9 +83,9 @@ struct Piped(mpsc::UnboundedReceiver<io::Result<DuplexStream>>);
 impl Accept for Piped {
     type Io = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<DuplexStream> {
+    async fn accept(&mut self) -> io::Result<(DuplexStream, Option<Peer>)> {
         match self.0.recv().await {
-            Some(result) => result,
+            Some(result) => result.map(|stream| (stream, None)),
             None => std::future::pending().await,
         }
     }
@@ -154,7 +155,7 @@ async fn small_packets_are_sent_at_once() {
     let mut listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap());
     let (accepted, _client) = tokio::join!(Accept::accept(&mut listener), client);
-    assert!(accepted.unwrap().nodelay().unwrap());
+    assert!(accepted.unwrap().0.nodelay().unwrap());
 }
 
 #[tokio::test]
@@ -433,7 +434,8 @@ async fn the_guarded_routes_are_served_as_the_binary_wires_them() {
     let address = listener.local_addr().unwrap();
     let guard =
         GuardConfig { bound: address, allowed_hosts: Vec::new(), allowed_origins: Vec::new() };
-    let app = Guard::new(&guard).unwrap().layer(router(state(Arc::new(FakeCatalog::default()))));
+    let app =
+        Guard::new(&guard).unwrap().layer(open_router(state(Arc::new(FakeCatalog::default()))));
     tokio::spawn(async move {
         Server::default().serve(listener, app, std::future::pending(), GRACE).await
     });

@@ -8,7 +8,7 @@ use crate::exit::{CommandError, CommandResult};
 use crate::output;
 
 pub(super) async fn status(args: &ZoneStatusArgs) -> CommandResult {
-    let status = Client::new(&args.host.url)?.zone().await?;
+    let status = Client::of(&args.host)?.zone().await?;
     if args.json {
         return output::json(&status);
     }
@@ -57,7 +57,7 @@ pub(super) async fn status(args: &ZoneStatusArgs) -> CommandResult {
 }
 
 pub(super) async fn resolve(args: &ResolveArgs) -> CommandResult {
-    let mut outcome = Client::new(&args.host.url)?.resolve_name(&args.name).await?;
+    let mut outcome = Client::of(&args.host)?.resolve_name(&args.name).await?;
     let found =
         outcome["found"].as_str() == Some("agent") || outcome["found"].as_str() == Some("zone");
     if args.json {

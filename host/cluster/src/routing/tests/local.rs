@@ -16,6 +16,10 @@ use super::{Node, Nothing, context, nodes};
 struct FakePrepare(Arc<dyn Executable>);
 
 impl Prepare for FakePrepare {
+    fn forget(&self, _: Digest) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+
     fn prepare<'a>(
         &'a self,
         _: Artifact<'a>,

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::super::Share;
 use super::super::keys::{Bounds, Form, Key};
 use super::{Draft, narrow};
 use crate::model::ModelBinding;
@@ -192,6 +193,21 @@ pub(super) static HANDLE_KEYS: &[Key<Draft>] = &[
         |draft, time| draft.settings.limits.handle_lifetime = time,
     ),
 ];
+/// Tenants that an agent is shared with by name; more are a matter of `*`.
+const SHARED_WITH_MAX: usize = 256;
+
+pub(super) const SHARE_KEY: Key<Draft> = Key {
+    name: "share",
+    meaning: "Which other tenants see and call the agent; `*` is every one. It runs with this tenant's policy and secrets; what it remembers and costs is the caller's.",
+    form: Form::Texts {
+        count_max: SHARED_WITH_MAX,
+        get: |draft| draft.settings.share.clone().into(),
+        set: |draft, names| {
+            draft.settings.share = Share::try_from(names)?;
+            Ok(())
+        },
+    },
+};
 
 /// Those keys of a quota that the agent's limits and its model do not have already.
 pub(super) static QUOTA_KEYS: &[Key<Draft>] = &[

@@ -9,6 +9,7 @@ fn open(directory: &TempDir) -> SqliteStore {
 
 fn task(id: &str, created_unix_ms: u64) -> TaskRecord {
     TaskRecord {
+        subject: "local".to_owned(),
         id: id.to_owned(),
         tenant: TenantName::default_tenant(),
         state: TaskState::Working,

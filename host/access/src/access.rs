@@ -1,0 +1,352 @@
+//! Turns what a request carries into a caller.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aop_core::audit::{Action, Actor, Outcome};
+use aop_core::{
+    AccessStore, Audit, AuditEvent, Authenticate, AuthenticateError, BoxFuture, Caller, Identified,
+    Measure, Presented, Sample, Scope, Scopes, Secret, SecretError, SecretName, Secrets,
+    StoreError, Tenancy, Tenant, TenantName,
+};
+use arc_swap::ArcSwap;
+
+use crate::failures::Failures;
+use crate::key::{self, Keys};
+use crate::token::{Fetch, IssuerConfig, TokenError, Tokens};
+use crate::vault::Vault;
+
+/// How often uses of keys are written down.
+const NOTE_USES_EVERY: Duration = Duration::from_secs(60);
+
+/// What a host asks of its callers.
+#[derive(Debug)]
+pub struct AccessConfig {
+    /// Whether a credential is needed although there is nothing yet that one could be checked against.
+    pub required: bool,
+    /// Whether only this machine reaches the host. Whoever uses an open host from elsewhere manages nothing.
+    pub is_local: bool,
+    /// Tenants that exist because the configuration says so.
+    pub tenants: Vec<TenantName>,
+    /// Whose tokens are believed.
+    pub issuers: Vec<IssuerConfig>,
+    /// Encrypts secrets; without it, none can be set.
+    pub vault: Option<Vault>,
+}
+
+/// What it stands on.
+pub struct AccessParts {
+    /// Where tenants, keys and secrets are.
+    pub store: Arc<dyn AccessStore>,
+    /// Where it is written down who did what.
+    pub audit: Arc<dyn Audit>,
+    /// Gets the keys of issuers.
+    pub fetch: Arc<dyn Fetch>,
+    /// Who keeps something of tenants, in the order in which they have to let go.
+    pub tenancies: Vec<Arc<dyn Tenancy>>,
+}
+
+/// See the crate's documentation. Clones are the same.
+#[derive(Clone)]
+pub struct Access {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn AccessStore>,
+    pub(crate) audit: Arc<dyn Audit>,
+    pub(crate) tenancies: Vec<Arc<dyn Tenancy>>,
+    pub(crate) keys: Keys,
+    pub(crate) tenants: ArcSwap<BTreeSet<TenantName>>,
+    /// Tenants that the configuration names: it would bring them back.
+    pub(crate) configured: Vec<TenantName>,
+    pub(crate) vault: Option<Vault>,
+    /// Held while something changes, so that the store and what is in memory change alike.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    tokens: Tokens,
+    failures: Failures,
+    is_closed: AtomicBool,
+    open_caller: Caller,
+    accepted: AtomicU64,
+}
+
+impl Access {
+    /// Reads what is stored. Secrets that an older key encrypted are encrypted again.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or written.
+    pub async fn open(config: AccessConfig, parts: AccessParts) -> Result<Self, StoreError> {
+        let AccessParts { store, audit, fetch, tenancies } = parts;
+        let tokens = Tokens::new(config.issuers, &fetch);
+        let keys = Keys::default();
+        keys.restore(store.keys().await?);
+        let had_keys = store.had_keys().await?;
+        let stored = store.tenants().await?.into_iter().map(|tenant| tenant.name);
+        let mut tenants: BTreeSet<_> = stored.collect();
+        for name in &config.tenants {
+            if tenants.insert(name.clone()) {
+                let created_unix_ms = unix_ms(SystemTime::now());
+                store.add_tenant(Tenant { name: name.clone(), created_unix_ms }).await?;
+            }
+        }
+        let scopes = if config.is_local {
+            Scopes::ALL
+        } else {
+            Scopes::ALL.without(Scope::TenantAdmin).without(Scope::ClusterAdmin)
+        };
+        let open_caller = Caller { scopes, ..Caller::local(TenantName::default_tenant()) };
+        let inner = Inner {
+            is_closed: AtomicBool::new(config.required || had_keys || !tokens.is_empty()),
+            tenants: ArcSwap::from_pointee(tenants),
+            store,
+            audit,
+            tenancies,
+            keys,
+            configured: config.tenants,
+            vault: config.vault,
+            changing: tokio::sync::Mutex::default(),
+            tokens,
+            failures: Failures::default(),
+            open_caller,
+            accepted: AtomicU64::new(0),
+        };
+        let access = Self { inner: Arc::new(inner) };
+        access.encrypt_again().await?;
+        for tenant in access.inner.tenants.load().iter() {
+            access.inner.tenancies.iter().for_each(|tenancy| tenancy.begin(tenant));
+        }
+        Ok(access)
+    }
+
+    /// Whether callers have to authenticate.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        self.inner.is_closed.load(Ordering::Acquire)
+    }
+
+    /// The issuers of tokens, for clients that want one.
+    #[must_use]
+    pub fn issuers(&self) -> Vec<String> {
+        self.inner.tokens.issuers().map(str::to_owned).collect()
+    }
+
+    /// Writes down when keys were used, every minute, until it is dropped.
+    pub async fn note_uses(&self) {
+        loop {
+            tokio::time::sleep(NOTE_USES_EVERY).await;
+            self.note_uses_now().await;
+        }
+    }
+
+    /// Writes down when keys were used.
+    pub async fn note_uses_now(&self) {
+        let used = self.inner.keys.take_used();
+        if used.is_empty() {
+            return;
+        }
+        if let Err(error) = self.inner.store.note_used(used).await {
+            tracing::warn!(%error, "when keys were used last is not written down");
+        }
+    }
+
+    /// What was encrypted with an older key is encrypted with the newest.
+    async fn encrypt_again(&self) -> Result<(), StoreError> {
+        let Some(vault) = &self.inner.vault else { return Ok(()) };
+        let stored = self.inner.store.secrets(None).await?;
+        let (mut again, mut lost) = (Vec::new(), 0_usize);
+        for mut secret in stored.into_iter().filter(|secret| !vault.is_current(&secret.sealed)) {
+            match vault.open(&secret.tenant, &secret.entry.name, &secret.sealed) {
+                Ok(value) => {
+                    secret.sealed = vault.seal(&secret.tenant, &secret.entry.name, &value);
+                    again.push(secret);
+                }
+                Err(_) => lost += 1,
+            }
+        }
+        if lost > 0 {
+            tracing::warn!(
+                secrets = lost,
+                "secrets cannot be decrypted with the keys that this host has: add the old key as a further line, or set them again"
+            );
+        }
+        if !again.is_empty() {
+            let secrets = again.len();
+            self.inner.store.put_secrets(again).await?;
+            tracing::info!(secrets, "encrypted secrets with the new key: the old ones may go");
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// From now on there is a key, so callers need one.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+    }
+
+    /// Lets the caller act for the tenant that the path names: its own, or any for whoever manages all. One that does not
+    /// exist and one that the caller may not know of are the same.
+    fn for_tenant(&self, caller: Caller, named: Option<&str>) -> Result<Caller, AuthenticateError> {
+        let tenants = self.tenants.load();
+        let Some(named) = named.filter(|named| **named != *caller.tenant) else {
+            // Of a token, the issuer says which; a tenant that was deleted is none.
+            return match tenants.contains(&*caller.tenant) {
+                true => Ok(caller),
+                false => Err(AuthenticateError::Invalid),
+            };
+        };
+        match tenants.get(named).filter(|_| caller.scopes.has(Scope::ClusterAdmin)) {
+            Some(tenant) => Ok(Caller { tenant: tenant.clone(), ..caller }),
+            None => Err(AuthenticateError::UnknownTenant),
+        }
+    }
+
+    fn accept(&self, caller: Caller, named: Option<&str>) -> Result<Caller, AuthenticateError> {
+        let caller = self.for_tenant(caller, named)?;
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        Ok(caller)
+    }
+
+    fn refuse(
+        &self,
+        address: Option<IpAddr>,
+        now_unix_ms: u64,
+        reason: &dyn std::fmt::Display,
+    ) -> AuthenticateError {
+        match self.failures.count(address, now_unix_ms) {
+            Some(retry_after) => AuthenticateError::TooMany { retry_after },
+            None => {
+                let (from, reason) =
+                    (address.map(|address| address.to_string()), reason.to_string());
+                let from = from.unwrap_or_default();
+                tracing::warn!(address = from, reason, "refused a credential");
+                self.audit.note(AuditEvent {
+                    who: Actor::Anonymous,
+                    outcome: Outcome::Refused,
+                    detail: &reason,
+                    ..AuditEvent::of_host(Action::AccessRefuse, &from)
+                });
+                AuthenticateError::Invalid
+            }
+        }
+    }
+
+    fn key(
+        &self,
+        text: &str,
+        presented: Presented<'_>,
+        now_unix_ms: u64,
+    ) -> Result<Caller, AuthenticateError> {
+        match self.keys.find(text, now_unix_ms) {
+            Ok(caller) => self.accept(caller, presented.tenant),
+            Err(reason) => Err(self.refuse(
+                presented.address,
+                now_unix_ms,
+                &format_args!("API key: {reason:?}"),
+            )),
+        }
+    }
+
+    async fn verify(
+        self: Arc<Self>,
+        token: Secret,
+        tenant: Option<String>,
+        address: Option<IpAddr>,
+        now_unix_ms: u64,
+    ) -> Result<Caller, AuthenticateError> {
+        match self.tokens.verify(token.expose(), now_unix_ms).await {
+            Ok(caller) => self.accept(caller, tenant.as_deref()),
+            Err(TokenError::Unavailable(_)) => Err(AuthenticateError::Unavailable),
+            Err(reason) => Err(self.refuse(address, now_unix_ms, &format_args!("token: {reason}"))),
+        }
+    }
+}
+
+impl Authenticate for Access {
+    fn authenticate(&self, presented: Presented<'_>) -> Identified {
+        let inner = &self.inner;
+        if !self.authenticates() {
+            return Identified::Now(inner.accept(inner.open_caller.clone(), presented.tenant));
+        }
+        let Some(text) = presented.bearer else {
+            return Identified::Now(Err(AuthenticateError::Missing));
+        };
+        let now = unix_ms(SystemTime::now());
+        if key::looks_like_one(text) {
+            return Identified::Now(inner.key(text, presented, now));
+        }
+        if let Some(caller) = inner.tokens.known(text, now) {
+            return Identified::Now(inner.accept(caller, presented.tenant));
+        }
+        if let Some(retry_after) = inner.failures.used_up(presented.address, now) {
+            return Identified::Now(Err(AuthenticateError::TooMany { retry_after }));
+        }
+        if inner.tokens.is_empty() {
+            let reason = "no issuer of tokens is configured";
+            return Identified::Now(Err(inner.refuse(presented.address, now, &reason)));
+        }
+        let (token, tenant) = (Secret::new(text.to_owned()), presented.tenant.map(str::to_owned));
+        Identified::Soon(Box::pin(inner.clone().verify(token, tenant, presented.address, now)))
+    }
+}
+
+impl Secrets for Access {
+    fn get<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a SecretName,
+    ) -> BoxFuture<'a, Result<Secret, SecretError>> {
+        Box::pin(async move {
+            let stored = self.inner.store.secret(tenant, name).await;
+            let stored = stored.map_err(|error| SecretError::Failed(error.to_string()))?;
+            let stored = stored.ok_or_else(|| SecretError::Missing(name.clone()))?;
+            let vault = self.inner.vault.as_ref().ok_or_else(|| {
+                SecretError::Sealed("this host has no key for its secrets: set `secrets_key_file` under `[access]`, or AOP_SECRETS_KEY".to_owned())
+            })?;
+            vault.open(tenant, name, &stored.sealed).map_err(|error| {
+                SecretError::Sealed(format!("the secret `{name}` cannot be decrypted: {error}"))
+            })
+        })
+    }
+}
+
+impl Measure for Access {
+    fn measure(&self) -> Vec<Sample> {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let inner = &self.inner;
+        vec![
+            Sample::counter(
+                "requests_authenticated",
+                "Requests whose caller is known",
+                read(&inner.accepted),
+            ),
+            Sample::counter(
+                "credentials_refused",
+                "Credentials that were not valid",
+                read(&inner.failures.counted),
+            ),
+            Sample::counter(
+                "credentials_limited",
+                "Requests refused because their address sent too many invalid credentials",
+                read(&inner.failures.limited),
+            ),
+            Sample::gauge(
+                "api_keys",
+                "API keys, expired and revoked ones included",
+                inner.keys.len() as u64,
+            ),
+            Sample::gauge("tenants", "Tenants", inner.tenants.load().len() as u64),
+        ]
+    }
+}
+
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use std::sync::Arc;
+
+use aop_core::{Admin as _, NewKey, Secret};
+
+use super::*;
+use crate::testing::{FakeStore, Issuer, config, issuer_config, named, open};
+
+async fn ask(
+    access: &Access,
+    bearer: Option<&str>,
+    tenant: Option<&str>,
+) -> Result<Caller, AuthenticateError> {
+    let address = Some("10.0.0.1".parse().unwrap());
+    match access.authenticate(Presented { bearer, tenant, address }) {
+        Identified::Now(identified) => identified,
+        Identified::Soon(identifying) => identifying.await,
+    }
+}
+
+fn key(scopes: Scopes) -> NewKey {
+    NewKey { name: "test".to_owned(), scopes, expires_in_seconds: None }
+}
+
+async fn create(access: &Access, tenant: &str, scopes: Scopes) -> Secret {
+    access.create_key(&Caller::local(named(tenant)), key(scopes)).await.unwrap().text
+}
+
+fn world() -> (Arc<FakeStore>, Arc<Issuer>) {
+    (FakeStore::with(&["acme", "default", "other"]), Issuer::new())
+}
+
+/// Seconds since the epoch, for tokens that are good now.
+fn soon() -> u64 {
+    unix_ms(SystemTime::now()) / 1000 + 600
+}
+
+#[tokio::test]
+async fn a_host_without_anything_to_check_is_open_to_its_own_machine() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    assert!(!access.authenticates());
+    let caller = ask(&access, None, None).await.unwrap();
+    assert_eq!(caller, Caller::local(TenantName::default_tenant()));
+    assert_eq!(ask(&access, Some("whatever"), Some("default")).await.unwrap(), caller);
+    for tenant in ["", "nobody", "Default", "default/..", "default "] {
+        let refused = ask(&access, None, Some(tenant)).await;
+        assert_eq!(refused, Err(AuthenticateError::UnknownTenant), "{tenant:?}");
+    }
+    let from_elsewhere = AccessConfig { is_local: false, ..config() };
+    let access = open(from_elsewhere, &store, &issuer).await;
+    let caller = ask(&access, None, None).await.unwrap();
+    assert_eq!(caller.scopes.to_string(), "tools:call tools:list agents:write");
+}
+
+#[tokio::test]
+async fn the_first_key_closes_the_host_and_nothing_opens_it_again() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let created = access
+        .create_key(&Caller::local(TenantName::default_tenant()), key(Scopes::ALL))
+        .await
+        .unwrap();
+    assert!(access.authenticates());
+    assert_eq!(ask(&access, None, None).await, Err(AuthenticateError::Missing));
+    let admin = ask(&access, Some(created.text.expose()), None).await.unwrap();
+    access.revoke_key(&admin, &created.key.id).await.unwrap();
+    let refused = ask(&access, Some(created.text.expose()), None).await;
+    assert_eq!(refused, Err(AuthenticateError::Invalid));
+    store.keys.lock().unwrap().clear();
+    assert!(open(config(), &store, &issuer).await.authenticates(), "after a restart, too");
+    let required = AccessConfig { required: true, ..config() };
+    assert!(open(required, &FakeStore::with(&["default"]), &issuer).await.authenticates());
+}
+
+#[tokio::test]
+async fn a_key_speaks_for_its_tenant_and_only_a_cluster_admin_for_others() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let tenant_admin = create(&access, "acme", Scopes::ALL.without(Scope::ClusterAdmin)).await;
+    let cluster_admin = create(&access, "default", Scopes::ALL).await;
+    for (text, tenant, expected) in [
+        (&tenant_admin, None, Some("acme")),
+        (&tenant_admin, Some("acme"), Some("acme")),
+        (&tenant_admin, Some("other"), None),
+        (&tenant_admin, Some("nobody"), None),
+        (&cluster_admin, Some("other"), Some("other")),
+        (&cluster_admin, Some("nobody"), None),
+        (&cluster_admin, None, Some("default")),
+    ] {
+        let caller = ask(&access, Some(text.expose()), tenant).await;
+        let shown = caller.as_ref().map(|caller| &*caller.tenant);
+        assert_eq!(shown, expected.ok_or(&AuthenticateError::UnknownTenant), "{tenant:?}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_is_limited_by_address_and_does_not_lock_out_whoever_has_a_key() {
+    let (store, issuer) = world();
+    let access =
+        open(AccessConfig { issuers: vec![issuer_config()], ..config() }, &store, &issuer).await;
+    let good = create(&access, "acme", Scopes::ALL).await;
+    let token = issuer.token(soon());
+    ask(&access, Some(&token), None).await.unwrap();
+    let mut limited = 0;
+    for attempt in 0..100 {
+        let guess = format!("aop_aaaaaaaaaaaa_{attempt:052}");
+        match ask(&access, Some(&guess), None).await {
+            Err(AuthenticateError::TooMany { retry_after }) => {
+                assert!(retry_after > Duration::ZERO);
+                limited += 1;
+            }
+            refused => assert_eq!(refused, Err(AuthenticateError::Invalid)),
+        }
+    }
+    assert!((70..=80).contains(&limited), "{limited}");
+    ask(&access, Some(good.expose()), None).await.unwrap();
+    ask(&access, Some(&token), None).await.unwrap();
+    // A token that has to be verified first waits.
+    let another = issuer.token(soon() + 1);
+    let refused = ask(&access, Some(&another), None).await;
+    assert!(matches!(refused, Err(AuthenticateError::TooMany { .. })));
+}
+
+#[tokio::test]
+async fn tokens_are_believed_and_remembered() {
+    let (store, issuer) = world();
+    let access =
+        open(AccessConfig { issuers: vec![issuer_config()], ..config() }, &store, &issuer).await;
+    assert!(access.authenticates());
+    assert_eq!(access.issuers(), [issuer_config().issuer]);
+    let token = issuer.token(soon());
+    let caller = ask(&access, Some(&token), None).await.unwrap();
+    assert_eq!((&*caller.tenant, caller.scopes.to_string()), ("acme", "tools:call".to_owned()));
+    let presented = Presented { bearer: Some(&token), ..Presented::default() };
+    assert!(matches!(access.authenticate(presented), Identified::Now(Ok(_))));
+    assert_eq!(
+        ask(&access, Some(&token), Some("other")).await,
+        Err(AuthenticateError::UnknownTenant)
+    );
+    // The tenant that it speaks for goes.
+    let admin = Caller::local(TenantName::default_tenant());
+    access.delete_tenant(&admin, &named("acme")).await.unwrap();
+    assert_eq!(ask(&access, Some(&token), None).await, Err(AuthenticateError::Invalid));
+    assert_eq!(ask(&access, Some("no.token.at.all"), None).await, Err(AuthenticateError::Invalid));
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_is_no_fault_of_the_caller() {
+    let (store, issuer) = world();
+    let access =
+        open(AccessConfig { issuers: vec![issuer_config()], ..config() }, &store, &issuer).await;
+    issuer.documents.lock().unwrap().clear();
+    let token = issuer.token(soon());
+    assert_eq!(ask(&access, Some(&token), None).await, Err(AuthenticateError::Unavailable));
+}
+
+#[tokio::test]
+async fn secrets_are_had_by_their_tenant_and_survive_a_new_key() {
+    let (store, issuer) = world();
+    let (tenant, name) = (named("acme"), SecretName::new("token").unwrap());
+    let access = open(config(), &store, &issuer).await;
+    let by = Caller::local(tenant.clone());
+    access.set_secret(&by, name.clone(), Secret::new("v".to_owned())).await.unwrap();
+    assert_eq!(access.get(&tenant, &name).await.unwrap().expose(), "v");
+    let elsewhere = access.get(&named("other"), &name).await;
+    assert_eq!(elsewhere, Err(SecretError::Missing(name.clone())));
+
+    let keys = format!("{}\n{}", "cd".repeat(32), "ab".repeat(32));
+    let rotated = AccessConfig { vault: Some(Vault::new(&keys).unwrap()), ..config() };
+    open(rotated, &store, &issuer).await;
+    let newest = AccessConfig { vault: Some(Vault::new(&"cd".repeat(32)).unwrap()), ..config() };
+    let access = open(newest, &store, &issuer).await;
+    assert_eq!(access.get(&tenant, &name).await.unwrap().expose(), "v");
+
+    let access = open(config(), &store, &issuer).await;
+    let lost = access.get(&tenant, &name).await;
+    assert!(matches!(lost, Err(SecretError::Sealed(_))), "{lost:?}");
+    let access = open(AccessConfig { vault: None, ..config() }, &store, &issuer).await;
+    assert!(matches!(access.get(&tenant, &name).await, Err(SecretError::Sealed(_))));
+}
+
+#[tokio::test]
+async fn uses_of_keys_are_written_down() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let text = create(&access, "acme", Scopes::ALL).await;
+    ask(&access, Some(text.expose()), None).await.unwrap();
+    access.note_uses_now().await;
+    let used = store.keys.lock().unwrap().values().next().unwrap().key.last_used_unix_ms;
+    assert!(used.is_some());
+}

@@ -1,0 +1,390 @@
+//! Managing tenants, keys and secrets: the rules between the admin API and the store.
+//!
+//! Whoever may manage keys hands out no scope that they have not themselves. Everything that changes passes
+//! `Access::note`, the one place from which audit events go.
+
+use std::time::{Duration, SystemTime};
+
+use aop_core::audit::{Action, Actor};
+use aop_core::{
+    Admin, AdminError, ApiKey, AuditEvent, BoxFuture, Caller, CreatedKey, KeyId, KeyRecord, NewKey,
+    SealedSecret, Secret, SecretEntry, SecretName, StoreError, Tenant, TenantName,
+};
+
+use crate::access::{Access, unix_ms};
+use crate::key::{self, generate};
+
+/// Tenants of one host: each has tables of its own in memory.
+const TENANTS_MAX: usize = 10_000;
+/// Keys of one tenant, the invalid ones that are still listed included.
+const KEYS_PER_TENANT_MAX: usize = 1_000;
+/// Keys of the host: a table of this size is copied whenever one changes.
+const KEYS_MAX: usize = 100_000;
+/// Longest name of a key.
+const KEY_NAME_CHARS_MAX: usize = 128;
+/// The longest that a key may be valid: ten years. One that shall live longer gets no end.
+const EXPIRY_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+/// The longest that a replaced key stays valid.
+const OVERLAP_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// How long a key that is not valid any more is listed.
+const INVALID_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// Secrets of one tenant.
+const SECRETS_PER_TENANT_MAX: usize = 1_000;
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Access {
+    /// Writes down who did what.
+    fn note(&self, by: &Caller, action: Action, tenant: &TenantName, subject: &str) {
+        self.inner.audit.note(AuditEvent {
+            who: Actor::Caller(&by.subject),
+            tenant: Some(tenant),
+            ..AuditEvent::of_host(action, subject)
+        });
+    }
+
+    async fn add_tenant(&self, by: &Caller, name: TenantName) -> Result<Tenant, AdminError> {
+        let _changing = self.inner.changing.lock().await;
+        let tenants = self.inner.tenants.load_full();
+        if tenants.len() >= TENANTS_MAX {
+            return Err(AdminError::Conflict(format!(
+                "the host has {TENANTS_MAX} tenants, which is the most: delete one first"
+            )));
+        }
+        let tenant = Tenant { name: name.clone(), created_unix_ms: unix_ms(SystemTime::now()) };
+        self.inner.store.add_tenant(tenant.clone()).await.map_err(|error| match error {
+            StoreError::Conflict => {
+                AdminError::Conflict(format!("the tenant `{name}` exists already"))
+            }
+            other => other.into(),
+        })?;
+        let mut changed = (*tenants).clone();
+        changed.insert(name.clone());
+        // Before anyone can act for it.
+        self.inner.tenancies.iter().for_each(|tenancy| tenancy.begin(&name));
+        self.inner.tenants.store(changed.into());
+        self.note(by, Action::TenantCreate, &name, &name);
+        Ok(tenant)
+    }
+
+    async fn remove_tenant(&self, by: &Caller, name: &TenantName) -> Result<(), AdminError> {
+        if *name == TenantName::default_tenant() {
+            let reason =
+                "the tenant `default` cannot be deleted: it is whose agents the directories hold";
+            return Err(AdminError::Conflict(reason.to_owned()));
+        }
+        if self.inner.configured.contains(name) {
+            return Err(AdminError::Conflict(format!(
+                "the configuration names the tenant `{name}`: take `[tenants.{name}]` out of aop.toml and start the host again first"
+            )));
+        }
+        let _changing = self.inner.changing.lock().await;
+        let tenants = self.inner.tenants.load_full();
+        if !tenants.contains(name) {
+            return Err(no_tenant(name));
+        }
+        // First nobody can act for it any more, then what it has goes, then that it existed.
+        let mut changed = (*tenants).clone();
+        changed.remove(name);
+        self.inner.tenants.store(changed.into());
+        self.inner.keys.retain(|key| key.tenant != *name);
+        let mut ended = Ok(());
+        for tenancy in &self.inner.tenancies {
+            ended = ended.and(tenancy.end(name).await);
+        }
+        let removed = match ended {
+            Ok(()) => self.inner.store.remove_tenant(name).await.map_err(|error| error.to_string()),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = removed {
+            // Its keys stay worthless until the next start; so much is safe, and it can be deleted again.
+            self.inner.tenants.store(tenants);
+            return Err(AdminError::Failed(format!(
+                "the tenant `{name}` could not be removed whole: {reason}. Delete it again"
+            )));
+        }
+        self.note(by, Action::TenantDelete, name, name);
+        Ok(())
+    }
+
+    fn check_new(&self, by: &Caller, new: &NewKey) -> Result<Option<u64>, AdminError> {
+        let invalid = |message: String| Err(AdminError::Invalid(message));
+        let name = new.name.trim();
+        if name.is_empty()
+            || name.chars().count() > KEY_NAME_CHARS_MAX
+            || name.contains(char::is_control)
+        {
+            return invalid(format!(
+                "a key's name has 1 to {KEY_NAME_CHARS_MAX} characters and no control characters"
+            ));
+        }
+        if new.scopes.is_empty() {
+            return invalid(
+                "a key without scopes may do nothing: name at least one, such as tools:call"
+                    .to_owned(),
+            );
+        }
+        if !new.scopes.within(by.scopes) {
+            return Err(AdminError::Forbidden(format!(
+                "nobody hands out more than they have: your scopes are {}",
+                by.scopes
+            )));
+        }
+        let expiry = new.expires_in_seconds.map(Duration::from_secs);
+        match expiry {
+            Some(expiry) if expiry.is_zero() || expiry > EXPIRY_MAX => {
+                invalid("a key expires after 1 second to 3660 days, or never".to_owned())
+            }
+            expiry => {
+                Ok(expiry.map(|expiry| unix_ms(SystemTime::now()).saturating_add(millis(expiry))))
+            }
+        }
+    }
+
+    /// Makes room: keys that are long invalid go. Whoever calls this holds the lock of changes.
+    async fn make_room(&self, tenant: &TenantName) -> Result<(), AdminError> {
+        let now = unix_ms(SystemTime::now());
+        let old = |key: &ApiKey| {
+            let ended = key.revoked_unix_ms.or(key.expires_unix_ms);
+            !key.is_valid(now)
+                && ended.is_some_and(|ended| ended.saturating_add(millis(INVALID_KEPT)) <= now)
+        };
+        let keys = self.inner.keys.of(tenant);
+        let gone: Vec<_> = keys.iter().filter(|key| old(key)).map(|key| key.id.clone()).collect();
+        let left = keys.len() - gone.len();
+        if !gone.is_empty() {
+            self.inner.store.remove_keys(gone.clone()).await?;
+            self.inner.keys.retain(|key| !gone.contains(&key.id));
+        }
+        if left >= KEYS_PER_TENANT_MAX || self.inner.keys.len() >= KEYS_MAX {
+            return Err(AdminError::Conflict(format!(
+                "there are too many keys ({left} of this tenant, of {KEYS_PER_TENANT_MAX}): invalid ones go after 30 days"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn put_keys(&self, records: Vec<KeyRecord>) -> Result<(), AdminError> {
+        self.inner.store.put_keys(records.clone()).await.map_err(|error| match error {
+            StoreError::Missing => AdminError::NotFound("the tenant is gone".to_owned()),
+            other => other.into(),
+        })?;
+        self.inner.keys.put(&records);
+        self.inner.close();
+        Ok(())
+    }
+
+    async fn add_key(&self, by: &Caller, new: NewKey) -> Result<CreatedKey, AdminError> {
+        let expires_unix_ms = self.check_new(by, &new)?;
+        let _changing = self.inner.changing.lock().await;
+        self.make_room(&by.tenant).await?;
+        let (id, text) = generate();
+        let key = ApiKey {
+            id: id.clone(),
+            tenant: by.tenant.clone(),
+            subject: id,
+            name: new.name.trim().to_owned(),
+            scopes: new.scopes,
+            created_unix_ms: unix_ms(SystemTime::now()),
+            expires_unix_ms,
+            revoked_unix_ms: None,
+            last_used_unix_ms: None,
+        };
+        let hash = key::hash(text.expose()).into();
+        self.put_keys(vec![KeyRecord { key: key.clone(), hash }]).await?;
+        self.note(by, Action::KeyCreate, &key.tenant, key.id.as_str());
+        Ok(CreatedKey { key, text })
+    }
+
+    /// A key of the caller's tenant. Another's does not exist.
+    fn key_of(&self, by: &Caller, id: &KeyId) -> Result<KeyRecord, AdminError> {
+        let found = self.inner.keys.get(id).filter(|record| record.key.tenant == by.tenant);
+        found.ok_or_else(|| AdminError::NotFound(format!("no key `{id}`: see `aop key list`")))
+    }
+
+    async fn end_key(&self, by: &Caller, id: &KeyId) -> Result<ApiKey, AdminError> {
+        let _changing = self.inner.changing.lock().await;
+        let mut found = self.key_of(by, id)?;
+        if found.key.revoked_unix_ms.is_none() {
+            found.key.revoked_unix_ms = Some(unix_ms(SystemTime::now()));
+            self.put_keys(vec![found.clone()]).await?;
+            self.note(by, Action::KeyRevoke, &found.key.tenant, id.as_str());
+        }
+        Ok(found.key)
+    }
+
+    async fn replace_key(
+        &self,
+        by: &Caller,
+        id: &KeyId,
+        overlap: Duration,
+    ) -> Result<CreatedKey, AdminError> {
+        if overlap > OVERLAP_MAX {
+            return Err(AdminError::Invalid(
+                "a replaced key stays valid for 90 days at most".to_owned(),
+            ));
+        }
+        let _changing = self.inner.changing.lock().await;
+        let mut old = self.key_of(by, id)?;
+        let now = unix_ms(SystemTime::now());
+        if !old.key.is_valid(now) {
+            return Err(AdminError::Conflict(format!(
+                "the key `{id}` is not valid any more: create a new one"
+            )));
+        }
+        if !old.key.scopes.within(by.scopes) {
+            return Err(AdminError::Forbidden("the key has scopes that you have not".to_owned()));
+        }
+        self.make_room(&by.tenant).await?;
+        let (new_id, text) = generate();
+        // A key that had an end lives as long again.
+        let lifetime =
+            old.key.expires_unix_ms.map(|end| end.saturating_sub(old.key.created_unix_ms));
+        let key = ApiKey {
+            id: new_id,
+            created_unix_ms: now,
+            expires_unix_ms: lifetime.map(|lifetime| now.saturating_add(lifetime)),
+            last_used_unix_ms: None,
+            ..old.key.clone()
+        };
+        let until = now.saturating_add(millis(overlap));
+        old.key.expires_unix_ms = Some(old.key.expires_unix_ms.map_or(until, |end| end.min(until)));
+        let hash = key::hash(text.expose()).into();
+        self.put_keys(vec![old, KeyRecord { key: key.clone(), hash }]).await?;
+        self.note(by, Action::KeyRotate, &key.tenant, id.as_str());
+        Ok(CreatedKey { key, text })
+    }
+
+    async fn put_secret(
+        &self,
+        by: &Caller,
+        name: SecretName,
+        value: Secret,
+    ) -> Result<SecretEntry, AdminError> {
+        let Some(vault) = &self.inner.vault else {
+            return Err(AdminError::Conflict(
+                "this host has no key to encrypt secrets with: make one with `openssl rand -hex 32 > FILE`, and name the file as `secrets_key_file` under `[access]` in aop.toml, or put it into AOP_SECRETS_KEY".to_owned(),
+            ));
+        };
+        let length = value.expose().len();
+        if length == 0 || length > Secret::LENGTH_MAX_BYTES {
+            return Err(AdminError::Invalid(format!(
+                "a secret has 1 to {} bytes, not {length}",
+                Secret::LENGTH_MAX_BYTES
+            )));
+        }
+        let _changing = self.inner.changing.lock().await;
+        let known = self.inner.store.secrets(Some(&by.tenant)).await?;
+        let is_new = known.iter().all(|secret| secret.entry.name != name);
+        if is_new && known.len() >= SECRETS_PER_TENANT_MAX {
+            return Err(AdminError::Conflict(format!(
+                "the tenant has {SECRETS_PER_TENANT_MAX} secrets, which is the most: delete one first"
+            )));
+        }
+        let entry = SecretEntry { name, updated_unix_ms: unix_ms(SystemTime::now()) };
+        let sealed = vault.seal(&by.tenant, &entry.name, &value);
+        let secret = SealedSecret { tenant: by.tenant.clone(), entry: entry.clone(), sealed };
+        self.inner.store.put_secrets(vec![secret]).await.map_err(|error| match error {
+            StoreError::Missing => AdminError::NotFound("the tenant is gone".to_owned()),
+            other => other.into(),
+        })?;
+        self.note(by, Action::SecretSet, &by.tenant, entry.name.as_str());
+        Ok(entry)
+    }
+
+    async fn remove_secret(&self, by: &Caller, name: &SecretName) -> Result<(), AdminError> {
+        let _changing = self.inner.changing.lock().await;
+        if !self.inner.store.remove_secret(&by.tenant, name).await? {
+            return Err(AdminError::NotFound(format!("no secret `{name}`: see `aop secret list`")));
+        }
+        self.note(by, Action::SecretDelete, &by.tenant, name.as_str());
+        Ok(())
+    }
+}
+
+fn no_tenant(name: &TenantName) -> AdminError {
+    AdminError::NotFound(format!("no tenant `{name}`: see `aop tenant list`"))
+}
+
+impl Admin for Access {
+    fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, AdminError>> {
+        Box::pin(async { Ok(self.inner.store.tenants().await?) })
+    }
+
+    fn create_tenant<'a>(
+        &'a self,
+        by: &'a Caller,
+        name: TenantName,
+    ) -> BoxFuture<'a, Result<Tenant, AdminError>> {
+        Box::pin(self.add_tenant(by, name))
+    }
+
+    fn delete_tenant<'a>(
+        &'a self,
+        by: &'a Caller,
+        name: &'a TenantName,
+    ) -> BoxFuture<'a, Result<(), AdminError>> {
+        Box::pin(self.remove_tenant(by, name))
+    }
+
+    fn keys<'a>(&'a self, by: &'a Caller) -> BoxFuture<'a, Result<Vec<ApiKey>, AdminError>> {
+        Box::pin(async { Ok(self.inner.keys.of(&by.tenant)) })
+    }
+
+    fn create_key<'a>(
+        &'a self,
+        by: &'a Caller,
+        new: NewKey,
+    ) -> BoxFuture<'a, Result<CreatedKey, AdminError>> {
+        Box::pin(self.add_key(by, new))
+    }
+
+    fn revoke_key<'a>(
+        &'a self,
+        by: &'a Caller,
+        id: &'a KeyId,
+    ) -> BoxFuture<'a, Result<ApiKey, AdminError>> {
+        Box::pin(self.end_key(by, id))
+    }
+
+    fn rotate_key<'a>(
+        &'a self,
+        by: &'a Caller,
+        id: &'a KeyId,
+        overlap: Duration,
+    ) -> BoxFuture<'a, Result<CreatedKey, AdminError>> {
+        Box::pin(self.replace_key(by, id, overlap))
+    }
+
+    fn secrets<'a>(
+        &'a self,
+        by: &'a Caller,
+    ) -> BoxFuture<'a, Result<Vec<SecretEntry>, AdminError>> {
+        Box::pin(async {
+            let secrets = self.inner.store.secrets(Some(&by.tenant)).await?;
+            Ok(secrets.into_iter().map(|secret| secret.entry).collect())
+        })
+    }
+
+    fn set_secret<'a>(
+        &'a self,
+        by: &'a Caller,
+        name: SecretName,
+        value: Secret,
+    ) -> BoxFuture<'a, Result<SecretEntry, AdminError>> {
+        Box::pin(self.put_secret(by, name, value))
+    }
+
+    fn delete_secret<'a>(
+        &'a self,
+        by: &'a Caller,
+        name: &'a SecretName,
+    ) -> BoxFuture<'a, Result<(), AdminError>> {
+        Box::pin(self.remove_secret(by, name))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+use std::sync::Arc;
+
+use aop_core::{Scope, Scopes};
+
+use super::*;
+use crate::testing::{FakeStore, Issuer, Noted, config, named, open};
+use crate::{AccessConfig, AccessParts};
+
+fn admin() -> Caller {
+    Caller::local(TenantName::default_tenant())
+}
+
+fn key(scopes: Scopes) -> NewKey {
+    NewKey { name: "ci".to_owned(), scopes, expires_in_seconds: Some(60) }
+}
+
+async fn some() -> (Access, Arc<FakeStore>) {
+    let store = FakeStore::with(&["acme", "default"]);
+    (open(config(), &store, &Issuer::new()).await, store)
+}
+
+#[tokio::test]
+async fn nobody_hands_out_more_than_they_have() {
+    let (access, _) = some().await;
+    let few = Scopes::NONE.with(Scope::TenantAdmin).with(Scope::ToolsCall);
+    let by = Caller { scopes: few, ..Caller::local(named("acme")) };
+    let refused = access.create_key(&by, key(Scopes::ALL)).await.err().unwrap();
+    assert!(matches!(refused, AdminError::Forbidden(_)), "{refused}");
+    access.create_key(&by, key(few)).await.unwrap();
+    let strong = access.create_key(&Caller::local(named("acme")), key(Scopes::ALL)).await.unwrap();
+    let refused = access.rotate_key(&by, &strong.key.id, Duration::ZERO).await.err().unwrap();
+    assert!(matches!(refused, AdminError::Forbidden(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_are_refused_with_the_reason() {
+    let (access, _) = some().await;
+    let call = Scopes::NONE.with(Scope::ToolsCall);
+    for new in [
+        NewKey { name: " ".to_owned(), ..key(call) },
+        NewKey { name: "x".repeat(129), ..key(call) },
+        NewKey { name: "a\u{1b}[31m".to_owned(), ..key(call) },
+        key(Scopes::NONE),
+        NewKey { expires_in_seconds: Some(0), ..key(call) },
+        NewKey { expires_in_seconds: Some(u64::MAX), ..key(call) },
+    ] {
+        let refused = access.create_key(&admin(), new.clone()).await.err().unwrap();
+        assert!(matches!(refused, AdminError::Invalid(_)), "{new:?}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_has_its_own_keys_and_not_too_many() {
+    let (access, _) = some().await;
+    let acme = Caller::local(named("acme"));
+    let call = Scopes::NONE.with(Scope::ToolsCall);
+    let created = access.create_key(&acme, key(call)).await.unwrap();
+    assert_eq!(access.keys(&acme).await.unwrap(), [created.key.clone()]);
+    assert!(access.keys(&admin()).await.unwrap().is_empty());
+    for refused in [
+        access.revoke_key(&admin(), &created.key.id).await.map(|_| ()),
+        access.rotate_key(&admin(), &created.key.id, Duration::ZERO).await.map(|_| ()),
+    ] {
+        assert!(matches!(refused, Err(AdminError::NotFound(_))), "another tenant's does not exist");
+    }
+    for _ in 1..KEYS_PER_TENANT_MAX {
+        access.create_key(&acme, key(call)).await.unwrap();
+    }
+    let refused = access.create_key(&acme, key(call)).await.err().unwrap();
+    assert!(matches!(refused, AdminError::Conflict(_)), "{refused}");
+    access.create_key(&admin(), key(call)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_replaced_key_works_during_the_overlap_and_is_the_same_subject() {
+    let (access, store) = some().await;
+    let old = access.create_key(&admin(), key(Scopes::ALL)).await.unwrap();
+    let new = access.rotate_key(&admin(), &old.key.id, Duration::from_secs(5)).await.unwrap();
+    let now = unix_ms(SystemTime::now());
+    let find = |text: &Secret, at: u64| access.inner.keys.find(text.expose(), at);
+    assert_eq!(find(&old.text, now).unwrap(), find(&new.text, now).unwrap());
+    assert!(find(&old.text, now + 6_000).is_err());
+    find(&new.text, now + 6_000).unwrap();
+    assert!(find(&new.text, now + 61_000).is_err(), "it lives as long as the old one did");
+    assert_eq!(store.keys.lock().unwrap().len(), 2);
+    access.revoke_key(&admin(), &old.key.id).await.unwrap();
+    let refused = access.rotate_key(&admin(), &old.key.id, Duration::ZERO).await.err().unwrap();
+    assert!(matches!(refused, AdminError::Conflict(_)), "{refused}");
+    let long = Duration::from_secs(91 * 24 * 60 * 60);
+    let refused = access.rotate_key(&admin(), &new.key.id, long).await.err().unwrap();
+    assert!(matches!(refused, AdminError::Invalid(_)), "{refused}");
+}
+
+#[tokio::test]
+async fn keys_that_are_long_invalid_go() {
+    let (access, store) = some().await;
+    let created = access.create_key(&admin(), key(Scopes::ALL)).await.unwrap();
+    let mut record = access.inner.keys.get(&created.key.id).unwrap();
+    record.key.revoked_unix_ms = Some(1);
+    access.inner.keys.put(&[record]);
+    access.create_key(&admin(), key(Scopes::ALL)).await.unwrap();
+    assert!(!store.keys.lock().unwrap().contains_key(&created.key.id));
+    assert_eq!(access.keys(&admin()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn tenants_begin_and_end_with_everything_of_them() {
+    let store = FakeStore::with(&["default"]);
+    let noted = Arc::new(Noted::default());
+    let parts = AccessParts {
+        store: store.clone(),
+        audit: Arc::new(aop_core::NoAudit),
+        fetch: Issuer::new(),
+        tenancies: vec![noted.clone()],
+    };
+    let access = Access::open(config(), parts).await.unwrap();
+    let acme = named("acme");
+    access.create_tenant(&admin(), acme.clone()).await.unwrap();
+    let twice = access.create_tenant(&admin(), acme.clone()).await.err().unwrap();
+    assert!(matches!(twice, AdminError::Conflict(_)), "{twice}");
+    let of_acme = Caller::local(acme.clone());
+    let created = access.create_key(&of_acme, key(Scopes::ALL)).await.unwrap();
+    *noted.fails.lock().unwrap() = true;
+    let stuck = access.delete_tenant(&admin(), &acme).await.err().unwrap();
+    assert!(matches!(stuck, AdminError::Failed(_)), "{stuck}");
+    assert!(store.tenants.lock().unwrap().contains_key(&acme), "it can be deleted again");
+    *noted.fails.lock().unwrap() = false;
+    access.delete_tenant(&admin(), &acme).await.unwrap();
+    assert_eq!(*noted.what.lock().unwrap(), ["+default", "+acme", "-acme", "-acme"]);
+    assert!(access.inner.keys.find(created.text.expose(), 0).is_err());
+    for gone in ["acme", "nobody"] {
+        let refused = access.delete_tenant(&admin(), &named(gone)).await.err().unwrap();
+        assert!(matches!(refused, AdminError::NotFound(_)), "{refused}");
+    }
+    let kept = access.delete_tenant(&admin(), &TenantName::default_tenant()).await.err().unwrap();
+    assert!(matches!(kept, AdminError::Conflict(_)), "{kept}");
+}
+
+#[tokio::test]
+async fn secrets_are_bounded_and_need_a_key() {
+    let (access, store) = some().await;
+    let name = |name: &str| SecretName::new(name).unwrap();
+    let value = |length: usize| Secret::new("x".repeat(length));
+    for length in [0, Secret::LENGTH_MAX_BYTES + 1] {
+        let refused = access.set_secret(&admin(), name("a"), value(length)).await;
+        assert!(matches!(refused, Err(AdminError::Invalid(_))));
+    }
+    access.set_secret(&admin(), name("a"), value(Secret::LENGTH_MAX_BYTES)).await.unwrap();
+    for index in 1..SECRETS_PER_TENANT_MAX {
+        access.set_secret(&admin(), name(&format!("s{index}")), value(1)).await.unwrap();
+    }
+    let refused = access.set_secret(&admin(), name("one-more"), value(1)).await;
+    assert!(matches!(refused, Err(AdminError::Conflict(_))));
+    access.set_secret(&admin(), name("a"), value(1)).await.unwrap();
+    access.delete_secret(&admin(), &name("a")).await.unwrap();
+    let refused = access.delete_secret(&admin(), &name("a")).await;
+    assert!(matches!(refused, Err(AdminError::NotFound(_))));
+    assert!(access.secrets(&Caller::local(named("acme"))).await.unwrap().is_empty());
+
+    let without = AccessConfig { vault: None, ..config() };
+    let access = open(without, &store, &Issuer::new()).await;
+    let refused = access.set_secret(&admin(), name("a"), value(1)).await.err().unwrap();
+    assert!(refused.to_string().contains("AOP_SECRETS_KEY"), "{refused}");
+}

@@ -1,0 +1,320 @@
+//! The one place where a request gets a caller, or is turned away.
+//!
+//! It wraps the whole app behind the [`Guard`](crate::Guard): it reads the credential, asks [`Authenticate`] who that is, holds what the
+//! route needs ([`needs`]) against what the caller may do, and puts the [`Caller`] into the request. Behind it nothing
+//! authenticates, and nothing can be reached that has no line in the table of routes: a new route is closed to
+//! everyone but `cluster:admin` until it has one. What an MCP request needs depends on its method, which `mcp` knows.
+//!
+//! `/t/{tenant}` in front of a path names a tenant. It ends here: what is routed is the path behind it.
+//!
+//! Credentials are headers only. There are no cookies, so no page can make a browser send one along, and the answers
+//! to a missing and a wrong one say nothing else than that (RFC 6750, RFC 9728, and MCP's authorization on them).
+
+mod needs;
+mod resource;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aop_core::{Authenticate, AuthenticateError, BoxFuture, Caller, Identified, Presented, Scope};
+use axum::body::Body;
+use axum::response::IntoResponse as _;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use pin_project_lite::pin_project;
+
+pub(crate) use self::needs::{Need, needs};
+pub use self::resource::ProtectedResource;
+pub(crate) use self::resource::WELL_KNOWN;
+use crate::problem::Problem;
+
+/// The address that a connection came from. The server puts it into every request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// See the module's documentation. A [`tower::Layer`]; clones are the same.
+#[derive(Clone)]
+pub struct Gate(Arc<Keeper>);
+
+struct Keeper {
+    authenticate: Arc<dyn Authenticate>,
+    resource: ProtectedResource,
+}
+
+impl Gate {
+    /// A gate that lets in whom `authenticate` knows, and tells others where to get a token.
+    #[must_use]
+    pub fn new(authenticate: Arc<dyn Authenticate>, resource: ProtectedResource) -> Self {
+        Self(Arc::new(Keeper { authenticate, resource }))
+    }
+}
+
+impl<S> tower::Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { inner, keeper: Arc::clone(&self.0) }
+    }
+}
+
+/// An app behind a [`Gate`].
+#[derive(Clone)]
+pub struct Gated<S> {
+    inner: S,
+    keeper: Arc<Keeper>,
+}
+
+impl<S> tower::Service<Request<Body>> for Gated<S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = GatedFuture<S, S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let tenant = take_tenant(&mut request);
+        let need = needs(request.method(), request.uri().path());
+        if need == Need::Nothing && tenant.is_none() {
+            return GatedFuture::passed(self.inner.call(request));
+        }
+        let address = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let bearer = match bearer(request.headers()) {
+            Ok(bearer) => bearer,
+            Err(error) => {
+                return GatedFuture::answered(self.keeper.refusal(
+                    &request,
+                    tenant.as_deref(),
+                    &error,
+                    need,
+                ));
+            }
+        };
+        let presented = Presented { bearer, tenant: tenant.as_deref(), address };
+        match self.keeper.authenticate.authenticate(presented) {
+            Identified::Now(identified) => {
+                match self.keeper.admit(request, tenant.as_deref(), identified, need) {
+                    Ok(request) => GatedFuture::passed(self.inner.call(request)),
+                    Err(answer) => GatedFuture::answered(*answer),
+                }
+            }
+            Identified::Soon(identifying) => {
+                // The service that is ready is this one; the clone takes its place.
+                let inner = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, inner);
+                let waiting = Waiting { inner, keeper: Arc::clone(&self.keeper), tenant, need };
+                GatedFuture {
+                    progress: Progress::Identifying {
+                        identifying,
+                        waiting: Some((waiting, request)),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// A request whose caller is not known yet.
+struct Waiting<S> {
+    inner: S,
+    keeper: Arc<Keeper>,
+    tenant: Option<String>,
+    need: Need,
+}
+
+pin_project! {
+    /// The future of a [`Gated`] app.
+    pub struct GatedFuture<S, F> {
+        #[pin]
+        progress: Progress<S, F>,
+    }
+}
+
+pin_project! {
+    #[project = Projection]
+    enum Progress<S, F> {
+        /// The app works on it.
+        Passed { #[pin] future: F },
+        /// The gate has answered; taken when the answer has been given.
+        Answered { answer: Option<Response<Body>> },
+        /// The credential is being checked.
+        Identifying {
+            identifying: BoxFuture<'static, Result<Caller, AuthenticateError>>,
+            waiting: Option<(Waiting<S>, Request<Body>)>,
+        },
+    }
+}
+
+impl<S, F> GatedFuture<S, F> {
+    const fn passed(future: F) -> Self {
+        Self { progress: Progress::Passed { future } }
+    }
+
+    const fn answered(answer: Response<Body>) -> Self {
+        Self { progress: Progress::Answered { answer: Some(answer) } }
+    }
+}
+
+impl<S> Future for GatedFuture<S, S::Future>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut progress = self.project().progress;
+        loop {
+            let next = match progress.as_mut().project() {
+                Projection::Passed { future } => return future.poll(cx),
+                Projection::Answered { answer } => {
+                    return answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)));
+                }
+                Projection::Identifying { identifying, waiting } => {
+                    let identified = std::task::ready!(identifying.as_mut().poll(cx));
+                    let Some((mut waiting, request)) = waiting.take() else { return Poll::Pending };
+                    let tenant = waiting.tenant.as_deref();
+                    match waiting.keeper.admit(request, tenant, identified, waiting.need) {
+                        Ok(request) => Progress::Passed { future: waiting.inner.call(request) },
+                        Err(answer) => Progress::Answered { answer: Some(*answer) },
+                    }
+                }
+            };
+            progress.set(next);
+        }
+    }
+}
+
+impl Keeper {
+    /// Lets a request in with its caller, or answers it.
+    fn admit(
+        &self,
+        mut request: Request<Body>,
+        tenant: Option<&str>,
+        identified: Result<Caller, AuthenticateError>,
+        need: Need,
+    ) -> Result<Request<Body>, Box<Response<Body>>> {
+        let caller = match identified {
+            Ok(caller) => caller,
+            Err(error) => return Err(Box::new(self.refusal(&request, tenant, &error, need))),
+        };
+        if let Need::Scope(scope) = need
+            && !caller.scopes.has(scope)
+        {
+            return Err(Box::new(self.insufficient(&request, tenant, scope)));
+        }
+        // Nothing behind the gate has a use for it, and what nobody has cannot leak.
+        request.headers_mut().remove(header::AUTHORIZATION);
+        request.extensions_mut().insert(caller);
+        if need == Need::Caller {
+            let challenge = self.challenge_for(&request, tenant);
+            request.extensions_mut().insert(challenge);
+        }
+        Ok(request)
+    }
+
+    /// What `mcp` answers with when the caller lacks a scope.
+    fn challenge_for(&self, request: &Request<Body>, tenant: Option<&str>) -> aop_core::Challenge {
+        let metadata = self.resource.metadata_url(request, tenant);
+        aop_core::Challenge::new(metadata)
+    }
+
+    fn refusal(
+        &self,
+        request: &Request<Body>,
+        tenant: Option<&str>,
+        error: &AuthenticateError,
+        need: Need,
+    ) -> Response<Body> {
+        let (status, code) = match error {
+            AuthenticateError::Missing | AuthenticateError::Invalid => {
+                (StatusCode::UNAUTHORIZED, "unauthenticated")
+            }
+            AuthenticateError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, "rate_limited"),
+            AuthenticateError::UnknownTenant => (StatusCode::NOT_FOUND, "not_found"),
+            AuthenticateError::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        };
+        let mut response = Problem::new(status, code, error.to_string()).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = self.challenge_for(request, tenant);
+            let scope = match need {
+                Need::Scope(scope) => scope.as_str().to_owned(),
+                Need::Caller | Need::Nothing => {
+                    format!("{} {}", Scope::ToolsCall, Scope::ToolsList)
+                }
+            };
+            let error = matches!(error, AuthenticateError::Invalid).then_some("invalid_token");
+            set(headers, &header::WWW_AUTHENTICATE, &challenge.header(error, &scope));
+        }
+        if let AuthenticateError::TooMany { retry_after } = error {
+            let seconds = retry_after.as_secs().saturating_add(1);
+            set(headers, &header::RETRY_AFTER, &seconds.to_string());
+        }
+        response
+    }
+
+    /// The caller is known, and may not.
+    fn insufficient(
+        &self,
+        request: &Request<Body>,
+        tenant: Option<&str>,
+        scope: Scope,
+    ) -> Response<Body> {
+        let message = format!("this needs the scope `{scope}`, which the credential does not have");
+        let problem = Problem::new(StatusCode::FORBIDDEN, "permission_denied", message);
+        let mut response = problem.into_response();
+        let challenge = self.challenge_for(request, tenant);
+        let value = challenge.header(Some("insufficient_scope"), scope.as_str());
+        set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
+        response
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: &http::HeaderName, value: &str) {
+    // Its parts were made for headers; what a client sent was checked to be a host.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+/// The tenant in front of a path, taken out of it. Paths that have no such form stay as they are.
+fn take_tenant(request: &mut Request<Body>) -> Option<String> {
+    let rest = request.uri().path().strip_prefix("/t/")?;
+    let (tenant, path) = rest.split_once('/')?;
+    let tenant = tenant.to_owned();
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    let stripped = format!("/{path}{query}").parse::<Uri>().ok()?;
+    *request.uri_mut() = stripped;
+    Some(tenant)
+}
+
+/// The credential of a request. One that cannot be read, or two of them, is an invalid one: proxies and hosts must not
+/// disagree about which counts.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthenticateError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(AuthenticateError::Invalid);
+    }
+    let text = value.to_str().map_err(|_| AuthenticateError::Invalid)?;
+    let (scheme, token) = text.split_once(' ').ok_or(AuthenticateError::Invalid)?;
+    let token = token.trim_start_matches(' ');
+    // RFC 6750, section 2.1.
+    let form = |c: u8| c.is_ascii_alphanumeric() || b"-._~+/=".contains(&c);
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    if is_bearer && !token.is_empty() && token.bytes().all(form) {
+        Ok(Some(token))
+    } else {
+        Err(AuthenticateError::Invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! What each route needs. A route without a line here needs `cluster:admin`.
+
+use aop_core::Scope;
+use http::Method;
+
+/// What a request needs to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Anybody may.
+    Nothing,
+    /// Somebody who is known; what they may do is decided by what is in the body.
+    Caller,
+    /// This scope.
+    Scope(Scope),
+}
+
+const LIST: Need = Need::Scope(Scope::ToolsList);
+const WRITE: Need = Need::Scope(Scope::AgentsWrite);
+const TENANT: Need = Need::Scope(Scope::TenantAdmin);
+const CLUSTER: Need = Need::Scope(Scope::ClusterAdmin);
+
+/// Methods, a path in which `{}` stands for one segment and a last `*` for any rest, and what it needs.
+pub(crate) const ROUTES: &[(&[Method], &str, Need)] = &[
+    (&[Method::GET], "/", Need::Nothing),
+    (&[Method::GET], "/healthz", Need::Nothing),
+    (&[Method::GET], "/readyz", Need::Nothing),
+    // Clients come for these before they have anything (RFC 9728).
+    (&[Method::GET], "/.well-known/oauth-protected-resource", Need::Nothing),
+    (&[Method::GET], "/.well-known/oauth-protected-resource/*", Need::Nothing),
+    (&[Method::GET, Method::POST, Method::DELETE], "/mcp", Need::Caller),
+    (&[Method::GET], "/metrics", TENANT),
+    (&[Method::GET], "/api/v1/openapi.json", Need::Nothing),
+    (&[Method::GET], "/api/v1/agents", LIST),
+    (&[Method::GET], "/api/v1/agents/{}", LIST),
+    (&[Method::PUT, Method::DELETE], "/api/v1/agents/{}", WRITE),
+    (&[Method::POST], "/api/v1/agents/{}/rollback", WRITE),
+    (&[Method::GET], "/api/v1/tools", LIST),
+    (&[Method::GET, Method::POST], "/api/v1/keys", TENANT),
+    (&[Method::DELETE], "/api/v1/keys/{}", TENANT),
+    (&[Method::POST], "/api/v1/keys/{}/rotate", TENANT),
+    (&[Method::GET], "/api/v1/secrets", TENANT),
+    (&[Method::PUT, Method::DELETE], "/api/v1/secrets/{}", TENANT),
+    (&[Method::GET], "/api/v1/usage", TENANT),
+    (&[Method::GET], "/api/v1/zone", LIST),
+    (&[Method::GET], "/api/v1/zone/names/{}", LIST),
+    // Other zones prove who they are with signatures of their own.
+    (&[Method::POST], "/zone/v1/resolve", Need::Nothing),
+    (&[Method::POST], "/zone/v1/search", Need::Nothing),
+    (&[Method::GET], "/zone/v1/descriptors/{}", Need::Nothing),
+    (&[Method::POST], "/zone/v1/mcp", Need::Nothing),
+    (&[Method::GET], "/.well-known/aop-zone.json", Need::Nothing),
+    (&[Method::GET], "/api/v1/cluster", CLUSTER),
+    (&[Method::POST], "/api/v1/cluster/join-tokens", CLUSTER),
+    (&[Method::GET, Method::POST], "/api/v1/tenants", CLUSTER),
+    (&[Method::GET, Method::DELETE], "/api/v1/tenants/{}", CLUSTER),
+];
+
+/// What a request needs.
+pub(crate) fn needs(method: &Method, path: &str) -> Need {
+    // The one path that is called often comes first; HEAD asks for what GET answers.
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    if path == "/mcp" {
+        return Need::Caller;
+    }
+    let found = ROUTES
+        .iter()
+        .find(|(methods, pattern, _)| methods.contains(method) && matches(pattern, path));
+    found.map_or(CLUSTER, |(_, _, need)| *need)
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    if let Some(front) = pattern.strip_suffix('*') {
+        return path.starts_with(front);
+    }
+    let (mut expected, mut found) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (expected.next(), found.next()) {
+            (None, None) => return true,
+            (Some("{}"), Some(segment)) if !segment.is_empty() => {}
+            (Some(expected), Some(found)) if expected == found => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_line_is_for_the_cluster_admin() {
+        for path in [
+            "/api/v1/new",
+            "/api/v1/agents/a/b",
+            "/api/v1/agents/",
+            "/API/v1/tools",
+            "//mcp",
+            "/mcp/",
+            "/debug",
+        ] {
+            assert_eq!(needs(&Method::GET, path), CLUSTER, "{path}");
+        }
+        assert_eq!(needs(&Method::PATCH, "/api/v1/agents/a"), CLUSTER);
+        assert_eq!(needs(&Method::POST, "/healthz"), CLUSTER);
+    }
+
+    #[test]
+    fn lines_match_segment_by_segment() {
+        assert_eq!(needs(&Method::HEAD, "/healthz"), Need::Nothing);
+        assert_eq!(needs(&Method::GET, "/api/v1/agents/echo"), LIST);
+        assert_eq!(needs(&Method::DELETE, "/api/v1/agents/echo"), WRITE);
+        assert_eq!(
+            needs(&Method::GET, "/.well-known/oauth-protected-resource/t/a/mcp"),
+            Need::Nothing
+        );
+        assert_eq!(needs(&Method::PUT, "/mcp"), Need::Caller);
+    }
+}

@@ -1,0 +1,197 @@
+use std::time::Duration;
+
+use aop_core::{Scopes, TenantName};
+use axum::Router;
+use axum::routing::any;
+use http::Method;
+use http_body_util::BodyExt as _;
+use tower::{Layer as _, ServiceExt as _};
+
+use super::needs::ROUTES;
+use super::*;
+
+/// Knows callers by the names of their scopes: `tools:list+agents:write@acme`.
+struct Names;
+
+fn caller(text: &str) -> Result<Caller, AuthenticateError> {
+    let (scopes, tenant) = text.split_once('/').ok_or(AuthenticateError::Invalid)?;
+    let scopes = scopes.split('+').filter(|scope| !scope.is_empty());
+    let scopes = scopes.map(|scope| scope.replace('.', ":").parse()).collect::<Result<Vec<_>, _>>();
+    let tenant = TenantName::new(tenant).map_err(|_| AuthenticateError::Invalid)?;
+    let scopes: Scopes = scopes.map_err(|_| AuthenticateError::Invalid)?.into();
+    Ok(Caller { scopes, ..Caller::local(tenant) })
+}
+
+impl Authenticate for Names {
+    fn authenticate(&self, presented: Presented<'_>) -> Identified {
+        let Some(bearer) = presented.bearer else {
+            return Identified::Now(Err(AuthenticateError::Missing));
+        };
+        let known = match bearer {
+            "flood" => Err(AuthenticateError::TooMany { retry_after: Duration::from_millis(2500) }),
+            "later" => Err(AuthenticateError::Unavailable),
+            text => caller(text.trim_start_matches("slow-")),
+        };
+        let tenant = presented.tenant.map(str::to_owned);
+        let known = known.and_then(|caller| match &tenant {
+            Some(tenant) if **tenant != *caller.tenant => Err(AuthenticateError::UnknownTenant),
+            _ => Ok(caller),
+        });
+        match bearer.starts_with("slow-") {
+            true => Identified::Soon(Box::pin(async {
+                tokio::task::yield_now().await;
+                known
+            })),
+            false => Identified::Now(known),
+        }
+    }
+}
+
+fn gated(resource: ProtectedResource) -> Gated<Router> {
+    let shown = |request: Request<Body>| async move {
+        let tenant = request.extensions().get::<Caller>().map(|caller| caller.tenant.to_string());
+        let has_credential = request.headers().contains_key(header::AUTHORIZATION);
+        format!("{} {} {has_credential}", request.uri(), tenant.unwrap_or_default())
+    };
+    Gate::new(Arc::new(Names), resource).layer(Router::new().fallback(any(shown)))
+}
+
+fn request(method: &Method, path: &str, credentials: &[&str]) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path).header("host", "h:1");
+    for credential in credentials {
+        request = request.header(header::AUTHORIZATION, *credential);
+    }
+    request.body(Body::empty()).unwrap()
+}
+
+async fn ask(path: &str, credentials: &[&str]) -> Response<Body> {
+    let gated = gated(ProtectedResource::default());
+    gated.oneshot(request(&Method::GET, path, credentials)).await.unwrap()
+}
+
+async fn text(response: Response<Body>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn every_route_answers_every_credential_as_its_need_says() {
+    for (methods, pattern, need) in ROUTES {
+        let path = pattern.replace("{}", "x").replace('*', "mcp");
+        for method in *methods {
+            let scope = match need {
+                Need::Scope(scope) => Some(*scope),
+                Need::Caller | Need::Nothing => None,
+            };
+            let dotted = |scope: Scope| scope.as_str().replace(':', ".");
+            let others: Vec<_> =
+                Scope::ALL.into_iter().filter(|other| Some(*other) != scope).map(dotted).collect();
+            let (mine, too_little) = (
+                format!("Bearer {}/default", scope.map(dotted).unwrap_or_default()),
+                format!("Bearer {}/default", others.join("+")),
+            );
+            let is_open = *need == Need::Nothing;
+            let unless_open = |status: u16| if is_open { 200 } else { status };
+            for (credential, status) in [
+                (&[][..], unless_open(401)),
+                (&["Bearer nonsense"], unless_open(401)),
+                (&["Basic YTpi"], unless_open(401)),
+                (&[&*too_little], if scope.is_some() { 403 } else { 200 }),
+                (&[&*mine], 200),
+                (&[&*mine, &*mine], unless_open(401)),
+            ] {
+                let answer = gated(ProtectedResource::default())
+                    .oneshot(request(method, &path, credential))
+                    .await
+                    .unwrap();
+                assert_eq!(answer.status().as_u16(), status, "{method} {path} {credential:?}");
+                let is_challenged = answer.headers().contains_key(header::WWW_AUTHENTICATE);
+                assert_eq!(is_challenged, status != 200, "{method} {path} {credential:?}");
+            }
+            // Another tenant's path, which for a stranger is the same as none at all.
+            let foreign = request(method, &format!("/t/other{path}"), &[&mine]);
+            let answer = gated(ProtectedResource::default()).oneshot(foreign).await.unwrap();
+            assert_eq!(answer.status().as_u16(), 404, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_line_is_closed() {
+    let all_but_one = "Bearer tools.call+tools.list+agents.write+tenant.admin/default";
+    for path in ["/new", "/api/v1/agents/x/new", "/mcp/", "//mcp", "/t//mcp", "/t/acme", "/%6dcp"] {
+        assert_ne!(ask(path, &[all_but_one]).await.status(), StatusCode::OK, "{path}");
+    }
+    assert_eq!(ask("/new", &["Bearer cluster.admin/default"]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn behind_the_gate_there_is_a_caller_and_no_credential() {
+    for credential in ["Bearer tools.call/acme", "bearer  slow-tools.call/acme"] {
+        assert_eq!(text(ask("/mcp?a=b", &[credential]).await).await, "/mcp?a=b acme false");
+        assert_eq!(text(ask("/t/acme/mcp?a=b", &[credential]).await).await, "/mcp?a=b acme false");
+    }
+    let twice = ask("/t/acme/t/acme/mcp", &["Bearer tools.call/acme"]).await;
+    assert_eq!(twice.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn credentials_have_one_form() {
+    let good = "tools.call/default";
+    for bad in [
+        "Bearer",
+        "Bearer ",
+        "Bearertools.call/default",
+        "Token tools.call/default",
+        "Bearer tools.call/default extra",
+        "Bearer \"tools.call/default\"",
+        "Bearer tools.call/default,Bearer tools.call/default",
+        "tools.call/default",
+    ] {
+        let answer = ask("/mcp", &[bad]).await;
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{bad}");
+        let challenge = answer.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+        assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    }
+    // Never in the URL, where it would be logged.
+    assert_eq!(
+        ask(&format!("/mcp?access_token={good}"), &[]).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
+    assert_eq!(ask("/mcp", &[&format!("BEARER {good}")]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_client_is_told_where_to_get_a_token() {
+    let resource = ProtectedResource {
+        name: "aop".to_owned(),
+        issuers: vec!["https://i.example".to_owned()],
+        public_url: None,
+    };
+    let ask = async |path: &str, resource: &ProtectedResource| {
+        let answer =
+            gated(resource.clone()).oneshot(request(&Method::POST, path, &[])).await.unwrap();
+        answer.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        ask("/mcp", &resource).await,
+        "Bearer scope=\"tools:call tools:list\", resource_metadata=\"http://h:1/.well-known/oauth-protected-resource/mcp\""
+    );
+    let public =
+        ProtectedResource { public_url: Some("https://aop.example/".to_owned()), ..resource };
+    assert_eq!(
+        ask("/t/acme/mcp", &public).await,
+        "Bearer scope=\"tools:call tools:list\", resource_metadata=\"https://aop.example/.well-known/oauth-protected-resource/t/acme/mcp\""
+    );
+    let odd = ask("/t/a%22,b/mcp", &public).await;
+    assert!(odd.ends_with("oauth-protected-resource/mcp\""), "{odd}");
+}
+
+#[tokio::test]
+async fn floods_and_issuers_that_are_away_are_told_to_come_back() {
+    let flood = ask("/mcp", &["Bearer flood"]).await;
+    assert_eq!(flood.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(flood.headers()[header::RETRY_AFTER], "3");
+    let later = ask("/mcp", &["Bearer later"]).await;
+    assert_eq!(later.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(later.headers().contains_key(header::RETRY_AFTER));
+}

@@ -1,0 +1,336 @@
+//! Who may call, at the edge of the real binary: keys, tenants, sharing, secrets.
+
+use aop_tests::{AgentsDirectory, Aop, Host, HostOptions, Mcp, Raw, guest, http_client};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A key that encrypts secrets.
+const SECRETS_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// Creates a key in a data directory that no host uses.
+async fn offline_key(data: &TempDir, arguments: &[&str]) -> String {
+    let path = data.path().display().to_string();
+    let create = ["key", "create", "test", "--offline", "--data", &path];
+    let finished = Aop::new(&[&create, arguments].concat()).run().await.code(0);
+    finished.complains(&["only time"]);
+    finished.stdout.trim().to_owned()
+}
+
+/// A host whose first key has every scope.
+async fn closed(agents: &AgentsDirectory) -> (Host, String, TempDir) {
+    let data = TempDir::with_prefix("aop-data-").expect("a directory can be made");
+    let admin = offline_key(&data, &["--admin"]).await;
+    let options = HostOptions {
+        agents: vec![agents.path().to_owned()],
+        data: Some(data.path().to_owned()),
+        environment: vec![("AOP_SECRETS_KEY".to_owned(), SECRETS_KEY.to_owned())],
+        ..HostOptions::default()
+    };
+    (Host::start(options).await, admin, data)
+}
+
+async fn run(host: &Host, key: &str, arguments: &[&str]) -> aop_tests::Finished {
+    host.aop(arguments).env("AOP_KEY", key).run().await
+}
+
+/// A key of a tenant with these scopes.
+async fn key(host: &Host, admin: &str, tenant: &str, scopes: &[&str]) -> String {
+    let mut arguments = vec!["key", "create", "test", "--tenant", tenant];
+    for scope in scopes {
+        arguments.extend(["--scope", scope]);
+    }
+    run(host, admin, &arguments).await.code(0).stdout.trim().to_owned()
+}
+
+async fn status(
+    host: &Host,
+    method: &Method,
+    path: &str,
+    key: Option<&str>,
+) -> (u16, Option<String>) {
+    let mut request = http_client().request(method.clone(), host.url(path));
+    if path.ends_with("/mcp") {
+        let mcp = Mcp::new(host.url(path));
+        request = mcp.post(&mcp.message("tools/list", json!({})));
+    } else if *method == Method::POST {
+        request = request.header("content-type", "application/json").body("{}");
+    }
+    if let Some(key) = key {
+        request = request.bearer_auth(key);
+    }
+    let answer = request.send().await.expect("the host answers");
+    let challenge = answer.headers().get("www-authenticate");
+    let challenge = challenge.map(|value| value.to_str().expect("it is text").to_owned());
+    (answer.status().as_u16(), challenge)
+}
+
+/// Every route of the host: method, path, and the scope that it needs.
+fn routes() -> Vec<(Method, String, &'static str)> {
+    let (get, put, post, delete) = (Method::GET, Method::PUT, Method::POST, Method::DELETE);
+    let routes = [
+        (&post, "/mcp", "tools:list"),
+        (&get, "/metrics", "tenant:admin"),
+        (&get, "/api/v1/agents", "tools:list"),
+        (&get, "/api/v1/agents/nobody", "tools:list"),
+        (&put, "/api/v1/agents/nobody", "agents:write"),
+        (&delete, "/api/v1/agents/nobody", "agents:write"),
+        (&post, "/api/v1/agents/nobody/rollback", "agents:write"),
+        (&get, "/api/v1/tools", "tools:list"),
+        (&get, "/api/v1/keys", "tenant:admin"),
+        (&post, "/api/v1/keys", "tenant:admin"),
+        (&delete, "/api/v1/keys/aaaaaaaaaaaa", "tenant:admin"),
+        (&post, "/api/v1/keys/aaaaaaaaaaaa/rotate", "tenant:admin"),
+        (&get, "/api/v1/secrets", "tenant:admin"),
+        (&put, "/api/v1/secrets/a", "tenant:admin"),
+        (&delete, "/api/v1/secrets/a", "tenant:admin"),
+        (&get, "/api/v1/tenants", "cluster:admin"),
+        (&post, "/api/v1/tenants", "cluster:admin"),
+        (&get, "/api/v1/tenants/nobody", "cluster:admin"),
+        (&delete, "/api/v1/tenants/nobody", "cluster:admin"),
+        (&get, "/no/such/route", "cluster:admin"),
+    ];
+    routes.map(|(method, path, scope)| (method.clone(), path.to_owned(), scope)).to_vec()
+}
+
+#[tokio::test]
+async fn every_endpoint_answers_every_credential_as_it_should() {
+    let (host, admin, _data) = closed(&AgentsDirectory::new().with("echo")).await;
+    let _ = run(&host, &admin, &["tenant", "create", "acme"]).await.code(0);
+    let scopes = ["tools:call", "tools:list", "agents:write", "tenant:admin", "cluster:admin"];
+    let expired = {
+        let create = ["key", "create", "short", "--admin", "--expires", "1s", "--json"];
+        run(&host, &admin, &create).await.code(0).json()
+    };
+    let revoked = run(&host, &admin, &["key", "create", "gone", "--admin", "--json"]).await.json();
+    let id = revoked["key"]["id"].as_str().expect("it has an id");
+    let _ = run(&host, &admin, &["key", "revoke", id]).await.code(0);
+    let end = expired["key"]["expires_unix_ms"].as_u64().expect("it has an end");
+    let text = |created: &Value| created["text"].as_str().expect("it has a text").to_owned();
+    let (expired, revoked) = (text(&expired), text(&revoked));
+    let mut enough = std::collections::BTreeMap::new();
+    let mut too_little = std::collections::BTreeMap::new();
+    for scope in scopes {
+        enough.insert(scope, key(&host, &admin, "acme", &[scope]).await);
+        let others: Vec<_> = scopes.into_iter().filter(|other| *other != scope).collect();
+        too_little.insert(scope, key(&host, &admin, "acme", &others).await);
+    }
+    aop_tests::eventually("the key has expired", || async {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        (now.expect("a clock").as_millis() > u128::from(end)).then_some(())
+    })
+    .await;
+    for (method, path, scope) in routes() {
+        let asked = format!("{method} {path}");
+        let with = async |key: Option<&str>, path: &str| status(&host, &method, path, key).await;
+        let (none, challenge) = with(None, &path).await;
+        assert_eq!(none, 401, "{asked} without a credential");
+        assert!(challenge.expect("there is one").starts_with("Bearer scope="), "{asked}");
+        for (bad, name) in
+            [(&expired, "expired"), (&revoked, "revoked"), (&"nonsense".to_owned(), "wrong")]
+        {
+            let (refused, challenge) = with(Some(bad), &path).await;
+            // Of so many, some are told to wait.
+            assert!(matches!(refused, 401 | 429), "{asked} with one that is {name}: {refused}");
+            let is_named = challenge.is_some_and(|value| value.contains("invalid_token"));
+            assert_eq!(is_named, refused == 401, "{asked} with one that is {name}");
+        }
+        let (little, challenge) = with(Some(&too_little[scope]), &path).await;
+        assert_eq!(little, 403, "{asked} with all scopes but {scope}");
+        let expected = format!("error=\"insufficient_scope\", scope=\"{scope}\"");
+        assert!(challenge.expect("there is one").contains(&expected), "{asked}");
+        let (allowed, _) = with(Some(&enough[scope]), &path).await;
+        assert!(!matches!(allowed, 401 | 403 | 429), "{asked} with {scope}: {allowed}");
+        if scope == "cluster:admin" {
+            continue;
+        }
+        // Another tenant, that exists or not, is the same to whoever is not of it.
+        for tenant in ["default", "nobody"] {
+            let (foreign, _) = with(Some(&enough[scope]), &format!("/t/{tenant}{path}")).await;
+            assert_eq!(foreign, 404, "{asked} of the tenant {tenant}");
+        }
+        let (own, _) = with(Some(&enough[scope]), &format!("/t/acme{path}")).await;
+        assert_eq!(own, allowed, "{asked} of the own tenant by name");
+    }
+    for path in ["/", "/healthz", "/readyz", "/api/v1/openapi.json"] {
+        assert_eq!(status(&host, &Method::GET, path, None).await.0, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_key_closes_a_running_host() {
+    let host = Host::serve(AgentsDirectory::new().with("echo").path()).await;
+    assert_eq!(status(&host, &Method::GET, "/api/v1/agents", None).await.0, 200);
+    let created = host.aop(&["key", "create", "first", "--admin"]).run().await.code(0);
+    assert_eq!(status(&host, &Method::GET, "/api/v1/agents", None).await.0, 401);
+    host.aop(&["agent", "list"]).run().await.code(2).complains(&["AOP_KEY"]);
+    run(&host, created.stdout.trim(), &["agent", "list"]).await.code(0).prints(&["echo"]);
+}
+
+#[tokio::test]
+async fn credentials_that_proxies_and_hosts_could_read_differently_are_refused() {
+    let (host, admin, _data) = closed(&AgentsDirectory::new()).await;
+    let ask = async |headers: &str| {
+        let mut raw: Raw = host.connect().await;
+        let address = host.address();
+        let request = format!(
+            "GET /api/v1/agents HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
+        );
+        raw.send(request.as_bytes()).await;
+        let answer = raw.read_to_end().await;
+        let line = answer.lines().next().unwrap_or_default().to_owned();
+        line.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    assert_eq!(ask(&format!("authorization: Bearer {admin}\r\n")).await, "200");
+    for headers in [
+        format!("authorization: Bearer {admin}\r\nauthorization: Bearer {admin}\r\n"),
+        format!("authorization: Bearer wrong\r\nauthorization: Bearer {admin}\r\n"),
+        format!("authorization: Bearer {admin}, Bearer wrong\r\n"),
+        format!("authorization: Basic {admin}\r\n"),
+        format!("authorization : Bearer {admin}\r\n"),
+        format!("x-forwarded-authorization: Bearer {admin}\r\n"),
+        format!("cookie: authorization=Bearer {admin}\r\n"),
+        format!("x: y\r\n authorization: Bearer {admin}\r\n"),
+        format!("authorization:\tBearer\t{admin}\r\n"),
+    ] {
+        let answer = ask(&headers).await;
+        assert!(matches!(&*answer, "400" | "401"), "{answer}: {headers}");
+    }
+    let in_url = format!("/api/v1/agents?access_token={admin}");
+    assert_eq!(status(&host, &Method::GET, &in_url, None).await.0, 401);
+}
+
+#[tokio::test]
+async fn a_tenant_has_agents_of_its_own_and_leaves_nothing() {
+    let (mut host, admin, data) = closed(&AgentsDirectory::new().with("echo")).await;
+    let _ = run(&host, &admin, &["tenant", "create", "acme"]).await.code(0);
+    let acme =
+        key(&host, &admin, "acme", &["tools:call", "tools:list", "agents:write", "tenant:admin"])
+            .await;
+    let component = guest("types").display().to_string();
+    let load = ["agent", "load", &component, "--name", "marked-xyzzy"];
+    let _ = run(&host, &acme, &load).await.code(0);
+    let listed = |finished: aop_tests::Finished| finished.code(0).stdout;
+    let theirs = listed(run(&host, &acme, &["tools"]).await);
+    assert!(theirs.contains("marked-xyzzy_") && !theirs.contains("echo_echo"), "{theirs}");
+    let ours = listed(run(&host, &admin, &["tools"]).await);
+    assert!(ours.contains("echo_echo") && !ours.contains("xyzzy"), "{ours}");
+    let refused = run(&host, &acme, &["call", "echo_echo", "text=hi"]).await.code(2);
+    let unknown = run(&host, &acme, &["call", "nobody_echo", "text=hi"]).await.code(2);
+    assert_eq!(refused.stderr.replace("echo_echo", "nobody_echo"), unknown.stderr);
+    let found = run(&host, &acme, &["call", "aop_discover", "query=echo", "--json"]).await.code(0);
+    assert!(!found.stdout.contains("echo_echo"), "{}", found.stdout);
+    let figures = http_client().get(host.url("/metrics")).bearer_auth(&acme).send().await;
+    let figures = figures.expect("the host answers").text().await.expect("it is text");
+    assert!(!figures.contains("tenant=\"default\"") && !figures.contains("process_"), "{figures}");
+
+    run(&host, &acme, &["secret", "set", "token-plugh"]).await.code(2).complains(&["empty"]);
+    let set =
+        host.aop(&["secret", "set", "token-plugh"]).env("AOP_KEY", &acme).input(b"hunter2-value\n");
+    set.run().await.code(0).prints(&["token-plugh"]);
+    run(&host, &acme, &["secret", "list"]).await.code(0).prints(&["token-plugh"]);
+    run(&host, &acme, &["tenant", "list"]).await.code(1).complains(&["cluster:admin"]);
+    run(&host, &admin, &["tenant", "show", "acme"]).await.code(0).prints(&["agents", "1"]);
+
+    run(&host, &admin, &["tenant", "delete", "acme"]).await.code(2).complains(&["--yes"]);
+    let _ = run(&host, &admin, &["tenant", "delete", "acme", "--yes"]).await.code(0);
+    let _ = run(&host, &acme, &["tools"]).await.code(1);
+    host.terminate();
+    let (ended, _) = host.ended().await;
+    assert_eq!(ended.code(), Some(0));
+    let log = host.log();
+    assert!(!log.contains("hunter2") && !log.contains(&acme) && !log.contains(&admin));
+    let component = std::fs::read(guest("types")).expect("the guest can be read");
+    let digest = aop_core::Digest::of(&component).hex();
+    let marks = [b"xyzzy".as_slice(), b"plugh", b"hunter2"];
+    for path in files(data.path()) {
+        let shown = path.display().to_string();
+        assert!(!shown.contains(&digest), "its component, or its compiled code: {shown}");
+        let bytes = std::fs::read(&path).expect("the file can be read");
+        let holds = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+        // That a tenant was deleted may be written down; what was in it may not.
+        let is_audit = path.to_string_lossy().contains("audit");
+        for mark in marks {
+            assert!(is_audit || !holds(mark), "{shown}: {}", String::from_utf8_lossy(mark));
+        }
+    }
+}
+
+fn files(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).expect("the directory can be read") {
+        let path = entry.expect("the entry can be read").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_shared_agent_is_seen_by_those_that_it_is_shared_with() {
+    let agents = AgentsDirectory::new().with("echo");
+    std::fs::write(agents.path().join("echo.toml"), "share = [\"acme\"]\n")
+        .expect("the settings can be written");
+    let (host, admin, _data) = closed(&agents).await;
+    for tenant in ["acme", "other"] {
+        let _ = run(&host, &admin, &["tenant", "create", tenant]).await.code(0);
+    }
+    let acme = key(&host, &admin, "acme", &["tools:call", "tools:list", "agents:write"]).await;
+    let other = key(&host, &admin, "other", &["tools:call", "tools:list"]).await;
+    run(&host, &acme, &["call", "echo_echo", "text=hi"]).await.code(0).prints(&["hi"]);
+    let _ = run(&host, &other, &["call", "echo_echo", "text=hi"]).await.code(2);
+    run(&host, &acme, &["agent", "list"]).await.code(0).prints(&["echo", "default"]);
+    run(&host, &acme, &["agent", "unload", "echo"]).await.code(1).complains(&["default"]);
+    let found = run(&host, &acme, &["call", "aop_discover", "query=echo", "--json"]).await.code(0);
+    assert!(found.stdout.contains("echo_echo"), "{}", found.stdout);
+    std::fs::write(agents.path().join("echo.toml"), "share = [\"*\"]\n")
+        .expect("the settings can be written");
+    aop_tests::eventually("it is shared with everyone", || async {
+        let called = run(&host, &other, &["call", "echo_echo", "text=hi"]).await;
+        called.status.success().then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn directories_are_given_to_a_tenant_by_the_configuration() {
+    let (ours, theirs) =
+        (AgentsDirectory::new().with("echo"), AgentsDirectory::new().with("types"));
+    let config = format!(
+        "[access]\nrequired = true\n[tenants.acme]\nagents = [\"{}\"]\n",
+        theirs.path().display()
+    );
+    let data = TempDir::with_prefix("aop-data-").expect("a directory can be made");
+    let admin = offline_key(&data, &["--admin"]).await;
+    let options = HostOptions {
+        agents: vec![ours.path().to_owned()],
+        data: Some(data.path().to_owned()),
+        config: Some(config),
+        ..HostOptions::default()
+    };
+    let host = Host::start(options).await;
+    run(&host, &admin, &["agent", "list"]).await.code(0).prints(&["echo"]);
+    let listed = run(&host, &admin, &["agent", "list", "--tenant", "acme"]).await.code(0);
+    assert!(
+        listed.stdout.contains("types") && !listed.stdout.contains("echo"),
+        "{}",
+        listed.stdout
+    );
+    let kept = run(&host, &admin, &["tenant", "delete", "acme", "--yes"]).await.code(1);
+    kept.complains(&["[tenants.acme]"]);
+}
+
+#[tokio::test]
+async fn rotating_a_key_goes_on_with_its_sessions() {
+    let (host, admin, _data) = closed(&AgentsDirectory::new().with("echo")).await;
+    let created = run(&host, &admin, &["key", "create", "app", "--json"]).await.code(0).json();
+    let (id, old) = (&created["key"]["id"], created["text"].as_str().expect("it has a text"));
+    let id = id.as_str().expect("it has an id");
+    let rotate = ["key", "rotate", id, "--overlap", "1h", "--json"];
+    let new = run(&host, &admin, &rotate).await.code(0).json();
+    assert_eq!(new["key"]["subject"], id);
+    for text in [old, new["text"].as_str().expect("it has a text")] {
+        run(&host, text, &["tools"]).await.code(0).prints(&["echo_echo"]);
+    }
+    let listed = run(&host, &admin, &["key", "list", "--json"]).await.code(0);
+    assert!(!listed.stdout.contains(old), "no list shows a key");
+}
