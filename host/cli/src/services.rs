@@ -208,6 +208,30 @@ impl Buckets for Fleeting {
     }
 }
 
+/// The secrets of a host, from when it is whole on: who keeps them stands on what stands on the way out.
+#[derive(Default)]
+pub(crate) struct HostSecrets(OnceLock<Arc<dyn Secrets>>);
+
+impl HostSecrets {
+    pub(crate) fn open(&self, secrets: Arc<dyn Secrets>) {
+        // Only the first counts, and there is no second.
+        let _ = self.0.set(secrets);
+    }
+}
+
+impl Secrets for HostSecrets {
+    fn get<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+        name: &'a SecretName,
+    ) -> BoxFuture<'a, Result<Secret, SecretError>> {
+        match self.0.get() {
+            Some(secrets) => secrets.get(tenant, name),
+            None => Box::pin(async { Err(SecretError::Failed("the host starts".to_owned())) }),
+        }
+    }
+}
+
 /// No secrets: around one call there is no tenant that stored any.
 pub(crate) struct NoSecrets;
 

@@ -34,7 +34,7 @@ use tower::Layer as _;
 use crate::access::Gatekeeper;
 use crate::cluster::{Routes, Zone};
 use crate::config::Config;
-use crate::services::{Forgetting, NoSecrets, Outside};
+use crate::services::{Forgetting, HostSecrets, Outside};
 use crate::zone::OwnZone;
 
 /// A host that serves nothing yet.
@@ -115,8 +115,8 @@ impl Host {
         let audit = audit_log(config, &state.directory)?;
         let router = routing::Router::new();
         let guest_logs = Arc::new(GuestLogs::default());
-        let outside =
-            Outside::open(&config.services, Some(state.store.clone()), Arc::new(NoSecrets))?;
+        let secrets: Arc<HostSecrets> = Arc::default();
+        let outside = Outside::open(&config.services, Some(state.store.clone()), secrets.clone())?;
         let runtime_config = runtime_config(config, state.compiled, &outside)?;
         let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
         let (index, changes, metrics) =
@@ -180,6 +180,7 @@ impl Host {
         let gatekeeper =
             Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies.into()).await?;
         let access = Arc::new(gatekeeper.access.clone());
+        secrets.open(access.clone());
         metrics.register(access.clone());
         let readiness = Readiness::new();
         let app = AppState {
