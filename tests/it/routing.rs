@@ -53,7 +53,8 @@ async fn load(host: &Host, fixture: &str, settings: &str, arguments: &[&str]) {
     let (component, file) = (guest(fixture), file.display().to_string());
     let component = component.display().to_string();
     let load = ["agent", "load", &component, "--name", fixture, "--settings", &file];
-    host.aop(&[&load[..], arguments].concat()).run().await.code(0);
+    let loaded = host.aop(&[&load[..], arguments].concat()).run().await.code(0);
+    loaded.prints(&[fixture]);
 }
 
 async fn until_tool(host: &Host, tool: &str) {
@@ -98,7 +99,8 @@ async fn a_tool_that_is_loaded_on_one_node_is_called_on_every_other() {
     let listed = hosts[1].aop(&["agent", "list"]).run().await.code(0);
     listed.prints(&["echo", "faults", &node_of(&hosts[0]).await, &node_of(&hosts[2]).await]);
     assert_eq!(hosts[1].metrics().await.value("aop_forwarded_calls_total"), Some(4.0));
-    hosts[0].aop(&["agent", "unload", "echo"]).run().await.code(0);
+    let unloaded = hosts[0].aop(&["agent", "unload", "echo"]).run().await.code(0);
+    unloaded.prints(&["unloaded echo"]);
     eventually("it is gone everywhere", || async {
         (!hosts[1].mcp().tool_names().await.contains(&"echo_echo".to_owned())).then_some(())
     })
