@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use aop_access::Access;
 use aop_access::audit::AuditLog;
 use aop_cluster::federation;
 use aop_cluster::membership::IdentityDirectory;
@@ -14,8 +15,8 @@ use aop_cluster::routing;
 use aop_core::audit::Action;
 use aop_core::quota::Accounts;
 use aop_core::{
-    AccessStore as _, Audit as _, AuditEvent, Caller, Invoke, Library, Observe, Resolve, Services,
-    Tenancy, TenantName,
+    AccessStore as _, Audit as _, AuditEvent, Caller, Invoke, Library, Measure, Observe, Resolve,
+    Services, Tenancy, TenantName,
 };
 use aop_dispatch::Dispatcher;
 use aop_mcp::{Changes, McpParts, McpServer};
@@ -117,63 +118,42 @@ impl Host {
         let guest_logs = Arc::new(GuestLogs::default());
         let secrets: Arc<HostSecrets> = Arc::default();
         let outside = Outside::open(&config.services, Some(state.store.clone()), secrets.clone())?;
-        let runtime_config = runtime_config(config, state.compiled, &outside)?;
-        let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
-        let (index, changes, metrics) =
-            (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
-        let accounts = accounts(config);
-        let registry = Registry::open(
-            RegistryConfig { data_dir: state.directory.clone(), ..config.registry.clone() },
-            Parts {
-                prepare: router.prepare(runtime.clone()),
-                store: state.store.clone(),
-                search: index.clone(),
-                audit: audit.clone(),
-                listeners: vec![changes.clone()],
-                accounts: accounts.clone(),
-            },
-        )?;
-        let library = Library::new(registry.clone(), index);
+        let agents = Agents::open(config, &state, (&router, &audit, &guest_logs, &outside))?;
+        let Agents { runtime, registry, library, accounts, changes, metrics } = &agents;
         let gate: Arc<federation::Gate> = Arc::default();
-        let services = |_| Services {
-            // Agents call other zones' tools as clients do.
-            invoke: Arc::downgrade(&gate) as Weak<dyn Invoke>,
-            library: library.clone(),
-            models: outside.models.clone(),
-            buckets: state.store.clone(),
-            egress: outside.egress.clone(),
-            audit: audit.clone(),
-            listeners: vec![changes.clone()],
-        };
+        // Agents call other zones' tools as clients do.
+        let invoke = Arc::downgrade(&gate) as Weak<dyn Invoke>;
+        let services = |_| agents.services(invoke, &state.store, &outside, &audit);
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), accounts.clone(), services);
         gate.open(dispatcher.clone());
-        let ground = (&registry, &library, &outside.network);
+        let ground = (registry, library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
-        let zone = zone(config, &state.directory, (&router, &dispatcher, &registry));
-        let mcp = McpServer::new(
-            config.mcp.clone(),
-            McpParts {
-                catalog: registry.clone(),
-                invoke: gate,
-                federation: federated.federation(),
-                library,
-                changes,
-                tasks: Some(state.store.clone()),
-            },
-        );
+        let zone = zone(config, &state.directory, (&router, &dispatcher, registry));
+        let parts = McpParts {
+            catalog: registry.clone(),
+            invoke: gate,
+            federation: federated.federation(),
+            library: library.clone(),
+            changes: changes.clone(),
+            tasks: Some(state.store.clone()),
+        };
+        let mcp = McpServer::new(config.mcp.clone(), parts);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
-        metrics.register(runtime);
-        metrics.register(registry.clone());
-        metrics.register(dispatcher.clone());
-        metrics.register(Arc::new(mcp.clone()));
-        metrics.register(Arc::new(server.clone()));
-        metrics.register(guest_logs);
-        metrics.register(audit.clone());
-        metrics.register(zone.clone());
-        metrics.register(router.clone());
-        outside.register(&metrics);
-        federated.register(&metrics);
+        let measures: [Arc<dyn Measure>; 9] = [
+            runtime.clone(),
+            registry.clone(),
+            dispatcher.clone(),
+            Arc::new(mcp.clone()),
+            Arc::new(server.clone()),
+            guest_logs,
+            audit.clone(),
+            zone.clone(),
+            router.clone(),
+        ];
+        measures.into_iter().for_each(|measure| metrics.register(measure));
+        outside.register(metrics);
+        federated.register(metrics);
         // Calls end first, then what they called.
         let tenancies: [Arc<dyn Tenancy>; 4] =
             [Arc::new(mcp.clone()), registry.clone(), metrics.clone(), accounts.clone()];
@@ -183,30 +163,14 @@ impl Host {
         secrets.open(access.clone());
         metrics.register(access.clone());
         let readiness = Readiness::new();
-        let app = AppState {
-            catalog: router.catalog(registry.clone()),
-            cluster: zone.clone(),
-            federation: federated.federation(),
-            accounts,
-            audit: audit.clone(),
-            resource: ProtectedResource {
-                name: config.server_name.clone(),
-                issuers: access.issuers(),
-                public_url: config.access.public_url.clone(),
-            },
-            admin: access,
-            metrics,
-            readiness: readiness.clone(),
-            server_name: config.server_name.clone(),
-            upload_max_bytes: config.web.upload_max_bytes,
-            uploads_may_grant: config.web.uploads_may_grant,
-        };
+        let parts = (&router, &zone, &federated, &audit, &readiness);
+        let app = agents.app_state(config, access, parts);
         Ok(Self {
             audit,
             mcp,
             server,
             readiness,
-            registry,
+            registry: registry.clone(),
             zone,
             dispatcher,
             store: state.store,
@@ -278,6 +242,98 @@ impl Host {
         let audit = Arc::clone(&self.audit);
         // It only fails when the process ends anyway.
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
+    }
+}
+
+/// What serves the agents.
+struct Agents {
+    runtime: Arc<Runtime>,
+    registry: Arc<Registry>,
+    library: Library,
+    accounts: Arc<Accounts>,
+    changes: Arc<Changes>,
+    metrics: Arc<Metrics>,
+}
+
+impl Agents {
+    fn open(
+        config: &Config,
+        state: &State,
+        (router, audit, guest_logs, outside): (
+            &Arc<routing::Router>,
+            &Arc<AuditLog>,
+            &Arc<GuestLogs>,
+            &Outside,
+        ),
+    ) -> anyhow::Result<Self> {
+        let runtime_config = runtime_config(config, state.compiled.clone(), outside)?;
+        let runtime = Arc::new(Runtime::new(runtime_config, guest_logs.clone())?);
+        let (index, changes, metrics) =
+            (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
+        let accounts = accounts(config);
+        let registry = Registry::open(
+            RegistryConfig { data_dir: state.directory.clone(), ..config.registry.clone() },
+            Parts {
+                prepare: router.prepare(runtime.clone()),
+                store: state.store.clone(),
+                search: index.clone(),
+                audit: audit.clone(),
+                listeners: vec![changes.clone()],
+                accounts: accounts.clone(),
+            },
+        )?;
+        let library = Library::new(registry.clone(), index);
+        Ok(Self { runtime, registry, library, accounts, changes, metrics })
+    }
+
+    fn services(
+        &self,
+        invoke: Weak<dyn Invoke>,
+        store: &Arc<SqliteStore>,
+        outside: &Outside,
+        audit: &Arc<AuditLog>,
+    ) -> Services {
+        Services {
+            invoke,
+            library: self.library.clone(),
+            models: outside.models.clone(),
+            buckets: store.clone(),
+            egress: outside.egress.clone(),
+            audit: audit.clone(),
+            listeners: vec![self.changes.clone()],
+        }
+    }
+
+    fn app_state(
+        &self,
+        config: &Config,
+        access: Arc<Access>,
+        (router, zone, federated, audit, readiness): (
+            &Arc<routing::Router>,
+            &Arc<Zone>,
+            &OwnZone,
+            &Arc<AuditLog>,
+            &Readiness,
+        ),
+    ) -> AppState {
+        AppState {
+            catalog: router.catalog(self.registry.clone()),
+            cluster: zone.clone(),
+            federation: federated.federation(),
+            accounts: self.accounts.clone(),
+            audit: audit.clone(),
+            resource: ProtectedResource {
+                name: config.server_name.clone(),
+                issuers: access.issuers(),
+                public_url: config.access.public_url.clone(),
+            },
+            admin: access,
+            metrics: self.metrics.clone(),
+            readiness: readiness.clone(),
+            server_name: config.server_name.clone(),
+            upload_max_bytes: config.web.upload_max_bytes,
+            uploads_may_grant: config.web.uploads_may_grant,
+        }
     }
 }
 

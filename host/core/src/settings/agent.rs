@@ -223,14 +223,12 @@ static KEYS: &[Key<Draft>] = &[
         |draft| Some(draft.settings.verbose),
         |draft, flag| draft.settings.verbose = flag,
     ),
-    Key {
-        name: "traceback",
-        meaning: "Log the backtrace of a trap.",
-        form: Form::Flag {
-            get: |draft| Some(draft.settings.traceback),
-            set: |draft, flag| draft.settings.traceback = flag,
-        },
-    },
+    Key::flag(
+        "traceback",
+        "Log the backtrace of a trap.",
+        |draft| Some(draft.settings.traceback),
+        |draft, flag| draft.settings.traceback = flag,
+    ),
     Key {
         name: "replicas",
         meaning: "On how many nodes of the zone the agent lives. Without it, it lives where it was loaded.",
