@@ -119,7 +119,7 @@ impl Host {
         let secrets: Arc<HostSecrets> = Arc::default();
         let outside = Outside::open(&config.services, Some(state.store.clone()), secrets.clone())?;
         let agents = Agents::open(config, &state, (&router, &audit, &guest_logs, &outside))?;
-        let Agents { runtime, registry, library, accounts, changes, metrics } = &agents;
+        let Agents { registry, library, accounts, changes, metrics } = &agents;
         let gate: Arc<federation::Gate> = Arc::default();
         // Agents call other zones' tools as clients do.
         let invoke = Arc::downgrade(&gate) as Weak<dyn Invoke>;
@@ -140,17 +140,8 @@ impl Host {
         let mcp = McpServer::new(config.mcp.clone(), parts);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
-        let measures: [Arc<dyn Measure>; 9] = [
-            runtime.clone(),
-            registry.clone(),
-            dispatcher.clone(),
-            Arc::new(mcp.clone()),
-            Arc::new(server.clone()),
-            guest_logs,
-            audit.clone(),
-            zone.clone(),
-            router.clone(),
-        ];
+        let measures: [Arc<dyn Measure>; 4] =
+            [dispatcher.clone(), Arc::new(mcp.clone()), Arc::new(server.clone()), zone.clone()];
         measures.into_iter().for_each(|measure| metrics.register(measure));
         outside.register(metrics);
         federated.register(metrics);
@@ -247,7 +238,6 @@ impl Host {
 
 /// What serves the agents.
 struct Agents {
-    runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     library: Library,
     accounts: Arc<Accounts>,
@@ -283,7 +273,10 @@ impl Agents {
             },
         )?;
         let library = Library::new(registry.clone(), index);
-        Ok(Self { runtime, registry, library, accounts, changes, metrics })
+        let measures: [Arc<dyn Measure>; 5] =
+            [runtime, registry.clone(), guest_logs.clone(), audit.clone(), router.clone()];
+        measures.into_iter().for_each(|measure| metrics.register(measure));
+        Ok(Self { registry, library, accounts, changes, metrics })
     }
 
     fn services(
