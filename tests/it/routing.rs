@@ -132,8 +132,8 @@ async fn replicas_survive_kill_and_are_replaced() {
     }
     // One that lives on, and calls while two of the three others go.
     let mut victims = Vec::new();
-    for at in 1..hosts.len() {
-        if nodes.contains(&node_of(&hosts[at]).await) && victims.len() < 2 {
+    for (at, host) in hosts.iter().enumerate().skip(1) {
+        if nodes.contains(&node_of(host).await) && victims.len() < 2 {
             victims.push(at);
         }
     }

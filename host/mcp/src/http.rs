@@ -50,7 +50,7 @@ struct Refusal {
     id: Option<RequestId>,
     error: ErrorData,
     /// What the caller lacks.
-    challenge: Option<HeaderValue>,
+    challenge: Option<Box<HeaderValue>>,
 }
 
 impl Refusal {
@@ -82,7 +82,7 @@ impl Refusal {
             "Forbidden: this needs the scope `{scope}`, which the credential does not have"
         );
         let refusal = Self::new(StatusCode::FORBIDDEN, FORBIDDEN, reason);
-        Self { challenge: scope::challenge(challenge, scope), ..refusal }
+        Self { challenge: scope::challenge(challenge, scope).map(Box::new), ..refusal }
     }
 
     fn no_session() -> Self {
@@ -178,7 +178,7 @@ impl Http {
         let body = fast::complaint(refusal.id.as_ref(), &refusal.error);
         let mut response = json(refusal.status, body);
         if let Some(challenge) = &refusal.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.clone());
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::clone(challenge));
         }
         if matches!(refusal.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
         {

@@ -28,11 +28,11 @@ pub(crate) fn local(tenant: &str) -> Caller {
     Caller::local(TenantName::new(tenant).unwrap())
 }
 
+type Mounted = MapRequest<Router, fn(Request<Body>) -> Request<Body>>;
+
 /// The server as the host mounts it: a request gets its caller in front. Here whoever asks says so: the tenant in the
 /// path, in `test-subject` a key, in `test-scopes` the scopes.
-pub(crate) fn mounted(
-    server: &McpServer,
-) -> MapRequest<Router, fn(Request<Body>) -> Request<Body>> {
+pub(crate) fn mounted(server: &McpServer) -> Mounted {
     MapRequest::new(server.router(), |mut request| {
         let path = request.uri().path().to_owned();
         let tenant = path.strip_prefix("/t/").and_then(|rest| rest.strip_suffix("/mcp"));

@@ -55,7 +55,7 @@ async fn a_tenant_has_its_own_keys_and_not_too_many() {
     let acme = Caller::local(named("acme"));
     let call = Scopes::NONE.with(Scope::ToolsCall);
     let created = access.create_key(&acme, key(call)).await.unwrap();
-    assert_eq!(access.keys(&acme).await.unwrap(), [created.key.clone()]);
+    assert_eq!(access.keys(&acme).await.unwrap(), std::slice::from_ref(&created.key));
     assert!(access.keys(&admin()).await.unwrap().is_empty());
     for refused in [
         access.revoke_key(&admin(), &created.key.id).await.map(|_| ()),

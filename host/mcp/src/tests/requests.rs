@@ -84,7 +84,7 @@ pub(crate) fn call(name: &str, arguments: &Value) -> Request<Body> {
 
 /// Sends a request and reads the whole response.
 pub(crate) async fn send(server: &McpServer, request: Request<Body>) -> Answer {
-    let (parts, body) = mounted(&server).oneshot(request).await.unwrap().into_parts();
+    let (parts, body) = mounted(server).oneshot(request).await.unwrap().into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     Answer { status: parts.status, headers: parts.headers, text }

@@ -112,7 +112,6 @@ fn replay(nodes: usize, ttl: Duration) -> [f64; 4] {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "the figures of docs/benchmarks.md")]
 fn a_zipf_trace_is_answered_by_the_first_two_levels() {
     for (nodes, ttl) in [(1, 15 * MINUTE), (NODES, 5 * MINUTE)] {
         let [l1, l2, l3, miss] = replay(nodes, ttl);
