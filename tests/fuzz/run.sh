@@ -13,7 +13,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1" \
-    cargo build --release --locked --target "$target" --target-dir ../../target/fuzz
+    cargo build --release --target "$target" --target-dir ../../target/fuzz
 for name in "$@"; do
     mkdir -p "artifacts/$name" "../../target/fuzz/corpus/$name"
     "../../target/fuzz/$target/release/$name" "../../target/fuzz/corpus/$name" "corpus/$name" \
