@@ -95,7 +95,8 @@ fn routes() -> Vec<(Method, String, &'static str)> {
 
 #[tokio::test]
 async fn every_endpoint_answers_every_credential_as_it_should() {
-    let (host, admin, _data) = closed(&AgentsDirectory::new().with("echo")).await;
+    let agents = AgentsDirectory::new().with("echo");
+    let (host, admin, _data) = closed(&agents).await;
     let _ = run(&host, &admin, &["tenant", "create", "acme"]).await.code(0);
     let scopes = ["tools:call", "tools:list", "agents:write", "tenant:admin", "cluster:admin"];
     let expired = {
@@ -159,7 +160,8 @@ async fn every_endpoint_answers_every_credential_as_it_should() {
 
 #[tokio::test]
 async fn the_first_key_closes_a_running_host() {
-    let host = Host::serve(AgentsDirectory::new().with("echo").path()).await;
+    let agents = AgentsDirectory::new().with("echo");
+    let host = Host::serve(agents.path()).await;
     assert_eq!(status(&host, &Method::GET, "/api/v1/agents", None).await.0, 200);
     let created = host.aop(&["key", "create", "first", "--admin"]).run().await.code(0);
     assert_eq!(status(&host, &Method::GET, "/api/v1/agents", None).await.0, 401);
@@ -169,7 +171,8 @@ async fn the_first_key_closes_a_running_host() {
 
 #[tokio::test]
 async fn credentials_that_proxies_and_hosts_could_read_differently_are_refused() {
-    let (host, admin, _data) = closed(&AgentsDirectory::new()).await;
+    let agents = AgentsDirectory::new();
+    let (host, admin, _data) = closed(&agents).await;
     let ask = async |headers: &str| {
         let mut raw: Raw = host.connect().await;
         let address = host.address();
@@ -202,7 +205,8 @@ async fn credentials_that_proxies_and_hosts_could_read_differently_are_refused()
 
 #[tokio::test]
 async fn a_tenant_has_agents_of_its_own_and_leaves_nothing() {
-    let (mut host, admin, data) = closed(&AgentsDirectory::new().with("echo")).await;
+    let agents = AgentsDirectory::new().with("echo");
+    let (mut host, admin, data) = closed(&agents).await;
     let _ = run(&host, &admin, &["tenant", "create", "acme"]).await.code(0);
     let acme =
         key(&host, &admin, "acme", &["tools:call", "tools:list", "agents:write", "tenant:admin"])
@@ -321,7 +325,8 @@ async fn directories_are_given_to_a_tenant_by_the_configuration() {
 
 #[tokio::test]
 async fn rotating_a_key_goes_on_with_its_sessions() {
-    let (host, admin, _data) = closed(&AgentsDirectory::new().with("echo")).await;
+    let agents = AgentsDirectory::new().with("echo");
+    let (host, admin, _data) = closed(&agents).await;
     let created = run(&host, &admin, &["key", "create", "app", "--json"]).await.code(0).json();
     let (id, old) = (&created["key"]["id"], created["text"].as_str().expect("it has a text"));
     let id = id.as_str().expect("it has an id");

@@ -262,7 +262,7 @@ pub struct Presented<'a> {
     /// The tenant named in the path (`/t/{tenant}/…`).
     pub tenant: Option<&'a str>,
     /// Whose network address it came from; none for standard input.
-    pub address: Option<std::net::IpAddr>,
+    pub address: Option<core::net::IpAddr>,
 }
 
 /// How a caller that needs something else is told what (`WWW-Authenticate`, RFC 6750 and RFC 9728).

@@ -1,8 +1,8 @@
 //! What a host tells of its zone, and the traits by which the admin API and the command line reach
 //! it. `cluster` implements [`Cluster`]; routing adds what it knows as a [`ReportRoutes`].
 
+use core::net::SocketAddr;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};

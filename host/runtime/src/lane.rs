@@ -12,10 +12,11 @@
 //!   slices add up to more than half a core takes turns from the beginning.
 //! - An agent or tenant that used up its CPU time pauses before its next slice until time comes back.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use aop_core::fair::{Permit, Permits};
@@ -78,15 +79,28 @@ struct Slice {
 impl Turn {
     /// Gives the current permit to whoever is next, and resolves when it is this instance's turn again.
     pub(crate) fn next_slice(self: Arc<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        self.release();
         self.waiting.store(true, Ordering::Relaxed);
         Box::pin(async move {
-            // Even the only spinner must let the executor look at its other tasks. Before the permit is
-            // taken, since a suspension gives it back.
-            tokio::task::yield_now().await;
             let began = Instant::now();
-            self.pause(began).await;
-            let permit = Permits::acquire(Arc::clone(&self.lane.0), self.payer.party()).await;
+            if self.payer.cpu_pause(began).is_some() {
+                self.release();
+                self.pause(began).await;
+            }
+            // It is in the order again before its permit goes on, and before others are looked at: who came back to the
+            // queue only after those would find that every turn went to whoever has more guests in it.
+            let mut place = Permits::acquire(Arc::clone(&self.lane.0), self.payer.party());
+            let at_once = poll_fn(|cx| match Pin::new(&mut place).poll(cx) {
+                Poll::Ready(permit) => Poll::Ready(Some(permit)),
+                Poll::Pending => Poll::Ready(None),
+            })
+            .await;
+            self.release();
+            // Even the only spinner must let the executor look at its other tasks.
+            tokio::task::yield_now().await;
+            let permit = match at_once {
+                Some(permit) => permit,
+                None => place.await,
+            };
             let since = Instant::now();
             self.payer.tenant.waited_for_turn(since.saturating_duration_since(began));
             self.waiting.store(false, Ordering::Relaxed);

@@ -73,10 +73,9 @@ async fn times_have_a_leeway_and_no_more() {
     assert_eq!(verify(json!(NOW - leeway + 1), null.clone()).await, Ok(()));
     assert_eq!(verify(json!(NOW - leeway), null.clone()).await, Err(TokenError::Expired));
     assert_eq!(verify(json!(NOW as f64 + 0.5), null.clone()).await, Ok(()));
-    assert_eq!(verify(json!(-1), null.clone()).await, Err(TokenError::Expired));
     assert_eq!(verify(json!(NOW + 60), json!(NOW + leeway)).await, Ok(()));
     assert_eq!(verify(json!(NOW + 600), json!(NOW + leeway + 1)).await, Err(TokenError::Early));
-    for exp in [json!("tomorrow"), null.clone(), json!([NOW + 60])] {
+    for exp in [json!("tomorrow"), null.clone(), json!([NOW + 60]), json!(-1)] {
         assert!(matches!(verify(exp, null.clone()).await, Err(TokenError::Invalid(_))));
     }
 }

@@ -1,6 +1,6 @@
 //! What a node tells of the zone: its status and its numbers.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_core::cluster::{CatalogueStatus, ClusterStatus, MemberState, MemberStatus, NodeVersion};
@@ -78,6 +78,18 @@ fn milliseconds(time: Duration) -> u64 {
 impl Measure for Membership {
     fn measure(&self) -> Vec<Sample> {
         let now = Instant::now();
+        [
+            self.measure_members(now),
+            self.measure_documents(now),
+            self.measure_gossip(),
+            self.measure_connections(),
+        ]
+        .concat()
+    }
+}
+
+impl Membership {
+    fn measure_members(&self, now: Instant) -> Vec<Sample> {
         let (mut states, mut lag) = ([0; MemberState::ALL.len()], Duration::ZERO);
         let suspected = self.gossip.with_roster(|roster| {
             for known in roster.nodes() {
@@ -91,11 +103,7 @@ impl Measure for Membership {
             roster.partition(now).is_some()
         });
         let [alive, draining, left, silent] = states;
-        let (missing, catalogue_lag, fetched, failures) = self.documents.counts(now);
-        let (restarts, partitions) = self.gossip.counts();
-        let traffic = self.streams.traffic();
-        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        let ends = self.identity.validity().1.saturating_sub(unix_now());
+        let (_, partitions) = self.gossip.counts();
         vec![
             Sample::gauge(
                 "cluster_members_alive",
@@ -114,6 +122,18 @@ impl Measure for Membership {
                 "Age of the oldest news of a live node.",
                 milliseconds(lag),
             ),
+            Sample::gauge(
+                "cluster_partition_suspected",
+                "Whether several nodes are silent that fell silent together.",
+                u64::from(suspected),
+            ),
+            Sample::counter("cluster_partitions_suspected", "How often that began.", partitions),
+        ]
+    }
+
+    fn measure_documents(&self, now: Instant) -> Vec<Sample> {
+        let (missing, catalogue_lag, fetched, failures) = self.documents.counts(now);
+        vec![
             Sample::gauge(
                 "cluster_documents_missing",
                 "Catalogues and other documents that are known and not here yet.",
@@ -134,12 +154,13 @@ impl Measure for Membership {
                 "Documents that nobody gave, or gave with another digest.",
                 failures,
             ),
-            Sample::gauge(
-                "cluster_partition_suspected",
-                "Whether several nodes are silent that fell silent together.",
-                u64::from(suspected),
-            ),
-            Sample::counter("cluster_partitions_suspected", "How often that began.", partitions),
+        ]
+    }
+
+    fn measure_gossip(&self) -> Vec<Sample> {
+        let (restarts, _) = self.gossip.counts();
+        let traffic = self.streams.traffic();
+        vec![
             Sample::counter(
                 "cluster_gossip_sent",
                 "Messages of gossip that were sent.",
@@ -170,6 +191,12 @@ impl Measure for Membership {
                 "How often gossip ended by itself and was started anew.",
                 restarts,
             ),
+        ]
+    }
+
+    fn measure_connections(&self) -> Vec<Sample> {
+        let ends = self.identity.validity().1.saturating_sub(unix_now());
+        vec![
             Sample::counter(
                 "cluster_connections_refused",
                 "Connections that proved nothing: strangers, noise, timeouts.",
@@ -187,4 +214,8 @@ impl Measure for Membership {
             ),
         ]
     }
+}
+
+fn read(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
 }

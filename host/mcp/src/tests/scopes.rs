@@ -50,8 +50,9 @@ async fn searching_needs_what_listing_needs() {
     {
         let refused =
             send(&server, with(call(name, &arguments), "test-scopes", "tools:call")).await;
-        let text = refused.result()["content"][0]["text"].as_str().unwrap().to_owned();
-        assert!(text.contains("permission_denied") && text.contains("tools:list"), "{text}");
+        let result = refused.result();
+        let text = result["content"][0]["text"].as_str().unwrap();
+        assert!(result["isError"] == true && text.contains("tools:list"), "{text}");
         let both = with(call(name, &arguments), "test-scopes", "tools:call tools:list");
         assert_eq!(send(&server, both).await.result()["isError"], false);
     }

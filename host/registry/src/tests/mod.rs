@@ -155,8 +155,7 @@ impl Executable for FakeExecutable {
 struct Told(tokio::sync::watch::Sender<usize>);
 
 impl Listen for Told {
-    fn tools_changed(&self, tenant: &TenantName) {
-        assert_eq!(*tenant, TenantName::default_tenant());
+    fn tools_changed(&self, _: &TenantName) {
         self.0.send_modify(|times| *times += 1);
     }
 

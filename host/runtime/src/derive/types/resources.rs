@@ -26,7 +26,9 @@ impl<'a> Resources<'a> {
     pub(super) fn new(scan: &'a Scan<'a>, names: &'a TypeNames<'a>) -> Self {
         let mut exported = HashMap::new();
         for outer in &scan.exports {
-            for (name, resource) in resources_of(scan, scan.export(outer)) {
+            // Worlds cannot export a resource of their own, only interfaces can: one at the root has no name to call it by.
+            let named = resources_of(scan, scan.export(outer)).into_iter();
+            for (name, resource) in named.filter(|(name, _)| !name.is_empty()) {
                 exported.entry(resource).or_insert((*outer, name));
             }
         }
@@ -56,7 +58,7 @@ impl<'a> Resources<'a> {
         let Some((interface, name)) = self.exported.get(&id) else {
             let name = self.names.get(ComponentAnyTypeId::Resource(resource));
             return Err(Obstacle::Unsupported(format!(
-                "a handle of `{}`, which is not a resource that the component exports: callers could neither get nor give one; pass plain values instead",
+                "a handle of `{}`, which is not a resource of an interface that the component exports: callers could neither get nor give one; pass plain values instead",
                 cut(name.map_or("resource", |name| name.name), IDENTIFIER_MAX_BYTES)
             )));
         };
