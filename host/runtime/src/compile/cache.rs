@@ -27,7 +27,7 @@ use wasmtime::Engine;
 const INTERFACE_MAX_BYTES: u64 = 64 << 20;
 /// What a kept interface says. A higher number makes old entries unused when the same component is now
 /// understood otherwise: 2 has the functions of `aop:agent`'s features among the others.
-const INTERFACE_FORMAT: u32 = 3;
+const INTERFACE_FORMAT: u32 = 4;
 /// Hex digits of a seal.
 const SEAL_LENGTH: usize = 64;
 
