@@ -46,7 +46,6 @@ use crate::model::Request;
 ///
 /// # Panics
 /// When the host answers another number of questions, which none does.
-#[must_use]
 pub fn ask_many<const N: usize>(questions: [Question; N]) -> [Result<Reply, AskError>; N] {
     let replies = ask_all(&questions);
     replies.try_into().unwrap_or_else(|_| panic!("the host answered another number of questions"))
