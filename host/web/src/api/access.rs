@@ -9,7 +9,7 @@ use aop_core::{
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -66,15 +66,19 @@ pub(super) struct NewTenant {
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 fn body<T>(body: Body<T>) -> Result<T, Problem> {
-    body.map(|Json(body)| body).map_err(|rejection| {
-        let code = match rejection.status() {
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
-            StatusCode::UNPROCESSABLE_ENTITY => "invalid_arguments",
-            StatusCode::PAYLOAD_TOO_LARGE => "too_large",
-            _ => "bad_request",
-        };
-        Problem::new(rejection.status(), code, quoted(&rejection.body_text()))
-    })
+    body.map(|Json(body)| body)
+        .map_err(|rejection| refused(rejection.status(), &rejection.body_text()))
+}
+
+/// A body that could not be read.
+fn refused(status: StatusCode, reason: &str) -> Problem {
+    let code = match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+        StatusCode::UNPROCESSABLE_ENTITY => "invalid_arguments",
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        _ => "bad_request",
+    };
+    Problem::new(status, code, quoted(reason))
 }
 
 /// What a stranger's name means: there is nothing of that name.
@@ -147,9 +151,10 @@ pub(super) async fn set_secret(
     State(app): AppRef,
     By(by): By,
     path: Name,
-    value: Bytes,
+    value: Result<Bytes, BytesRejection>,
 ) -> Result<Json<SecretEntry>, Problem> {
     let name = secret_name(path)?;
+    let value = value.map_err(|rejection| refused(rejection.status(), &rejection.body_text()))?;
     let value = String::from_utf8(value.into())
         .map_err(|_| problems::invalid("a secret is UTF-8 text: encode other bytes first"))?;
     Ok(Json(app.state.admin.set_secret(&by, name, Secret::new(value)).await?))
