@@ -1,4 +1,5 @@
-//! The routes that are not MCP's: health, metrics, the admin API, and an index of them all.
+//! The routes that are not MCP's: health, metrics, the admin API, and an index of them all, which for browsers is the
+//! dashboard.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use aop_core::quota::Accounts;
 use aop_core::{Admin, Audit, Caller, Catalog, Scope};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::gate::{ProtectedResource, WELL_KNOWN};
 use crate::problem::{Problem, quoted};
 use crate::uploads::Uploads;
-use crate::{Metrics, Phase, Readiness, api};
+use crate::{Metrics, Phase, Readiness, api, dashboard};
 
 /// The default of [`AppState::upload_max_bytes`]: 72 MiB holds a 64 MiB component, more than three
 /// times the largest language runtime (Python, 18 MB), with its settings.
@@ -66,6 +67,7 @@ pub fn router(state: AppState) -> Router {
     let app = Arc::new(App { state, uploads: Uploads::default() });
     let mut router = Router::new()
         .route("/", get(index))
+        .merge(dashboard::routes())
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -215,34 +217,11 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         .and_then(|accept| accept.to_str().ok())
         .is_some_and(|accept| accept.contains("text/html"));
     if wants_html {
-        return index_page(name);
+        return dashboard::page();
     }
     let links = LINKS.map(|(href, description)| Link { href, description });
     let ready = app.state.readiness.phase() == Phase::Ready;
     axum::Json(Index { name, version: env!("CARGO_PKG_VERSION"), ready, links }).into_response()
-}
-
-fn index_page(name: &str) -> Response {
-    use std::fmt::Write as _;
-    let name = name.replace('&', "&amp;").replace('<', "&lt;");
-    let mut page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{name}</title><h1>{name}</h1>\
-         <p>AOP host {}</p><ul>",
-        env!("CARGO_PKG_VERSION")
-    );
-    for (href, description) in LINKS {
-        // Writing into a String cannot fail.
-        let _ = write!(page, "<li><a href=\"{href}\">{href}</a>: {description}</li>");
-    }
-    page.push_str("</ul></html>\n");
-    let headers = [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
-        ),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    ];
-    (headers, Html(page)).into_response()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 
 mod api;
 mod app;
+mod dashboard;
 mod error;
 mod gate;
 mod guard;

@@ -109,7 +109,7 @@ async fn introduce(address: SocketAddr) -> CommandResult {
     let rows = tools.iter().map(|(name, description)| [name.clone(), output::summary(description)]);
     output::line(format_args!("\n{}", output::table(["TOOL", "WHAT IT DOES"], rows)))?;
     output::line(format_args!(
-        "\nHealth   {url}/healthz\nMetrics  {url}/metrics\nMCP      {url}/mcp"
+        "\nDashboard  {url}/\nMetrics    {url}/metrics\nMCP        {url}/mcp"
     ))?;
 
     let endpoint = Endpoint::parse(&url)?;

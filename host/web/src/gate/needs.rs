@@ -22,6 +22,9 @@ const CLUSTER: Need = Need::Scope(Scope::ClusterAdmin);
 /// Methods, a path in which `{}` stands for one segment and a last `*` for any rest, and what it needs.
 pub(crate) const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::GET], "/", Need::Nothing),
+    // The page without what it shows.
+    (&[Method::GET], "/dashboard.css", Need::Nothing),
+    (&[Method::GET], "/dashboard.js", Need::Nothing),
     (&[Method::GET], "/healthz", Need::Nothing),
     (&[Method::GET], "/readyz", Need::Nothing),
     // Clients come for these before they have anything (RFC 9728).
