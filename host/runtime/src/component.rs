@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use aop_core::{Interface, PrepareError};
+use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::compile::Entry;
-use crate::engine::Engines;
+use crate::engine::{Engines, Model, Pair};
 use crate::state::State;
+use crate::{RuntimeError, capability};
 
 /// A component that instances can be made of.
 pub(crate) struct Linked {
@@ -19,37 +21,74 @@ pub(crate) struct Linked {
     pub(crate) code_bytes: u64,
 }
 
-/// The linkers of both engines.
+/// An engine, and what its instances can import.
+struct Place {
+    engine: Engine,
+    linker: Linker<State>,
+}
+
+impl Place {
+    fn new(engine: Engine, model: Model) -> Result<Self, RuntimeError> {
+        let linker = capability::linker(&engine, model)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+/// Where components of one [`Model`] run.
+struct Places {
+    pooled: Place,
+    on_demand: Place,
+}
+
+impl Places {
+    fn new(engines: Pair, model: Model) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            pooled: Place::new(engines.pooled, model)?,
+            on_demand: Place::new(engines.on_demand, model)?,
+        })
+    }
+}
+
+/// Where components run.
 pub(crate) struct Linkers {
-    pub(crate) pooled: Linker<State>,
-    pub(crate) on_demand: Linker<State>,
+    sequential: Places,
+    concurrent: Places,
+}
+
+impl Linkers {
+    /// Links every capability in every engine.
+    pub(crate) fn new(engines: Engines) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            sequential: Places::new(engines.sequential, Model::Sequential)?,
+            concurrent: Places::new(engines.concurrent, Model::Concurrent)?,
+        })
+    }
 }
 
 impl Linked {
     /// Maps the compiled code and links it: on the pooled engine, or on demand when it needs more
     /// than a pool slot has.
-    pub(crate) fn load(
-        engines: &Engines,
-        linkers: &Linkers,
-        entry: Entry,
-    ) -> Result<Self, PrepareError> {
-        let on_pool = map(&engines.pooled, &entry);
-        let (component, linker) = match on_pool {
-            Ok(component) => (component, &linkers.pooled),
+    pub(crate) fn load(linkers: &Linkers, entry: Entry) -> Result<Self, PrepareError> {
+        let Places { pooled, on_demand } = match entry.derived.model {
+            Model::Sequential => &linkers.sequential,
+            Model::Concurrent => &linkers.concurrent,
+        };
+        let (component, place) = match map(&pooled.engine, &entry) {
+            Ok(component) => (component, pooled),
             Err(misfit) => {
                 tracing::debug!(error = %misfit, "a component does not fit the pool");
-                let component = map(&engines.on_demand, &entry)
+                let component = map(&on_demand.engine, &entry)
                     .map_err(|error| PrepareError::Internal(format!("{error:#}")))?;
-                (component, &linkers.on_demand)
+                (component, on_demand)
             }
         };
-        let pre = linker.instantiate_pre(&component).map_err(|error| {
+        let interface = entry.derived.interface;
+        let pre = place.linker.instantiate_pre(&component).map_err(|error| {
             PrepareError::Unlinkable(format!(
                 "the component needs something that this host does not provide: {error:#}"
             ))
         })?;
-        let exports = entry
-            .interface
+        let exports = interface
             .functions
             .iter()
             .map(|function| {
@@ -62,8 +101,7 @@ impl Linked {
                 })
             })
             .collect::<Result<_, _>>()?;
-        let code_bytes = entry.code_bytes;
-        Ok(Self { interface: Arc::new(entry.interface), pre, exports, code_bytes })
+        Ok(Self { interface: Arc::new(interface), pre, exports, code_bytes: entry.code_bytes })
     }
 }
 
@@ -81,7 +119,7 @@ fn export_index(
 
 /// The one place where machine code enters the process.
 #[expect(unsafe_code, reason = "mapping precompiled code is what the sealed cache is for")]
-fn map(engine: &wasmtime::Engine, entry: &Entry) -> wasmtime::Result<Component> {
+fn map(engine: &Engine, entry: &Entry) -> wasmtime::Result<Component> {
     // SAFETY: `Entry` exists only for files whose keyed seal was checked by the cache, so the bytes
     // are what our own worker wrote with this version of wasmtime; the cache directory is private to
     // the host's user and its files are only ever replaced by renaming.

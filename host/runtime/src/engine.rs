@@ -1,10 +1,13 @@
-//! The two wasmtime engines and the clock that interrupts guests.
+//! The wasmtime engines.
 //!
-//! Code is compiled once and runs on either engine: the *pooled* one takes instances from slots that
-//! were mapped up front (a fresh instance costs microseconds, and cores do not serialise on the
-//! kernel's memory map), the *on-demand* one maps memory per instance and serves what does not fit a
-//! slot (huge tables, hundreds of core instances).
+//! Code is compiled for one of two [`Model`]s: most components never use asynchronous functions, streams or futures of
+//! the component model, and run without what these cost every call. Of each model there are two engines that
+//! run the same code: the *pooled* one takes instances from slots that were mapped up front (a fresh
+//! instance costs microseconds, and cores do not serialise on the kernel's memory map), the
+//! *on-demand* one maps memory per instance and serves what does not fit a slot (huge tables,
+//! hundreds of core instances).
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::RuntimeError;
@@ -36,61 +39,100 @@ const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// Slots whose last module may come back: enough for a busy host's working set of agents.
 const WARM_SLOTS_MAX: u32 = 256;
 
-/// What host and worker must agree on, or the compiled code would not load.
-fn base_config() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        .max_wasm_stack(GUEST_STACK_MAX_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        .wasm_component_model_async(true)
-        .wasm_component_model_map(true)
-        .wasm_component_model_fixed_length_lists(true)
-        .memory_init_cow(true);
-    config
+/// What a component makes use of, which its code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Model {
+    /// Neither asynchronous functions nor streams nor futures, exported or imported.
+    Sequential,
+    /// Any of them, which WASI 0.3 has.
+    Concurrent,
 }
 
-/// The engine that only compiles, in the worker process.
-pub(crate) fn compiling() -> Result<Engine, RuntimeError> {
-    Engine::new(&base_config()).map_err(RuntimeError::engine)
+impl Model {
+    /// The cheaper one first.
+    pub(crate) const ALL: [Self; 2] = [Self::Sequential, Self::Concurrent];
+
+    /// What host and worker must agree on, or the compiled code would not load.
+    fn config(self) -> Config {
+        let is_concurrent = self == Self::Concurrent;
+        let mut config = Config::new();
+        config
+            .epoch_interruption(true)
+            .max_wasm_stack(GUEST_STACK_MAX_BYTES)
+            .async_stack_size(FIBER_STACK_BYTES)
+            .concurrency_support(is_concurrent)
+            .wasm_component_model_async(is_concurrent)
+            .wasm_component_model_map(true)
+            .wasm_component_model_fixed_length_lists(true)
+            .memory_init_cow(true);
+        config
+    }
+
+    /// The engine that only compiles, in the worker process.
+    pub(crate) fn compiling(self) -> Result<Engine, RuntimeError> {
+        Engine::new(&self.config()).map_err(RuntimeError::engine)
+    }
 }
 
-/// Both engines that run code.
+/// The engines that run what is compiled for one model.
 #[derive(Clone)]
-pub(crate) struct Engines {
+pub(crate) struct Pair {
     pub(crate) pooled: Engine,
     pub(crate) on_demand: Engine,
 }
 
-impl Engines {
-    /// Maps the pool for `instances_max` instances at once. Address space only; memory is used when
-    /// instances are.
-    pub(crate) fn new(instances_max: u32) -> Result<Self, RuntimeError> {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(instances_max)
-            .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
-            .total_memories(instances_max.saturating_mul(MEMORIES_PER_INSTANCE))
-            .total_tables(instances_max.saturating_mul(TABLES_PER_INSTANCE))
-            .total_stacks(instances_max.saturating_mul(2))
-            .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-            .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
-            .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
-            .table_elements(TABLE_ELEMENTS_MAX)
-            .max_unused_warm_slots(WARM_SLOTS_MAX.min(instances_max))
-            .linear_memory_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
-            .table_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
-            .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
-            .pagemap_scan(Enabled::Auto);
-        let mut config = base_config();
+impl Pair {
+    fn new(model: Model, pool: PoolingAllocationConfig) -> Result<Self, RuntimeError> {
+        let mut config = model.config();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         Ok(Self {
             pooled: Engine::new(&config).map_err(RuntimeError::engine)?,
-            on_demand: Engine::new(&base_config()).map_err(RuntimeError::engine)?,
+            on_demand: model.compiling()?,
+        })
+    }
+}
+
+/// All engines that run code.
+#[derive(Clone)]
+pub(crate) struct Engines {
+    pub(crate) sequential: Pair,
+    pub(crate) concurrent: Pair,
+}
+
+impl Engines {
+    /// Maps a pool of `instances_max` instances for each model. Address space only; memory is used when
+    /// instances are.
+    pub(crate) fn new(instances_max: u32) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            sequential: Pair::new(Model::Sequential, pool(instances_max))?,
+            concurrent: Pair::new(Model::Concurrent, pool(instances_max))?,
         })
     }
 
     pub(crate) fn increment_epoch(&self) {
-        self.pooled.increment_epoch();
-        self.on_demand.increment_epoch();
+        for Pair { pooled, on_demand } in [&self.sequential, &self.concurrent] {
+            pooled.increment_epoch();
+            on_demand.increment_epoch();
+        }
     }
+}
+
+fn pool(instances_max: u32) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances_max)
+        .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
+        .total_memories(instances_max.saturating_mul(MEMORIES_PER_INSTANCE))
+        .total_tables(instances_max.saturating_mul(TABLES_PER_INSTANCE))
+        .total_stacks(instances_max.saturating_mul(2))
+        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
+        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        .table_elements(TABLE_ELEMENTS_MAX)
+        .max_unused_warm_slots(WARM_SLOTS_MAX.min(instances_max))
+        .linear_memory_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
+        .table_keep_resident(SLOT_KEEP_RESIDENT_BYTES)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
+        .pagemap_scan(Enabled::Auto);
+    pool
 }

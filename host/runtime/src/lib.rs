@@ -44,7 +44,7 @@ use aop_core::{
 
 use compile::{Cache, Compiler};
 use component::{Linked, Linkers};
-use engine::Engines;
+use engine::{Engines, Model};
 use executable::{Agent, Shared};
 use handles::Handles;
 use lane::Lane;
@@ -134,7 +134,6 @@ impl From<std::io::Error> for RuntimeError {
 
 /// Prepares and runs components.
 pub struct Runtime {
-    engines: Engines,
     linkers: Linkers,
     compiler: Compiler,
     shared: Arc<Shared>,
@@ -149,27 +148,21 @@ impl Runtime {
     /// [`RuntimeError`] when the machine cannot give what the configuration asks for.
     pub fn new(config: RuntimeConfig, log: Arc<dyn GuestLog>) -> Result<Self, RuntimeError> {
         let engines = Engines::new(config.instances_max)?;
-        let linkers = Linkers {
-            pooled: capability::linker(&engines.pooled)?,
-            on_demand: capability::linker(&engines.on_demand)?,
-        };
-        let engine = engine::compiling()?;
-        let cache = Cache::open(&config.cache_directory, config.cache_max_bytes, &engine).map_err(
-            |error| {
-                RuntimeError::Io(format!(
-                    "cannot use the cache directory {}: {error}",
-                    config.cache_directory.display()
-                ))
-            },
-        )?;
-        let ticker = Ticker::start(engines.clone())?;
+        let linkers = Linkers::new(engines.clone())?;
+        let compiling = [Model::Sequential.compiling()?, Model::Concurrent.compiling()?];
+        let (directory, bytes_max) = (&config.cache_directory, config.cache_max_bytes);
+        let cache = Cache::open(directory, bytes_max, &compiling).map_err(|error| {
+            RuntimeError::Io(format!(
+                "cannot use the cache directory {}: {error}",
+                directory.display()
+            ))
+        })?;
         Ok(Self {
-            engines,
             linkers,
             compiler: Compiler::new(cache, config.worker, config.compile_limits),
             shared: Arc::new(Shared {
                 lane: Lane::for_this_machine(),
-                ticker,
+                ticker: Ticker::start(engines)?,
                 log,
                 live: Arc::new(AtomicUsize::new(0)),
                 shelf: Shelf::new(config.instances_max),
@@ -189,7 +182,7 @@ impl Runtime {
             return Ok(linked);
         }
         let entry = self.compiler.compile(artifact, payer.party()).await?;
-        let linked = Arc::new(Linked::load(&self.engines, &self.linkers, entry)?);
+        let linked = Arc::new(Linked::load(&self.linkers, entry)?);
         let mut table = self.table();
         if table.len() == table.capacity() {
             // Before it grows, so that the sweep is paid for by the insertions since the last one.

@@ -10,6 +10,7 @@ use wasmtime_wasi_config::WasiConfig;
 
 use crate::RuntimeError;
 use crate::binding::{agent_0_1_0, keyvalue_draft, keyvalue_draft2};
+use crate::engine::Model;
 use crate::state::State;
 
 mod changes;
@@ -24,14 +25,16 @@ pub(crate) mod stdio;
 pub(crate) mod surroundings;
 mod tools;
 
-/// A linker with every capability.
-pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>, RuntimeError> {
+/// A linker with every capability that a component of the model can import.
+pub(crate) fn linker(engine: &Engine, model: Model) -> Result<Linker<State>, RuntimeError> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(RuntimeError::engine)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)
         .map_err(RuntimeError::engine)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
+    if model == Model::Concurrent {
+        wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
+    }
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
         WasiConfig::new(&state.guest.grants.config)
     })

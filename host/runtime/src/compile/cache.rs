@@ -19,15 +19,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use aop_core::{Digest, Interface};
+use aop_core::Digest;
 use tempfile::NamedTempFile;
 use wasmtime::Engine;
+
+use super::worker::Derived;
 
 /// A valid interface file is smaller; see the worker's answer.
 const INTERFACE_MAX_BYTES: u64 = 64 << 20;
 /// What a kept interface says. A higher number makes old entries unused when the same component is now
-/// understood otherwise: 2 has the functions of `aop:agent`'s features among the others.
-const INTERFACE_FORMAT: u32 = 4;
+/// understood otherwise: 5 says what the code was compiled for.
+const INTERFACE_FORMAT: u32 = 5;
 /// Hex digits of a seal.
 const SEAL_LENGTH: usize = 64;
 
@@ -50,16 +52,16 @@ pub(crate) struct Entry {
     pub(crate) code: PathBuf,
     /// Its size.
     pub(crate) code_bytes: u64,
-    /// What it exports.
-    pub(crate) interface: Interface,
+    /// What the worker said of it.
+    pub(crate) derived: Derived,
 }
 
 impl Cache {
-    /// Opens `root/<engine version>`, making the key if there is none, and sweeps all of `root`.
-    pub(crate) fn open(root: &Path, bytes_max: u64, engine: &Engine) -> std::io::Result<Self> {
+    /// Opens `root/<version of the engines>`, making the key if there is none, and sweeps all of `root`.
+    pub(crate) fn open(root: &Path, bytes_max: u64, engines: &[Engine]) -> std::io::Result<Self> {
         make_private_directory(root)?;
         let key = read_or_make_key(&root.join("seal.key"))?;
-        let directory = root.join(version_of(engine));
+        let directory = root.join(version_of(engines));
         make_private_directory(&directory)?;
         let cache = Self {
             root: root.to_owned(),
@@ -94,10 +96,10 @@ impl Cache {
     pub(crate) async fn put(
         &self,
         digest: Digest,
-        interface: &Interface,
+        derived: &Derived,
         code: NamedTempFile,
     ) -> std::io::Result<Entry> {
-        let json = serde_json::to_vec(interface)?;
+        let json = serde_json::to_vec(derived)?;
         let cache = self.clone();
         blocking(move || {
             let seal = cache.seal(digest, &json, code.path())?;
@@ -152,7 +154,7 @@ impl Cache {
         // In a directory that cannot be written, nothing is swept either.
         let _ = file.set_modified(SystemTime::now());
         let code_bytes = code.metadata().ok()?.len();
-        Some(Entry { code, code_bytes, interface: serde_json::from_slice(json).ok()? })
+        Some(Entry { code, code_bytes, derived: serde_json::from_slice(json).ok()? })
     }
 
     fn seal(&self, digest: Digest, json: &[u8], code: &Path) -> std::io::Result<blake3::Hash> {
@@ -203,11 +205,13 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// What the compiled code depends on: wasmtime's version and settings, and our own format.
-fn version_of(engine: &Engine) -> String {
+fn version_of(engines: &[Engine]) -> String {
     let mut hasher = std::hash::DefaultHasher::new();
     env!("CARGO_PKG_VERSION").hash(&mut hasher);
     INTERFACE_FORMAT.hash(&mut hasher);
-    engine.precompile_compatibility_hash().hash(&mut hasher);
+    for engine in engines {
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+    }
     format!("{:016x}", hasher.finish())
 }
 

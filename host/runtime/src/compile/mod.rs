@@ -15,12 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_core::fair::{Party, Permits};
-use aop_core::{Artifact, Digest, Interface, PrepareError};
+use aop_core::{Artifact, Digest, PrepareError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
 pub(crate) use cache::{Cache, Entry};
-use worker::{Outcome, Request};
+use worker::{Derived, Outcome, Request};
 
 /// The worker's answer is the derived interface as JSON. A component is refused long before its
 /// interface gets this big; more than this means that the worker has run wild.
@@ -130,15 +130,15 @@ impl Compiler {
 
     async fn compile_now(&self, artifact: Artifact<'_>) -> Result<Entry, PrepareError> {
         let output = self.cache.reserve().map_err(internal)?;
-        let interface = self.run_worker(artifact, output.path()).await?;
-        self.cache.put(artifact.digest, &interface, output).await.map_err(internal)
+        let derived = self.run_worker(artifact, output.path()).await?;
+        self.cache.put(artifact.digest, &derived, output).await.map_err(internal)
     }
 
     async fn run_worker(
         &self,
         artifact: Artifact<'_>,
         output: &std::path::Path,
-    ) -> Result<Interface, PrepareError> {
+    ) -> Result<Derived, PrepareError> {
         let request = Request {
             component: artifact.path.to_owned(),
             digest: artifact.digest,
@@ -178,7 +178,7 @@ impl Compiler {
         let (status, answer, complaint) =
             finished.map_err(|error: std::io::Error| internal(error))?;
         match serde_json::from_slice::<Outcome>(&answer) {
-            Ok(Outcome::Compiled { interface }) if status.success() => Ok(*interface),
+            Ok(Outcome::Compiled(derived)) if status.success() => Ok(*derived),
             Ok(Outcome::Refused { reason }) => Err(PrepareError::NotAComponent(reason)),
             Ok(Outcome::Failed { reason }) => Err(internal(reason)),
             _ => Err(self.explain_death(status, &String::from_utf8_lossy(&complaint))),

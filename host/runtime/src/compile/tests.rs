@@ -6,12 +6,13 @@ use aop_core::Digest;
 use aop_core::quota::Payer;
 
 use super::*;
-use crate::engine;
+use crate::engine::Model;
 
 /// Runs a worker that is this script.
 async fn compile(script: &str) -> Result<(), PrepareError> {
     let directory = tempfile::tempdir().unwrap();
-    let cache = Cache::open(directory.path(), u64::MAX, &engine::compiling().unwrap()).unwrap();
+    let cache =
+        Cache::open(directory.path(), u64::MAX, &[Model::Sequential.compiling().unwrap()]).unwrap();
     let program = WorkerProgram {
         program: PathBuf::from("/bin/sh"),
         arguments: vec!["-c".to_owned(), script.to_owned()],

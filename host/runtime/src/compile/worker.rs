@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::derive;
-use crate::engine;
+use crate::engine::Model;
 
 /// Open files: standard streams, the input, the output, and what threads need.
 const OPEN_FILES_MAX: u64 = 64;
@@ -35,9 +35,18 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub(crate) enum Outcome {
-    Compiled { interface: Box<Interface> },
+    Compiled(Box<Derived>),
     Refused { reason: String },
     Failed { reason: String },
+}
+
+/// What the host keeps beside the code.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Derived {
+    /// What the component exports.
+    pub(crate) interface: Interface,
+    /// What the code was compiled for.
+    pub(crate) model: Model,
 }
 
 /// The whole life of a worker process. `request` is its last argument.
@@ -88,24 +97,31 @@ fn compile(request: &Request) -> Outcome {
         Ok(interface) => interface,
         Err(error) => return Outcome::Refused { reason: error.to_string() },
     };
-    let engine = match engine::compiling() {
-        Ok(engine) => engine,
-        Err(error) => return Outcome::Failed { reason: error.to_string() },
-    };
-    let code = match engine.precompile_component(&bytes) {
-        Ok(code) => code,
-        Err(error) => {
-            return Outcome::Refused {
-                reason: format!("the component does not compile: {error:#}"),
-            };
-        }
+    let (code, model) = match precompile(&bytes) {
+        Ok(compiled) => compiled,
+        Err(outcome) => return outcome,
     };
     match std::fs::write(&request.output, code) {
-        Ok(()) => Outcome::Compiled { interface: Box::new(interface) },
+        Ok(()) => Outcome::Compiled(Box::new(Derived { interface, model })),
         Err(error) => {
             Outcome::Failed { reason: format!("cannot write the compiled code: {error}") }
         }
     }
+}
+
+/// Compiles for the cheapest model that the component fits. What does not fit is found while it is validated,
+/// before anything is compiled.
+fn precompile(bytes: &[u8]) -> Result<(Vec<u8>, Model), Outcome> {
+    let mut reason = String::new();
+    for model in Model::ALL {
+        let engine =
+            model.compiling().map_err(|error| Outcome::Failed { reason: error.to_string() })?;
+        match engine.precompile_component(bytes) {
+            Ok(code) => return Ok((code, model)),
+            Err(error) => reason = format!("the component does not compile: {error:#}"),
+        }
+    }
+    Err(Outcome::Refused { reason })
 }
 
 fn read(request: &Request) -> Result<Vec<u8>, Outcome> {

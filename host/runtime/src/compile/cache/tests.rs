@@ -2,7 +2,7 @@ use std::fs::{File, read_dir};
 use std::time::Duration;
 
 use super::*;
-use crate::engine;
+use crate::engine::Model;
 
 /// Larger than what an empty interface and a seal take, so that only code counts.
 const CODE_BYTES: usize = 100_000;
@@ -17,7 +17,7 @@ impl Directory {
     }
 
     fn open(&self, bytes_max: u64) -> Cache {
-        Cache::open(self.0.path(), bytes_max, &engine::compiling().unwrap()).unwrap()
+        Cache::open(self.0.path(), bytes_max, &[Model::Sequential.compiling().unwrap()]).unwrap()
     }
 }
 
@@ -28,7 +28,14 @@ fn digest(number: u8) -> Digest {
 async fn put(cache: &Cache, number: u8) {
     let mut code = cache.reserve().unwrap();
     code.write_all(&[number; CODE_BYTES]).unwrap();
-    cache.put(digest(number), &Interface::default(), code).await.unwrap();
+    cache
+        .put(
+            digest(number),
+            &Derived { interface: aop_core::Interface::default(), model: Model::Sequential },
+            code,
+        )
+        .await
+        .unwrap();
 }
 
 /// Makes a file look as if nobody touched it for a while.
