@@ -42,6 +42,7 @@ use aop_core::{
     Settings,
 };
 
+use capability::files::Rooms;
 use compile::{Cache, Compiler};
 use component::{Linked, Linkers};
 use engine::Engines;
@@ -174,6 +175,7 @@ impl Runtime {
                 live: Arc::new(AtomicUsize::new(0)),
                 shelf: Shelf::new(config.instances_max),
                 handles: Handles::new(config.node, config.handles, config.instances_max),
+                rooms: Rooms::default(),
                 environment: config.environment,
             }),
             linked: Mutex::default(),

@@ -15,6 +15,7 @@ use crate::state::State;
 mod changes;
 mod client;
 mod elicit;
+pub(crate) mod files;
 mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
@@ -29,6 +30,7 @@ pub(crate) fn linker(engine: &Engine) -> Result<Linker<State>, RuntimeError> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(RuntimeError::engine)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
+    files::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)
         .map_err(RuntimeError::engine)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
