@@ -38,8 +38,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aop_core::quota::{CodeHeld, Payer};
 use aop_core::{
-    Artifact, BoxFuture, Digest, GuestLog, Measure, Prepare, PrepareError, Prepared, Sample,
-    Settings,
+    Artifact, BoxFuture, Digest, GuestLog, Measure, NodeId, Prepare, PrepareError, Prepared,
+    Sample, Settings,
 };
 
 use capability::files::Rooms;
@@ -75,8 +75,7 @@ pub struct RuntimeConfig {
     pub cache_max_bytes: u64,
     /// How many of those may live on for handles.
     pub handles: HandleBounds,
-    /// This host's id, which stands in every handle. Another process needs another one: what handles lead to does
-    /// not outlive the process.
+    /// What stands in handles for this host until it is in a zone ([`Runtime::join`]).
     pub node: Uuid,
     /// The environment of the host. An agent sees the variables that its policy names, and no other.
     pub environment: Arc<BTreeMap<String, String>>,
@@ -175,11 +174,16 @@ impl Runtime {
                 live: Arc::new(AtomicUsize::new(0)),
                 shelf: Shelf::new(config.instances_max),
                 handles: Handles::new(config.node, config.handles, config.instances_max),
-                rooms: Rooms::default(),
                 environment: config.environment,
+                rooms: Rooms::default(),
             }),
             linked: Mutex::default(),
         })
+    }
+
+    /// This host is a node of a zone from now on: new handles name it, so that the other nodes know where they lead.
+    pub fn join(&self, node: &NodeId) {
+        self.shared.handles.join(node.in_handles());
     }
 
     async fn link(
