@@ -60,7 +60,7 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                let done = add(&place, Growth::FILE, async {
+                let done = add(place.as_ref(), Growth::FILE, async {
                     state.filesystem().create_directory_at(fd, path).await
                 });
                 answer(done.await)
@@ -74,7 +74,7 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
                 let growth = Growth { bytes: to.len() as u64, files: 1 };
-                let done = add(&place, growth, async {
+                let done = add(place.as_ref(), growth, async {
                     state.filesystem().symlink_at(fd, to, path).await
                 });
                 answer(done.await)
@@ -95,7 +95,7 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                 // Each name of a file counts with all of it.
                 let old_is = state.filesystem().stat_at(borrowed(&fd), at, old.clone()).await;
                 let bytes = old_is.map_or(0, |stat| stat.size);
-                let done = add(&place, Growth { bytes, files: 1 }, async {
+                let done = add(place.as_ref(), Growth { bytes, files: 1 }, async {
                     state.filesystem().link_at(fd, at, old, new_fd, new).await
                 });
                 answer(done.await)
@@ -118,7 +118,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
                 }
                 let place = Place::of(state, &fd);
                 let done = state.filesystem().rename_at(fd, old, new_fd, new).await;
-                answer(freed(&place, done))
+                answer(freed(place.as_ref(), done))
             })
         },
     )?;
@@ -128,7 +128,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                answer(freed(&place, state.filesystem().unlink_file_at(fd, path).await))
+                answer(freed(place.as_ref(), state.filesystem().unlink_file_at(fd, path).await))
             })
         },
     )?;
@@ -138,7 +138,10 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                answer(freed(&place, state.filesystem().remove_directory_at(fd, path).await))
+                answer(freed(
+                    place.as_ref(),
+                    state.filesystem().remove_directory_at(fd, path).await,
+                ))
             })
         },
     )
@@ -204,8 +207,9 @@ async fn open(
         }
         _ => Growth::default(),
     };
-    let opened =
-        add(&place, growth, async { state.filesystem().open_at(fd, at, path, how, flags).await });
+    let opened = add(place.as_ref(), growth, async {
+        state.filesystem().open_at(fd, at, path, how, flags).await
+    });
     let opened = opened.await?;
     state.descriptors.enter(&opened, place.as_ref().map(|place| place.room.clone()));
     if let Some(place) = &place {
@@ -227,7 +231,7 @@ async fn set_size(state: &mut State, fd: Fd, size: Filesize) -> FsResult<()> {
         _ => None,
     };
     let done = state.filesystem().set_size(fd, size).await;
-    freed(&place, done)
+    freed(place.as_ref(), done)
 }
 
 async fn write(state: &mut State, fd: Fd, bytes: Vec<u8>, at: Filesize) -> FsResult<Filesize> {
@@ -241,7 +245,7 @@ async fn write(state: &mut State, fd: Fd, bytes: Vec<u8>, at: Filesize) -> FsRes
     let done = state.filesystem().write(fd, bytes, at).await;
     match done {
         Ok(written) if written == wanted => Ok(written),
-        less => freed(&place, less),
+        less => freed(place.as_ref(), less),
     }
 }
 
@@ -262,13 +266,11 @@ fn bounded(
 
 /// Does what adds something, if there is room for it.
 async fn add<T>(
-    place: &Option<Place>,
+    place: Option<&Place>,
     growth: Growth,
     doing: impl Future<Output = FsResult<T>>,
 ) -> FsResult<T> {
-    let Some(place) = place.as_ref().filter(|_| growth != Growth::default()) else {
-        return doing.await;
-    };
+    let Some(place) = place.filter(|_| growth != Growth::default()) else { return doing.await };
     let _taken = place.take(growth).await?;
     let done = doing.await;
     if done.is_err() {
@@ -278,7 +280,7 @@ async fn add<T>(
 }
 
 /// After what took something away, or added less than there was room for.
-fn freed<T>(place: &Option<Place>, done: FsResult<T>) -> FsResult<T> {
+fn freed<T>(place: Option<&Place>, done: FsResult<T>) -> FsResult<T> {
     if let Some(place) = place {
         place.room.freed();
     }
