@@ -222,3 +222,49 @@ async fn a_host_in_no_zone_takes_replicas_as_what_shall_be() {
     let none = Aop::new(&["agent", "load", &component, "--replicas", "0"]);
     none.run().await.code(2).complains(&["1..=200"]);
 }
+
+#[tokio::test]
+async fn a_handle_leads_to_its_node_from_every_other() {
+    let hosts = zone(3).await;
+    load(&hosts[0], "handles", "replicas = 2\n", &[]).await;
+    let nodes = until_replicas(&hosts[0], "handles", 2).await;
+    for host in &hosts {
+        until_tool(host, "handles_counter_new").await;
+    }
+    let new = json!({ "start": 5 });
+    let add = |counter: &Value| json!({ "self": counter, "number": 1 });
+    for maker in &hosts {
+        let made = maker.mcp().call("handles_counter_new", new.clone()).await;
+        let counter = made.value().clone();
+        for (used, host) in hosts.iter().enumerate() {
+            let added = host.mcp().call("handles_counter_add", add(&counter)).await;
+            assert_eq!(added.value(), &json!(6 + used), "through {}", node_of(host).await);
+        }
+        let dropped = json!({ "self": counter });
+        assert_eq!(
+            hosts[1].mcp().call("handles_counter_drop", dropped).await.value(),
+            &Value::Null
+        );
+        for host in &hosts {
+            let gone = host.mcp().call("handles_counter_add", add(&counter)).await;
+            assert_eq!(gone.code(), "invalid_arguments", "{}", gone.0);
+        }
+    }
+    // What was on a node that is gone is gone, and the others say so.
+    let mut hosts = hosts;
+    let ends = [0, 1, 2];
+    let mut owner = None;
+    for at in ends {
+        if nodes.contains(&node_of(&hosts[at]).await) {
+            owner = Some(at);
+        }
+    }
+    let owner = hosts.remove(owner.expect("a replica is on one of them"));
+    let counter = owner.mcp().call("handles_counter_new", new).await.value().clone();
+    drop(owner);
+    eventually("its handles lead nowhere", || async {
+        let gone = hosts[0].mcp().call("handles_counter_add", add(&counter)).await;
+        (gone.envelope()["success"] == false && gone.code() == "invalid_arguments").then_some(())
+    })
+    .await;
+}

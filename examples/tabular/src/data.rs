@@ -8,7 +8,7 @@ use crate::values::{self, Cell};
 use crate::wit::{Failure, Format, UnknownColumn};
 
 /// A table in memory. Every row has a cell for every column.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Data {
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<Cell>>,
@@ -23,6 +23,23 @@ impl Data {
                 known: self.columns.clone(),
             })
         })
+    }
+
+    /// Adds the rows of another table, whose columns may be in another order.
+    pub(crate) fn append(&mut self, more: &Data) -> Result<(), Failure> {
+        if let Some(new) = more.columns.iter().find(|name| !self.columns.contains(name)) {
+            let name = new.clone();
+            return Err(Failure::UnknownColumn(UnknownColumn {
+                name,
+                known: self.columns.clone(),
+            }));
+        }
+        let places = self.columns.iter().map(|name| more.position(name));
+        let places = places.collect::<Result<Vec<_>, _>>()?;
+        let arranged =
+            more.rows.iter().map(|row| places.iter().map(|place| row[*place].clone()).collect());
+        self.rows.extend(arranged);
+        Ok(())
     }
 }
 
@@ -202,5 +219,18 @@ mod tests {
     fn csv_round_trips() {
         let text = "a,b\n\"x, y\",\n";
         assert_eq!(write(&read(text, None).unwrap(), Format::Csv).unwrap(), text);
+    }
+
+    #[test]
+    fn a_table_grows_by_one_with_the_same_columns() {
+        let mut data = read("a,b\n1,2\n", None).unwrap();
+        data.append(&read("b,a\n4,3\n", None).unwrap()).unwrap();
+        let cell = |text: &str| Some(text.to_owned());
+        assert_eq!(data.rows, [[cell("1"), cell("2")], [cell("3"), cell("4")]]);
+        for other in ["a\n5\n", "a,b,c\n5,6,7\n"] {
+            let refused = data.append(&read(other, None).unwrap());
+            assert!(matches!(refused, Err(Failure::UnknownColumn(_))), "{other}");
+        }
+        assert_eq!(data.rows.len(), 2, "nothing was added");
     }
 }

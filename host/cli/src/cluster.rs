@@ -15,6 +15,7 @@ use aop_cluster::routing::{Router, RoutingParts};
 use aop_core::cluster::{Cluster, ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest};
 use aop_core::{BoxFuture, Invoke, Measure, Sample};
 use aop_registry::Registry;
+use aop_runtime::Runtime;
 use tokio::sync::OnceCell;
 
 use crate::exit::{CommandError, failure, usage};
@@ -37,6 +38,7 @@ pub(crate) struct Routes {
     pub(crate) router: Arc<Router>,
     pub(crate) invoke: Arc<dyn Invoke>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) runtime: Arc<Runtime>,
     /// Where placements are remembered.
     pub(crate) directory: PathBuf,
     pub(crate) component_max_bytes: u64,
@@ -44,6 +46,7 @@ pub(crate) struct Routes {
 
 impl Routes {
     fn join(&self, membership: &Arc<Membership>) {
+        self.runtime.join(membership.node());
         self.router.join(RoutingParts {
             members: membership.clone(),
             holdings: self.registry.clone(),

@@ -119,7 +119,7 @@ impl Host {
         let secrets: Arc<HostSecrets> = Arc::default();
         let outside = Outside::open(&config.services, Some(state.store.clone()), secrets.clone())?;
         let agents = Agents::open(config, &state, (&router, &audit, &guest_logs, &outside))?;
-        let Agents { registry, library, accounts, changes, metrics } = &agents;
+        let Agents { registry, runtime, library, accounts, changes, metrics } = &agents;
         let gate: Arc<federation::Gate> = Arc::default();
         // Agents call other zones' tools as clients do.
         let invoke = Arc::downgrade(&gate) as Weak<dyn Invoke>;
@@ -128,7 +128,7 @@ impl Host {
         gate.open(dispatcher.clone());
         let ground = (registry, library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
-        let zone = zone(config, &state.directory, (&router, &dispatcher, registry));
+        let zone = zone(config, &state.directory, (&router, &dispatcher, registry, runtime));
         let parts = McpParts {
             catalog: registry.clone(),
             invoke: gate,
@@ -239,6 +239,7 @@ impl Host {
 /// What serves the agents.
 struct Agents {
     registry: Arc<Registry>,
+    runtime: Arc<Runtime>,
     library: Library,
     accounts: Arc<Accounts>,
     changes: Arc<Changes>,
@@ -274,9 +275,9 @@ impl Agents {
         )?;
         let library = Library::new(registry.clone(), index);
         let measures: [Arc<dyn Measure>; 5] =
-            [runtime, registry.clone(), guest_logs.clone(), audit.clone(), router.clone()];
+            [runtime.clone(), registry.clone(), guest_logs.clone(), audit.clone(), router.clone()];
         measures.into_iter().for_each(|measure| metrics.register(measure));
-        Ok(Self { registry, library, accounts, changes, metrics })
+        Ok(Self { registry, runtime, library, accounts, changes, metrics })
     }
 
     fn services(
@@ -342,12 +343,18 @@ fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
 fn zone(
     config: &Config,
     directory: &Path,
-    (router, dispatcher, registry): (&Arc<routing::Router>, &Arc<Dispatcher>, &Arc<Registry>),
+    (router, dispatcher, registry, runtime): (
+        &Arc<routing::Router>,
+        &Arc<Dispatcher>,
+        &Arc<Registry>,
+        &Arc<Runtime>,
+    ),
 ) -> Arc<Zone> {
     let routes = Routes {
         router: Arc::clone(router),
         invoke: dispatcher.clone(),
         registry: Arc::clone(registry),
+        runtime: Arc::clone(runtime),
         directory: directory.join("cluster"),
         component_max_bytes: config.registry.component_max_bytes,
     };

@@ -13,6 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
+use crate::NodeId;
+
 /// The format of this release. Another one would begin with another byte.
 const FORMAT: u8 = 1;
 const PART_BYTES: usize = size_of::<u128>();
@@ -21,7 +23,7 @@ const HANDLE_BYTES: usize = 1 + 2 * PART_BYTES;
 /// A resource in a live instance of an agent, as its caller holds it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Handle {
-    /// The host process in which the instance lives.
+    /// The host in which the instance lives: [`NodeId::in_handles`] of one in a zone, else random and the process's.
     pub node: Uuid,
     /// 128 random bits: whoever knows them and is the owner may use the resource.
     pub secret: u128,
@@ -39,6 +41,16 @@ impl fmt::Display for Handle {
         bytes[1..=PART_BYTES].copy_from_slice(self.node.as_bytes());
         bytes[1 + PART_BYTES..].copy_from_slice(&self.secret.to_be_bytes());
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+impl NodeId {
+    /// The node as it stands in handles: the bytes of its id, and zeros.
+    #[must_use]
+    pub fn in_handles(&self) -> Uuid {
+        // The id is as many hexadecimal digits as it says, so it always reads.
+        let id = u128::from_str_radix(self.as_str(), 16).unwrap_or_default();
+        Uuid::from_u128(id << (u128::BITS as usize - 4 * Self::LENGTH))
     }
 }
 
@@ -104,6 +116,14 @@ mod tests {
             text.replace_range(at..=at, &by);
             prop_assert!(was == by || text.parse() != Ok(handle));
         }
+    }
+
+    #[test]
+    fn nodes_differ_in_handles_as_they_do_elsewhere() {
+        let [one, other] = [&[1], &[2]].map(|key| NodeId::of_public_key(key));
+        assert_ne!(one.in_handles(), other.in_handles());
+        let digits = one.in_handles().simple().to_string();
+        assert_eq!(digits, format!("{one}00000000"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the host tells about itself. `web` implements [`Observe`] and reads every [`Measure`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{AgentName, CallId, ErrorCode, TenantName, ToolName};
@@ -49,7 +50,7 @@ pub enum SampleKind {
 }
 
 /// A number a crate keeps about itself, with its unit in the name.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     /// Prometheus name without the `aop_` prefix and without `_total`: `instances_live`.
     pub name: &'static str,
@@ -59,6 +60,9 @@ pub struct Sample {
     pub kind: SampleKind,
     /// Now.
     pub value: f64,
+    /// What it is of, where there is one of each: a name and which. Samples of one name that differ in it follow each
+    /// other. Only what the operator's configuration names may stand here, so that nobody else makes series.
+    pub label: Option<(&'static str, Arc<str>)>,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a sample is a float; counts stay far below 2^53")]
@@ -66,13 +70,26 @@ impl Sample {
     /// A count that only grows.
     #[must_use]
     pub const fn counter(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self { name, help, kind: SampleKind::Counter, value: value as f64 }
+        Self { name, help, kind: SampleKind::Counter, value: value as f64, label: None }
     }
 
     /// A count that goes up and down.
     #[must_use]
     pub const fn gauge(name: &'static str, help: &'static str, value: u64) -> Self {
-        Self { name, help, kind: SampleKind::Gauge, value: value as f64 }
+        Self { name, help, kind: SampleKind::Gauge, value: value as f64, label: None }
+    }
+
+    /// Time that only grows.
+    #[must_use]
+    pub const fn seconds(name: &'static str, help: &'static str, time: Duration) -> Self {
+        let value = time.as_secs_f64();
+        Self { name, help, kind: SampleKind::Counter, value, label: None }
+    }
+
+    /// The same of one of several.
+    #[must_use]
+    pub fn of(self, name: &'static str, which: &Arc<str>) -> Self {
+        Self { label: Some((name, Arc::clone(which))), ..self }
     }
 }
 
@@ -95,5 +112,8 @@ mod tests {
             (SampleKind::Counter, "loads", 3.0)
         );
         assert_eq!((gauge.kind, gauge.help, gauge.value), (SampleKind::Gauge, "Open", 4.0));
+        let time = Sample::seconds("wait_seconds", "Waiting", Duration::from_millis(1500));
+        assert_eq!((time.kind, time.value, &time.label), (SampleKind::Counter, 1.5, &None));
+        assert_eq!(gauge.of("disk", &Arc::from("a")).label, Some(("disk", Arc::from("a"))));
     }
 }

@@ -291,9 +291,9 @@ fn read(record: &TaskRecord) -> Option<JsonObject> {
     serde_json::from_str(record.outcome.as_deref()?).ok()
 }
 
-/// A task that ran when the host stopped.
+/// A task that ran when the host stopped, or whose end the store did not take before that.
 fn lost() -> ErrorData {
-    let reason = "the host stopped while this task ran, so it has no result: call the tool again";
+    let reason = "the host stopped before a result of this task was kept, so it has none: call the tool again";
     ErrorData::internal_error(reason, None)
 }
 

@@ -15,6 +15,7 @@ use aop_core::{
 use wasmtime::component::Val;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
+use crate::capability::files::Rooms;
 use crate::codec::{self, FunctionCodec};
 use crate::component::Linked;
 use crate::deadline::Deadline;
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) handles: Arc<Handles>,
     /// The host's environment, of which an agent sees what its policy names.
     pub(crate) environment: Arc<BTreeMap<String, String>>,
+    /// The directories in which agents write.
+    pub(crate) rooms: Rooms,
 }
 
 /// An agent's revision, ready to be called.
@@ -77,7 +80,8 @@ impl Agent {
         code: CodeHeld,
     ) -> Self {
         let codecs = FunctionCodec::all(&linked.interface);
-        let grants = Arc::new(Grants::new(Arc::clone(&settings), &shared.environment));
+        let grants = Grants::new(Arc::clone(&settings), &shared.environment, &shared.rooms);
+        let grants = Arc::new(grants);
         let warm = match settings.lifetime {
             Lifetime::Call => None,
             Lifetime::Warm { calls_max, idle_max } => Some(shared.shelf.pool(calls_max, idle_max)),

@@ -11,6 +11,7 @@ use aop_core::{CallContext, ErrorCode, Failure, GuestLevel, Lineage, Policy, Ser
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_config::WasiConfigVariables;
 
+use crate::capability::files::{Room, Rooms};
 use crate::capability::logging::clip;
 use crate::state::Voice;
 
@@ -27,11 +28,17 @@ pub(crate) struct Grants {
     pub(crate) config: WasiConfigVariables,
     /// The variables that it sees.
     pub(crate) environment: Vec<(String, String)>,
+    /// What it may add to each of its directories; none for those that it only reads.
+    pub(crate) rooms: Vec<Option<Arc<Room>>>,
 }
 
 impl Grants {
     /// `environment` is the host's, of which the agent sees what its policy names.
-    pub(crate) fn new(settings: Arc<Settings>, environment: &BTreeMap<String, String>) -> Self {
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        environment: &BTreeMap<String, String>,
+        rooms: &Rooms,
+    ) -> Self {
         let visible = settings.policy.environment.iter();
         let environment = visible.filter_map(|name| {
             let (name, value) = environment.get_key_value(name)?;
@@ -41,6 +48,7 @@ impl Grants {
             policy: Arc::new(settings.policy.clone()),
             config: settings.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             environment: environment.collect(),
+            rooms: settings.policy.directories.iter().map(|grant| rooms.of(grant)).collect(),
             settings,
         }
     }

@@ -60,7 +60,8 @@ impl Default for HandleBounds {
 
 /// The handles of a host, and what they lead to: `L` in tests is no instance, and `R` no resource.
 pub(crate) struct Handles<L = Live, R = ResourceAny> {
-    node: Uuid,
+    /// What new handles name: a host may join a zone while it runs. What was given out before still leads here.
+    node: Mutex<Uuid>,
     places: Arc<Semaphore>,
     tenant_instances_max: u32,
     table: Mutex<Table<L, R>>,
@@ -93,7 +94,7 @@ impl<L, R: Copy> Handles<L, R> {
     pub(crate) fn new(node: Uuid, bounds: HandleBounds, instances_max: u32) -> Arc<Self> {
         let places = bounds.instances_max.min((instances_max / 2).max(1));
         Arc::new_cyclic(|me| Self {
-            node,
+            node: Mutex::new(node),
             places: Arc::new(Semaphore::new(places as usize)),
             tenant_instances_max: bounds.tenant_instances_max,
             table: Mutex::default(),
@@ -101,6 +102,15 @@ impl<L, R: Copy> Handles<L, R> {
             refused: AtomicU64::new(0),
             me: me.clone(),
         })
+    }
+
+    /// New handles name this node from now on.
+    pub(crate) fn join(&self, node: Uuid) {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+    }
+
+    fn node(&self) -> Uuid {
+        *self.node.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The instances of a revision under its limits.
@@ -225,8 +235,11 @@ impl<L: Send + 'static, R: Copy + Send + 'static> HandlePool<L, R> {
         taken: &Taken,
         now: Instant,
     ) -> Option<u64> {
-        let handle = taken.handle.filter(|handle| handle.node == self.handles.node)?;
+        let handle = taken.handle?;
         let held = table.held(handle.secret).filter(|held| held.resource == taken.resource)?;
+        if held.node != handle.node {
+            return None;
+        }
         let place = table.place(held.place)?;
         let is_own = place.pool == self.id && place.caller.is(visitor.caller);
         let same_conversation =

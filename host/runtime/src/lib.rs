@@ -38,10 +38,11 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use aop_core::quota::{CodeHeld, Payer};
 use aop_core::{
-    Artifact, BoxFuture, Digest, GuestLog, Measure, Prepare, PrepareError, Prepared, Sample,
-    Settings,
+    Artifact, BoxFuture, Digest, GuestLog, Measure, NodeId, Prepare, PrepareError, Prepared,
+    Sample, Settings,
 };
 
+use capability::files::Rooms;
 use compile::{Cache, Compiler};
 use component::{Linked, Linkers};
 use engine::{Engines, Model};
@@ -74,8 +75,7 @@ pub struct RuntimeConfig {
     pub cache_max_bytes: u64,
     /// How many of those may live on for handles.
     pub handles: HandleBounds,
-    /// This host's id, which stands in every handle. Another process needs another one: what handles lead to does
-    /// not outlive the process.
+    /// What stands in handles for this host until it is in a zone ([`Runtime::join`]).
     pub node: Uuid,
     /// The environment of the host. An agent sees the variables that its policy names, and no other.
     pub environment: Arc<BTreeMap<String, String>>,
@@ -168,9 +168,15 @@ impl Runtime {
                 shelf: Shelf::new(config.instances_max),
                 handles: Handles::new(config.node, config.handles, config.instances_max),
                 environment: config.environment,
+                rooms: Rooms::default(),
             }),
             linked: Mutex::default(),
         })
+    }
+
+    /// This host is a node of a zone from now on: new handles name it, so that the other nodes know where they lead.
+    pub fn join(&self, node: &NodeId) {
+        self.shared.handles.join(node.in_handles());
     }
 
     async fn link(

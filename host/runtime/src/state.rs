@@ -13,6 +13,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::WasiHttpCtx;
 
+use crate::capability::files::Descriptors;
 use crate::capability::stdio::{GuestOutput, Stream};
 use crate::capability::surroundings;
 use crate::guest::{Grants, Guest};
@@ -34,6 +35,7 @@ pub(crate) struct State {
     pub(crate) http: WasiHttpCtx,
     pub(crate) limiter: InstanceLimiter,
     pub(crate) guest: Guest,
+    pub(crate) descriptors: Descriptors,
     /// Standard output and error, for the line that each has not ended.
     outputs: [GuestOutput; 2],
     _counted: Counted,
@@ -137,6 +139,7 @@ impl State {
             http,
             limiter: InstanceLimiter::new(&settings.limits, context),
             guest,
+            descriptors: Descriptors::default(),
             outputs,
             _counted: Counted::new(live),
         })

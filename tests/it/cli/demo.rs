@@ -94,6 +94,17 @@ async fn check_examples(url: &str) {
     let table =
         mcp.call("tabular_convert", json!({ "data": "a,b\n1,2\n", "target_format": "json" })).await;
     assert!(table.value().as_str().is_some_and(|text| text.contains("\"a\"")), "{}", table.0);
+    let data = json!({ "data": "fruit,price\napple,2\n" });
+    let kept = mcp.call("tabular_dataset_open", data).await.value().clone();
+    let more = json!({ "self": kept, "data": "price,fruit\n3,pear\n" });
+    assert_eq!(mcp.call("tabular_dataset_append", more).await.value(), 2);
+    let test = json!({ "column": "price", "test": { "tag": "greater-than", "val": "2" } });
+    let dear = json!({ "self": kept, "selection": { "conditions": [test] } });
+    let dear = mcp.call("tabular_dataset_query", dear).await;
+    assert_eq!(dear.value()["rows"], json!([["pear", "3"]]), "{}", dear.0);
+    mcp.call("tabular_dataset_drop", json!({ "self": kept })).await.value();
+    let gone = mcp.call("tabular_dataset_describe", json!({ "self": kept })).await;
+    assert_eq!(gone.code(), "invalid_arguments", "{}", gone.0);
     let hidden = mcp.call("textkit_redact", json!({ "text": "Mail ada@example.com." })).await;
     assert!(!hidden.text().contains("ada@"), "{}", hidden.0);
 }

@@ -3,8 +3,8 @@
 use aop_core::TenantName;
 use aop_core::policy::http_grant::HttpGrant;
 use aop_core::policy::{Ceiling, Ceilings, DirectoryGrant, HttpRule};
-use aop_core::settings::Lines;
 use aop_core::settings::keys::{Bounds, Entries, Form, Key, reference};
+use aop_core::settings::{Lines, directories};
 
 use super::Config;
 use super::keys::{DAY, GIB, KIB, MILLISECOND, wide};
@@ -108,8 +108,8 @@ static CEILING_KEYS: &[Key<Ceiling>] = &[
     },
     Key {
         name: "directories",
-        meaning: "Directories of the host, with all below them: `read /srv/reference`, or `write /srv/scratch`.",
-        form: Form::Texts {
+        meaning: "Directories of the host, with all below them: `read /srv/reference`, or `write /srv/scratch`. Or a table with `permit` and the keys below.",
+        form: Form::Items {
             count_max: LIST_MAX,
             get: |ceiling| {
                 let shown = |grant: &DirectoryGrant| {
@@ -118,17 +118,19 @@ static CEILING_KEYS: &[Key<Ceiling>] = &[
                 };
                 ceiling.policy.directories.iter().map(shown).collect()
             },
-            set: |ceiling, entries| {
+            read: |ceiling, entry| {
                 // Where a guest sees it is the agent's own affair.
-                let parse =
-                    |entry: &str| {
-                        format!("{entry} as /").parse::<DirectoryGrant>().map_err(|_| {
-                    format!("`{entry}` must be `read PATH` or `write PATH` with an absolute path")
-                })
-                    };
-                ceiling.policy.directories = each(&entries, parse)?;
+                let parse = |text: &str| {
+                    format!("{text} as /").parse::<DirectoryGrant>().map_err(|_| {
+                        format!(
+                            "`{text}` must be `read PATH` or `write PATH` with an absolute path"
+                        )
+                    })
+                };
+                ceiling.policy.directories.push(directories::read(entry, parse)?);
                 Ok(())
             },
+            rows: directories::rows,
         },
     },
     Key {

@@ -9,11 +9,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use aop_core::handle::Handle;
 use aop_core::{
     Arguments, BoxFuture, CallContext, Digest, ErrorCode, Executable, Failure, Interface, NodeId,
     Output, Settings, Violation,
 };
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
 use super::Router;
 use super::attempt::{Ended, Errand, Function};
@@ -31,6 +33,8 @@ pub(super) struct Forward {
 struct Outgoing {
     function: usize,
     arguments: Box<RawValue>,
+    /// What stands in a handle among them for the node that it leads to.
+    pinned: Option<Uuid>,
     tried: Mutex<Vec<NodeId>>,
 }
 
@@ -51,8 +55,15 @@ impl Outgoing {
         if !raw.get().starts_with('{') {
             return Err(violation("expected an object".to_owned()));
         }
-        Ok(Self { function, arguments: raw.to_owned(), tried: Mutex::default() })
+        let pinned = pinned(raw.get());
+        Ok(Self { function, arguments: raw.to_owned(), pinned, tried: Mutex::default() })
     }
+}
+
+/// The node of the first handle in JSON text. Which strings are handles, only the owner's types say; another one that
+/// reads like one changes nothing but who is asked first. A handle has no character that JSON would escape.
+fn pinned(arguments: &str) -> Option<Uuid> {
+    arguments.split('"').find_map(|text| text.parse::<Handle>().ok()).map(|handle| handle.node)
 }
 
 impl Executable for Forward {
@@ -77,6 +88,18 @@ impl Executable for Forward {
                 return Err(moved(context));
             }
             refuse_cycle(context)?;
+            let errand = |has_others| Errand {
+                function,
+                arguments: &outgoing.arguments,
+                context,
+                output_max_bytes: self.output_max_bytes,
+                has_others,
+            };
+            // What a handle leads to is on one node only.
+            if let Some(attempt) = self.set.at(outgoing.pinned, &function.name, Instant::now()) {
+                let note = |node: &NodeId| outgoing.note(node);
+                return self.router.run(errand(false), attempt, note).await.end();
+            }
             let mut last = None;
             loop {
                 let mut tried = outgoing.tried();
@@ -87,15 +110,9 @@ impl Executable for Forward {
                 let Some(attempt) = self.set.choose(&function.name, &tried, session, now) else {
                     return Err(last.unwrap_or_else(|| nowhere(context)));
                 };
-                let errand = Errand {
-                    function,
-                    arguments: &outgoing.arguments,
-                    context,
-                    output_max_bytes: self.output_max_bytes,
-                    has_others: self.set.has_others(&tried, &attempt.replica.node),
-                };
+                let has_others = self.set.has_others(&tried, &attempt.replica.node);
                 let note = |node: &NodeId| outgoing.note(node);
-                match self.router.run(errand, attempt, note).await {
+                match self.router.run(errand(has_others), attempt, note).await {
                     Next::End(result) => return result,
                     Next::Other(failure) => last = Some(failure),
                 }
@@ -110,6 +127,16 @@ pub(super) enum Next {
     End(Result<Output, Failure>),
     /// Nothing ran: another replica may take it.
     Other(Failure),
+}
+
+impl Next {
+    /// The end of a call that no other replica can take.
+    fn end(self) -> Result<Output, Failure> {
+        match self {
+            Self::End(result) => result,
+            Self::Other(failure) => Err(failure),
+        }
+    }
 }
 
 impl Router {
@@ -160,8 +187,17 @@ struct Both {
 
 impl Balanced {
     /// The replicas among which a call is balanced; none for one that belongs here.
-    fn set(&self, function: usize, context: &CallContext) -> Option<(Arc<ReplicaSet>, usize)> {
-        if context.here || self.settings.balance.is_none() {
+    fn set(
+        &self,
+        function: usize,
+        pinned: Option<Uuid>,
+        context: &CallContext,
+    ) -> Option<(Arc<ReplicaSet>, usize)> {
+        let is_here = match pinned {
+            Some(pinned) => self.router.node().is_none_or(|node| node.in_handles() == pinned),
+            None => self.settings.balance.is_none(),
+        };
+        if context.here || is_here {
             return None;
         }
         let set = self.router.set(&context.owner, &context.agent)?;
@@ -174,6 +210,22 @@ impl Balanced {
         Some((set, index))
     }
 
+    fn errand<'a>(
+        &self,
+        function: &'a Function,
+        both: &'a Both,
+        context: &'a CallContext,
+        has_others: bool,
+    ) -> Errand<'a> {
+        Errand {
+            function,
+            arguments: &both.outgoing.arguments,
+            context,
+            output_max_bytes: self.settings.limits.output_max_bytes,
+            has_others,
+        }
+    }
+
     async fn balance(
         &self,
         (set, index): (Arc<ReplicaSet>, usize),
@@ -182,6 +234,15 @@ impl Balanced {
         context: &Arc<CallContext>,
     ) -> Result<Output, Failure> {
         let called = &set.functions[index];
+        if let Some(attempt) = set.at(both.outgoing.pinned, &called.name, Instant::now()) {
+            let errand = self.errand(called, both, context, false);
+            let note = |node: &NodeId| both.outgoing.note(node);
+            return self.router.run(errand, attempt, note).await.end();
+        }
+        if self.settings.balance.is_none() {
+            // A handle of a node that is gone, which the replica here says.
+            return self.local.execute(function, &both.local, context).await;
+        }
         loop {
             let (tried, session) = (both.outgoing.tried(), context.session.get());
             let attempt = set.choose(&called.name, &tried, session, Instant::now());
@@ -194,13 +255,7 @@ impl Balanced {
                 attempt.answered(Instant::now());
                 return result;
             }
-            let errand = Errand {
-                function: called,
-                arguments: &both.outgoing.arguments,
-                context,
-                output_max_bytes: self.settings.limits.output_max_bytes,
-                has_others: true,
-            };
+            let errand = self.errand(called, both, context, true);
             let note = |node: &NodeId| both.outgoing.note(node);
             match self.router.run(errand, attempt, note).await {
                 Next::End(result) => return result,
@@ -226,7 +281,7 @@ impl Executable for Balanced {
         let Some(both) = arguments.0.downcast_ref::<Both>() else {
             return Box::pin(std::future::ready(Err(other_function())));
         };
-        match self.set(function, context) {
+        match self.set(function, both.outgoing.pinned, context) {
             None => self.local.execute(function, &both.local, context),
             Some(set) => Box::pin(self.balance(set, function, both, context)),
         }

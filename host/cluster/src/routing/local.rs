@@ -14,8 +14,8 @@ use super::Router;
 use super::forward::Balanced;
 
 impl Router {
-    /// Prepares agents so that those whose settings balance their calls over replicas do. All others stay as they
-    /// are, and their calls cost nothing more.
+    /// Prepares agents so that those whose settings balance their calls over replicas do, and that calls with handles
+    /// of other replicas get there. All others stay as they are, and their calls cost nothing more.
     #[must_use]
     pub fn prepare(self: &Arc<Self>, inner: Arc<dyn Prepare>) -> Arc<dyn Prepare> {
         Arc::new(PrepareBalanced { router: Arc::clone(self), inner })
@@ -41,11 +41,12 @@ impl Prepare for PrepareBalanced {
         settings: Arc<Settings>,
         payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
-        if settings.balance.is_none() {
-            return self.inner.prepare(artifact, settings, payer);
-        }
         Box::pin(async move {
             let prepared = self.inner.prepare(artifact, Arc::clone(&settings), payer).await?;
+            // Handles lead to the replica that gave them out, whichever node is asked.
+            if settings.balance.is_none() && prepared.interface.resources.is_empty() {
+                return Ok(prepared);
+            }
             let balanced = Balanced {
                 router: Arc::clone(&self.router),
                 local: prepared.executable,

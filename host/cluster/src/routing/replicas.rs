@@ -9,6 +9,7 @@ use aop_core::bucket::SessionId;
 use aop_core::settings::Balance;
 use aop_core::{AgentName, Digest, NodeId, RevisionNumber, TenantName, ToolName};
 use arc_swap::ArcSwap;
+use uuid::Uuid;
 
 use super::attempt::Function;
 use super::breaker::{Breaker, BreakerState};
@@ -148,6 +149,18 @@ impl ReplicaSet {
             }
         };
         Some(Attempt::begin(Arc::clone(chosen), tool, now))
+    }
+
+    /// Begins a call on the one replica that a handle names, if it is one, whatever is known of it.
+    pub(super) fn at(
+        &self,
+        pinned: Option<Uuid>,
+        tool: &ToolName,
+        now: Instant,
+    ) -> Option<Attempt> {
+        let all = self.replicas.load();
+        let replica = all.iter().find(|replica| Some(replica.node.in_handles()) == pinned)?;
+        Some(Attempt::begin(Arc::clone(replica), tool, now))
     }
 
     /// Whether some node that was not tried has it.

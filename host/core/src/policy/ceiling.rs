@@ -212,5 +212,7 @@ impl List<'_> {
 /// operator's own, who made it: guests cannot make any that do.
 fn is_below(directory: &DirectoryGrant, limit: &DirectoryGrant) -> bool {
     let is_plain = !directory.host.components().any(|part| part == Component::ParentDir);
-    is_plain && directory.host.starts_with(&limit.host) && (limit.writable || !directory.writable)
+    let is_small = !directory.writable || directory.limits.is_within(&limit.limits);
+    let is_allowed = !directory.writable || limit.writable;
+    is_plain && directory.host.starts_with(&limit.host) && is_allowed && is_small
 }

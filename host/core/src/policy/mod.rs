@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use ambient::{Clock, Randomness};
 pub use ceiling::{Ceiling, Ceilings};
-pub use grant::{DirectoryGrant, ToolPattern};
+pub use grant::{DirectoryGrant, DirectoryLimits, ToolPattern};
 pub use http_grant::HttpGrant;
 pub use http_rule::HttpRule;
 

@@ -88,7 +88,10 @@ fn directories_and_tools_read_as_they_are_written() {
     let grant: DirectoryGrant = "write /srv/my data as /work".parse().unwrap();
     assert!(grant.writable);
     assert_eq!((grant.host.to_str(), grant.guest.as_str()), (Some("/srv/my data"), "/work"));
-    assert_eq!(grant.to_string(), "write /srv/my data as /work");
+    assert_eq!(grant.rule(), "write /srv/my data as /work");
+    assert_eq!(grant.to_string(), "write /srv/my data as /work (1GiB in 10000 files at most)");
+    let read: DirectoryGrant = "read /srv as /data".parse().unwrap();
+    assert_eq!(read.to_string(), "read /srv as /data");
     for wrong in
         ["/srv as /x", "read srv as /x", "read /srv", "execute /srv as /x", "read /srv as x"]
     {
@@ -99,6 +102,65 @@ fn directories_and_tools_read_as_they_are_written() {
     assert!(!"textkit".parse::<ToolPattern>().unwrap().permits("textkit_summarize"));
     for wrong in ["", "a*b", "a b"] {
         assert!(wrong.parse::<ToolPattern>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_directory_has_limits_of_its_own() {
+    let text = r#"[policy]
+directories = [
+  "write /a as /a",
+  { permit = "write /b as /b", size_max = "10KiB" },
+  { permit = "write /c as /c", files_max = 3 },
+]
+"#;
+    let policy = settings(text).policy;
+    let limits: Vec<_> = policy.directories.iter().map(|grant| grant.limits).collect();
+    let default = DirectoryLimits::default();
+    assert_eq!(
+        limits,
+        [
+            default,
+            DirectoryLimits { size_max_bytes: 10 << 10, ..default },
+            DirectoryLimits { files_max: 3, ..default },
+        ]
+    );
+    let stored = serde_json::to_string(&policy).unwrap();
+    assert!(stored.contains(r#"["write /a as /a",{"permit":"write /b as /b""#), "{stored}");
+    assert_eq!(serde_json::from_str::<Policy>(&stored).unwrap(), policy);
+    for (wrong, why) in [
+        (r#"{ permit = "read /a as /a", size_max = "1KiB" }"#, "is only read"),
+        (r#"{ size_max = "1KiB" }"#, "it needs `permit`"),
+        (r#"{ permit = "write a as /a" }"#, "absolute paths"),
+        (r#"{ permit = "write /a as /a", files_max = 0.5 }"#, "files_max"),
+        (r#"{ permit = "write /a as /a", size = "1KiB" }"#, "unknown key"),
+    ] {
+        let mistakes = Settings::from_toml(&format!("[policy]\ndirectories = [{wrong}]\n"));
+        let text = format!("{:?}", mistakes.unwrap_err());
+        assert!(text.contains(why), "{wrong}: {text}");
+    }
+}
+
+#[test]
+fn a_ceiling_bounds_what_directories_may_hold() {
+    let most = ceilings(
+        r#"[policy]
+directories = [{ permit = "write /srv/small as /", size_max = "1MiB" }, "write /srv as /"]
+"#,
+    );
+    let entry = |entry: &str| format!("[policy]\ndirectories = [{entry}]\n");
+    for fits in [
+        r#"{ permit = "write /srv/small/a as /a", size_max = "1MiB" }"#,
+        r#""write /srv/other as /a""#,
+        r#""read /srv/small as /a""#,
+    ] {
+        assert!(excesses(&most, &entry(fits)).is_empty(), "{fits}");
+    }
+    for over in [
+        r#"{ permit = "write /srv/other as /a", size_max = "2GiB" }"#,
+        r#"{ permit = "write /srv/other as /a", files_max = 10001 }"#,
+    ] {
+        assert_eq!(excesses(&most, &entry(over)), ["policy.directories[0]"], "{over}");
     }
 }
 

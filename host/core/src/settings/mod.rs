@@ -6,6 +6,7 @@
 //! is declared and read with the same [`keys`].
 
 mod agent;
+pub mod directories;
 pub mod keys;
 mod lines;
 mod mistake;

@@ -162,7 +162,7 @@ fn a_mistake_says_what_would_be_right() {
     line 2: unknown key "policy.network": the keys here are http, private_networks, directories, environment, tools, shared_state, clock, random
     line 2: `policy.http[0]`: the host of `https://*` must be a name, an address, or `*.` and a name: a star alone would be the whole network
     line 3: `policy.http[1]`: `example.com` must begin with https:// or http://, like `GET https://api.example.com/v1/*`
-    line 2: `policy.directories`: `read data as /data` must be `read PATH as PATH` or `write PATH as PATH` with absolute paths, like `read /srv/reference as /data`
+    line 2: `policy.directories[0]`: `read data as /data` must be `read PATH as PATH` or `write PATH as PATH` with absolute paths, like `read /srv/reference as /data`
     line 2: `policy.private_networks`: invalid IP address syntax: write networks like `10.1.0.0/16` or `fd00::/8`
     line 2: `policy.tools`: expected a list of texts, like `tools = ["…"]`, but this is of type string
     line 1: `[model]` needs `provider`: one of the host's configuration, or "client" for the connected client's own

@@ -16,6 +16,7 @@ use crate::state::State;
 mod changes;
 mod client;
 mod elicit;
+pub(crate) mod files;
 mod http;
 pub(crate) mod keyvalue;
 pub(crate) mod logging;
@@ -35,6 +36,7 @@ pub(crate) fn linker(engine: &Engine, model: Model) -> Result<Linker<State>, Run
         wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
     }
+    files::add_to_linker(&mut linker, model).map_err(RuntimeError::engine)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
         WasiConfig::new(&state.guest.grants.config)
     })

@@ -2,7 +2,7 @@
 //!
 //! A directory is opened anew for every instance, so that one which was replaced is the new one.
 //! wasmtime-wasi resolves every path below it by itself, and follows no link that leads out. How much
-//! a guest writes into a directory is not bounded here: grant one that has a quota of its own.
+//! a guest writes there is bounded by [`files`](super::files).
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ fn context() -> Arc<CallContext> {
 fn guest(log: &Arc<Log>) -> Guest {
     let settings = Arc::new(Settings::default());
     let voice = Voice::new(log.clone(), &settings, &context());
-    Guest::new(Arc::new(Grants::new(settings, &BTreeMap::new())), voice)
+    Guest::new(Arc::new(Grants::new(settings, &BTreeMap::new(), &Rooms::default())), voice)
 }
 
 #[test]
@@ -87,6 +87,7 @@ fn an_agent_is_given_the_variables_that_its_policy_names() {
     let mut settings = Settings::default();
     settings.policy.environment = vec!["A".into(), "ABSENT".into()];
     let pair = |name: &str| (name.to_owned(), format!("value of {name}"));
-    let grants = Grants::new(Arc::new(settings), &BTreeMap::from([pair("A"), pair("B")]));
+    let grants =
+        Grants::new(Arc::new(settings), &BTreeMap::from([pair("A"), pair("B")]), &Rooms::default());
     assert_eq!(grants.environment, [pair("A")]);
 }

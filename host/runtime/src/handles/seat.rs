@@ -125,8 +125,9 @@ impl<L, R: Copy> Seat<L, R> {
     /// # Errors
     /// `guest_limit` when it returned too many.
     pub(crate) fn give(&self, resource: ResourceId, value: R) -> Result<Handle, Failure> {
-        let handle = mint(self.visit.handles.node).map_err(refusal::internal)?;
-        let held = Held { place: self.visit.place, resource, value };
+        let node = self.visit.handles.node();
+        let handle = mint(node).map_err(refusal::internal)?;
+        let held = Held { node, place: self.visit.place, resource, value };
         let mut table = self.visit.handles.table();
         if table.place(self.visit.place).is_none() {
             // It lived too long while the call ran: the handle has expired before it is seen.

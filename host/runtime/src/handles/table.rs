@@ -8,6 +8,7 @@ use aop_core::bucket::SessionId;
 use aop_core::interface::ResourceId;
 use aop_core::{Caller, Subject, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use uuid::Uuid;
 
 /// The handles and the places that they lead to.
 pub(super) struct Table<L, R> {
@@ -32,6 +33,8 @@ fn conversation(pool: u64, caller: &Caller, session: &SessionId) -> Conversation
 /// What a handle stands for.
 #[derive(Clone, Copy)]
 pub(super) struct Held<R> {
+    /// What the handle calls this host.
+    pub(super) node: Uuid,
     pub(super) place: u64,
     pub(super) resource: ResourceId,
     pub(super) value: R,

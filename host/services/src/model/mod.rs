@@ -8,6 +8,7 @@
 
 mod budget;
 mod config;
+mod counts;
 mod failure;
 mod retry;
 mod stream;
@@ -18,7 +19,6 @@ mod transport;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use aop_core::model::{
@@ -31,11 +31,13 @@ use rig_core::operation;
 use rig_core::providers::anthropic::wire::AnthropicConfig;
 use rig_core::providers::openai::wire::{Auth, Dialect, OPENAI, OpenAIConfig};
 use rig_core::{DynModel, ProviderError};
+use tokio::time::Instant;
 use tracing::instrument::{WithDispatch, WithSubscriber as _};
 use tracing::subscriber::NoSubscriber;
 
 use self::budget::{Budgets, Reservation};
 pub use self::config::{Key, ModelConfig, ModelProvider, ProviderKind};
+use self::counts::Counts;
 use self::failure::Trouble;
 use self::retry::Retries;
 use self::stream::Writing;
@@ -58,13 +60,15 @@ pub struct ModelProviders {
     retries: Retries,
     shares: Shares<AgentId>,
     clock: Clock,
-    counts: Arc<Counts>,
+    /// Of providers that agents name and that this host does not have.
+    unknown: Counts,
 }
 
 /// A provider and the way to it.
 struct Provider {
     config: ModelProvider,
     http: DynHttpClient,
+    counts: Counts,
 }
 
 impl Provider {
@@ -87,7 +91,7 @@ impl Provider {
                 "the provider's key travels unencrypted: use https in its `url`"
             );
         }
-        Ok(Self { config, http })
+        Ok(Self { config, http, counts: Counts::default() })
     }
 
     /// One of its models.
@@ -118,39 +122,6 @@ impl Provider {
 /// Whether a server is on this machine.
 fn is_near(target: &Target) -> bool {
     target.host == "localhost" || target.literal().is_some_and(|address| address.is_loopback())
-}
-
-/// What was asked of models so far.
-#[derive(Default)]
-struct Counts {
-    completed: AtomicU64,
-    refused: AtomicU64,
-    busy: AtomicU64,
-    failed: AtomicU64,
-    retries: AtomicU64,
-    input_tokens: AtomicU64,
-    output_tokens: AtomicU64,
-}
-
-impl Counts {
-    fn add(counter: &AtomicU64, by: u64) {
-        counter.fetch_add(by, Ordering::Relaxed);
-    }
-
-    fn completed(&self, usage: Usage) {
-        Self::add(&self.completed, 1);
-        Self::add(&self.input_tokens, usage.input_tokens);
-        Self::add(&self.output_tokens, usage.output_tokens);
-    }
-
-    fn failed(&self, error: &ModelError) {
-        let counter = match error {
-            ModelError::Denied(_) | ModelError::Budget(_) | ModelError::Invalid(_) => &self.refused,
-            ModelError::Busy(_) => &self.busy,
-            ModelError::Unavailable(_) => &self.failed,
-        };
-        Self::add(counter, 1);
-    }
 }
 
 impl ModelProviders {
@@ -189,8 +160,13 @@ impl ModelProviders {
             retries: Retries { window: config.retry_window },
             shares: Shares::new(config.completions_max),
             clock,
-            counts: Arc::default(),
+            unknown: Counts::default(),
         })
+    }
+
+    /// Where a completion is counted.
+    fn counts(&self, binding: &ModelBinding) -> &Counts {
+        self.providers.get(&binding.provider).map_or(&self.unknown, |provider| &provider.counts)
     }
 
     /// Takes what the ledger knows of today into account. Before that, budgets count from zero.
@@ -251,7 +227,11 @@ impl ModelProviders {
     ) -> Result<Completion, ModelError> {
         let mut begun = self.begin(spender, binding, request)?;
         let attempt = || self.attempt(&begun, begun.model.call(begun.request.clone()));
-        match self.retries.run(&begun.provider.config, &self.counts.retries, attempt).await {
+        match self
+            .retries
+            .run(&begun.provider.config, &begun.provider.counts.retries, attempt)
+            .await
+        {
             Ok((response, _place)) => {
                 let completion =
                     translate::completion(response, &begun.name, begun.reservation.size());
@@ -267,11 +247,16 @@ impl ModelProviders {
         spender: &Spender,
         binding: &ModelBinding,
         request: CompletionRequest,
+        since: Instant,
     ) -> Result<Writing, ModelError> {
         let begun = self.begin(spender, binding, request)?;
         let attempt = || self.attempt(&begun, stream::open(&begun.model, begun.request.clone()));
-        match self.retries.run(&begun.provider.config, &self.counts.retries, attempt).await {
-            Ok((opened, place)) => Ok(Writing::new(opened, begun, place, Arc::clone(&self.counts))),
+        match self
+            .retries
+            .run(&begun.provider.config, &begun.provider.counts.retries, attempt)
+            .await
+        {
+            Ok((opened, place)) => Ok(Writing::new(opened, begun, place, since)),
             Err(trouble) => Err(begun.fail(trouble)),
         }
     }
@@ -313,10 +298,11 @@ impl Models for ModelProviders {
         request: CompletionRequest,
     ) -> BoxFuture<'a, Result<Completion, ModelError>> {
         Box::pin(async move {
+            let since = Instant::now();
             let outcome = self.run(spender, binding, request).await;
             match &outcome {
-                Ok(completion) => self.counts.completed(completion.usage),
-                Err(error) => self.counts.failed(error),
+                Ok(completion) => self.counts(binding).completed(completion.usage, since),
+                Err(error) => self.counts(binding).failed(error, since),
             }
             outcome
         })
@@ -329,10 +315,11 @@ impl Models for ModelProviders {
         request: CompletionRequest,
     ) -> BoxFuture<'a, Result<Box<dyn CompletionStream>, ModelError>> {
         Box::pin(async move {
-            match self.open(spender, binding, request).await {
+            let since = Instant::now();
+            match self.open(spender, binding, request, since).await {
                 Ok(writing) => Ok(Box::new(writing) as Box<dyn CompletionStream>),
                 Err(error) => {
-                    self.counts.failed(&error);
+                    self.counts(binding).failed(&error, since);
                     Err(error)
                 }
             }
@@ -354,22 +341,10 @@ impl Models for ModelProviders {
 
 impl Measure for ModelProviders {
     fn measure(&self) -> Vec<Sample> {
-        let counter = |name, help, value: &AtomicU64| {
-            Sample::counter(name, help, value.load(Ordering::Relaxed))
-        };
-        let counts = &self.counts;
-        vec![
-            counter("model_completions", "Completions of models", &counts.completed),
-            counter(
-                "model_refused",
-                "Completions that a budget, the host or the model refused",
-                &counts.refused,
-            ),
-            counter("model_busy", "Completions that a provider had no capacity for", &counts.busy),
-            counter("model_failed", "Completions that failed at a provider", &counts.failed),
-            counter("model_retries", "Further attempts at completions", &counts.retries),
-            counter("model_input_tokens", "Tokens that models read", &counts.input_tokens),
-            counter("model_output_tokens", "Tokens that models wrote", &counts.output_tokens),
-        ]
+        let mut providers: Vec<_> =
+            self.providers.iter().map(|(name, provider)| (&**name, &provider.counts)).collect();
+        providers.sort_unstable_by_key(|(name, _)| *name);
+        providers.push((counts::UNKNOWN, &self.unknown));
+        counts::measure(&providers)
     }
 }

@@ -1,15 +1,14 @@
 //! A completion that is read while it is written.
 
-use std::sync::Arc;
-
 use aop_core::BoxFuture;
 use aop_core::model::{CompletionEvent, CompletionStream, ModelError};
 use futures::StreamExt as _;
 use rig_core::ProviderError;
 use rig_core::completion::CompletionRequest;
 use rig_core::streaming::{CompletionStream as Streamed, Item, StreamEvent};
+use tokio::time::Instant;
 
-use super::{Begun, Counts, Model, quietly, translate};
+use super::{Begun, Model, quietly, translate};
 use crate::share::Place;
 
 /// A stream whose first item arrived: until then, it can be tried again.
@@ -33,12 +32,12 @@ pub(super) struct Writing {
     begun: Begun,
     /// None once nothing more is read.
     place: Option<Place>,
-    counts: Arc<Counts>,
+    since: Instant,
 }
 
 impl Writing {
-    pub(super) fn new(opened: Opened, begun: Begun, place: Place, counts: Arc<Counts>) -> Self {
-        Self { opened: Some(opened), begun, place: Some(place), counts }
+    pub(super) fn new(opened: Opened, begun: Begun, place: Place, since: Instant) -> Self {
+        Self { opened: Some(opened), begun, place: Some(place), since }
     }
 
     async fn advance(&mut self) -> Result<Option<CompletionEvent>, ProviderError> {
@@ -62,7 +61,7 @@ impl Writing {
         let completion =
             translate::completion(response, &self.begun.name, self.begun.reservation.size());
         self.begun.reservation.settle(completion.usage);
-        self.counts.completed(completion.usage);
+        self.begun.provider.counts.completed(completion.usage, self.since);
         Ok(Some(CompletionEvent::Done(completion)))
     }
 }
@@ -74,7 +73,7 @@ impl CompletionStream for Writing {
             outcome.map_err(|error| {
                 (self.opened, self.place) = (None, None);
                 let trouble = self.begun.trouble(&error);
-                self.counts.failed(&trouble.error);
+                self.begun.provider.counts.failed(&trouble.error, self.since);
                 trouble.error
             })
         })

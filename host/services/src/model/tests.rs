@@ -109,7 +109,7 @@ async fn read(models: &ModelProviders, provider: &str) -> Result<(String, Comple
 }
 
 fn count(models: &ModelProviders, name: &str) -> f64 {
-    models.measure().iter().find(|sample| sample.name == name).unwrap().value
+    models.measure().iter().filter(|sample| sample.name == name).map(|sample| sample.value).sum()
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,9 +116,10 @@ impl Scrape {
         self.samples.extend(samples);
     }
 
-    pub(super) fn encode(self) -> String {
+    pub(super) fn encode(mut self) -> String {
+        let samples = std::mem::take(&mut self.samples);
         let (process, own): (Vec<_>, Vec<_>) =
-            self.samples.iter().copied().partition(|sample| sample.name.starts_with("process_"));
+            samples.into_iter().partition(|sample| sample.name.starts_with("process_"));
         let mut registry = Registry::default();
         // Prometheus wants these under the same names in every process.
         registry.register_collector(Box::new(Samples(process)));
@@ -223,7 +224,7 @@ impl Collector for Scrape {
     }
 }
 
-/// Numbers without labels.
+/// Numbers that parts of the host keep of themselves.
 #[derive(Debug)]
 struct Samples(Vec<Sample>);
 
@@ -231,19 +232,32 @@ impl Collector for Samples {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut seen: HashSet<&str> =
             NUMBERS.iter().map(|(name, ..)| *name).chain(FAMILIES).collect();
-        for sample in &self.0 {
+        // One of each of several is one family.
+        let is_same = |before: &Sample, sample: &Sample| {
+            before.name == sample.name && before.label.is_some() && sample.label.is_some()
+        };
+        for samples in self.0.chunk_by(is_same) {
+            let [sample, ..] = samples else { continue };
             // A family may come only once in an exposition; a second one would fail the whole scrape.
             if !seen.insert(sample.name) {
                 tracing::warn!(name = sample.name, "two parts of the host measure under one name");
                 continue;
             }
-            let family = encoder.encode_descriptor(
+            let mut family = encoder.encode_descriptor(
                 sample.name,
                 sample.help,
                 None,
                 metric_type(sample.kind),
             )?;
-            encode_number(sample.kind, sample.value, family)?;
+            if sample.label.is_none() {
+                encode_number(sample.kind, sample.value, family)?;
+                continue;
+            }
+            for Sample { kind, value, label, .. } in samples {
+                let Some((name, which)) = label else { continue };
+                let labels = [(*name, &**which)];
+                encode_number(*kind, *value, family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ pub(super) fn measure() -> Vec<Sample> {
     #[expect(clippy::cast_precision_loss, reason = "a process has few files")]
     let open_files = fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64);
     let sample = |name, help, kind, value: Option<f64>| {
-        value.map(|value| Sample { name, help, kind, value })
+        value.map(|value| Sample { name, help, kind, value, label: None })
     };
     [
         sample(

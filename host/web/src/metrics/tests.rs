@@ -163,7 +163,7 @@ struct Fixed(&'static str, SampleKind, f64);
 
 impl Measure for Fixed {
     fn measure(&self) -> Vec<Sample> {
-        vec![Sample { name: self.0, help: "Help.", kind: self.1, value: self.2 }]
+        vec![Sample { name: self.0, help: "Help.", kind: self.1, value: self.2, label: None }]
     }
 }
 
@@ -182,6 +182,30 @@ fn what_others_measure_is_included_once_under_each_name() {
     }
     #[cfg(target_os = "linux")]
     assert!(text.contains("\nprocess_resident_memory_bytes "), "{text}");
+}
+
+struct Several;
+
+impl Measure for Several {
+    fn measure(&self) -> Vec<Sample> {
+        let of = |name, which: &str, value| {
+            Sample::counter(name, "Help.", value).of("provider", &Arc::from(which))
+        };
+        vec![of("asked", "a", 1), of("asked", "b\"", 2), of("said", "a", 3)]
+    }
+}
+
+#[test]
+fn one_of_each_of_several_is_one_family() {
+    let metrics = Metrics::new();
+    metrics.register(Arc::new(Several));
+    metrics.register(Arc::new(Several));
+    let text = metrics.render(&FakeCatalog::default(), None);
+    assert_line(&text, r#"aop_asked_total{provider="a"} 1.0"#);
+    assert_line(&text, r#"aop_asked_total{provider="b\""} 2.0"#);
+    assert_line(&text, r#"aop_said_total{provider="a"} 3.0"#);
+    assert_eq!(text.matches("# TYPE aop_asked ").count(), 1, "{text}");
+    assert_eq!(text.matches("aop_asked_total{").count(), 2, "{text}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::super::Share;
 use super::super::keys::{Bounds, Form, Key};
+use super::super::{Share, directories};
 use super::{Draft, narrow};
 use crate::model::ModelBinding;
 use crate::quota_key;
@@ -252,11 +252,15 @@ pub(super) static POLICY_KEYS: &[Key<Draft>] = &[
     },
     Key {
         name: "directories",
-        meaning: "Directories it sees: `read /srv/reference as /data`, or `write …` for one that it may change.",
-        form: Form::Texts {
+        meaning: "Directories it sees: `read /srv/reference as /data`, or `write …` for one that it may change. Or a table with `permit` and the keys below.",
+        form: Form::Items {
             count_max: GRANTS_MAX,
             get: |draft| texts(&draft.settings.policy.directories),
-            set: |draft, entries| parse_into(&mut draft.settings.policy.directories, &entries),
+            read: |draft, entry| {
+                draft.settings.policy.directories.push(directories::read(entry, str::parse)?);
+                Ok(())
+            },
+            rows: directories::rows,
         },
     },
     Key {

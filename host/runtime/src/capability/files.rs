@@ -1,0 +1,142 @@
+//! `wasi:filesystem` with room for so much: what a guest adds to a directory that it may change is held against the
+//! limits of its grant ([`room`]), before it is done.
+//!
+//! wasmtime-wasi has no hook for that, so the functions that can add something, or take something away, are linked
+//! once more on top of its own, which they call; all others are its own. A descriptor belongs to the directory that
+//! it was opened below, which is noted when it is made, since both versions make them in two functions only.
+//! [`v0_2`] and [`v0_3`] have a version each; [`writer`] is the stream of 0.2.
+//!
+//! A guest that finds no room gets `quota` (`EDQUOT`), the operator's log the grant. Names and links do not lead from
+//! one granted directory into another (`cross-device`), since that would carry files past the limits.
+
+mod room;
+mod v0_2;
+mod v0_3;
+mod writer;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi::filesystem::Descriptor;
+
+use room::{Growth, Taken};
+pub(crate) use room::{Room, Rooms};
+
+use crate::engine::Model;
+use crate::state::{State, Voice};
+
+/// The setting that a refusal is counted by.
+const SETTINGS: &[&str] = &["policy.directories"];
+
+/// Which directory each descriptor of an instance belongs to. A number is used again only by a descriptor that is made
+/// here, too, so what is dropped need not be noted.
+#[derive(Debug, Default)]
+pub(crate) struct Descriptors(HashMap<u32, Arc<Room>>);
+
+impl Descriptors {
+    fn room(&self, descriptor: &Resource<Descriptor>) -> Option<Arc<Room>> {
+        self.0.get(&descriptor.rep()).cloned()
+    }
+
+    fn enter(&mut self, descriptor: &Resource<Descriptor>, room: Option<Arc<Room>>) {
+        match room {
+            Some(room) => drop(self.0.insert(descriptor.rep(), room)),
+            None => drop(self.0.remove(&descriptor.rep())),
+        }
+    }
+
+    /// Enters the directories that a guest begins with, in the order of its grants.
+    fn begin(
+        &mut self,
+        directories: &[(Resource<Descriptor>, String)],
+        rooms: &[Option<Arc<Room>>],
+    ) {
+        for ((descriptor, _), room) in directories.iter().zip(rooms) {
+            self.enter(descriptor, room.clone());
+        }
+    }
+
+    /// Whether something may go from below one descriptor to below another.
+    fn are_together(&self, from: &Resource<Descriptor>, to: &Resource<Descriptor>) -> bool {
+        match (self.0.get(&from.rep()), self.0.get(&to.rep())) {
+            (Some(from), Some(to)) => from.is(to),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Links it on top of wasmtime-wasi's.
+pub(crate) fn add_to_linker(linker: &mut Linker<State>, model: Model) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    v0_2::add_to_linker(linker)?;
+    if model == Model::Concurrent {
+        v0_3::add_to_linker(linker)?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// There is no room.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the directory has no room left")]
+struct NoRoom;
+
+/// The room of one descriptor, for whoever writes there.
+#[derive(Clone)]
+struct Place {
+    room: Arc<Room>,
+    voice: Arc<Voice>,
+}
+
+impl Place {
+    /// Where a descriptor belongs to, if that has limits.
+    fn of(state: &State, descriptor: &Resource<Descriptor>) -> Option<Self> {
+        let room = state.descriptors.room(descriptor)?;
+        Some(Self { room, voice: Arc::clone(&state.guest.voice) })
+    }
+
+    async fn take(&self, growth: Growth) -> Result<Taken, NoRoom> {
+        self.room.take(growth).await.map_err(|rule| {
+            self.voice.refuse(&rule, SETTINGS);
+            NoRoom
+        })
+    }
+
+    /// Room for writing so many bytes into a file: at a position, or at its end.
+    async fn take_for_write(
+        &self,
+        file: &Arc<std::fs::File>,
+        at: Option<u64>,
+        count: usize,
+    ) -> Result<Taken, NoRoom> {
+        let length = length(file).await;
+        let end = at.unwrap_or(length).saturating_add(count as u64);
+        self.take(Growth::bytes(end.saturating_sub(length))).await
+    }
+
+    /// Room for giving a file a length.
+    async fn take_for_length(
+        &self,
+        file: &Arc<std::fs::File>,
+        wanted: u64,
+    ) -> Result<Taken, NoRoom> {
+        self.take(Growth::bytes(wanted.saturating_sub(length(file).await))).await
+    }
+}
+
+/// How long a file is; 0 when the file system does not say, so that everything written counts.
+async fn length(file: &Arc<std::fs::File>) -> u64 {
+    let file = Arc::clone(file);
+    let metadata = tokio::task::spawn_blocking(move || file.metadata()).await;
+    metadata.ok().and_then(Result::ok).map_or(0, |metadata| metadata.len())
+}
+
+/// The file of a descriptor, if it is one that may be written.
+fn writable(descriptor: &Descriptor) -> Option<Arc<std::fs::File>> {
+    match descriptor {
+        Descriptor::File(file) if !file.perms.write_not_permitted() => Some(Arc::clone(&file.file)),
+        Descriptor::File(_) | Descriptor::Dir(_) => None,
+    }
+}
