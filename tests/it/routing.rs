@@ -208,6 +208,30 @@ async fn a_node_that_drains_fails_no_call() {
 }
 
 #[tokio::test]
+async fn a_zone_that_stops_and_starts_again_has_lost_no_agent() {
+    let mut hosts = zone(3).await;
+    load(&hosts[0], "echo", "", &["--replicas", "2"]).await;
+    load(&hosts[2], "faults", "", &[]).await;
+    until_replicas(&hosts[1], "echo", 2).await;
+    // One after the other, without a goodbye, and in another order back.
+    for host in &mut hosts {
+        host.kill();
+    }
+    let mut again = Vec::new();
+    for host in hosts.iter().rev() {
+        let data = Some(host.data().to_owned());
+        again.push(Host::start(HostOptions { data, ..options(&[]) }).await);
+    }
+    for host in &again {
+        for tool in ["echo_echo", "faults_fail"] {
+            until_tool(host, tool).await;
+        }
+        until_replicas(host, "echo", 2).await;
+        assert_eq!(host.mcp().call("echo_echo", json!({ "text": "x" })).await.value(), "x");
+    }
+}
+
+#[tokio::test]
 async fn a_host_in_no_zone_takes_replicas_as_what_shall_be() {
     let host = Host::start(HostOptions::default()).await;
     load(&host, "echo", "", &["--replicas", "3"]).await;

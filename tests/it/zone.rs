@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aop_tests::{Aop, Host, HostOptions, eventually};
@@ -42,6 +43,10 @@ fn states(status: &Value) -> Vec<(String, String)> {
     let text = |member: &Value, key: &str| member[key].as_str().unwrap_or_default().to_owned();
     let members = status["members"].as_array().expect("there are members");
     members.iter().map(|member| (text(member, "node"), text(member, "state"))).collect()
+}
+
+fn ids(status: &Value) -> BTreeSet<String> {
+    states(status).into_iter().map(|(node, _)| node).collect()
 }
 
 async fn until_alive(host: &Host, count: usize) -> Value {
@@ -214,4 +219,168 @@ async fn the_zones_key_is_backed_up_and_restored() {
     let token = self::token(&second, 1).await;
     let third = join(&second, &token).await;
     until_alive(&third, 2).await;
+}
+
+/// How a node ends.
+#[derive(Clone, Copy)]
+enum End {
+    Crash,
+    Stop,
+}
+
+/// Ends every node, then starts them all again on their data directories, which the ended ones keep.
+async fn restart(
+    hosts: &mut Vec<Host>,
+    ended: &mut Vec<Host>,
+    end: End,
+    before_start: impl Fn(usize, &Path),
+) {
+    for host in &mut *hosts {
+        match end {
+            End::Crash => host.kill(),
+            End::Stop => host.terminate(),
+        }
+    }
+    let mut again = Vec::new();
+    for host in &mut *hosts {
+        host.ended().await;
+    }
+    for (number, host) in hosts.iter().enumerate() {
+        before_start(number, &host.data().join("cluster"));
+        let data = Some(host.data().to_owned());
+        again.push(Host::start(HostOptions { data, ..options(&[]) }).await);
+    }
+    ended.append(hosts);
+    *hosts = again;
+}
+
+#[tokio::test]
+async fn all_nodes_stop_and_start_again_and_are_the_zone_that_they_were() {
+    let first = Host::start(options(&[])).await;
+    let token = token(&first, 2).await;
+    let (second, third) = (join(&first, &token).await, join(&first, &token).await);
+    let (mut hosts, mut ended) = (vec![first, second, third], Vec::new());
+    let mut nodes = BTreeSet::new();
+    for host in &hosts {
+        nodes = ids(&until_alive(host, 3).await);
+    }
+    // At once, when nothing but how they joined is remembered for sure.
+    for end in [End::Crash, End::Stop] {
+        restart(&mut hosts, &mut ended, end, |_, _| {}).await;
+        for host in &hosts {
+            assert_eq!(ids(&until_alive(host, 3).await), nodes);
+        }
+    }
+    // Two of them get other ports, and one has forgotten where the others were.
+    restart(&mut hosts, &mut ended, End::Stop, |number, cluster| {
+        if number > 0 {
+            std::fs::remove_file(cluster.join("endpoint")).expect("it knows its port");
+        }
+        if number > 1 {
+            std::fs::write(cluster.join("contacts.json"), "[\"127.0").expect("it can be written");
+        }
+    })
+    .await;
+    for host in &hosts[..2] {
+        until_alive(host, 2).await;
+    }
+    let mut forgetful = hosts.remove(2);
+    assert!(forgetful.log().contains("contacts.json.damaged"), "{}", forgetful.log());
+    forgetful.kill();
+    let address = peer_address(&hosts[0]).await.to_string();
+    let data = Some(forgetful.data().to_owned());
+    let _again = Host::start(HostOptions { data, ..options(&["--join", &address]) }).await;
+    for host in &hosts {
+        until_alive(host, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn an_evicted_node_is_refused_everywhere_and_comes_back_as_another_one() {
+    let first = Host::start(options(&[])).await;
+    let token = token(&first, 2).await;
+    let (second, mut third) = (join(&first, &token).await, join(&first, &token).await);
+    for host in [&first, &second, &third] {
+        until_alive(host, 3).await;
+    }
+    let node = cluster(&third).await["node"].as_str().expect("it has an id").to_owned();
+    for (bad, reason) in [("nonsense", "<NODE>"), ("", "<NODE>")] {
+        second.aop(&["cluster", "evict", bad]).run().await.code(2).complains(&[reason]);
+    }
+    let own = cluster(&second).await["node"].as_str().expect("it has an id").to_owned();
+    second.aop(&["cluster", "evict", &own]).run().await.code(1).complains(&["ask another member"]);
+
+    let start = Instant::now();
+    second.aop(&["cluster", "evict", &node]).run().await.code(0).prints(&["evicted", &node]);
+    for host in [&first, &second] {
+        let status = until_alive(host, 2).await;
+        assert!(!ids(&status).contains(&node), "{status}");
+        assert_eq!(status["evicted"][0]["node"], node.as_str());
+        assert_eq!(status["partition"], Value::Null);
+    }
+    assert!(start.elapsed() < aop_tests::BOUND, "within seconds");
+    // It is told, or asks why nobody talks to it; and is alone.
+    eventually("it learns of it", || async {
+        let status = cluster(&third).await;
+        (status["evicted"][0]["node"] == node.as_str()).then_some(())
+    })
+    .await;
+    until_alive(&third, 1).await;
+    let shown = third.aop(&["cluster", "status"]).run().await.code(0);
+    shown.complains(&["was evicted"]);
+
+    third.terminate();
+    third.ended().await;
+    let data = third.data().display().to_string();
+    let alone = Aop::new(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+    alone.run().await.code(2).complains(&["evicted", "aop cluster join-token"]);
+    let token = self::token(&first, 1).await;
+    let again = HostOptions {
+        data: Some(third.data().to_owned()),
+        ..options(&["--join", &peer_address(&first).await.to_string(), "--token", &token])
+    };
+    let again = Host::start(again).await;
+    assert_ne!(cluster(&again).await["node"], node.as_str());
+    for host in [&first, &second, &again] {
+        until_alive(host, 3).await;
+    }
+}
+
+#[tokio::test]
+async fn the_zones_key_is_rotated_while_a_node_is_away() {
+    let first = Host::start(options(&[])).await;
+    let token = token(&first, 3).await;
+    let (second, mut third) = (join(&first, &token).await, join(&first, &token).await);
+    for host in [&first, &second, &third] {
+        until_alive(host, 3).await;
+    }
+    third.kill();
+    let bad = ["cluster", "rotate-key", "--overlap", "1s"];
+    second.aop(&bad).run().await.code(2).complains(&["30s"]);
+    // The one that is asked does not have the key.
+    second.aop(&["cluster", "rotate-key"]).run().await.code(0).prints(&["has a new key"]);
+    second.aop(&["cluster", "rotate-key"]).run().await.code(1).complains(&["rotated lately"]);
+    eventually("a node hears of it", || async {
+        let shown = second.aop(&["cluster", "status"]).run().await.code(0);
+        shown.stdout.contains("the one before counts").then_some(())
+    })
+    .await;
+    // Everybody restarts: what was decided is durable, and who was away is let in with what it had.
+    let mut hosts = vec![first, second, third];
+    let mut ended = Vec::new();
+    restart(&mut hosts, &mut ended, End::Crash, |_, _| {}).await;
+    for host in &hosts {
+        until_alive(host, 3).await;
+    }
+    let void = ["--join", &peer_address(&hosts[0]).await.to_string(), "--token", &token];
+    let data = tempfile::tempdir().expect("a directory can be made");
+    let path = data.path().display().to_string();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", &path];
+    Aop::new(&[&serve[..], &void].concat())
+        .run()
+        .await
+        .code(1)
+        .complains(&["cannot be in the zone"]);
+    let fourth = join(&hosts[1], &self::token(&hosts[1], 1).await).await;
+    until_alive(&fourth, 4).await;
 }

@@ -24,7 +24,10 @@ use crate::command::policy::PolicyCommand;
 use crate::exit::EXIT_CODES;
 
 pub(crate) use agent::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
-pub(crate) use cluster::{CaCommand, CaFileArgs, ClusterCommand, ClusterStatusArgs, JoinTokenArgs};
+pub(crate) use cluster::{
+    CaCommand, CaFileArgs, ClusterCommand, ClusterStatusArgs, EvictArgs, JoinTokenArgs,
+    RotateKeyArgs,
+};
 pub(crate) use host::{DEFAULT_URL, HostArgs};
 
 /// A host for WebAssembly agents: their functions become MCP tools, each call in its own sandbox.

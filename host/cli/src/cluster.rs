@@ -12,7 +12,10 @@ use aop_cluster::membership::{
     IdentityDirectory, Load, Members as _, Membership, MembershipConfig, MembershipError,
 };
 use aop_cluster::routing::{Router, RoutingParts};
-use aop_core::cluster::{Cluster, ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest};
+use aop_core::cluster::{
+    Cluster, ClusterError, ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant,
+    JoinTokenRequest, KeyRotation, RotateKeyRequest,
+};
 use aop_core::{BoxFuture, Invoke, Measure, Sample};
 use aop_registry::Registry;
 use aop_runtime::Runtime;
@@ -122,6 +125,7 @@ impl Zone {
 pub(crate) fn refusal(error: MembershipError) -> CommandError {
     match error {
         MembershipError::NoToken
+        | MembershipError::Evicted
         | MembershipError::MalformedToken
         | MembershipError::OtherZone { .. }
         | MembershipError::Exposed(_)
@@ -145,6 +149,19 @@ impl Cluster for Zone {
                 self.start().await.map_err(|error| ClusterError::Unavailable(error.to_string()))?;
             membership.join_token(request).await
         })
+    }
+
+    fn evict(&self, request: EvictRequest) -> BoxFuture<'_, Result<EvictionReport, ClusterError>> {
+        let membership = self.membership.get().ok_or(ClusterError::NoZone);
+        Box::pin(async move { membership?.evict(&request.node).await })
+    }
+
+    fn rotate_key(
+        &self,
+        request: RotateKeyRequest,
+    ) -> BoxFuture<'_, Result<KeyRotation, ClusterError>> {
+        let membership = self.membership.get().ok_or(ClusterError::NoZone);
+        Box::pin(async move { membership?.rotate_key(request).await })
     }
 }
 

@@ -82,6 +82,10 @@ actions! {
     KeyRevoke = "key.revoke",
     /// A token with which nodes join the zone was made.
     TokenCreate = "token.create",
+    /// A node was evicted from the zone.
+    NodeEvict = "node.evict",
+    /// The zone got a new key.
+    ZoneKeyRotate = "zone_key.rotate",
     /// A secret was stored.
     SecretSet = "secret.set",
     /// A secret was removed.

@@ -2,6 +2,7 @@
 //! it. `cluster` implements [`Cluster`]; routing adds what it knows as a [`ReportRoutes`].
 
 use core::net::SocketAddr;
+use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -123,6 +124,17 @@ pub struct NodeVersion {
     pub version: u64,
 }
 
+/// A node whose key counts no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvictedNode {
+    /// Which.
+    pub node: NodeId,
+    /// The node that was told to evict it; the evicted node itself, as that one sees it when it was only refused.
+    pub by: NodeId,
+    /// When, in seconds since the Unix epoch.
+    pub at_unix_s: u64,
+}
+
 /// A zone as one of its hosts sees it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClusterStatus {
@@ -140,6 +152,12 @@ pub struct ClusterStatus {
     pub members: Vec<MemberStatus>,
     /// Whether the zone seems to be in parts.
     pub partition: Option<SuspectedPartition>,
+    /// Nodes that were evicted, in the order of their ids.
+    #[serde(default)]
+    pub evicted: Vec<EvictedNode>,
+    /// Seconds until the zone's key before this one stops to count, after a rotation.
+    #[serde(default)]
+    pub key_retires_in_s: Option<u64>,
     /// Seconds until this host's certificate ends. It renews it at half of its life.
     pub certificate_ends_in_s: u64,
     /// Agents with replicas.
@@ -175,6 +193,52 @@ pub struct JoinTokenGrant {
     pub zone: String,
 }
 
+/// Which node does not belong to the zone any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvictRequest {
+    /// Its id.
+    pub node: NodeId,
+}
+
+/// What an eviction did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvictionReport {
+    /// Whose.
+    pub node: NodeId,
+    /// Whether the node was a live member, as the answering host sees it.
+    pub was_member: bool,
+    /// Whether it held the zone's key, which should be rotated then.
+    pub held_authority: bool,
+    /// Whether it was not evicted before.
+    pub is_new: bool,
+}
+
+/// How the zone gets a new key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKeyRequest {
+    /// Seconds that certificates of the key before still count. Nodes that are up renew within seconds; one
+    /// that is away for longer joins again.
+    pub overlap_s: u64,
+}
+
+impl RotateKeyRequest {
+    /// The bounds of the overlap: long enough for every live node to renew, and no longer than a node's
+    /// certificate can be renewed after its end.
+    pub const OVERLAP: RangeInclusive<Duration> =
+        Duration::from_secs(30)..=Duration::from_secs(90 * 24 * 60 * 60);
+}
+
+/// What a rotation did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRotation {
+    /// The zone.
+    pub zone: String,
+    /// When the key before stops to count, in seconds since the Unix epoch.
+    pub retires_unix_s: u64,
+}
+
 /// Why the zone could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
@@ -207,6 +271,21 @@ pub trait Cluster: Send + Sync {
         &self,
         request: JoinTokenRequest,
     ) -> BoxFuture<'_, Result<JoinTokenGrant, ClusterError>>;
+
+    /// Evicts a node: every other one refuses it from then on, whatever its certificate says.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    fn evict(&self, request: EvictRequest) -> BoxFuture<'_, Result<EvictionReport, ClusterError>>;
+
+    /// Gives the zone a new key.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    fn rotate_key(
+        &self,
+        request: RotateKeyRequest,
+    ) -> BoxFuture<'_, Result<KeyRotation, ClusterError>>;
 }
 
 /// What routing knows of the zone, for its status.

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aop_core::cluster::{
-    BreakerStatus, CatalogueStatus, Cluster, ClusterError, ClusterStatus, JoinTokenGrant,
-    JoinTokenRequest, MemberState, MemberStatus, NodeVersion, ReplicaStatus, SuspectedPartition,
+    BreakerStatus, CatalogueStatus, Cluster, ClusterError, ClusterStatus, EvictRequest,
+    EvictedNode, EvictionReport, JoinTokenGrant, JoinTokenRequest, KeyRotation, MemberState,
+    MemberStatus, NodeVersion, ReplicaStatus, RotateKeyRequest, SuspectedPartition,
 };
 use aop_core::interface::Feature;
 use aop_core::quota::{Accounts, Quota};
@@ -284,6 +285,14 @@ impl Cluster for Alone {
     ) -> BoxFuture<'_, Result<JoinTokenGrant, ClusterError>> {
         Box::pin(async { Err(ClusterError::NoZone) })
     }
+
+    fn evict(&self, _: EvictRequest) -> BoxFuture<'_, Result<EvictionReport, ClusterError>> {
+        Box::pin(async { Err(ClusterError::NoZone) })
+    }
+
+    fn rotate_key(&self, _: RotateKeyRequest) -> BoxFuture<'_, Result<KeyRotation, ClusterError>> {
+        Box::pin(async { Err(ClusterError::NoZone) })
+    }
 }
 
 /// A zone of one node.
@@ -319,6 +328,8 @@ impl Cluster for Zone {
             versions: [(node.clone(), version)].into(),
             members: vec![member],
             partition: Some(SuspectedPartition { silent: vec![node.clone()], for_ms: 7 }),
+            evicted: vec![EvictedNode { node: node.clone(), by: node.clone(), at_unix_s: 9 }],
+            key_retires_in_s: Some(60),
             certificate_ends_in_s: 86_400,
             replicas: vec![ReplicaStatus {
                 tenant: TenantName::default_tenant(),
@@ -352,6 +363,30 @@ impl Cluster for Zone {
                 endpoint: ([127, 0, 0, 1], 8100).into(),
                 zone: "zone.internal".to_owned(),
             })
+        })
+    }
+
+    fn evict(&self, request: EvictRequest) -> BoxFuture<'_, Result<EvictionReport, ClusterError>> {
+        Box::pin(async {
+            Ok(EvictionReport {
+                node: request.node,
+                was_member: true,
+                held_authority: false,
+                is_new: true,
+            })
+        })
+    }
+
+    fn rotate_key(
+        &self,
+        request: RotateKeyRequest,
+    ) -> BoxFuture<'_, Result<KeyRotation, ClusterError>> {
+        Box::pin(async move {
+            if request.overlap_s == 0 {
+                return Err(ClusterError::Invalid("at least 30 s".to_owned()));
+            }
+            let retires_unix_s = request.overlap_s;
+            Ok(KeyRotation { zone: "zone.internal".to_owned(), retires_unix_s })
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aop_core::NodeId;
 use aop_core::settings::parse_time;
 use clap::{Args, Subcommand};
 
@@ -23,6 +24,23 @@ pub(crate) enum ClusterCommand {
         after_help = "Examples:\n  aop serve --listen 127.0.0.1:8001 --data ./second --token $(aop cluster join-token)\n  aop cluster join-token --uses 10 --lifetime 24h"
     )]
     JoinToken(JoinTokenArgs),
+    /// Take a node out of the zone for good, because its key may be in the wrong hands
+    ///
+    /// Every other node cuts its connections with it and refuses its certificate within seconds. The
+    /// machine comes back as a new node, with a new join token.
+    #[command(
+        after_help = "Example:\n  aop cluster evict 7be01c22d90f4c1e8a6f03d5\n\nIds are in `aop cluster status`."
+    )]
+    Evict(EvictArgs),
+    /// Give the zone a new key
+    ///
+    /// Live nodes renew their certificates within seconds. Those of the old key count for --overlap more, for
+    /// nodes that are away; who is away for longer joins again with a token. Other nodes that hold the
+    /// key need the new one: `aop cluster ca export` and `import`. Join tokens that were made before are void.
+    #[command(
+        after_help = "Examples:\n  aop cluster rotate-key\n  aop cluster rotate-key --overlap 1m    # the old key was stolen"
+    )]
+    RotateKey(RotateKeyArgs),
     /// Back up the zone's key, or give it to further nodes
     #[command(subcommand)]
     Ca(CaCommand),
@@ -45,6 +63,30 @@ pub(crate) struct JoinTokenArgs {
     /// How many nodes it lets in, at most 200
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) uses: u32,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvictArgs {
+    /// The node's id
+    #[arg(value_name = "NODE")]
+    pub(crate) node: NodeId,
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKeyArgs {
+    /// How long certificates of the old key still count, 30 s to 90 days
+    #[arg(long, value_name = "DURATION", value_parser = parse_time, default_value = "24h")]
+    pub(crate) overlap: Duration,
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Print JSON

@@ -1,7 +1,10 @@
 //! The admin API, `/api/v1`.
 
 use anyhow::Context as _;
-use aop_core::cluster::{ClusterStatus, JoinTokenGrant, JoinTokenRequest};
+use aop_core::cluster::{
+    ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant, JoinTokenRequest, KeyRotation,
+    RotateKeyRequest,
+};
 use aop_core::{AgentStatus, RevisionStatus};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
@@ -110,6 +113,24 @@ impl Client {
     ) -> Result<JoinTokenGrant, CommandError> {
         let content = Content::Json(serde_json::to_value(request)?);
         self.admin(Method::POST, "cluster/join-tokens", content).await
+    }
+
+    /// Evicts a node from it.
+    pub(crate) async fn evict(
+        &self,
+        request: &EvictRequest,
+    ) -> Result<EvictionReport, CommandError> {
+        let content = Content::Json(serde_json::to_value(request)?);
+        self.admin(Method::POST, "cluster/evictions", content).await
+    }
+
+    /// Gives it a new key.
+    pub(crate) async fn rotate_cluster_key(
+        &self,
+        request: &RotateKeyRequest,
+    ) -> Result<KeyRotation, CommandError> {
+        let content = Content::Json(serde_json::to_value(request)?);
+        self.admin(Method::POST, "cluster/key-rotations", content).await
     }
 
     /// The host's zone.

@@ -1,14 +1,19 @@
-//! `aop cluster status|join-token|ca export|ca import`
+//! `aop cluster status|join-token|evict|rotate-key|ca export|ca import`
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aop_cluster::membership::{IdentityDirectory, MembershipError};
 use aop_core::cluster::{
-    BreakerStatus, CatalogueStatus, ClusterStatus, JoinTokenRequest, MemberStatus, ReplicaStatus,
+    BreakerStatus, CatalogueStatus, ClusterStatus, EvictRequest, EvictedNode, JoinTokenRequest,
+    MemberStatus, ReplicaStatus, RotateKeyRequest,
 };
 use serde_json::json;
 
-use crate::args::{CaCommand, CaFileArgs, ClusterCommand, ClusterStatusArgs, JoinTokenArgs};
+use crate::args::{
+    CaCommand, CaFileArgs, ClusterCommand, ClusterStatusArgs, EvictArgs, JoinTokenArgs,
+    RotateKeyArgs,
+};
 use crate::client::Client;
 use crate::config::platform_data_directory;
 use crate::exit::{CommandError, CommandResult, failure, misuse, usage};
@@ -18,6 +23,8 @@ pub(crate) async fn run(command: &ClusterCommand) -> CommandResult {
     match command {
         ClusterCommand::Status(args) => status(args).await,
         ClusterCommand::JoinToken(args) => join_token(args).await,
+        ClusterCommand::Evict(args) => evict(args).await,
+        ClusterCommand::RotateKey(args) => rotate_key(args).await,
         ClusterCommand::Ca(CaCommand::Export(args)) => export(args),
         ClusterCommand::Ca(CaCommand::Import(args)) => import(args),
     }
@@ -36,6 +43,14 @@ async fn status(args: &ClusterStatusArgs) -> CommandResult {
     if !status.breakers.is_empty() {
         output::line(format_args!("\n{}", breakers_table(&status.breakers)))?;
     }
+    if !status.evicted.is_empty() {
+        output::line(format_args!("\n{}", evicted_table(&status.evicted)))?;
+    }
+    if status.evicted.iter().any(|evicted| evicted.node == status.node) {
+        output::note(
+            "warning: this node was evicted from the zone: start it with a new join token to come back as a new node",
+        );
+    }
     if let Some(partition) = &status.partition {
         output::note(format_args!(
             "warning: {} nodes fell silent together {} s ago: the network to them may be cut",
@@ -48,13 +63,16 @@ async fn status(args: &ClusterStatusArgs) -> CommandResult {
 
 fn facts(status: &ClusterStatus) -> String {
     let hours = status.certificate_ends_in_s / 3600;
-    let lines = [
+    let mut lines = vec![
         ("zone", status.zone.clone()),
         ("node", status.node.to_string()),
         ("endpoint", status.endpoint.to_string()),
         ("registry", status.registry_digest.to_string()),
         ("certificate", format!("renews itself, {hours} h left")),
     ];
+    if let Some(seconds) = status.key_retires_in_s {
+        lines.push(("key", format!("rotated; the one before counts for {seconds} s more")));
+    }
     let line = |(name, value): &(&str, String)| format!("{name:<12} {}", output::printable(value));
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -76,7 +94,7 @@ fn members_table(status: &ClusterStatus) -> String {
             member.endpoint.to_string(),
             format!("{} %", member.load_percent),
             member.capacity.to_string(),
-            format!("{:.1} s", std::time::Duration::from_millis(member.lag_ms).as_secs_f64()),
+            format!("{:.1} s", Duration::from_millis(member.lag_ms).as_secs_f64()),
             catalogue(member.catalogue.as_ref()),
             marks.join(" "),
         ]
@@ -122,6 +140,61 @@ fn breakers_table(breakers: &[BreakerStatus]) -> String {
             ]
         }),
     )
+}
+
+fn evicted_table(evicted: &[EvictedNode]) -> String {
+    output::table(
+        ["EVICTED", "BY", "AGO"],
+        evicted.iter().map(|evicted| {
+            let at = UNIX_EPOCH + Duration::from_secs(evicted.at_unix_s);
+            let hours = SystemTime::now().duration_since(at).unwrap_or_default().as_secs() / 3600;
+            [evicted.node.to_string(), evicted.by.to_string(), format!("{hours} h")]
+        }),
+    )
+}
+
+async fn evict(args: &EvictArgs) -> CommandResult {
+    let request = EvictRequest { node: args.node.clone() };
+    let report = Client::of(&args.host)?.evict(&request).await?;
+    if args.json {
+        return output::json(&report);
+    }
+    let node = &report.node;
+    if report.is_new {
+        output::line(format_args!("evicted {node}"))?;
+    } else {
+        output::line(format_args!("{node} was evicted before"))?;
+    }
+    if !report.was_member {
+        output::note(format_args!("note: {node} is no live member; if it comes, it is refused"));
+    }
+    if report.held_authority {
+        output::note(
+            "warning: it held the zone's key, with which it can make new members: run `aop cluster rotate-key --overlap 1m`",
+        );
+    }
+    Ok(())
+}
+
+async fn rotate_key(args: &RotateKeyArgs) -> CommandResult {
+    let (overlap, bounds) = (args.overlap, RotateKeyRequest::OVERLAP);
+    if !bounds.contains(&overlap) {
+        return Err(misuse("--overlap must be 30s to 90days: nodes need time to renew"));
+    }
+    let request = RotateKeyRequest { overlap_s: overlap.as_secs() };
+    let rotation = Client::of(&args.host)?.rotate_cluster_key(&request).await?;
+    if args.json {
+        return output::json(&rotation);
+    }
+    output::line(format_args!(
+        "{} has a new key; the one before counts for {} s more",
+        output::printable(&rotation.zone),
+        overlap.as_secs()
+    ))?;
+    output::note(
+        "back it up with `aop cluster ca export`, and give it to the other nodes that should hold it; join tokens that were made before are void",
+    );
+    Ok(())
 }
 
 async fn join_token(args: &JoinTokenArgs) -> CommandResult {

@@ -52,6 +52,11 @@ impl Default for ClusterConfig {
 }
 
 impl ClusterConfig {
+    /// The zone that the operator names.
+    pub(super) fn zone(&self) -> Option<&ZoneName> {
+        self.zone.as_ref()
+    }
+
     /// Whether the operator wants a zone; a host whose data directory has one is in it anyway.
     pub(crate) fn is_wanted(&self) -> bool {
         self.zone.is_some()

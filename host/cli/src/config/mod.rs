@@ -226,7 +226,18 @@ impl Config {
         }
         config.apply_environment(variables, &mut mistakes);
         config.apply_flags(flags, &mut mistakes);
+        mistakes.extend(config.zones_differ());
         if mistakes.is_empty() { Ok(config.consistent()) } else { Err(Mistakes(mistakes)) }
+    }
+
+    /// The hosts of a zone and what other zones call it are one zone, with one name.
+    fn zones_differ(&self) -> Option<String> {
+        let (hosts, name) = (self.cluster.zone()?, self.zone.name.as_ref()?);
+        (hosts != name).then(|| {
+            format!(
+                "`zone` of [cluster] is {hosts} and `name` of [zone] is {name}: they name the same zone; write the same name, or leave `zone` of [cluster] out of hosts that are in their zone already"
+            )
+        })
     }
 
     fn apply_file(&mut self, file: &File, mistakes: &mut Vec<String>) {

@@ -62,6 +62,16 @@ fn paths_of_the_file_are_relative_to_it_and_those_of_flags_are_not() {
 }
 
 #[test]
+fn a_zone_has_one_name() {
+    let text = "[cluster]\nzone = \"eu.acme.example\"\n[zone]\nname = \"eu.acme.example\"\n";
+    assert!(Config::combine(Some(&file(text)), &[], &Flags::default()).is_ok());
+    let other = [("AOP_ZONE_NAME", "us.acme.example")];
+    let found = mistakes(text, &other, &Flags::default());
+    assert!(found.contains("eu.acme.example") && found.contains("us.acme.example"), "{found}");
+    assert!(found.contains("write the same name"), "{found}");
+}
+
+#[test]
 fn the_mistakes_of_every_source_come_together() {
     let text = "lisen = \"127.0.0.1:1\"\nserver_name = 3\n\n[mcp]\nexpose = \"some\"\nlist_ttl = 30\n[compile]\nmemory = \"1MiB\"\n";
     let environment = [("AOP_LISTEN", "here"), ("AOP_LOG_LEVL", "info"), ("AOP_DRAIN_GRACE", "2h")];

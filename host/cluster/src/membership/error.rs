@@ -40,6 +40,16 @@ pub enum MembershipError {
         /// The configured one.
         wanted: String,
     },
+    /// The file of a key that is not the zone's any more.
+    #[error(
+        "this file does not have the key of the zone {0} that this data directory belongs to: either the key was rotated since (run `aop cluster ca export` again, on a node that holds it), or it is another zone of that name"
+    )]
+    OtherAuthority(String),
+    /// This node was evicted.
+    #[error(
+        "this node was evicted from its zone: to come back as a new node, make a token with `aop cluster join-token` on a member and start this host with --token TOKEN"
+    )]
+    Evicted,
     /// There is a zone to join, and nothing to join it with.
     #[error(
         "joining needs a token: run `aop cluster join-token` on a member and start this host with --token TOKEN"

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_core::cluster::JoinTokenRequest;
+use aop_core::cluster::{JoinTokenRequest, RotateKeyRequest};
 use aop_core::{Digest, NodeId};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,6 +47,8 @@ pub(crate) enum Question {
     JoinToken(JoinTokenRequest),
     /// A member: the bytes with this digest.
     Document(Digest),
+    /// A member: make a new key for the zone; certificates of the one before count for so many seconds more.
+    RotateKey { overlap_s: u64 },
 }
 
 /// What it is told.
@@ -61,6 +63,12 @@ pub(crate) enum Answer {
     JoinToken(String),
     /// The bytes follow as a message of their own.
     Document,
+    /// The key before stops to count then, in seconds since the Unix epoch.
+    Rotated {
+        retires_unix_s: u64,
+    },
+    /// No, because who asks was evicted.
+    Evicted,
     /// No, and why.
     Refused(String),
 }
@@ -81,6 +89,7 @@ impl Answer {
     fn unexpected(self) -> MembershipError {
         match self {
             Self::Refused(reason) => MembershipError::Refused(reason),
+            Self::Evicted => MembershipError::Evicted,
             _ => MembershipError::Malformed("it answers another question".to_owned()),
         }
     }
@@ -197,14 +206,18 @@ impl Answerer {
                     None => Ok(Answer::Refused("this node does not have it".to_owned())),
                 }
             }
+            (Protocol::Ask, Some(_), Question::RotateKey { overlap_s }) => self
+                .rotate(Duration::from_secs(overlap_s))
+                .map(|retires_unix_s| Answer::Rotated { retires_unix_s }),
             _ => Err(MembershipError::Refused("that cannot be asked here".to_owned())),
         };
         let answer = answer.unwrap_or_else(|error| {
             tracing::info!(?protocol, ?peer, %error, "refused what a node asked for");
-            Answer::Refused(match error {
-                MembershipError::Refused(reason) => reason,
-                other => other.to_string(),
-            })
+            match error {
+                MembershipError::Refused(reason) => Answer::Refused(reason),
+                MembershipError::Evicted => Answer::Evicted,
+                other => Answer::Refused(other.to_string()),
+            }
         });
         (answer, document)
     }
@@ -234,6 +247,7 @@ impl Answerer {
     fn redeem(&self, token: &str, request: &str) -> Result<Answer, MembershipError> {
         let (token, request) = (JoinToken::read(token)?, Request::read(&decode(request)?)?);
         let now = unix_now();
+        self.check_not_evicted(&request.node)?;
         // Before anything is signed: strangers get no work done.
         self.tokens.redeem(&token, &request.node, now)?;
         let certificate = self.identity.authority().sign(&request, now)?;
@@ -243,6 +257,7 @@ impl Answerer {
 
     /// A new certificate for who asks, from here or from a member that can sign.
     async fn renew(&self, peer: &NodeId, request: &str) -> Result<Answer, MembershipError> {
+        self.check_not_evicted(peer)?;
         if self.identity.authority().is_held() {
             return self.sign_for(peer, request);
         }
@@ -257,8 +272,16 @@ impl Answerer {
                 "the certificate request is not for the key of the node that asks".to_owned(),
             ));
         }
+        self.check_not_evicted(node)?;
         let certificate = self.identity.authority().sign(&request, unix_now())?;
         Ok(self.certificate(&certificate))
+    }
+
+    fn check_not_evicted(&self, node: &NodeId) -> Result<(), MembershipError> {
+        if self.identity.trust().borrow().is_evicted(node) {
+            return Err(MembershipError::Evicted);
+        }
+        Ok(())
     }
 
     fn certificate(&self, certificate: &CertificateDer<'_>) -> Answer {
@@ -293,10 +316,38 @@ impl Answerer {
         }
     }
 
-    /// A new certificate for this node from a member that can sign, or from itself.
-    pub(crate) fn renew_self(&self) -> Result<CertificateDer<'static>, MembershipError> {
+    /// Signs a new certificate for this node.
+    pub(crate) fn renew_self(&self) -> Result<(), MembershipError> {
         let request = Request::read(&self.identity.request()?)?;
-        self.identity.authority().sign(&request, unix_now())
+        let authority = self.identity.authority();
+        let certificate = authority.sign(&request, unix_now())?;
+        self.identity.renew(certificate, authority.certificate())
+    }
+
+    fn rotate(&self, overlap: Duration) -> Result<u64, MembershipError> {
+        if !RotateKeyRequest::OVERLAP.contains(&overlap) {
+            return Err(MembershipError::Refused(format!(
+                "certificates of the key before count for {} s to {} days more",
+                RotateKeyRequest::OVERLAP.start().as_secs(),
+                RotateKeyRequest::OVERLAP.end().as_secs() / (24 * 60 * 60)
+            )));
+        }
+        let retires = self.identity.rotate(unix_now(), overlap)?;
+        tracing::warn!(retires_unix_s = retires, "the zone has a new key");
+        self.renew_self()?;
+        Ok(retires)
+    }
+
+    /// Makes a new key for the zone, here or at a member that holds it. Answers when the one before stops to
+    /// count, in seconds since the Unix epoch.
+    pub(crate) async fn rotate_key(&self, overlap: Duration) -> Result<u64, MembershipError> {
+        if self.identity.authority().is_held() {
+            return self.rotate(overlap);
+        }
+        match self.ask_holder(&Question::RotateKey { overlap_s: overlap.as_secs() }).await? {
+            Answer::Rotated { retires_unix_s } => Ok(retires_unix_s),
+            other => Err(other.unexpected()),
+        }
     }
 
     async fn ask_holder(&self, question: &Question) -> Result<Answer, MembershipError> {

@@ -42,7 +42,8 @@ pub(crate) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
     addresses
 }
 
-/// Joins the zone of a token, through the first of some addresses that answers for it.
+/// Joins the zone of a token, through the first of some addresses that answers for it; which it was is answered
+/// too.
 ///
 /// # Errors
 /// [`MembershipError::Refused`] as the zone put it, or why the last address could not be used.
@@ -50,7 +51,7 @@ pub(crate) async fn join(
     key: NodeKey,
     names: &[String],
     token: &str,
-) -> Result<Identity, MembershipError> {
+) -> Result<(Identity, SocketAddr), MembershipError> {
     let read = JoinToken::read(token)?;
     if read.ends <= unix_now() {
         return Err(MembershipError::Refused(
@@ -77,7 +78,8 @@ pub(crate) async fn join(
             };
             match asked.await {
                 Ok((certificate, authority)) if Digest::of(&authority) == read.zone => {
-                    return key.adopt(authority, &certificate, unix_now());
+                    let identity = key.adopt(authority, &certificate, unix_now())?;
+                    return Ok((identity, address));
                 }
                 Ok(_) => last = MembershipError::WrongZone,
                 // Another member would say the same.
@@ -93,21 +95,33 @@ pub(crate) async fn join(
 }
 
 /// Keeps the certificate fresh until `stop`: renews it at half of its life, from this node when it holds
-/// the zone's key, else from whoever of the zone answers.
+/// the zone's key, else from whoever of the zone answers. Also when the zone has a new key. `evicted` is called
+/// when the zone says that this node was.
 pub(crate) async fn keep_fresh(
     identity: Arc<Identity>,
     connector: Connector,
     answerer: Arc<Answerer>,
     contacts: Arc<Contacts>,
+    evicted: impl Fn(),
     stop: CancellationToken,
 ) {
+    let mut trust = identity.trust();
     loop {
-        let wait = until_renewal(identity.validity(), unix_now());
+        trust.mark_unchanged();
+        let wait = if identity.is_outdated() {
+            Duration::ZERO
+        } else {
+            until_renewal(identity.validity(), unix_now())
+        };
         let pause = if wait.is_zero() {
             match renew(&identity, &connector, &answerer, &contacts).await {
                 Ok(()) => {
                     tracing::info!("renewed the certificate of this node");
                     continue;
+                }
+                Err(MembershipError::Evicted) => {
+                    evicted();
+                    return;
                 }
                 Err(error) => {
                     let has_ended = identity.validity().1 <= unix_now();
@@ -124,6 +138,7 @@ pub(crate) async fn keep_fresh(
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            _ = trust.changed() => {}
             () = stop.cancelled() => return,
         }
     }
@@ -146,7 +161,7 @@ async fn renew(
     contacts: &Contacts,
 ) -> Result<(), MembershipError> {
     if identity.authority().is_held() {
-        return identity.renew(answerer.renew_self()?);
+        return answerer.renew_self();
     }
     let question = Question::Renew { request: encode(&identity.request()?) };
     let mut last = MembershipError::NoAuthority;
@@ -156,11 +171,35 @@ async fn renew(
             ask(&mut stream, &question).await?.certificates()
         };
         match asked.await {
-            Ok((certificate, _)) => return identity.renew(certificate),
+            Ok((certificate, authority)) => return identity.renew(certificate, &authority),
+            Err(error @ MembershipError::Evicted) => return Err(error),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Whether a node that hears nobody was evicted: whoever of the zone answers says so.
+pub(crate) async fn is_evicted(
+    identity: &Identity,
+    connector: &Connector,
+    contacts: &Contacts,
+) -> bool {
+    let Ok(request) = identity.request() else { return false };
+    let question = Question::Renew { request: encode(&request) };
+    for address in contacts.all() {
+        let asked = async {
+            let mut stream = connector.open(address, Protocol::Renew, Expect::Member).await?;
+            ask(&mut stream, &question).await?.certificates()
+        };
+        match asked.await {
+            Err(MembershipError::Evicted) => return true,
+            // A certificate that was not needed: it is as good as the one that is there.
+            Ok(_) => return false,
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 #[cfg(test)]

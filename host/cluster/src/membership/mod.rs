@@ -8,6 +8,7 @@
 //! that is a [`View`] of the zone and its [`Documents`], which routing stands on. A host that is in no
 //! zone runs none of this.
 
+mod belonging;
 mod catalogue;
 mod documents;
 mod error;
@@ -30,7 +31,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aop_core::cluster::{
-    ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest, ReportRoutes,
+    ClusterError, ClusterStatus, EvictionReport, JoinTokenGrant, JoinTokenRequest, KeyRotation,
+    ReportRoutes, RotateKeyRequest,
 };
 use aop_core::{BoxFuture, NodeId};
 use bytes::Bytes;
@@ -46,6 +48,7 @@ pub use peer::{Connect, PeerStream, ServeHttp2};
 pub use start::{DEFAULT_ENDPOINT, DEFAULT_ZONE, MembershipConfig};
 pub use view::{DocumentVersion, Load, Member, View};
 
+use self::belonging::Belonging;
 use self::documents::DocumentStore;
 use self::exchange::Answerer;
 use self::gossip::contacts::Contacts;
@@ -62,6 +65,7 @@ const END_MAX: Duration = Duration::from_secs(1);
 pub struct Membership {
     identity: Arc<Identity>,
     connector: Connector,
+    belonging: Belonging,
     gossip: Arc<Gossip>,
     documents: Arc<DocumentStore>,
     answerer: Arc<Answerer>,
@@ -93,6 +97,7 @@ impl Membership {
 
     /// Says goodbye and ends.
     pub async fn leave(&self) {
+        start::remember(&self.contacts);
         self.gossip.say(|own| keys::set(own, keys::LEFT, keys::YES)).ok();
         self.gossip.tell_everybody().await;
         self.stop.cancel();
@@ -122,9 +127,43 @@ impl Membership {
                 endpoint: self.endpoint(),
                 zone: self.identity.zone().to_string(),
             }),
-            Err(MembershipError::Refused(reason)) => Err(ClusterError::Invalid(reason)),
-            Err(error) => Err(ClusterError::Unavailable(error.to_string())),
+            Err(error) => Err(cluster_error(error)),
         }
+    }
+
+    /// Evicts a node: its certificate counts no more, on any node.
+    ///
+    /// # Errors
+    /// [`ClusterError::Invalid`] when it is this node, or too many are evicted;
+    /// [`ClusterError::Unavailable`] when it cannot be remembered.
+    pub async fn evict(&self, node: &NodeId) -> Result<EvictionReport, ClusterError> {
+        let view = self.gossip.view().borrow().clone();
+        let known = view.member(node);
+        let report = EvictionReport {
+            node: node.clone(),
+            was_member: known.is_some(),
+            held_authority: known.is_some_and(|member| member.holds_authority),
+            is_new: self.belonging.evict(node).await.map_err(cluster_error)?,
+        };
+        Ok(report)
+    }
+
+    /// Makes a new key for the zone, here or at a member that holds it.
+    ///
+    /// # Errors
+    /// [`ClusterError::Invalid`] out of bounds or while one is under way, [`ClusterError::Unavailable`] when
+    /// nobody can.
+    pub async fn rotate_key(&self, request: RotateKeyRequest) -> Result<KeyRotation, ClusterError> {
+        let overlap = Duration::from_secs(request.overlap_s);
+        let retires_unix_s = self.answerer.rotate_key(overlap).await.map_err(cluster_error)?;
+        Ok(KeyRotation { zone: self.identity.zone().to_string(), retires_unix_s })
+    }
+}
+
+fn cluster_error(error: MembershipError) -> ClusterError {
+    match error {
+        MembershipError::Refused(reason) => ClusterError::Invalid(reason),
+        error => ClusterError::Unavailable(error.to_string()),
     }
 }
 

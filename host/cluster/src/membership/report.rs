@@ -32,6 +32,13 @@ pub(super) fn status(membership: &Membership) -> ClusterStatus {
         versions: view.members.values().map(version).collect(),
         members,
         partition,
+        evicted: membership.identity.trust().borrow().evicted().collect(),
+        key_retires_in_s: membership
+            .identity
+            .trust()
+            .borrow()
+            .next_retirement()
+            .map(|retires| retires.saturating_sub(unix_now())),
         certificate_ends_in_s: membership.identity.validity().1.saturating_sub(unix_now()),
         replicas: routes.map(|routes| routes.replicas()).unwrap_or_default(),
         breakers: routes.map(|routes| routes.breakers()).unwrap_or_default(),
@@ -206,6 +213,11 @@ impl Membership {
                 "cluster_connections_crowded",
                 "Connections that were closed because too many came at once.",
                 read(&self.counts.crowded),
+            ),
+            Sample::gauge(
+                "cluster_nodes_evicted",
+                "Nodes that were evicted and are remembered.",
+                self.identity.trust().borrow().evicted().count() as u64,
             ),
             Sample::gauge(
                 "cluster_certificate_seconds",

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::belonging::Belonging;
 use super::documents::{DocumentStore, RETRY_PAUSE, Wanted};
 use super::exchange::Answerer;
 use super::gossip::contacts::Contacts;
@@ -33,6 +34,9 @@ pub const DEFAULT_ZONE: &str = "zone.internal";
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How often a node looks whether it holds the zone's key now.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the addresses of other nodes are written when new ones came: what is lost in between is heard
+/// again from those that were written.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// Documents that are fetched at one time.
 const FETCHES_MAX: usize = 8;
 
@@ -70,9 +74,13 @@ impl Membership {
         config: &MembershipConfig,
         http2: Arc<dyn ServeHttp2>,
     ) -> Result<Arc<Self>, MembershipError> {
-        let identity = Arc::new(identify(directory, config).await?);
+        let (identity, through) = identify(directory, config).await?;
+        let identity = Arc::new(identity);
         let (listener, endpoint) = listen(directory, config).await?;
-        let contacts = Arc::new(Contacts::open(endpoint, directory.file("contacts.json"))?);
+        let contacts = Arc::new(Contacts::open(endpoint, directory.file("contacts.json")));
+        // Whoever let this node in is remembered before anything else can happen to it.
+        contacts.saw(through.into_iter().collect());
+        remember(&contacts);
         let gossip_config = GossipConfig {
             zone: identity.zone().clone(),
             node: identity.id().clone(),
@@ -92,12 +100,21 @@ impl Membership {
             gossip.clone(),
         ));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let belonging = Belonging {
+            identity: identity.clone(),
+            connector: connector.clone(),
+            gossip: gossip.clone(),
+            documents: documents.clone(),
+            contacts: contacts.clone(),
+            stop: stop.clone(),
+        };
         let streams = Streams::new(endpoint, connector.clone(), tasks.clone(), stop.clone());
         let listener = Listener::new(listener, identity.clone(), ListenerLimits::default());
         let membership = Arc::new(Self {
             counts: listener.counts(),
             identity,
             connector,
+            belonging,
             gossip,
             documents,
             answerer,
@@ -131,13 +148,16 @@ impl Membership {
         self.tasks.spawn(async move {
             gossip.run(&streams, || identity.next_generation(unix_now()), stopping).await;
         });
+        let belonging = self.belonging.clone();
         self.tasks.spawn(join::keep_fresh(
             self.identity.clone(),
             self.connector.clone(),
             self.answerer.clone(),
             self.contacts.clone(),
+            move || belonging.end(),
             stop.clone(),
         ));
+        self.tasks.spawn(self.belonging.clone().run());
         self.tasks.spawn(keep_contacts(self.contacts.clone(), names, stop.clone()));
         self.tasks.spawn(watch_authority(self.identity.clone(), self.gossip.clone(), stop.clone()));
         self.tasks.spawn(fetch_documents(
@@ -150,25 +170,48 @@ impl Membership {
     }
 }
 
-/// The identity of this node: the one it has, or the one that joining or founding gives.
+/// The identity of this node: the one it has, or the one that joining or founding gives; and who let it in.
 async fn identify(
     directory: &IdentityDirectory,
     config: &MembershipConfig,
-) -> Result<Identity, MembershipError> {
+) -> Result<(Identity, Option<SocketAddr>), MembershipError> {
     let now = unix_now();
-    let identity = match (NodeKey::open(directory)?.resume(now)?, &config.token) {
+    let known = |identity| (identity, None);
+    let joined = |(identity, through)| (identity, Some(through));
+    if directory.is_evicted() {
+        let token = config.token.as_deref().ok_or(MembershipError::Evicted)?;
+        // One that is still in a file from the first time is not meant to bring the node back.
+        if JoinToken::read(token)?.ends <= now {
+            return Err(MembershipError::Evicted);
+        }
+        directory.forget_evicted()?;
+        tracing::warn!("this node was evicted: it joins as another one, with a new key");
+    }
+    let (identity, through) = match (NodeKey::open(directory)?.resume(now)?, &config.token) {
         (Ok(identity), Some(token)) if is_locked_out(&identity, now) => {
             tracing::info!("the certificate of this node ended long ago: joining anew");
-            join::join(NodeKey::open(directory)?, &config.join, token).await?
+            joined(join::join(NodeKey::open(directory)?, &config.join, token).await?)
         }
-        (Ok(identity), _) => identity,
-        (Err(key), Some(token)) => join::join(key, &config.join, token).await?,
+        (Ok(identity), Some(token)) if is_of_a_later_key(&identity, token, now) => {
+            tracing::info!(
+                "the zone's key may have been rotated while this node was away: joining anew"
+            );
+            match join::join(NodeKey::open(directory)?, &config.join, token).await {
+                Ok((joined, through)) => (joined, Some(through)),
+                Err(error) => {
+                    tracing::warn!(%error, "the join token is of no use: this node tries with what it has");
+                    known(identity)
+                }
+            }
+        }
+        (Ok(identity), _) => known(identity),
+        (Err(key), Some(token)) => joined(join::join(key, &config.join, token).await?),
         (Err(_), None) if !config.join.is_empty() => return Err(MembershipError::NoToken),
         (Err(key), None) => {
             let default = || DEFAULT_ZONE.parse();
             let zone = config.zone.clone().map_or_else(default, Ok);
             let zone = zone.map_err(|error| MembershipError::Malformed(error.to_string()))?;
-            key.found(&zone, now)?
+            known(key.found(&zone, now)?)
         }
     };
     match &config.zone {
@@ -176,7 +219,7 @@ async fn identify(
             held: identity.zone().to_string(),
             wanted: wanted.to_string(),
         }),
-        _ => Ok(identity),
+        _ => Ok((identity, through)),
     }
 }
 
@@ -191,6 +234,16 @@ fn is_locked_out(identity: &Identity, now: u64) -> bool {
     let (_, ends) = identity.validity();
     !identity.authority().is_held()
         && now.saturating_sub(ends) > super::identity::tls::RENEWAL_GRACE.as_secs()
+}
+
+/// Whether a token that can be used is of an authority that this node does not know. Who holds the zone's key
+/// needs no token.
+fn is_of_a_later_key(identity: &Identity, token: &str, now: u64) -> bool {
+    let trust = identity.trust().borrow().clone();
+    !identity.authority().is_held()
+        && JoinToken::read(token).is_ok_and(|token| {
+            token.ends > now && trust.authorities().all(|root| root.fingerprint() != token.zone)
+        })
 }
 
 /// Opens the port, and says where others find it.
@@ -278,17 +331,20 @@ async fn serve(
 /// Resolves the operator's names again and again, and keeps the list of addresses on disk.
 async fn keep_contacts(contacts: Arc<Contacts>, names: Vec<String>, stop: CancellationToken) {
     let mut interval = tokio::time::interval(RESOLVE_INTERVAL);
-    let mut write = tokio::time::interval(Duration::from_secs(1));
+    let mut write = tokio::time::interval(WRITE_INTERVAL);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = interval.tick() => contacts.set_seeds(join::resolve(&names).await),
-            _ = write.tick() => {
-                if let Err(error) = contacts.write_if_due(Instant::now()) {
-                    tracing::warn!(%error, "the addresses of other nodes are not remembered");
-                }
-            }
+            _ = write.tick() => remember(&contacts),
         }
+    }
+}
+
+/// Writes where other nodes are, if that changed.
+pub(super) fn remember(contacts: &Contacts) {
+    if let Err(error) = contacts.write() {
+        tracing::warn!(%error, "the addresses of other nodes are not remembered yet");
     }
 }
 

@@ -209,7 +209,8 @@ async fn an_ended_certificate_still_renews_and_does_nothing_else() {
     let month = 30 * 24 * 60 * 60;
     let request = identity::Request::read(&identity.request().unwrap()).unwrap();
     let old = first.membership.identity.authority().sign(&request, unix_now() - month).unwrap();
-    identity.renew(old).unwrap();
+    let authority = first.membership.identity.authority().certificate().clone();
+    identity.renew(old, &authority).unwrap();
     assert!(identity.validity().1 < unix_now());
     let connector = Connector::new(identity.clone());
     let endpoint = first.membership.endpoint();
@@ -224,8 +225,156 @@ async fn an_ended_certificate_still_renews_and_does_nothing_else() {
     let mut stream = connector.open(endpoint, Protocol::Renew, Expect::Member).await.unwrap();
     let question =
         exchange::Question::Renew { request: exchange::encode(&identity.request().unwrap()) };
-    let (certificate, _) =
+    let (certificate, authority) =
         exchange::ask(&mut stream, &question).await.unwrap().certificates().unwrap();
-    identity.renew(certificate).unwrap();
+    identity.renew(certificate, &authority).unwrap();
     assert!(identity.validity().1 > unix_now());
+}
+
+/// Whether a node lets another one speak to it; in TLS 1.3 a client learns of its refusal with its first read.
+async fn is_let_in(node: &Node, by: &Node) -> bool {
+    let connector = Connector::new(node.membership.identity.clone());
+    let endpoint = by.membership.endpoint();
+    let opened = connector.open(endpoint, Protocol::Http2, Expect::Member).await;
+    let Ok(mut stream) = opened else { return false };
+    matches!(frame::read(&mut stream, 100).await, Ok(Some(_)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evicted_node_is_cut_off_by_all_and_comes_back_as_another_one() {
+    let first = found().await;
+    let token = token(&first, 2).await;
+    let (second, third) =
+        (join(&first, token.clone()).await.unwrap(), join(&first, token).await.unwrap());
+    for node in [&first, &second, &third] {
+        until_members(node, 3).await;
+    }
+    let gone = third.membership.node().clone();
+    let own = first.membership.node().clone();
+    assert!(matches!(first.membership.evict(&own).await, Err(ClusterError::Invalid(_))));
+    // A connection that is open when it happens.
+    let mut open = third.membership.connect(&own).await.unwrap();
+    frame::read(&mut open, 100).await.unwrap().unwrap();
+
+    let report = second.membership.evict(&gone).await.unwrap();
+    assert!(report.was_member && report.is_new && !report.held_authority);
+    assert!(!second.membership.evict(&gone).await.unwrap().is_new);
+    for node in [&first, &second] {
+        until(node.membership.identity.trust(), |trust| trust.is_evicted(&gone)).await;
+        until_members(node, 2).await;
+        assert!(!is_let_in(&third, node).await);
+        assert_eq!(node.membership.status().evicted.len(), 1);
+        assert_eq!(node.membership.status().partition, None);
+    }
+    let ended = tokio::time::timeout(PATIENCE, frame::read(&mut open, 100)).await.unwrap();
+    assert!(!matches!(ended, Ok(Some(_))), "the connection was cut");
+    // It learns of it, and sees nobody any more.
+    tokio::time::timeout(PATIENCE, third.membership.stop.cancelled()).await.unwrap();
+    until_members(&third, 1).await;
+    let status = third.membership.status();
+    assert_eq!(status.members.len(), 1, "{status:?}");
+
+    // The others remember it over a restart.
+    second.membership.leave().await;
+    let second = start_in(second.data, &config(&[], None)).await.unwrap();
+    assert!(second.membership.identity.trust().borrow().is_evicted(&gone));
+    until_members(&first, 2).await;
+
+    // Without a token it does not start; with one it is another node.
+    third.membership.leave().await;
+    let directory = IdentityDirectory::of_data(third.data.path());
+    let started = Membership::start(&directory, &config(&[], None), Arc::new(Greeter)).await;
+    assert!(matches!(started.err().unwrap(), MembershipError::Evicted));
+    let token = self::token(&first, 1).await;
+    let join = config(&[first.membership.endpoint()], Some(token));
+    let again = start_in(third.data, &join).await.unwrap();
+    assert_ne!(again.membership.node(), &gone);
+    for node in [&first, &second, &again] {
+        until_members(node, 3).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_when_it_was_evicted_learns_it_from_whoever_it_asks() {
+    let first = found().await;
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    until_members(&first, 2).await;
+    until_members(&second, 2).await;
+    second.membership.leave().await;
+    first.membership.evict(second.membership.node()).await.unwrap();
+    let directory = IdentityDirectory::of_data(second.data.path());
+    let second = start_in(second.data, &config(&[], None)).await.unwrap();
+    tokio::time::timeout(PATIENCE, second.membership.stop.cancelled()).await.unwrap();
+    assert!(directory.is_evicted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_zone_gets_a_new_key_and_nobody_is_lost() {
+    let first = found().await;
+    let token = token(&first, 3).await;
+    let (second, third) =
+        (join(&first, token.clone()).await.unwrap(), join(&first, token.clone()).await.unwrap());
+    for node in [&first, &second, &third] {
+        until_members(node, 3).await;
+    }
+    // One is away.
+    third.membership.leave().await;
+    until_members(&first, 2).await;
+    let old = first.membership.identity.authority();
+
+    for bad in [0, 29, 91 * 24 * 60 * 60] {
+        let refused = second.membership.rotate_key(RotateKeyRequest { overlap_s: bad }).await;
+        assert!(matches!(refused, Err(ClusterError::Invalid(_))), "{bad}: {refused:?}");
+    }
+    // A member without the key asks the one that has it.
+    second.membership.rotate_key(RotateKeyRequest { overlap_s: 3600 }).await.unwrap();
+    let again = second.membership.rotate_key(RotateKeyRequest { overlap_s: 3600 }).await;
+    assert!(
+        matches!(&again, Err(ClusterError::Invalid(why)) if why.contains("rotated lately")),
+        "{again:?}"
+    );
+    let new = first.membership.identity.authority();
+    assert_ne!(new.fingerprint(), old.fingerprint());
+    for node in [&first, &second] {
+        until(node.membership.identity.trust(), |trust| {
+            trust.newest().fingerprint() == new.fingerprint()
+        })
+        .await;
+        until(node.membership.identity.renewals(), |()| !node.membership.identity.is_outdated())
+            .await;
+    }
+    assert!(is_let_in(&second, &first).await && is_let_in(&first, &second).await);
+
+    // The one that was away has a certificate of the old key and never heard of the new one.
+    let third = start_in(third.data, &config(&[], None)).await.unwrap();
+    for node in [&first, &second, &third] {
+        until_members(node, 3).await;
+    }
+    until(third.membership.identity.trust(), |trust| {
+        trust.newest().fingerprint() == new.fingerprint()
+    })
+    .await;
+    // Tokens of before are void, new ones are not.
+    assert!(join(&first, token).await.is_err());
+    let fourth = join(&first, self::token(&second, 1).await).await.unwrap();
+    until_members(&fourth, 4).await;
+
+    // The old key stops to count; all that have renewed go on.
+    let nodes = [&first, &second, &third, &fourth];
+    for node in nodes {
+        let ended = unix_now() + 3601;
+        node.membership
+            .identity
+            .change_trust(|trust| {
+                trust.forget(ended);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(node.membership.identity.trust().borrow().authorities().count(), 1);
+    }
+    for node in nodes {
+        for by in nodes {
+            assert!(is_let_in(node, by).await);
+        }
+    }
 }

@@ -1,16 +1,19 @@
-//! The zone, `/api/v1/cluster`: how it stands, and tokens with which nodes join it. It concerns every tenant: only
+//! The zone, `/api/v1/cluster`: how it stands, who may join it and who belongs to it no more. It concerns every tenant: only
 //! whoever manages them all may look into it.
 
-use aop_core::AuditEvent;
 use aop_core::audit::{Action, Actor, Outcome};
-use aop_core::cluster::{ClusterError, ClusterStatus, JoinTokenGrant, JoinTokenRequest};
+use aop_core::cluster::{
+    ClusterError, ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant, JoinTokenRequest,
+    KeyRotation, RotateKeyRequest,
+};
+use aop_core::{AuditEvent, Caller};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use http::StatusCode;
 
 use super::{AppRef, problems};
-use crate::app::By;
+use crate::app::{App, By};
 use crate::problem::Problem;
 
 impl From<ClusterError> for Problem {
@@ -35,17 +38,54 @@ pub(super) async fn join_token(
 ) -> Result<(StatusCode, Json<JoinTokenGrant>), Problem> {
     let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
     let made = app.state.cluster.join_token(request).await;
-    let (outcome, detail) = match &made {
-        Ok(_) => {
-            (Outcome::Done, format!("for {} nodes and {} s", request.uses, request.lifetime_s))
-        }
+    note(&app, &caller, Action::TokenCreate, "", &made, |_| {
+        format!("for {} nodes and {} s", request.uses, request.lifetime_s)
+    });
+    Ok((StatusCode::CREATED, Json(made?)))
+}
+
+pub(super) async fn evict(
+    State(app): AppRef,
+    By(caller): By,
+    request: Result<Json<EvictRequest>, JsonRejection>,
+) -> Result<Json<EvictionReport>, Problem> {
+    let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
+    let node = request.node.clone();
+    let evicted = app.state.cluster.evict(request).await;
+    note(&app, &caller, Action::NodeEvict, node.as_str(), &evicted, |_| String::new());
+    Ok(Json(evicted?))
+}
+
+pub(super) async fn rotate_key(
+    State(app): AppRef,
+    By(caller): By,
+    request: Result<Json<RotateKeyRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<KeyRotation>), Problem> {
+    let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
+    let rotated = app.state.cluster.rotate_key(request).await;
+    note(&app, &caller, Action::ZoneKeyRotate, "", &rotated, |_| {
+        format!("the one before counts for {} s more", request.overlap_s)
+    });
+    Ok((StatusCode::CREATED, Json(rotated?)))
+}
+
+/// Notes what became of a request in the audit log.
+fn note<T>(
+    app: &App,
+    caller: &Caller,
+    action: Action,
+    target: &str,
+    result: &Result<T, ClusterError>,
+    detail: impl FnOnce(&T) -> String,
+) {
+    let (outcome, detail) = match result {
+        Ok(done) => (Outcome::Done, detail(done)),
         Err(error) => (Outcome::Failed, error.to_string()),
     };
     app.state.audit.note(AuditEvent {
         who: Actor::Caller(&caller.subject),
         outcome,
         detail: &detail,
-        ..AuditEvent::of_host(Action::TokenCreate, "")
+        ..AuditEvent::of_host(action, target)
     });
-    Ok((StatusCode::CREATED, Json(made?)))
 }

@@ -595,3 +595,36 @@ async fn a_zone_is_shown_and_gives_tokens_and_a_host_alone_says_what_to_do() {
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
     }
 }
+
+#[tokio::test]
+async fn a_node_is_evicted_and_the_key_rotated_by_request_and_not_by_nonsense() {
+    let alone = open_router(state(some_catalog()));
+    let zone = open_router(AppState { cluster: Arc::new(Zone), ..state(some_catalog()) });
+    let post = |path: &'static str, body: String| {
+        Request::post(path)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    let node = aop_core::NodeId::of_public_key(b"key");
+    let evict = |body| post("/api/v1/cluster/evictions", body);
+    let good = || format!(r#"{{"node": "{node}"}}"#);
+    let (status, body) = check("evictNode", ask(&zone, evict(good())).await).await;
+    assert_eq!((status, &body["was_member"]), (StatusCode::OK, &json!(true)));
+    let (status, _) = check("evictNode", ask(&alone, evict(good())).await).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    for bad in [r#"{"node": "../x"}"#, "{}", "nonsense"] {
+        let (status, _) = check("evictNode", ask(&zone, evict(bad.to_owned())).await).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
+    }
+    let rotate = |body: &str| post("/api/v1/cluster/key-rotations", body.to_owned());
+    let good = r#"{"overlap_s": 60}"#;
+    let (status, body) = check("rotateClusterKey", ask(&zone, rotate(good)).await).await;
+    assert_eq!((status, &body["retires_unix_s"]), (StatusCode::CREATED, &json!(60)));
+    let (status, _) = check("rotateClusterKey", ask(&alone, rotate(good)).await).await;
+    assert_eq!(status, StatusCode::CONFLICT);
+    for bad in [r#"{"overlap_s": 0}"#, r#"{"overlap_s": -1}"#, "nonsense"] {
+        let (status, _) = check("rotateClusterKey", ask(&zone, rotate(bad)).await).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{bad}");
+    }
+}

@@ -54,6 +54,8 @@ pub(crate) const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::GET], "/.well-known/aop-zone.json", Need::Nothing),
     (&[Method::GET], "/api/v1/cluster", CLUSTER),
     (&[Method::POST], "/api/v1/cluster/join-tokens", CLUSTER),
+    (&[Method::POST], "/api/v1/cluster/evictions", CLUSTER),
+    (&[Method::POST], "/api/v1/cluster/key-rotations", CLUSTER),
     (&[Method::GET, Method::POST], "/api/v1/tenants", CLUSTER),
     (&[Method::GET, Method::DELETE], "/api/v1/tenants/{}", CLUSTER),
 ];

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ const SEEDS_MAX: usize = 256;
 const TRIED_AT_ONCE: usize = 8;
 /// How often a contact that is no live member is tried while others are.
 const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-/// How often the list is written, at most.
-const WRITE_INTERVAL: Duration = Duration::from_secs(60);
+/// What a list that cannot be read is renamed to.
+const DAMAGED: &str = "contacts.json.damaged";
 
 /// The contacts of a node.
 #[derive(Debug)]
@@ -40,22 +40,27 @@ struct State {
     updates: u64,
     next: usize,
     probed: Option<Instant>,
-    written: Option<Instant>,
     dirty: bool,
 }
 
 impl Contacts {
-    /// Reads the list, when there is one.
-    pub(crate) fn open(endpoint: SocketAddr, path: PathBuf) -> Result<Self, MembershipError> {
-        let addresses: Vec<SocketAddr> = match files::read(&path)? {
-            None => Vec::new(),
-            Some(text) => serde_json::from_str(&text)
-                .map_err(|error| MembershipError::damaged(&path, error))?,
-        };
+    /// Reads the list, when there is one. It is a cache: one that cannot be read is set aside, and the
+    /// node starts with what the operator's names stand for.
+    pub(crate) fn open(endpoint: SocketAddr, path: PathBuf) -> Self {
+        let addresses = read(&path).unwrap_or_else(|error| {
+            let aside = path.with_file_name(DAMAGED);
+            let is_aside = std::fs::rename(&path, &aside).is_ok();
+            tracing::warn!(
+                %error,
+                set_aside = is_aside.then(|| aside.display().to_string()),
+                "where other nodes were cannot be read: this node finds its zone by `join` or when another node finds it"
+            );
+            Vec::new()
+        });
         let contacts = Self { path: Some(path), ..Self::in_memory(endpoint, Vec::new()) };
         let remembered = addresses.into_iter().take(REMEMBERED_MAX).map(|address| (address, 0));
         contacts.lock().remembered = remembered.collect();
-        Ok(contacts)
+        contacts
     }
 
     /// Without a list.
@@ -96,6 +101,12 @@ impl Contacts {
         }
     }
 
+    /// Forgets where a node was; another one may come to live there.
+    pub(crate) fn forget(&self, address: SocketAddr) {
+        let mut state = self.lock();
+        state.dirty |= state.remembered.remove(&address).is_some();
+    }
+
     /// Whom to talk to beside the members that gossip picks by itself: several while nobody is live,
     /// else one now and then that is not.
     pub(crate) fn due(&self, live: HashSet<SocketAddr>, now: Instant) -> Vec<SocketAddr> {
@@ -116,25 +127,35 @@ impl Contacts {
             .collect()
     }
 
-    /// The list to be written, when it changed and was not written lately.
-    pub(crate) fn write_if_due(&self, now: Instant) -> Result<(), MembershipError> {
+    /// Writes the list when it changed. It changes when a node comes that was never seen, so that is rare.
+    ///
+    /// # Errors
+    /// [`MembershipError::File`]; the next call tries again.
+    pub(crate) fn write(&self) -> Result<(), MembershipError> {
         let Some(path) = &self.path else { return Ok(()) };
         let addresses: Vec<_> = {
             let mut state = self.lock();
-            let waits = |last: Instant| now.duration_since(last) < WRITE_INTERVAL;
-            if !state.dirty || state.written.is_some_and(waits) {
+            if !std::mem::take(&mut state.dirty) {
                 return Ok(());
             }
-            (state.dirty, state.written) = (false, Some(now));
             state.remembered.keys().copied().collect()
         };
         let json = serde_json::to_vec(&addresses)
             .map_err(|error| MembershipError::Malformed(error.to_string()))?;
-        files::write_private(path, &json)
+        files::write_private(path, &json).inspect_err(|_| self.lock().dirty = true)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<SocketAddr>, MembershipError> {
+    match files::read(path)? {
+        None => Ok(Vec::new()),
+        Some(text) => {
+            serde_json::from_str(&text).map_err(|error| MembershipError::damaged(path, error))
+        }
     }
 }
 
@@ -163,13 +184,39 @@ mod tests {
     async fn the_list_survives_a_restart_and_is_bounded() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("contacts.json");
-        let contacts = Contacts::open(address(1), path.clone()).unwrap();
+        let contacts = Contacts::open(address(1), path.clone());
         contacts.saw((1000..1400).map(address).collect());
         contacts.saw((2000..2100).map(address).collect());
         assert_eq!(contacts.all().len(), REMEMBERED_MAX);
-        contacts.write_if_due(Instant::now()).unwrap();
-        let again = Contacts::open(address(1), path).unwrap();
+        contacts.write().unwrap();
+        let again = Contacts::open(address(1), path);
         assert_eq!(again.all(), contacts.all());
         assert!((2000..2100).all(|port| again.all().contains(&address(port))), "the newest stay");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_change_is_written_and_a_write_that_failed_is_tried_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sub/contacts.json");
+        let contacts = Contacts::open(address(1), path.clone());
+        contacts.saw([address(2)].into());
+        assert!(contacts.write().is_err(), "there is no such directory");
+        std::fs::create_dir(directory.path().join("sub")).unwrap();
+        contacts.write().unwrap();
+        contacts.saw([address(3)].into());
+        contacts.write().unwrap();
+        assert_eq!(Contacts::open(address(1), path).all(), [address(2), address(3)]);
+    }
+
+    #[test]
+    fn a_damaged_list_is_set_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("contacts.json");
+        for damage in [&b"[\"127.0.0.1:2\", "[..], b"\xff\xfe", b"{}"] {
+            std::fs::write(&path, damage).unwrap();
+            assert!(Contacts::open(address(1), path.clone()).all().is_empty());
+            assert!(!path.exists());
+            assert_eq!(std::fs::read(directory.path().join(DAMAGED)).unwrap(), damage);
+        }
     }
 }

@@ -19,10 +19,10 @@ pub(crate) mod roster;
 mod tests;
 pub(crate) mod transport;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +74,10 @@ pub(crate) struct Gossip {
     view: watch::Sender<Arc<View>>,
     roster: Mutex<Roster>,
     contacts: Arc<Contacts>,
+    /// Nodes of which nothing is believed any more.
+    evicted: watch::Sender<BTreeSet<NodeId>>,
+    /// Whether this node itself was.
+    is_alone: AtomicBool,
     restarts: AtomicU64,
     partitions: AtomicU64,
     /// Asks for a round with everybody now.
@@ -89,6 +93,8 @@ impl Gossip {
             view: watch::Sender::new(Arc::new(alone)),
             roster: Mutex::default(),
             contacts,
+            evicted: watch::Sender::default(),
+            is_alone: AtomicBool::new(false),
             restarts: AtomicU64::new(0),
             partitions: AtomicU64::new(0),
             tell: Notify::new(),
@@ -116,6 +122,25 @@ impl Gossip {
         self.tell.notify_one();
         // Nobody answers when gossip has not begun or has ended.
         let _ = tokio::time::timeout(GOODBYE, told).await;
+    }
+
+    /// Forgets nodes, and believes nothing of them any more, whoever says it.
+    pub(crate) fn ignore(&self, evicted: BTreeSet<NodeId>) {
+        self.evicted.send_if_modified(|current| {
+            let is_new = *current != evicted;
+            *current = evicted;
+            is_new
+        });
+    }
+
+    /// Sees nobody but itself any more: this node was evicted.
+    pub(crate) fn leave_alone(&self) {
+        self.is_alone.store(true, Ordering::SeqCst);
+        let own = self.with_roster(|roster| {
+            let known = roster.nodes().find(|known| known.life.node == self.config.node);
+            known.map(|known| known.life.clone())
+        });
+        self.take_in(own.into_iter().collect());
     }
 
     /// Where this node is reached.
@@ -175,6 +200,7 @@ impl Gossip {
     ) -> anyhow::Result<()> {
         let config = self.chitchat_config(generation()?);
         let mut own = self.own.subscribe();
+        let mut evicted = self.evicted.subscribe();
         let keys = own.borrow_and_update().clone();
         let handle =
             chitchat::spawn_chitchat(config, keys.into_iter().collect(), transport).await?;
@@ -196,6 +222,7 @@ impl Gossip {
                 () = stop.cancelled() => break,
                 _ = changes.changed() => {}
                 _ = own.changed() => {}
+                _ = evicted.changed() => {}
                 () = self.tell.notified() => {
                     let keys = own.borrow_and_update().clone();
                     self.tell_all(&handle, &keys).await;
@@ -238,8 +265,20 @@ impl Gossip {
         self.told.notify_waiters();
     }
 
-    fn take_in(&self, lives: Vec<Life>) {
+    fn take_in(&self, mut lives: Vec<Life>) {
         let now = Instant::now();
+        let evicted = self.evicted.borrow().clone();
+        let is_alone = self.is_alone.load(Ordering::SeqCst);
+        lives.retain(|life| {
+            if life.node == self.config.node || is_alone {
+                return life.node == self.config.node;
+            }
+            let is_evicted = evicted.contains(&life.node);
+            if is_evicted {
+                self.contacts.forget(life.endpoint);
+            }
+            !is_evicted
+        });
         let view = {
             let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
             let before = roster.partition(now).is_some();

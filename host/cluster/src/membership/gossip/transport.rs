@@ -167,9 +167,16 @@ impl Streams {
         match inner.connector.open(to, Protocol::Gossip, Expect::Member).await {
             Ok(mut stream) => {
                 let hello = Hello { endpoint: inner.endpoint };
-                if frame::write_json(&mut stream, &hello).await.is_ok() {
-                    let writing = self.write_all(&mut stream, &mut queued);
-                    let _ = tokio::time::timeout(AGE_MAX, writing).await;
+                let evicted = inner.connector.until_evicted(&stream);
+                let writing = async {
+                    if frame::write_json(&mut stream, &hello).await.is_ok() {
+                        let writing = self.write_all(&mut stream, &mut queued);
+                        let _ = tokio::time::timeout(AGE_MAX, writing).await;
+                    }
+                };
+                tokio::select! {
+                    () = writing => {}
+                    () = evicted => {}
                 }
             }
             Err(error) => {

@@ -20,6 +20,7 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::certificate::spiffe_name;
+use super::endorsement::Endorsement;
 use super::files;
 use crate::ZoneName;
 use crate::membership::MembershipError;
@@ -72,16 +73,33 @@ impl Authority {
         now: u64,
     ) -> Result<CertificateDer<'static>, MembershipError> {
         let pair = KeyPair::generate_for(&PKCS_ED25519)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = name(&format!("AOP zone {zone}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.subject_alt_names = vec![SanType::URI(format!("spiffe://{zone}").try_into()?)];
-        params.serial_number = Some(serial()?);
-        (params.not_before, params.not_after) = validity(now, AUTHORITY_LIFE)?;
-        let certificate = params.self_signed(&pair)?;
+        let certificate = self_signed(zone, &pair, now, None)?;
         files::write_private(key, pair.serialize_pem().as_bytes())?;
-        Ok(certificate.into())
+        Ok(certificate)
+    }
+
+    /// Makes the authority that comes after this one. Answers its certificate, which this one's signature is
+    /// in; the key is written to `key`.
+    ///
+    /// # Errors
+    /// [`MembershipError::NoAuthority`] without this one's key.
+    pub(crate) fn succeed(
+        &self,
+        key: &Path,
+        made_unix_s: u64,
+        others_retire_unix_s: u64,
+    ) -> Result<CertificateDer<'static>, MembershipError> {
+        let (old, pair) = (self.key()?, KeyPair::generate_for(&PKCS_ED25519)?);
+        let endorsement = Endorsement::sign(
+            &old,
+            &self.zone,
+            &pair.subject_public_key_info(),
+            made_unix_s,
+            others_retire_unix_s,
+        )?;
+        let certificate = self_signed(&self.zone, &pair, made_unix_s, Some(&endorsement))?;
+        files::write_private(key, pair.serialize_pem().as_bytes())?;
+        Ok(certificate)
     }
 
     pub(crate) fn new(zone: ZoneName, certificate: CertificateDer<'static>, key: PathBuf) -> Self {
@@ -98,9 +116,9 @@ impl Authority {
         Digest::of(&self.certificate)
     }
 
-    /// Whether this node can sign.
+    /// Whether this node can sign: it has the key, and not that of an authority before this one.
     pub(crate) fn is_held(&self) -> bool {
-        self.key.exists()
+        self.key.exists() && !matches!(self.key(), Err(MembershipError::NoAuthority))
     }
 
     /// Signs a certificate for the key of a request. Whatever else the request asks for is ignored: the
@@ -130,7 +148,10 @@ impl Authority {
     fn key(&self) -> Result<KeyPair, MembershipError> {
         let pem = files::read(&self.key)?.ok_or(MembershipError::NoAuthority)?;
         files::check_private(&self.key)?;
-        KeyPair::from_pem(&pem).map_err(|error| MembershipError::damaged(&self.key, error))
+        let key =
+            KeyPair::from_pem(&pem).map_err(|error| MembershipError::damaged(&self.key, error))?;
+        // Since the zone's key was rotated on another node, this one is of no use.
+        if is_key_of(&key, &self.certificate) { Ok(key) } else { Err(MembershipError::NoAuthority) }
     }
 
     /// Certificate and key as one PEM text, for a backup or for another node.
@@ -185,6 +206,32 @@ impl Imported {
     pub(crate) fn write_key(&self, path: &Path) -> Result<(), MembershipError> {
         files::write_private(path, self.key.serialize_pem().as_bytes())
     }
+}
+
+fn self_signed(
+    zone: &ZoneName,
+    pair: &KeyPair,
+    now: u64,
+    endorsement: Option<&Endorsement>,
+) -> Result<CertificateDer<'static>, MembershipError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name(&format!("AOP zone {zone}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.subject_alt_names = vec![SanType::URI(format!("spiffe://{zone}").try_into()?)];
+    params.serial_number = Some(serial()?);
+    params.custom_extensions = endorsement.map(Endorsement::extension).into_iter().collect();
+    (params.not_before, params.not_after) = validity(now, AUTHORITY_LIFE)?;
+    Ok(params.self_signed(pair)?.into())
+}
+
+/// Whether a key file is that of an authority.
+pub(super) fn is_key_file_of(
+    path: &Path,
+    certificate: &CertificateDer<'_>,
+) -> Result<bool, MembershipError> {
+    let pem = files::read(path)?.unwrap_or_default();
+    Ok(KeyPair::from_pem(&pem).is_ok_and(|key| is_key_of(&key, certificate)))
 }
 
 fn is_key_of(key: &KeyPair, certificate: &CertificateDer<'_>) -> bool {

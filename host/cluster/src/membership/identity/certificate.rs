@@ -4,6 +4,7 @@
 //! certificate whose name and key disagree was not made by this code and is refused.
 
 use aop_core::NodeId;
+use ring::signature::{ED25519, UnparsedPublicKey};
 use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -25,6 +26,16 @@ pub(crate) struct NodeCertificate {
 /// The name of a node in its certificate.
 pub(crate) fn spiffe_name(zone: &ZoneName, node: &NodeId) -> String {
     format!("spiffe://{zone}/node/{node}")
+}
+
+/// Whether an authority's key, 32 bytes of Ed25519, signed a certificate.
+pub(super) fn is_signed_by(der: &CertificateDer<'_>, authority: &[u8]) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, certificate)| {
+        let signed = certificate.tbs_certificate.as_ref();
+        UnparsedPublicKey::new(&ED25519, authority)
+            .verify(signed, &certificate.signature_value.data)
+            .is_ok()
+    })
 }
 
 impl NodeCertificate {

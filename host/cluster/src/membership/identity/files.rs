@@ -22,6 +22,27 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), MembershipE
     write().map_err(|error| MembershipError::file("write", path, error))
 }
 
+/// Removes a file, durably; it may be gone already.
+pub(crate) fn remove(path: &Path) -> Result<(), MembershipError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => sync_directory_of(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| MembershipError::file("remove", path, error))
+}
+
+/// Renames a file, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), MembershipError> {
+    std::fs::rename(from, to)
+        .and_then(|()| sync_directory_of(to))
+        .map_err(|error| MembershipError::file("write", to, error))
+}
+
+fn sync_directory_of(path: &Path) -> std::io::Result<()> {
+    std::fs::File::open(path.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+}
+
 /// Reads a file as text; none when there is none.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, MembershipError> {
     match std::fs::metadata(path) {

@@ -6,30 +6,42 @@
 //! node.crt         its certificate, 24 h, renewed at half of its life
 //! authority.crt    the zone's certificate
 //! authority.key    the zone's key, on the nodes that hold it            (mode 0600)
+//! trust.json       which authorities count, and which nodes were evicted
 //! generation       the last generation
+//! evicted          only in a node that learnt that it was: it joins anew, as another node
 //! ```
+//!
+//! `trust.json` is what counts: of a rotation of the zone's key, everything before it is written does not
+//! matter, and everything after is made up for at the next start.
 
 mod authority;
 mod certificate;
+mod directory;
+mod endorsement;
 pub(super) mod files;
 #[cfg(test)]
 mod tests;
 pub(super) mod tls;
+pub(super) mod trust;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aop_core::{Generation, NodeId};
 use arc_swap::ArcSwap;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, PublicKeyData as _};
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
 
 pub(crate) use self::authority::{Authority, Request};
-use self::authority::{Imported, authority_zone, pem_of};
+use self::authority::{authority_zone, pem_of};
 pub(crate) use self::certificate::NodeCertificate;
+pub use self::directory::IdentityDirectory;
+use self::directory::read_certificate;
 pub(crate) use self::tls::{Protocol, Tls};
+use self::trust::Root;
+pub(crate) use self::trust::Trust;
 use super::MembershipError;
 use crate::ZoneName;
 
@@ -38,82 +50,6 @@ pub(super) fn random(bytes: &mut [u8]) -> Result<(), MembershipError> {
     rustls::crypto::ring::default_provider().secure_random.fill(bytes).map_err(|_| {
         MembershipError::Certificate("this machine gives no random numbers".to_owned())
     })
-}
-
-/// The files of an identity.
-#[derive(Debug, Clone)]
-pub struct IdentityDirectory(PathBuf);
-
-impl IdentityDirectory {
-    /// The directory below a host's data directory.
-    #[must_use]
-    pub fn of_data(data: &Path) -> Self {
-        Self(data.join("cluster"))
-    }
-
-    /// Whether the host of this data directory belongs to a zone.
-    #[must_use]
-    pub fn has_zone(&self) -> bool {
-        self.authority_certificate().exists()
-    }
-
-    /// The zone's key and certificate as PEM: all that is needed to let nodes in.
-    ///
-    /// # Errors
-    /// [`MembershipError::NoAuthority`] when the key is not here.
-    pub fn export_authority(&self) -> Result<String, MembershipError> {
-        let certificate =
-            read_certificate(&self.authority_certificate())?.ok_or(MembershipError::NoAuthority)?;
-        let zone = authority_zone(&certificate)?;
-        Authority::new(zone, certificate, self.authority_key()).export()
-    }
-
-    /// Puts the zone's key, from a file that [`export_authority`](Self::export_authority) filled, where
-    /// this host's node finds it. A running one uses it at once. Answers the zone.
-    ///
-    /// # Errors
-    /// [`MembershipError::OtherZone`] when the host belongs to another zone,
-    /// [`MembershipError::Exposed`] when others can read the file.
-    pub fn import_authority(&self, from: &Path) -> Result<ZoneName, MembershipError> {
-        let imported = Imported::read(from)?;
-        files::make_directory(&self.0)?;
-        match read_certificate(&self.authority_certificate())? {
-            Some(held) if held != imported.certificate => {
-                return Err(MembershipError::OtherZone {
-                    held: authority_zone(&held)?.to_string(),
-                    wanted: imported.zone.to_string(),
-                });
-            }
-            Some(_) => {}
-            None => files::write_private(
-                &self.authority_certificate(),
-                pem_of(&imported.certificate).as_bytes(),
-            )?,
-        }
-        imported.write_key(&self.authority_key())?;
-        Ok(imported.zone)
-    }
-
-    /// A file of membership that is no part of the identity.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    fn node_key(&self) -> PathBuf {
-        self.0.join("node.key")
-    }
-
-    fn node_certificate(&self) -> PathBuf {
-        self.0.join("node.crt")
-    }
-
-    fn authority_certificate(&self) -> PathBuf {
-        self.0.join("authority.crt")
-    }
-
-    fn authority_key(&self) -> PathBuf {
-        self.0.join("authority.key")
-    }
 }
 
 /// The key of a node, before or after it belongs to a zone.
@@ -156,7 +92,7 @@ impl NodeKey {
         let authority = Authority::found(zone, &key, now)?;
         let path = self.directory.authority_certificate();
         files::write_private(&path, pem_of(&authority).as_bytes())?;
-        self.identity(authority, now)
+        self.identity(now)
     }
 
     /// Makes this a member with what a zone answered.
@@ -166,29 +102,33 @@ impl NodeKey {
         certificate: &CertificateDer<'static>,
         now: u64,
     ) -> Result<Identity, MembershipError> {
-        self.check(certificate, &authority_zone(&authority)?)?;
+        let zone = authority_zone(&authority)?;
+        self.check(certificate, &zone)?;
+        if let Some((held, _)) = self.directory.trust()?.filter(|(held, _)| *held != zone) {
+            return Err(MembershipError::OtherZone {
+                held: held.to_string(),
+                wanted: zone.to_string(),
+            });
+        }
+        // What was trusted when this node was a member before counts no more.
+        files::remove(&self.directory.trust_file())?;
         let path = self.directory.node_certificate();
         files::write_private(&path, pem_of(certificate).as_bytes())?;
         let path = self.directory.authority_certificate();
         files::write_private(&path, pem_of(&authority).as_bytes())?;
-        self.identity(authority, now)
+        self.identity(now)
     }
 
     /// The identity that the files make, when they make one.
     pub(crate) fn resume(self, now: u64) -> Result<Result<Identity, Self>, MembershipError> {
-        match read_certificate(&self.directory.authority_certificate())? {
-            Some(authority) => self.identity(authority, now).map(Ok),
-            None => Ok(Err(self)),
-        }
+        if self.directory.has_zone() { self.identity(now).map(Ok) } else { Ok(Err(self)) }
     }
 
-    fn identity(
-        self,
-        authority: CertificateDer<'static>,
-        now: u64,
-    ) -> Result<Identity, MembershipError> {
-        let zone = authority_zone(&authority)?;
-        let authority = Authority::new(zone.clone(), authority, self.directory.authority_key());
+    fn identity(self, now: u64) -> Result<Identity, MembershipError> {
+        let (zone, mut trust) = self.directory.trust()?.ok_or(MembershipError::NoAuthority)?;
+        trust.forget(now);
+        self.directory.settle(&trust)?;
+        let authority = self.authority(&zone, &trust);
         let path = self.directory.node_certificate();
         let certificate = match read_certificate(&path)? {
             Some(certificate) => certificate,
@@ -200,8 +140,23 @@ impl NodeKey {
             }
         };
         self.check(&certificate, &zone).map_err(|error| MembershipError::damaged(&path, error))?;
-        let state = ArcSwap::from_pointee(Credentials::new(&self.pair, &authority, certificate)?);
-        Ok(Identity { id: self.id(), zone, authority, key: self, state })
+        let trust = Arc::new(trust);
+        let state =
+            ArcSwap::from_pointee(Credentials::new(&self.pair, authority, &trust, certificate)?);
+        Ok(Identity {
+            id: self.id(),
+            zone,
+            key: self,
+            state,
+            trust: watch::Sender::new(trust),
+            renewed: watch::Sender::new(()),
+            changing: Mutex::new(()),
+        })
+    }
+
+    fn authority(&self, zone: &ZoneName, trust: &Trust) -> Authority {
+        let certificate = trust.newest().certificate.clone();
+        Authority::new(zone.clone(), certificate, self.directory.authority_key())
     }
 
     fn check(
@@ -219,25 +174,32 @@ impl NodeKey {
     }
 }
 
-/// What a certificate gives: TLS, and when it ends.
+/// What a certificate and those that count give: TLS, and when it ends.
 struct Credentials {
     tls: Arc<Tls>,
     certificate: NodeCertificate,
+    leaf: CertificateDer<'static>,
+    authority: Authority,
+    /// Whether the authority that signs now signed the certificate.
+    is_of_newest: bool,
 }
 
 impl Credentials {
     fn new(
         pair: &KeyPair,
-        authority: &Authority,
-        certificate: CertificateDer<'static>,
+        authority: Authority,
+        trust: &Arc<Trust>,
+        leaf: CertificateDer<'static>,
     ) -> Result<Self, MembershipError> {
-        let read = NodeCertificate::read(&certificate)?;
+        let certificate = NodeCertificate::read(&leaf)?;
         let key = PrivateKeyDer::try_from(pair.serialize_der())
             .map_err(|error| MembershipError::Certificate(error.to_owned()))?;
-        let chain = vec![certificate, authority.certificate().clone()];
+        let issuer = trust.issuer_of(&leaf).unwrap_or(trust.newest());
+        let is_of_newest = trust.issuer_of(&leaf) == Some(trust.newest());
+        let chain = vec![leaf.clone(), issuer.certificate.clone()];
         let certified = CertifiedKey::from_der(chain, key, &tls::provider())?;
-        let tls = Tls::new(&read.zone, authority.certificate(), &Arc::new(certified))?;
-        Ok(Self { tls: Arc::new(tls), certificate: read })
+        let tls = Arc::new(Tls::new(&certificate.zone, trust, &Arc::new(certified))?);
+        Ok(Self { tls, certificate, leaf, authority, is_of_newest })
     }
 }
 
@@ -245,9 +207,12 @@ impl Credentials {
 pub(crate) struct Identity {
     id: NodeId,
     zone: ZoneName,
-    authority: Authority,
     key: NodeKey,
     state: ArcSwap<Credentials>,
+    trust: watch::Sender<Arc<Trust>>,
+    renewed: watch::Sender<()>,
+    /// Held while the files change.
+    changing: Mutex<()>,
 }
 
 impl Identity {
@@ -259,8 +224,26 @@ impl Identity {
         &self.zone
     }
 
-    pub(crate) fn authority(&self) -> &Authority {
-        &self.authority
+    /// The authority that signs now.
+    pub(crate) fn authority(&self) -> Authority {
+        self.state.load().authority.clone()
+    }
+
+    /// Whose certificates count, from now on.
+    pub(crate) fn trust(&self) -> watch::Receiver<Arc<Trust>> {
+        self.trust.subscribe()
+    }
+
+    /// Changes with every new certificate.
+    #[cfg(test)]
+    pub(crate) fn renewals(&self) -> watch::Receiver<()> {
+        self.renewed.subscribe()
+    }
+
+    /// Ends when a node was evicted.
+    pub(crate) async fn until_evicted(&self, node: &NodeId) {
+        // It only fails when this identity is gone.
+        let _ = self.trust().wait_for(|trust| trust.is_evicted(node)).await;
     }
 
     /// TLS with the newest certificate.
@@ -274,22 +257,102 @@ impl Identity {
         (state.certificate.begins, state.certificate.ends)
     }
 
+    /// Whether the certificate is of an authority that was followed by another one.
+    pub(crate) fn is_outdated(&self) -> bool {
+        !self.state.load().is_of_newest
+    }
+
     /// Asks for a new certificate.
     pub(crate) fn request(&self) -> Result<Vec<u8>, MembershipError> {
         self.key.request()
     }
 
-    /// Takes a new certificate into use.
+    /// Takes a new certificate into use, and the authority that signed it if this node has not heard of it.
     pub(crate) fn renew(
         &self,
-        certificate: CertificateDer<'static>,
+        leaf: CertificateDer<'static>,
+        authority: &CertificateDer<'_>,
     ) -> Result<(), MembershipError> {
-        self.key.check(&certificate, &self.zone)?;
-        let pem = pem_of(&certificate);
-        let state = Credentials::new(&self.key.pair, &self.authority, certificate)?;
+        self.key.check(&leaf, &self.zone)?;
+        let root = Root::read(authority, &self.zone)?;
+        self.change_trust(|trust| {
+            trust.adopt(root);
+            Ok(())
+        })?;
+        let _turn = self.changing();
+        let trust = self.trust.borrow().clone();
+        if trust.issuer_of(&leaf).is_none() {
+            return Err(MembershipError::Certificate(
+                "the certificate is of an authority that this node does not know".to_owned(),
+            ));
+        }
+        let pem = pem_of(&leaf);
+        let state =
+            Credentials::new(&self.key.pair, self.key.authority(&self.zone, &trust), &trust, leaf)?;
         files::write_private(&self.key.directory.node_certificate(), pem.as_bytes())?;
         self.state.store(Arc::new(state));
+        self.renewed.send_replace(());
         Ok(())
+    }
+
+    /// Changes whom this node trusts. It counts, and is durable, when this returns.
+    pub(crate) fn change_trust<T>(
+        &self,
+        change: impl FnOnce(&mut Trust) -> Result<T, MembershipError>,
+    ) -> Result<T, MembershipError> {
+        let _turn = self.changing();
+        let before = self.trust.borrow().clone();
+        let mut trust = (*before).clone();
+        let changed = change(&mut trust)?;
+        if trust == *before {
+            return Ok(changed);
+        }
+        let directory = &self.key.directory;
+        files::write_private(&directory.trust_file(), &trust.to_bytes())?;
+        let trust = Arc::new(trust);
+        let authority = self.key.authority(&self.zone, &trust);
+        let leaf = self.state.load().leaf.clone();
+        let state = Credentials::new(&self.key.pair, authority, &trust, leaf)?;
+        self.state.store(Arc::new(state));
+        self.trust.send_replace(trust.clone());
+        // It counts already: what cannot be done here is done at the next start.
+        if let Err(error) = directory.settle(&trust) {
+            tracing::error!(%error, "the zone's new key is not in its place yet: restart this host when that is mended");
+        }
+        Ok(changed)
+    }
+
+    /// Makes a new authority in place of the one that is held here. Certificates of the one before count for
+    /// `overlap` more. Answers when it stops to count, in seconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// [`MembershipError::NoAuthority`] without its key, [`MembershipError::Refused`] while certificates of an
+    /// earlier one still count.
+    pub(crate) fn rotate(&self, now: u64, overlap: Duration) -> Result<u64, MembershipError> {
+        let directory = &self.key.directory;
+        self.change_trust(|trust| {
+            if let Some(retires) = trust.next_retirement() {
+                return Err(MembershipError::Refused(format!(
+                    "the zone's key was rotated lately, and certificates of the one before count for {} s more: try again after that",
+                    retires.saturating_sub(now).max(1)
+                )));
+            }
+            let made = trust.newest().made_after(now);
+            let retires = made.saturating_add(overlap.as_secs());
+            let authority = self.key.authority(&self.zone, trust);
+            let next = authority.succeed(&directory.next_authority_key(), made, retires)?;
+            trust.adopt(Root::read(&next, &self.zone)?);
+            Ok(retires)
+        })
+    }
+
+    /// Remembers that this node was evicted, for its next start.
+    pub(crate) fn remember_evicted(&self) -> Result<(), MembershipError> {
+        files::write_private(&self.key.directory.evicted(), b"")
+    }
+
+    fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The next generation of this node, stored before anybody hears of it.
@@ -305,13 +368,4 @@ impl Identity {
         files::write_private(&path, next.to_string().as_bytes())?;
         Ok(next)
     }
-}
-
-fn read_certificate(path: &Path) -> Result<Option<CertificateDer<'static>>, MembershipError> {
-    files::read(path)?
-        .map(|text| {
-            CertificateDer::from_pem_slice(text.as_bytes())
-                .map_err(|error| MembershipError::damaged(path, error))
-        })
-        .transpose()
 }

@@ -1,6 +1,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 
+use rustls::pki_types::pem::PemObject as _;
+
 use super::authority::CERTIFICATE_LIFE;
+use super::trust::TrustDocument;
 use super::*;
 
 const NOW: u64 = 1_800_000_000;
@@ -90,7 +93,7 @@ fn who_joins_gets_the_name_of_its_key_whatever_it_asks_for() {
     let error = member.authority().sign(&request_of(&request), NOW).unwrap_err();
     assert!(matches!(error, MembershipError::NoAuthority), "{error}");
     // A certificate of somebody else is of no use.
-    assert!(member.renew(certificate).is_err());
+    assert!(member.renew(certificate, founder.authority().certificate()).is_err());
 }
 
 #[test]
@@ -119,7 +122,13 @@ fn the_zones_key_can_be_held_by_several_and_restored_by_none_of_another_zone() {
     member.authority().sign(&request_of(&member.request().unwrap()), NOW).unwrap();
 
     drop(founded(&foreign));
+    // It has the same name, and is another one.
     let error = foreign.import_authority(&backup).unwrap_err();
+    assert!(matches!(error, MembershipError::OtherAuthority(_)), "{error}");
+    let (_e, elsewhere) = directory();
+    let other: ZoneName = "us.acme.example".parse().unwrap();
+    drop(NodeKey::open(&elsewhere).unwrap().found(&other, NOW).unwrap());
+    let error = elsewhere.import_authority(&backup).unwrap_err();
     assert!(matches!(error, MembershipError::OtherZone { .. }), "{error}");
 
     // When every node is lost, the backup alone founds the zone again.
@@ -139,4 +148,198 @@ fn damaged_files_are_named() {
     std::fs::write(directory.node_certificate(), "nonsense").unwrap();
     let error = NodeKey::open(&directory).unwrap().resume(NOW).err().unwrap().to_string();
     assert!(error.contains("node.crt is damaged"), "{error}");
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn resumed(directory: &IdentityDirectory, now: u64) -> Identity {
+    NodeKey::open(directory).unwrap().resume(now).unwrap().ok().unwrap()
+}
+
+/// Every file of a directory.
+fn copy(of: &IdentityDirectory) -> (tempfile::TempDir, IdentityDirectory) {
+    let (data, directory) = directory();
+    files::make_directory(&directory.0).unwrap();
+    for entry in std::fs::read_dir(&of.0).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), directory.0.join(entry.file_name())).unwrap();
+    }
+    (data, directory)
+}
+
+#[test]
+fn a_rotation_that_a_crash_interrupts_happened_or_did_not() {
+    let (_data, founding) = directory();
+    let founder = founded(&founding);
+    let (_b, before) = copy(&founding);
+    founder.rotate(NOW, HOUR).unwrap();
+    let (old, new) = (resumed(&before, NOW).authority(), founder.authority());
+    assert_ne!(old.fingerprint(), new.fingerprint());
+    let next = |directory: &IdentityDirectory| directory.next_authority_key();
+    assert!(!next(&founding).exists());
+
+    // After the new key was written and before it was decided.
+    let (_c, undecided) = copy(&before);
+    std::fs::copy(founding.authority_key(), next(&undecided)).unwrap();
+    let identity = resumed(&undecided, NOW);
+    assert_eq!(identity.authority().fingerprint(), old.fingerprint());
+    assert!(identity.authority().is_held() && !next(&undecided).exists());
+
+    // After it was decided: with the key still beside its place, and with the old certificate in its.
+    let (_d, decided) = copy(&before);
+    std::fs::copy(founding.trust_file(), decided.trust_file()).unwrap();
+    std::fs::copy(founding.authority_key(), next(&decided)).unwrap();
+    for key_is_in_place in [false, true] {
+        let (_e, directory) = copy(&decided);
+        if key_is_in_place {
+            std::fs::rename(next(&directory), directory.authority_key()).unwrap();
+        }
+        let identity = resumed(&directory, NOW);
+        assert_eq!(identity.authority().fingerprint(), new.fingerprint());
+        assert!(identity.authority().is_held() && !next(&directory).exists());
+        assert!(identity.is_outdated(), "it renews at once");
+        // The export is that of the new key, and it alone is taken.
+        let (data, other) = copy(&directory);
+        let backup = data.path().join("zone.pem");
+        files::write_private(&backup, other.export_authority().unwrap().as_bytes()).unwrap();
+        assert_eq!(directory.import_authority(&backup).unwrap(), zone());
+        let error = before.import_authority(&backup).unwrap_err();
+        assert!(matches!(error, MembershipError::OtherAuthority(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_holder_of_the_old_key_signs_no_more_and_the_old_key_ends() {
+    let ((data, founding), (_b, joining)) = (directory(), directory());
+    let founder = founded(&founding);
+    let member = joined(&founder, &joining);
+    let backup = data.path().join("zone.pem");
+    files::write_private(&backup, founding.export_authority().unwrap().as_bytes()).unwrap();
+    joining.import_authority(&backup).unwrap();
+    assert!(member.authority().is_held());
+
+    let retires = founder.rotate(NOW, HOUR).unwrap();
+    assert_eq!(retires, NOW + 3600);
+    let said = TrustDocument::read(&founder.trust().borrow().to_bytes()).unwrap();
+    member
+        .change_trust(|trust| {
+            trust.merge(&said, NOW);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(member.trust().borrow().newest(), founder.trust().borrow().newest());
+    assert!(!member.authority().is_held(), "its key is the old one");
+    let request = request_of(&member.request().unwrap());
+    assert!(matches!(member.authority().sign(&request, NOW), Err(MembershipError::NoAuthority)));
+    let leaf = founder.authority().sign(&request, NOW).unwrap();
+    assert!(member.is_outdated());
+    member.renew(leaf, founder.authority().certificate()).unwrap();
+    assert!(!member.is_outdated());
+
+    for (now, count) in [(retires - 1, 2), (retires, 1)] {
+        member
+            .change_trust(|trust| {
+                trust.forget(now);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(member.trust().borrow().authorities().count(), count);
+        assert_eq!(resumed(&joining, now).trust().borrow().authorities().count(), count);
+    }
+    // What somebody says who has not forgotten it brings it not back.
+    member
+        .change_trust(|trust| {
+            trust.merge(&said, retires);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(member.trust().borrow().authorities().count(), 1);
+    founder
+        .change_trust(|trust| {
+            trust.forget(retires);
+            Ok(())
+        })
+        .unwrap();
+    founder.rotate(retires, HOUR).unwrap();
+}
+
+#[test]
+fn an_authority_that_no_known_one_signed_is_not_believed() {
+    let ((_a, ours), (_b, theirs)) = (directory(), directory());
+    let (ours, theirs) = (founded(&ours), founded(&theirs));
+    theirs.rotate(NOW, HOUR).unwrap();
+    let said = TrustDocument::read(&theirs.trust().borrow().to_bytes()).unwrap();
+    let before = ours.trust().borrow().clone();
+    ours.change_trust(|trust| {
+        trust.merge(&said, NOW);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(*ours.trust().borrow(), before);
+    let request = request_of(&ours.request().unwrap());
+    let leaf = theirs.authority().sign(&request, NOW).unwrap();
+    assert!(ours.renew(leaf, theirs.authority().certificate()).is_err());
+}
+
+#[test]
+fn damaged_trust_is_named_and_nothing_goes_on_without_it() {
+    let (_data, directory) = directory();
+    let founder = founded(&directory);
+    founder.rotate(NOW, HOUR).unwrap();
+    for damage in ["", "{}", "nonsense"] {
+        std::fs::write(directory.trust_file(), damage).unwrap();
+        let error = NodeKey::open(&directory).unwrap().resume(NOW).err().unwrap().to_string();
+        assert!(error.contains("trust.json is damaged"), "{error}");
+    }
+}
+
+proptest::proptest! {
+    /// Whoever hears what in which order, all believe the same in the end.
+    #[test]
+    fn evictions_merge_the_same_in_any_order(
+        said in proptest::collection::vec((0_u8..6, 0_u8..4, 0_u64..3), 0..12),
+        seed in proptest::prelude::any::<u64>(),
+    ) {
+        let (_data, directory) = directory();
+        let identity = founded(&directory);
+        let trust = identity.trust().borrow().clone();
+        let node = |number: u8| NodeId::of_public_key(&[number]);
+        let documents: Vec<_> = said
+            .iter()
+            .map(|(gone, by, late)| {
+                let mut trust = (*trust).clone();
+                trust.evict(node(*gone), node(*by), NOW + late).unwrap();
+                TrustDocument::read(&trust.to_bytes()).unwrap()
+            })
+            .collect();
+        let merged = |order: &mut dyn Iterator<Item = &TrustDocument>| {
+            let mut trust = (*trust).clone();
+            order.for_each(|document| trust.merge(document, NOW));
+            trust
+        };
+        let turn = usize::try_from(seed % 12).unwrap() % documents.len().max(1);
+        let mut turned = documents[turn..].iter().rev().chain(&documents[..turn]);
+        proptest::prop_assert_eq!(merged(&mut documents.iter()), merged(&mut turned));
+    }
+}
+
+#[test]
+fn evicted_keys_are_bounded_and_forgotten_when_they_are_of_no_use_any_more() {
+    let (_data, directory) = directory();
+    let mut trust = (**founded(&directory).trust().borrow()).clone();
+    let node = |number: u32| NodeId::of_public_key(&number.to_be_bytes());
+    for number in 0..2000 {
+        assert!(trust.evict(node(number), node(0), NOW).unwrap());
+    }
+    let error = trust.evict(node(2000), node(0), NOW).unwrap_err().to_string();
+    assert!(error.contains("aop cluster rotate-key"), "{error}");
+    assert!(!trust.evict(node(7), node(0), NOW).unwrap(), "it is evicted already");
+    let said = TrustDocument::read(&trust.to_bytes()).unwrap();
+    let kept = 92 * 24 * 3600;
+    trust.forget(NOW + kept - 1);
+    assert!(trust.is_evicted(&node(7)));
+    trust.forget(NOW + kept);
+    assert!(!trust.is_evicted(&node(7)));
+    trust.merge(&said, NOW + kept);
+    assert!(!trust.is_evicted(&node(7)), "nobody brings it back");
 }

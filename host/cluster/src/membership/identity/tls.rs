@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_core::Digest;
+use aop_core::{Digest, NodeId};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
@@ -25,6 +25,7 @@ use rustls::{
 };
 
 use super::certificate::NodeCertificate;
+use super::trust::{Root, Trust};
 use crate::ZoneName;
 use crate::membership::MembershipError;
 
@@ -78,16 +79,15 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn new(
         zone: &ZoneName,
-        authority: &CertificateDer<'static>,
+        trust: &Arc<Trust>,
         certified: &Arc<CertifiedKey>,
     ) -> Result<Self, MembershipError> {
         let provider = provider();
-        let mut roots = RootCertStore::empty();
-        roots.add(authority.clone())?;
-        let roots = Arc::new(roots);
+        let roots = Arc::new(roots(trust, None)?);
+        let members = Members { zone: zone.clone(), trust: trust.clone() };
         let servers = Arc::new(VerifyServer {
             roots: roots.clone(),
-            zone: zone.clone(),
+            members: members.clone(),
             provider: provider.clone(),
         });
         let client = |protocol: Protocol| -> Result<_, MembershipError> {
@@ -105,14 +105,11 @@ impl Tls {
             let builder = match protocol {
                 Protocol::Join => builder.with_no_client_auth(),
                 _ => builder.with_client_cert_verifier(Arc::new(VerifyClient {
-                    inner: WebPkiClientVerifier::builder_with_provider(
-                        roots.clone(),
-                        provider.clone(),
-                    )
-                    .build()
-                    .map_err(|error| MembershipError::Certificate(error.to_string()))?,
-                    zone: zone.clone(),
-                    grace: if protocol == Protocol::Renew { RENEWAL_GRACE } else { Duration::ZERO },
+                    inner: web_pki(roots.clone(), provider.clone())
+                        .map_err(|error| MembershipError::Certificate(error.to_string()))?,
+                    members: members.clone(),
+                    provider: provider.clone(),
+                    is_renewal: protocol == Protocol::Renew,
                 })),
             };
             let mut config = builder.with_cert_resolver(Arc::new(Always(certified.clone())));
@@ -204,12 +201,51 @@ impl rustls::server::ResolvesServerCert for Always {
     }
 }
 
-/// Refuses a certificate that is not of a node of the zone.
-fn check_zone(certificate: &CertificateDer<'_>, zone: &ZoneName) -> Result<NodeCertificate, Error> {
-    NodeCertificate::read(certificate)
-        .ok()
-        .filter(|certificate| certificate.zone == *zone)
-        .ok_or(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+/// Whose certificates count.
+#[derive(Debug, Clone)]
+struct Members {
+    zone: ZoneName,
+    trust: Arc<Trust>,
+}
+
+impl Members {
+    /// Refuses a certificate that is not of a node of the zone.
+    fn read(&self, certificate: &CertificateDer<'_>) -> Result<NodeCertificate, Error> {
+        NodeCertificate::read(certificate)
+            .ok()
+            .filter(|certificate| certificate.zone == self.zone)
+            .ok_or(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
+    }
+
+    /// Refuses a node that was evicted.
+    fn admit(&self, node: &NodeId) -> Result<(), Error> {
+        if self.trust.is_evicted(node) {
+            return Err(Error::InvalidCertificate(CertificateError::Revoked));
+        }
+        Ok(())
+    }
+
+    /// With the newer authority that the other side belongs to, when this node has not heard of it.
+    fn newer_roots(&self, others: &[CertificateDer<'_>]) -> Result<Option<RootCertStore>, Error> {
+        self.trust.endorsed(others).map(|root| roots(&self.trust, Some(root))).transpose()
+    }
+}
+
+fn roots(trust: &Trust, newer: Option<Root>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    for root in trust.authorities().chain(&newer) {
+        roots.add(root.certificate.clone())?;
+    }
+    Ok(roots)
+}
+
+fn web_pki(
+    roots: Arc<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    WebPkiClientVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|error| Error::General(error.to_string()))
 }
 
 /// Both verifiers of servers speak TLS 1.3 only.
@@ -244,7 +280,7 @@ macro_rules! tls13_signatures_only {
 #[derive(Debug)]
 struct VerifyServer {
     roots: Arc<RootCertStore>,
-    zone: ZoneName,
+    members: Members,
     provider: Arc<CryptoProvider>,
 }
 
@@ -252,19 +288,20 @@ impl ServerCertVerifier for VerifyServer {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        others: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let newer = self.members.newer_roots(others)?;
         verify_server_cert_signed_by_trust_anchor(
             &ParsedCertificate::try_from(certificate)?,
-            &self.roots,
+            newer.as_ref().unwrap_or(&self.roots),
             &[],
             now,
             self.provider.signature_verification_algorithms.all,
         )?;
-        check_zone(certificate, &self.zone)?;
+        self.members.admit(&self.members.read(certificate)?.node)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -314,9 +351,10 @@ impl ServerCertVerifier for VerifyZone {
 #[derive(Debug)]
 struct VerifyClient {
     inner: Arc<dyn ClientCertVerifier>,
-    zone: ZoneName,
-    /// For how long after its end a certificate is still accepted.
-    grace: Duration,
+    members: Members,
+    provider: Arc<CryptoProvider>,
+    /// Whether a certificate that has ended is still accepted, and an evicted node told that it is.
+    is_renewal: bool,
 }
 
 impl ClientCertVerifier for VerifyClient {
@@ -330,17 +368,26 @@ impl ClientCertVerifier for VerifyClient {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let read = check_zone(certificate, &self.zone)?;
+        let read = self.members.read(certificate)?;
         // Within the grace the certificate is judged as of its last moment.
         let late = now.as_secs().saturating_sub(read.ends);
-        let now = if (1..=self.grace.as_secs()).contains(&late) {
+        let now = if self.is_renewal && (1..=RENEWAL_GRACE.as_secs()).contains(&late) {
             UnixTime::since_unix_epoch(Duration::from_secs(read.ends))
         } else {
             now
         };
-        // What else it sent could only be another path to the one root.
-        let _ = others;
-        self.inner.verify_client_cert(certificate, &[], now)
+        if !self.is_renewal {
+            self.members.admit(&read.node)?;
+        }
+        // What else it sent can only say that there is a newer authority.
+        match self.members.newer_roots(others)? {
+            Some(roots) => web_pki(Arc::new(roots), self.provider.clone())?.verify_client_cert(
+                certificate,
+                &[],
+                now,
+            ),
+            None => self.inner.verify_client_cert(certificate, &[], now),
+        }
     }
 
     fn verify_tls12_signature(

@@ -59,6 +59,22 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// Ends when whoever is at the other end of a connection was evicted.
+    pub(crate) fn until_evicted(
+        &self,
+        stream: &PeerStream,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let (identity, peer) =
+            (self.identity.clone(), peer_of(stream.get_ref().1.peer_certificates()));
+        async move {
+            if let Ok(peer) = peer {
+                identity.until_evicted(&peer).await;
+            }
+        }
+    }
+}
+
 /// Opens a connection with a configuration.
 pub(crate) async fn open_as(
     address: SocketAddr,

@@ -162,13 +162,26 @@ impl Listener {
                     counts.crowded.fetch_add(1, Ordering::Relaxed);
                     return;
                 };
-                serve(Accepted { protocol, peer, stream, _place: place }).await;
+                let evicted = until_evicted(&identity, protocol, peer.clone());
+                let serving = serve(Accepted { protocol, peer, stream, _place: place });
+                tokio::select! {
+                    () = serving => {}
+                    () = evicted => {}
+                }
             };
             tokio::select! {
                 () = served => {}
                 () = stop.cancelled() => {}
             }
         });
+    }
+}
+
+/// Ends when the other side of a connection was evicted. One that asks for a new certificate is told so.
+async fn until_evicted(identity: &Identity, protocol: Protocol, peer: Option<NodeId>) {
+    match peer.filter(|_| protocol != Protocol::Renew) {
+        Some(peer) => identity.until_evicted(&peer).await,
+        None => std::future::pending().await,
     }
 }
 
