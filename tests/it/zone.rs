@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aop_tests::{Aop, Host, HostOptions, eventually};
+use aop_tests::{Aop, Finished, Host, HostOptions, eventually, http_client};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -383,4 +383,82 @@ async fn the_zones_key_is_rotated_while_a_node_is_away() {
         .complains(&["cannot be in the zone"]);
     let fourth = join(&hosts[1], &self::token(&hosts[1], 1).await).await;
     until_alive(&fourth, 4).await;
+}
+
+/// Whether a key opens the tools of a host.
+async fn opens(host: &Host, key: &str) -> bool {
+    let answer = http_client().get(host.url("/api/v1/tools")).bearer_auth(key).send().await;
+    answer.expect("the host answers").status() == 200
+}
+
+async fn with_key(host: &Host, key: &str, arguments: &[&str]) -> Finished {
+    host.aop(arguments).env("AOP_KEY", key).run().await
+}
+
+#[tokio::test]
+async fn tenants_keys_and_secrets_are_the_same_on_all_nodes_within_seconds() {
+    /// What the host promises.
+    const WITHIN: Duration = Duration::from_secs(5);
+    let secrets = ("AOP_SECRETS_KEY".to_owned(), "5a".repeat(32));
+    let start = |arguments: Vec<String>| {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let environment = vec![secrets.clone()];
+        Host::start(HostOptions { environment, ..options(&arguments) })
+    };
+    let first = start(Vec::new()).await;
+    let (token, address) = (token(&first, 2).await, peer_address(&first).await.to_string());
+    let join = || vec!["--join".to_owned(), address.clone(), "--token".to_owned(), token.clone()];
+    let (second, third) = (start(join()).await, start(join()).await);
+    let hosts = [&first, &second, &third];
+    for host in hosts {
+        until_alive(host, 3).await;
+    }
+    let made = first.aop(&["key", "create", "test", "--admin"]).run().await.code(0);
+    let admin = made.stdout.trim().to_owned();
+    let everywhere = |key: String, wanted: bool| async move {
+        let asked = Instant::now();
+        for host in hosts {
+            eventually("all nodes judge a key alike", || async {
+                (opens(host, &key).await == wanted).then_some(())
+            })
+            .await;
+        }
+        assert!(asked.elapsed() < WITHIN, "it took {:?}", asked.elapsed());
+    };
+    // From the first key on, all are closed.
+    everywhere(String::new(), false).await;
+    everywhere(admin.clone(), true).await;
+
+    // A tenant and its key are made on one node, and the key is revoked on another.
+    let _ = with_key(&second, &admin, &["tenant", "create", "acme"]).await.code(0);
+    let create = ["key", "create", "ci", "--tenant", "acme", "--scope", "tools:list", "--json"];
+    let made = with_key(&second, &admin, &create).await.code(0).json();
+    let text = |key: &str| made[key].as_str().expect("it has a text").to_owned();
+    let (key, id) = (text("text"), made["key"]["id"].as_str().expect("it has an id").to_owned());
+    everywhere(key.clone(), true).await;
+    let revoke = ["key", "revoke", &id, "--tenant", "acme"];
+    let _ = with_key(&third, &admin, &revoke).await.code(0);
+    everywhere(key, false).await;
+
+    let set = first.aop(&["secret", "set", "token-plugh", "--tenant", "acme"]);
+    let _ = set.env("AOP_KEY", &admin).input(b"hunter2-value\n").run().await.code(0);
+    let list = ["secret", "list", "--tenant", "acme"];
+    let shows = |host, wanted: bool| {
+        let admin = &admin;
+        eventually("all nodes have a secret alike", move || async move {
+            let shown = with_key(host, admin, &list).await.code(0);
+            (shown.stdout.contains("token-plugh") == wanted).then_some(())
+        })
+    };
+    shows(&third, true).await;
+    let _ = with_key(&third, &admin, &["secret", "delete", "token-plugh", "--tenant", "acme"])
+        .await
+        .code(0);
+    shows(&first, false).await;
+    let _ = with_key(&first, &admin, &["tenant", "delete", "acme", "--yes"]).await.code(0);
+    eventually("a tenant that is deleted on one node is gone on all", || async {
+        let shown = with_key(&second, &admin, &["tenant", "list"]).await.code(0);
+        (!shown.stdout.contains("acme")).then_some(())
+    })
+    .await;
 }

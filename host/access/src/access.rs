@@ -14,6 +14,7 @@ use aop_core::{
 };
 use arc_swap::ArcSwap;
 
+use crate::departures::Departures;
 use crate::failures::Failures;
 use crate::key::{self, Keys};
 use crate::token::{Fetch, IssuerConfig, TokenError, Tokens};
@@ -66,6 +67,9 @@ pub(crate) struct Inner {
     pub(crate) vault: Option<Vault>,
     /// Held while something changes, so that the store and what is in memory change alike.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Grows with whatever the other nodes of the zone should know.
+    pub(crate) version: AtomicU64,
+    pub(crate) departures: Departures,
     tokens: Tokens,
     failures: Failures,
     is_closed: AtomicBool,
@@ -108,6 +112,8 @@ impl Access {
             configured: config.tenants,
             vault: config.vault,
             changing: tokio::sync::Mutex::default(),
+            version: AtomicU64::new(0),
+            departures: Departures::default(),
             tokens,
             failures: Failures::default(),
             open_caller,
@@ -182,6 +188,11 @@ impl Access {
 }
 
 impl Inner {
+    /// Something is different from now on, which the other nodes of the zone should know.
+    pub(crate) fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// From now on there is a key, so callers need one.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);

@@ -12,14 +12,15 @@ use aop_core::{
 };
 
 use crate::access::{Access, unix_ms};
+use crate::departures::Departed;
 use crate::key::{self, generate};
 
 /// Tenants of one host: each has tables of its own in memory.
-const TENANTS_MAX: usize = 10_000;
+pub(crate) const TENANTS_MAX: usize = 10_000;
 /// Keys of one tenant, the invalid ones that are still listed included.
 const KEYS_PER_TENANT_MAX: usize = 1_000;
 /// Keys of the host: a table of this size is copied whenever one changes.
-const KEYS_MAX: usize = 100_000;
+pub(crate) const KEYS_MAX: usize = 100_000;
 /// Longest name of a key.
 const KEY_NAME_CHARS_MAX: usize = 128;
 /// The longest that a key may be valid: ten years. One that shall live longer gets no end.
@@ -27,9 +28,9 @@ const EXPIRY_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 /// The longest that a replaced key stays valid.
 const OVERLAP_MAX: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// How long a key that is not valid any more is listed.
-const INVALID_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+pub(crate) const INVALID_KEPT_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 /// Secrets of one tenant.
-const SECRETS_PER_TENANT_MAX: usize = 1_000;
+pub(crate) const SECRETS_PER_TENANT_MAX: usize = 1_000;
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -53,20 +54,50 @@ impl Access {
                 "the host has {TENANTS_MAX} tenants, which is the most: delete one first"
             )));
         }
-        let tenant = Tenant { name: name.clone(), created_unix_ms: unix_ms(SystemTime::now()) };
+        let created_unix_ms = self.later_than_gone(&name, None);
+        let tenant = Tenant { name: name.clone(), created_unix_ms };
         self.inner.store.add_tenant(tenant.clone()).await.map_err(|error| match error {
             StoreError::Conflict => {
                 AdminError::Conflict(format!("the tenant `{name}` exists already"))
             }
             other => other.into(),
         })?;
-        let mut changed = (*tenants).clone();
-        changed.insert(name.clone());
-        // Before anyone can act for it.
-        self.inner.tenancies.iter().for_each(|tenancy| tenancy.begin(&name));
-        self.inner.tenants.store(changed.into());
+        self.begin_tenant(name.clone());
+        self.inner.changed();
         self.note(by, Action::TenantCreate, &name, &name);
         Ok(tenant)
+    }
+
+    /// A tenant that is stored exists from now on. Whoever calls this holds the lock of changes.
+    pub(crate) fn begin_tenant(&self, name: TenantName) {
+        let mut changed = (*self.inner.tenants.load_full()).clone();
+        // Before anyone can act for it.
+        self.inner.tenancies.iter().for_each(|tenancy| tenancy.begin(&name));
+        changed.insert(name);
+        self.inner.tenants.store(changed.into());
+    }
+
+    /// Now, or later when the zone knows that a tenant or secret of this name was deleted later than now: a
+    /// clock that is behind must not undo what is done now.
+    fn later_than_gone(&self, tenant: &TenantName, secret: Option<&SecretName>) -> u64 {
+        let gone = self.inner.departures.at(tenant, secret);
+        unix_ms(SystemTime::now()).max(gone.map_or(0, |at| at + 1))
+    }
+
+    /// Remembers for the zone, when there is one, that something is being deleted.
+    fn note_gone(
+        &self,
+        tenant: &TenantName,
+        secret: Option<&SecretName>,
+        at_unix_ms: u64,
+    ) -> Result<(), AdminError> {
+        let gone = Departed { tenant: tenant.clone(), secret: secret.cloned(), at_unix_ms };
+        let noted = self.inner.departures.note(&[gone]);
+        noted.map_err(|error| {
+            AdminError::Failed(format!(
+                "the other nodes of the zone could not learn of it, so nothing was deleted: {error}"
+            ))
+        })
     }
 
     async fn remove_tenant(&self, by: &Caller, name: &TenantName) -> Result<(), AdminError> {
@@ -85,6 +116,23 @@ impl Access {
         if !tenants.contains(name) {
             return Err(no_tenant(name));
         }
+        let stored = self.inner.store.tenants().await?;
+        let created = stored.iter().find(|tenant| tenant.name == *name);
+        let at = created.map_or(0, |tenant| tenant.created_unix_ms);
+        self.note_gone(name, None, unix_ms(SystemTime::now()).max(at))?;
+        self.forget_tenant(name).await.map_err(|reason| {
+            AdminError::Failed(format!(
+                "the tenant `{name}` could not be removed whole: {reason}. Delete it again"
+            ))
+        })?;
+        self.inner.changed();
+        self.note(by, Action::TenantDelete, name, name);
+        Ok(())
+    }
+
+    /// Removes everything of a tenant. Whoever calls this holds the lock of changes.
+    pub(crate) async fn forget_tenant(&self, name: &TenantName) -> Result<(), String> {
+        let tenants = self.inner.tenants.load_full();
         // First nobody can act for it any more, then what it has goes, then that it existed.
         let mut changed = (*tenants).clone();
         changed.remove(name);
@@ -101,11 +149,8 @@ impl Access {
         if let Err(reason) = removed {
             // Its keys stay worthless until the next start; so much is safe, and it can be deleted again.
             self.inner.tenants.store(tenants);
-            return Err(AdminError::Failed(format!(
-                "the tenant `{name}` could not be removed whole: {reason}. Delete it again"
-            )));
+            return Err(reason);
         }
-        self.note(by, Action::TenantDelete, name, name);
         Ok(())
     }
 
@@ -149,7 +194,7 @@ impl Access {
         let old = |key: &ApiKey| {
             let ended = key.revoked_unix_ms.or(key.expires_unix_ms);
             !key.is_valid(now)
-                && ended.is_some_and(|ended| ended.saturating_add(millis(INVALID_KEPT)) <= now)
+                && ended.is_some_and(|ended| ended.saturating_add(INVALID_KEPT_MS) <= now)
         };
         let keys = self.inner.keys.of(tenant);
         let gone: Vec<_> = keys.iter().filter(|key| old(key)).map(|key| key.id.clone()).collect();
@@ -173,6 +218,7 @@ impl Access {
         })?;
         self.inner.keys.put(&records);
         self.inner.close();
+        self.inner.changed();
         Ok(())
     }
 
@@ -277,28 +323,37 @@ impl Access {
         }
         let _changing = self.inner.changing.lock().await;
         let known = self.inner.store.secrets(Some(&by.tenant)).await?;
-        let is_new = known.iter().all(|secret| secret.entry.name != name);
-        if is_new && known.len() >= SECRETS_PER_TENANT_MAX {
+        let before = known.iter().find(|secret| secret.entry.name == name);
+        let before = before.map(|secret| secret.entry.updated_unix_ms);
+        if before.is_none() && known.len() >= SECRETS_PER_TENANT_MAX {
             return Err(AdminError::Conflict(format!(
                 "the tenant has {SECRETS_PER_TENANT_MAX} secrets, which is the most: delete one first"
             )));
         }
-        let entry = SecretEntry { name, updated_unix_ms: unix_ms(SystemTime::now()) };
+        let updated_unix_ms =
+            self.later_than_gone(&by.tenant, Some(&name)).max(before.map_or(0, |at| at + 1));
+        let entry = SecretEntry { name, updated_unix_ms };
         let sealed = vault.seal(&by.tenant, &entry.name, &value);
         let secret = SealedSecret { tenant: by.tenant.clone(), entry: entry.clone(), sealed };
         self.inner.store.put_secrets(vec![secret]).await.map_err(|error| match error {
             StoreError::Missing => AdminError::NotFound("the tenant is gone".to_owned()),
             other => other.into(),
         })?;
+        self.inner.changed();
         self.note(by, Action::SecretSet, &by.tenant, entry.name.as_str());
         Ok(entry)
     }
 
     async fn remove_secret(&self, by: &Caller, name: &SecretName) -> Result<(), AdminError> {
         let _changing = self.inner.changing.lock().await;
+        let missing = || AdminError::NotFound(format!("no secret `{name}`: see `aop secret list`"));
+        let known = self.inner.store.secret(&by.tenant, name).await?.ok_or_else(missing)?;
+        let at = unix_ms(SystemTime::now()).max(known.entry.updated_unix_ms);
+        self.note_gone(&by.tenant, Some(name), at)?;
         if !self.inner.store.remove_secret(&by.tenant, name).await? {
-            return Err(AdminError::NotFound(format!("no secret `{name}`: see `aop secret list`")));
+            return Err(missing());
         }
+        self.inner.changed();
         self.note(by, Action::SecretDelete, &by.tenant, name.as_str());
         Ok(())
     }

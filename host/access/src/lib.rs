@@ -8,14 +8,18 @@
 //! A host is open until there is something to check: an issuer, a key, or `required = true`. From the first key on it
 //! stays closed, also when that key is revoked, and after a restart.
 //!
+//! The nodes of a zone have all of it alike (`agreed`).
+//!
 //! [`audit`] writes down who did what.
 //!
 //! Nothing here is an edge: `web` asks it in front of every request, and the edges behind that only read the caller.
 
 mod access;
 mod admin;
+mod agreed;
 pub mod audit;
 mod bind;
+mod departures;
 mod failures;
 mod key;
 mod token;

@@ -4,12 +4,13 @@
 //! a running host when somebody asks for the first join token.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use aop_access::Access;
 use aop_cluster::membership::{
-    IdentityDirectory, Load, Members as _, Membership, MembershipConfig, MembershipError,
+    Agreed, IdentityDirectory, Load, Members as _, Membership, MembershipConfig, MembershipError,
 };
 use aop_cluster::routing::{Router, RoutingParts};
 use aop_core::cluster::{
@@ -32,6 +33,7 @@ pub(crate) struct Zone {
     config: MembershipConfig,
     routes: Routes,
     membership: OnceCell<Arc<Membership>>,
+    access: OnceLock<Access>,
     /// Whether the host has loaded its agents: before that, others would be told that they are gone.
     is_loaded: AtomicBool,
 }
@@ -69,7 +71,22 @@ impl Zone {
         routes: Routes,
     ) -> Self {
         let (membership, is_loaded) = (OnceCell::new(), AtomicBool::new(false));
-        Self { directory, config, routes, membership, is_loaded }
+        Self { directory, config, routes, membership, access: OnceLock::new(), is_loaded }
+    }
+
+    /// Whose tenants, keys and secrets all nodes of the zone have alike; said once, before it starts.
+    pub(crate) fn share(&self, access: Access) {
+        let _ = self.access.set(access);
+    }
+
+    async fn agree(&self, membership: &Arc<Membership>) {
+        let Some(access) = self.access.get() else { return };
+        match access.share(self.routes.directory.join("departed.json")).await {
+            Ok(()) => membership.agree(Arc::new(SharedAccess(access.clone()))),
+            Err(error) => {
+                tracing::error!(%error, "tenants, keys and secrets of the zone do not reach this node: restart it when that is mended");
+            }
+        }
     }
 
     /// The agents of this host are loaded: from now on it tells others of them, and routes to theirs.
@@ -93,6 +110,7 @@ impl Zone {
                 let http2 = router.serve(invoke.clone(), registry.clone());
                 let membership = Membership::start(&self.directory, &self.config, http2).await?;
                 membership.report_routes(router.clone());
+                self.agree(&membership).await;
                 tokio::spawn(say_load(Arc::downgrade(&membership)));
                 Ok::<_, MembershipError>(membership)
             })
@@ -118,6 +136,27 @@ impl Zone {
         if let Some(membership) = self.membership.get() {
             membership.leave().await;
         }
+    }
+}
+
+/// Tenants, keys and secrets, for the zone.
+struct SharedAccess(Access);
+
+impl Agreed for SharedAccess {
+    fn name(&self) -> &'static str {
+        "access"
+    }
+
+    fn version(&self) -> u64 {
+        self.0.shared_version()
+    }
+
+    fn document(&self) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async { self.0.shared().await.map_err(|error| error.to_string()) })
+    }
+
+    fn merge<'a>(&'a self, document: &'a [u8]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.0.merge_shared(document))
     }
 }
 

@@ -150,6 +150,7 @@ impl Host {
             [Arc::new(mcp.clone()), registry.clone(), metrics.clone(), accounts.clone()];
         let gatekeeper =
             Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies.into()).await?;
+        zone.share(gatekeeper.access.clone());
         let access = Arc::new(gatekeeper.access.clone());
         secrets.open(access.clone());
         metrics.register(access.clone());

@@ -8,6 +8,7 @@
 //! that is a [`View`] of the zone and its [`Documents`], which routing stands on. A host that is in no
 //! zone runs none of this.
 
+mod agree;
 mod belonging;
 mod catalogue;
 mod documents;
@@ -40,6 +41,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use agree::Agreed;
 pub use catalogue::{Catalogue, CatalogueAgent, CatalogueTool};
 pub use error::MembershipError;
 pub use identity::IdentityDirectory;
@@ -87,6 +89,12 @@ impl Membership {
     /// Says what routing knows when the zone's status is asked for. Only the first one counts.
     pub fn report_routes(&self, routes: Arc<dyn ReportRoutes>) {
         let _ = self.routes.set(routes);
+    }
+
+    /// Keeps something alike on all nodes, until this node leaves.
+    pub fn agree(self: &Arc<Self>, agreed: Arc<dyn Agreed>) {
+        let (members, stop) = (Arc::clone(self), self.stop.clone());
+        self.tasks.spawn(agree::run(members, agreed, stop));
     }
 
     /// Tells everybody that this node takes no more calls, before its last ones finish.

@@ -1,0 +1,300 @@
+//! What the nodes of a zone have alike: tenants, keys and secrets, as one document that each node makes of what
+//! it has and merges with what the others have.
+//!
+//! | | of two, holds |
+//! |---|---|
+//! | tenant, secret | the later of being set and being deleted |
+//! | key | revoked if one is, and the earlier end; what else it says never changes |
+//!
+//! Keys travel as hashes. Secrets travel as they lie on the disk: encrypted with the operator's key of the
+//! secrets, which is not in the data directory and never travels, so that nodes read each other's secrets only when
+//! their operator gave them the same key.
+//!
+//! Times order what concerns one tenant or secret; a node that changes something it knows of makes its time later
+//! than what it knows, so that a clock that is behind loses nothing.
+//!
+//! What bounds it: the bounds of a host's tenants, keys and secrets; deletions are remembered for 30 days. A node
+//! that was away for longer brings back what was deleted meanwhile.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use aop_core::{KeyRecord, SealedSecret, SecretEntry, SecretName, StoreError, Tenant, TenantName};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use crate::access::{Access, unix_ms};
+use crate::admin::{INVALID_KEPT_MS, KEYS_MAX, SECRETS_PER_TENANT_MAX, TENANTS_MAX};
+use crate::departures::Departed;
+
+/// The version of the document.
+const FORMAT: u32 = 1;
+
+/// See the module's documentation.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    format: u32,
+    tenants: Vec<Tenant>,
+    keys: Vec<KeyRecord>,
+    secrets: Vec<SharedSecret>,
+    departed: Vec<Departed>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SharedSecret {
+    tenant: TenantName,
+    name: SecretName,
+    updated_unix_ms: u64,
+    /// In Base64.
+    sealed: String,
+}
+
+impl Access {
+    /// This host is a node of a zone: from now on it remembers what was deleted, in `file`, so that others learn of
+    /// it. Ends deletions that a crash interrupted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn share(&self, file: PathBuf) -> Result<(), StoreError> {
+        self.inner.departures.remember_in(file);
+        let _changing = self.inner.changing.lock().await;
+        self.let_go(self.inner.departures.all(unix_ms(SystemTime::now()))).await?;
+        self.inner.changed();
+        Ok(())
+    }
+
+    /// Differs whenever [`shared`](Self::shared) does.
+    #[must_use]
+    pub fn shared_version(&self) -> u64 {
+        self.inner.version.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    /// What this host has, for the other nodes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn shared(&self) -> Result<Vec<u8>, StoreError> {
+        let _changing = self.inner.changing.lock().await;
+        let now = unix_ms(SystemTime::now());
+        let mut tenants = self.inner.store.tenants().await?;
+        for tenant in &mut tenants {
+            // They exist by themselves, at every node since another time.
+            if self.is_fixed(&tenant.name) {
+                tenant.created_unix_ms = 0;
+            }
+        }
+        let mut keys = self.inner.store.keys().await?;
+        keys.retain(|record| !is_long_invalid(record, now));
+        // When a key was used is each node's own business.
+        keys.iter_mut().for_each(|record| record.key.last_used_unix_ms = None);
+        let secrets =
+            self.inner.store.secrets(None).await?.into_iter().map(|secret| SharedSecret {
+                tenant: secret.tenant,
+                name: secret.entry.name,
+                updated_unix_ms: secret.entry.updated_unix_ms,
+                sealed: STANDARD.encode(secret.sealed),
+            });
+        let document = Document {
+            format: FORMAT,
+            tenants,
+            keys,
+            secrets: secrets.collect(),
+            departed: self.inner.departures.all(now),
+        };
+        serde_json::to_vec(&document).map_err(|error| StoreError::Failed(error.to_string()))
+    }
+
+    /// Takes in what another node has.
+    ///
+    /// # Errors
+    /// Why the document makes no sense, or could not be kept.
+    pub async fn merge_shared(&self, document: &[u8]) -> Result<(), String> {
+        let document: Document =
+            serde_json::from_slice(document).map_err(|error| error.to_string())?;
+        if document.format != FORMAT {
+            return Err(format!("it has the format {}", document.format));
+        }
+        let _changing = self.inner.changing.lock().await;
+        let merged = self.merge(document).await;
+        merged.map_err(|error| error.to_string())
+    }
+
+    async fn merge(&self, document: Document) -> Result<(), StoreError> {
+        let now = unix_ms(SystemTime::now());
+        let news = self.inner.departures.news(&document.departed, now);
+        let mut is_changed = !news.is_empty();
+        self.let_go(news).await?;
+        is_changed |= self.merge_tenants(document.tenants).await?;
+        is_changed |= self.merge_keys(document.keys, now).await?;
+        is_changed |= self.merge_secrets(document.secrets).await?;
+        if is_changed {
+            self.inner.changed();
+        }
+        Ok(())
+    }
+
+    /// Removes what was deleted elsewhere, and remembers that it was.
+    async fn let_go(&self, departed: Vec<Departed>) -> Result<(), StoreError> {
+        if departed.is_empty() {
+            return Ok(());
+        }
+        self.inner
+            .departures
+            .note(&departed)
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        let tenants = self.inner.store.tenants().await?;
+        for gone in departed {
+            match &gone.secret {
+                None => {
+                    let is_older = |tenant: &&Tenant| {
+                        tenant.name == gone.tenant && tenant.created_unix_ms <= gone.at_unix_ms
+                    };
+                    if tenants.iter().any(|tenant| is_older(&tenant))
+                        && !self.is_fixed(&gone.tenant)
+                    {
+                        self.forget_tenant(&gone.tenant).await.map_err(StoreError::Failed)?;
+                        tracing::info!(tenant = %gone.tenant, "a tenant was deleted on another node");
+                    }
+                }
+                Some(name) => {
+                    let known = self.inner.store.secret(&gone.tenant, name).await?;
+                    if known.is_some_and(|known| known.entry.updated_unix_ms <= gone.at_unix_ms) {
+                        self.inner.store.remove_secret(&gone.tenant, name).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a tenant exists on this host whatever anybody says.
+    fn is_fixed(&self, tenant: &TenantName) -> bool {
+        *tenant == TenantName::default_tenant() || self.inner.configured.contains(tenant)
+    }
+
+    async fn merge_tenants(&self, tenants: Vec<Tenant>) -> Result<bool, StoreError> {
+        let mut is_changed = false;
+        for tenant in tenants {
+            let known = self.inner.tenants.load_full();
+            let is_gone = self
+                .inner
+                .departures
+                .at(&tenant.name, None)
+                .is_some_and(|at| tenant.created_unix_ms <= at);
+            if known.contains(&tenant.name) || is_gone {
+                continue;
+            }
+            if known.len() >= TENANTS_MAX {
+                tracing::error!(tenant = %tenant.name, "the zone has more tenants than a host keeps");
+                continue;
+            }
+            let name = tenant.name.clone();
+            match self.inner.store.add_tenant(tenant).await {
+                Ok(()) | Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+            self.begin_tenant(name);
+            is_changed = true;
+        }
+        Ok(is_changed)
+    }
+
+    async fn merge_keys(&self, keys: Vec<KeyRecord>, now: u64) -> Result<bool, StoreError> {
+        let tenants = self.inner.tenants.load_full();
+        let mut room = KEYS_MAX.saturating_sub(self.inner.keys.len());
+        let mut changed = Vec::new();
+        for theirs in keys {
+            if is_long_invalid(&theirs, now) || !tenants.contains(&theirs.key.tenant) {
+                continue;
+            }
+            match self.inner.keys.get(&theirs.key.id) {
+                None if room == 0 => {
+                    tracing::error!(key = %theirs.key.id, "the zone has more keys than a host keeps");
+                }
+                None => {
+                    room -= 1;
+                    changed.push(theirs);
+                }
+                // One id is never given twice; whoever says so is not believed.
+                Some(ours) if ours.hash != theirs.hash => {}
+                Some(ours) => {
+                    let merged = merged(&ours, &theirs);
+                    if merged != ours {
+                        changed.push(merged);
+                    }
+                }
+            }
+        }
+        if changed.is_empty() {
+            return Ok(false);
+        }
+        self.inner.store.put_keys(changed.clone()).await?;
+        self.inner.keys.put(&changed);
+        self.inner.close();
+        Ok(true)
+    }
+
+    async fn merge_secrets(&self, secrets: Vec<SharedSecret>) -> Result<bool, StoreError> {
+        let tenants = self.inner.tenants.load_full();
+        let known = self.inner.store.secrets(None).await?;
+        let mut changed = Vec::new();
+        for theirs in secrets {
+            let Ok(sealed) = STANDARD.decode(&theirs.sealed) else { continue };
+            let gone = self.inner.departures.at(&theirs.tenant, Some(&theirs.name));
+            if gone.is_some_and(|at| theirs.updated_unix_ms <= at)
+                || !tenants.contains(&theirs.tenant)
+            {
+                continue;
+            }
+            let entry = SecretEntry { name: theirs.name, updated_unix_ms: theirs.updated_unix_ms };
+            let theirs = SealedSecret { tenant: theirs.tenant, entry, sealed };
+            let of_tenant = known.iter().filter(|secret| secret.tenant == theirs.tenant);
+            let ours = of_tenant.clone().find(|secret| secret.entry.name == theirs.entry.name);
+            let is_new = match ours {
+                None => of_tenant.count() < SECRETS_PER_TENANT_MAX,
+                Some(ours) => self.replaces(&theirs, ours),
+            };
+            if is_new {
+                changed.push(theirs);
+            }
+        }
+        if changed.is_empty() {
+            return Ok(false);
+        }
+        self.inner.store.put_secrets(changed).await?;
+        Ok(true)
+    }
+
+    /// Whether another node's value of a secret is to be kept here. Of one value, encrypted with two keys, the one
+    /// with this host's newest key stays.
+    fn replaces(&self, theirs: &SealedSecret, ours: &SealedSecret) -> bool {
+        let is_current = |secret: &SealedSecret| {
+            self.inner.vault.as_ref().is_some_and(|vault| vault.is_current(&secret.sealed))
+        };
+        let rank = |secret: &SealedSecret| (secret.entry.updated_unix_ms, is_current(secret));
+        (rank(theirs), &theirs.sealed) > (rank(ours), &ours.sealed)
+    }
+}
+
+/// What two nodes know of one key.
+fn merged(ours: &KeyRecord, theirs: &KeyRecord) -> KeyRecord {
+    let earlier = |a: Option<u64>, b: Option<u64>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    };
+    let mut merged = ours.clone();
+    merged.key.revoked_unix_ms = earlier(ours.key.revoked_unix_ms, theirs.key.revoked_unix_ms);
+    merged.key.expires_unix_ms = earlier(ours.key.expires_unix_ms, theirs.key.expires_unix_ms);
+    merged
+}
+
+/// Whether a key is about to be forgotten anyway.
+fn is_long_invalid(record: &KeyRecord, now: u64) -> bool {
+    let ended = record.key.revoked_unix_ms.or(record.key.expires_unix_ms);
+    !record.key.is_valid(now)
+        && ended.is_some_and(|ended| ended.saturating_add(INVALID_KEPT_MS) <= now)
+}
+
+#[cfg(test)]
+mod tests;
