@@ -15,6 +15,7 @@ mod environment;
 mod exit;
 mod local;
 mod log;
+mod mounts;
 mod output;
 mod services;
 mod wire;

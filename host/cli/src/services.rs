@@ -60,6 +60,14 @@ impl Outside {
         })
     }
 
+    /// Keeps variables from agents that are for something else.
+    pub(crate) fn hide<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        let environment = Arc::make_mut(&mut self.environment);
+        for name in names {
+            environment.remove(name);
+        }
+    }
+
     pub(crate) fn register(&self, metrics: &Metrics) {
         metrics.register(self.models.clone());
         metrics.register(self.egress.clone());
