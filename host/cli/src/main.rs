@@ -18,6 +18,7 @@ mod log;
 mod mounts;
 mod output;
 mod services;
+mod state;
 mod wire;
 mod zone;
 

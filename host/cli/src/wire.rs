@@ -38,6 +38,7 @@ use crate::cluster::{Routes, Zone};
 use crate::config::Config;
 use crate::mounts;
 use crate::services::{Forgetting, HostSecrets, Outside};
+use crate::state::{Remembering, Watching};
 use crate::zone::OwnZone;
 
 /// A host that serves nothing yet.
@@ -50,6 +51,9 @@ pub(crate) struct Host {
     pub(crate) zone: Arc<Zone>,
     dispatcher: Arc<Dispatcher>,
     store: Arc<SqliteStore>,
+    remembering: Remembering,
+    /// None of a host that remembers by itself.
+    _watching: Option<Watching>,
     outside: Outside,
     mounts: Arc<Mounts>,
     session_retention: Duration,
@@ -116,6 +120,7 @@ impl Host {
         state: State,
         bound: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
+        let remembering = Remembering::open(&config.services, &state.store).await?;
         let audit = audit_log(config, &state.directory)?;
         let router = routing::Router::new();
         let guest_logs = Arc::new(GuestLogs::default());
@@ -126,7 +131,7 @@ impl Host {
         let gate: Arc<federation::Gate> = Arc::default();
         // Agents call other zones' tools as clients do.
         let invoke = Arc::downgrade(&gate) as Weak<dyn Invoke>;
-        let services = |_| agents.services(invoke, &state.store, &outside, &audit);
+        let services = |_| agents.services(invoke, &remembering, &outside, &audit);
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), accounts.clone(), services);
         gate.open(dispatcher.clone());
         let ground = (registry, library, &outside.network);
@@ -141,15 +146,15 @@ impl Host {
         outside.register(metrics);
         metrics.register(mounts.clone());
         federated.register(metrics);
-        // Calls end first, then what they called.
-        let tenancies: [Arc<dyn Tenancy>; 4] =
-            [Arc::new(mcp.clone()), registry.clone(), metrics.clone(), accounts.clone()];
+        remembering.register(metrics);
+        let tenancies = agents.tenancies(&mcp, &remembering);
         let gatekeeper =
-            Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies.into()).await?;
+            Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies).await?;
         let access = Arc::new(gatekeeper.access.clone());
         secrets.open(access.clone());
         metrics.register(access.clone());
         let readiness = Readiness::new();
+        let watching = remembering.shared().map(|shared| shared.watch(&readiness));
         let parts = (&router, &zone, &mounts, &federated, &audit, &readiness);
         let app = agents.app_state(config, access, parts);
         Ok(Self {
@@ -161,6 +166,8 @@ impl Host {
             zone,
             dispatcher,
             store: state.store,
+            remembering,
+            _watching: watching,
             outside,
             mounts,
             session_retention: config.services.session_retention,
@@ -199,7 +206,7 @@ impl Host {
         // Before agents serve: what they spent today counts from their first call on.
         self.outside.models.restore().await;
         self.forgetting
-            .get_or_init(|| Forgetting::start(self.store.clone(), self.session_retention));
+            .get_or_init(|| Forgetting::start(self.remembering.clone(), self.session_retention));
         self.audit.note(AuditEvent::of_host(Action::HostStart, env!("CARGO_PKG_VERSION")));
         self.registry.scan().await?;
         self.registry.watch();
@@ -297,10 +304,24 @@ impl Agents {
         McpServer::new(config.mcp.clone(), parts)
     }
 
+    /// Who keeps something of tenants. Calls end first, then what they called, then what those remember.
+    fn tenancies(&self, mcp: &McpServer, remembering: &Remembering) -> Vec<Arc<dyn Tenancy>> {
+        let mut tenancies: Vec<Arc<dyn Tenancy>> = vec![
+            Arc::new(mcp.clone()),
+            self.registry.clone(),
+            self.metrics.clone(),
+            self.accounts.clone(),
+        ];
+        if let Some(shared) = remembering.shared() {
+            tenancies.push(shared.clone());
+        }
+        tenancies
+    }
+
     fn services(
         &self,
         invoke: Weak<dyn Invoke>,
-        store: &Arc<SqliteStore>,
+        remembering: &Remembering,
         outside: &Outside,
         audit: &Arc<AuditLog>,
     ) -> Services {
@@ -308,7 +329,7 @@ impl Agents {
             invoke,
             library: self.library.clone(),
             models: outside.models.clone(),
-            buckets: store.clone(),
+            buckets: remembering.buckets(),
             egress: outside.egress.clone(),
             audit: audit.clone(),
             listeners: vec![self.changes.clone()],
@@ -360,6 +381,7 @@ fn ways_out(
     let servers = &config.cluster.servers;
     let mounts = Mounts::new(mounts::mounts(servers, &outside.environment)?);
     outside.hide(mounts::variables(servers));
+    outside.hide(config.services.state_database.password_env.as_deref());
     Ok((outside, Arc::new(mounts)))
 }
 

@@ -43,7 +43,7 @@ pub(crate) use quota::QuotaConfig;
 pub(crate) use servers::Server;
 #[cfg(test)]
 pub(crate) use services::Provider;
-pub(crate) use services::ServicesConfig;
+pub(crate) use services::{ServicesConfig, StateDatabase};
 use tenants::TenantsSettings;
 pub(crate) use zone::ZoneConfig;
 
@@ -243,10 +243,11 @@ impl Config {
         let directory = file.path.parent().unwrap_or_else(|| Path::new(""));
         let key_file = &mut self.access.secrets_key_file;
         let of_tenants = self.tenants.values_mut().flat_map(|tenant| &mut tenant.agents);
+        let of_database = self.services.state_database.password_file.as_mut();
         let of_servers =
             self.cluster.servers.iter_mut().filter_map(|server| server.directory.as_mut());
         let own = self.agents.iter_mut().chain(&mut self.data).chain(key_file);
-        for path in own.chain(of_tenants).chain(of_servers) {
+        for path in own.chain(of_tenants).chain(of_servers).chain(of_database) {
             *path = directory.join(&*path);
         }
     }
