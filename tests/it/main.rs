@@ -19,6 +19,7 @@ mod handles;
 mod hostile;
 mod leak;
 mod liar;
+mod mount;
 mod observe;
 mod policy;
 mod quotas;

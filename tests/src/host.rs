@@ -17,6 +17,8 @@ use crate::{Aop, Mcp, PATIENCE, Raw, Scrape, Session, aop_binary, eventually, ht
 pub struct HostOptions {
     /// Directories of agents.
     pub agents: Vec<PathBuf>,
+    /// Where it listens; a free port when none.
+    pub listen: Option<SocketAddr>,
     /// The data directory; a new one when none.
     pub data: Option<PathBuf>,
     /// Text of the configuration file.
@@ -31,6 +33,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             agents: Vec::new(),
+            listen: None,
             data: None,
             config: None,
             arguments: vec!["--log-format".into(), "json".into()],
@@ -84,7 +87,8 @@ impl Host {
         let home = directory("aop-home-");
         let mut command = Command::new(aop_binary());
         command.env_clear().env("HOME", &home).env("NO_COLOR", "1").current_dir(&home);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
+        let listen = options.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |at| at.to_string());
+        command.args(["serve", "--listen", &listen, "--data"]).arg(&data);
         for agents in &options.agents {
             command.arg("--agents").arg(agents);
         }

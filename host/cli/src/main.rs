@@ -15,8 +15,10 @@ mod environment;
 mod exit;
 mod local;
 mod log;
+mod mounts;
 mod output;
 mod services;
+mod state;
 mod wire;
 mod zone;
 

@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::ServicesConfig;
 use crate::environment;
+use crate::state::Remembering;
 
 /// Providers that need no declaration: name, kind, URL if it is not the company's, and the variable of the key.
 const WELL_KNOWN: [(&str, ProviderKind, Option<&str>, Option<&str>); 3] = [
@@ -58,6 +59,14 @@ impl Outside {
             network,
             environment: Arc::new(environment),
         })
+    }
+
+    /// Keeps variables from agents that are for something else.
+    pub(crate) fn hide<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        let environment = Arc::make_mut(&mut self.environment);
+        for name in names {
+            environment.remove(name);
+        }
     }
 
     pub(crate) fn register(&self, metrics: &Metrics) {
@@ -114,7 +123,7 @@ fn providers(
 pub(crate) struct Forgetting(JoinHandle<()>);
 
 impl Forgetting {
-    pub(crate) fn start(store: Arc<SqliteStore>, retention: Duration) -> Self {
+    pub(crate) fn start(store: Remembering, retention: Duration) -> Self {
         Self(tokio::spawn(async move {
             loop {
                 match store.forget_sessions(retention).await {

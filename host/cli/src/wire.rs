@@ -13,13 +13,14 @@ use aop_cluster::federation;
 use aop_cluster::membership::IdentityDirectory;
 use aop_cluster::routing;
 use aop_core::audit::Action;
+use aop_core::federation::Federation;
 use aop_core::quota::Accounts;
 use aop_core::{
-    AccessStore as _, Audit as _, AuditEvent, Caller, Invoke, Library, Measure, Observe, Resolve,
-    Services, Tenancy, TenantName,
+    AccessStore as _, Audit as _, AuditEvent, Caller, Invoke, Library, Measure, Observe, Publish,
+    Resolve, Services, Tenancy, TenantName,
 };
 use aop_dispatch::Dispatcher;
-use aop_mcp::{Changes, McpParts, McpServer};
+use aop_mcp::{Changes, McpParts, McpServer, Mounts};
 use aop_registry::{Parts, Registry, RegistryConfig};
 use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
 use aop_services::GuestLogs;
@@ -35,7 +36,9 @@ use tower::Layer as _;
 use crate::access::Gatekeeper;
 use crate::cluster::{Routes, Zone};
 use crate::config::Config;
+use crate::mounts;
 use crate::services::{Forgetting, HostSecrets, Outside};
+use crate::state::{Remembering, Watching};
 use crate::zone::OwnZone;
 
 /// A host that serves nothing yet.
@@ -48,7 +51,11 @@ pub(crate) struct Host {
     pub(crate) zone: Arc<Zone>,
     dispatcher: Arc<Dispatcher>,
     store: Arc<SqliteStore>,
+    remembering: Remembering,
+    /// None of a host that remembers by itself.
+    _watching: Option<Watching>,
     outside: Outside,
+    mounts: Arc<Mounts>,
     session_retention: Duration,
     /// None until the host loads.
     forgetting: OnceLock<Forgetting>,
@@ -113,49 +120,43 @@ impl Host {
         state: State,
         bound: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
+        let remembering = Remembering::open(&config.services, &state.store).await?;
         let audit = audit_log(config, &state.directory)?;
         let router = routing::Router::new();
         let guest_logs = Arc::new(GuestLogs::default());
         let secrets: Arc<HostSecrets> = Arc::default();
-        let outside = Outside::open(&config.services, Some(state.store.clone()), secrets.clone())?;
+        let (outside, mounts) = ways_out(config, &state.store, &secrets)?;
         let agents = Agents::open(config, &state, (&router, &audit, &guest_logs, &outside))?;
-        let Agents { registry, runtime, library, accounts, changes, metrics } = &agents;
+        let Agents { registry, runtime, library, accounts, metrics, .. } = &agents;
         let gate: Arc<federation::Gate> = Arc::default();
         // Agents call other zones' tools as clients do.
         let invoke = Arc::downgrade(&gate) as Weak<dyn Invoke>;
-        let services = |_| agents.services(invoke, &state.store, &outside, &audit);
+        let services = |_| agents.services(invoke, &remembering, &outside, &audit);
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), accounts.clone(), services);
         gate.open(dispatcher.clone());
         let ground = (registry, library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
         let zone = zone(config, &state.directory, (&router, &dispatcher, registry, runtime));
-        let parts = McpParts {
-            catalog: registry.clone(),
-            invoke: gate,
-            federation: federated.federation(),
-            library: library.clone(),
-            changes: changes.clone(),
-            tasks: Some(state.store.clone()),
-        };
-        let mcp = McpServer::new(config.mcp.clone(), parts);
+        let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
         let measures: [Arc<dyn Measure>; 4] =
             [dispatcher.clone(), Arc::new(mcp.clone()), Arc::new(server.clone()), zone.clone()];
         measures.into_iter().for_each(|measure| metrics.register(measure));
         outside.register(metrics);
+        metrics.register(mounts.clone());
         federated.register(metrics);
-        // Calls end first, then what they called.
-        let tenancies: [Arc<dyn Tenancy>; 4] =
-            [Arc::new(mcp.clone()), registry.clone(), metrics.clone(), accounts.clone()];
+        remembering.register(metrics);
+        let tenancies = agents.tenancies(&mcp, &remembering);
         let gatekeeper =
-            Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies.into()).await?;
+            Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies).await?;
         zone.share(gatekeeper.access.clone());
         let access = Arc::new(gatekeeper.access.clone());
         secrets.open(access.clone());
         metrics.register(access.clone());
         let readiness = Readiness::new();
-        let parts = (&router, &zone, &federated, &audit, &readiness);
+        let watching = remembering.shared().map(|shared| shared.watch(&readiness));
+        let parts = (&router, &zone, &mounts, &federated, &audit, &readiness);
         let app = agents.app_state(config, access, parts);
         Ok(Self {
             audit,
@@ -166,7 +167,10 @@ impl Host {
             zone,
             dispatcher,
             store: state.store,
+            remembering,
+            _watching: watching,
             outside,
+            mounts,
             session_retention: config.services.session_retention,
             forgetting: OnceLock::new(),
             federated,
@@ -203,12 +207,14 @@ impl Host {
         // Before agents serve: what they spent today counts from their first call on.
         self.outside.models.restore().await;
         self.forgetting
-            .get_or_init(|| Forgetting::start(self.store.clone(), self.session_retention));
+            .get_or_init(|| Forgetting::start(self.remembering.clone(), self.session_retention));
         self.audit.note(AuditEvent::of_host(Action::HostStart, env!("CARGO_PKG_VERSION")));
         self.registry.scan().await?;
         self.registry.watch();
         self.zone.loaded();
         self.federated.tend(&self.registry);
+        let publish: Arc<dyn Publish> = self.registry.clone();
+        self.mounts.start(&publish);
         self.readiness.set(Phase::Ready);
         Ok(())
     }
@@ -226,6 +232,7 @@ impl Host {
                 "stopped calls that did not finish in time: `drain_grace` gives them longer"
             );
         }
+        self.mounts.stop().await;
         self.audit.note(AuditEvent::of_host(Action::HostStop, ""));
         self.zone.leave().await;
         self.gatekeeper.access.note_uses_now().await;
@@ -281,10 +288,42 @@ impl Agents {
         Ok(Self { registry, runtime, library, accounts, changes, metrics })
     }
 
+    fn mcp(
+        &self,
+        config: &Config,
+        invoke: Arc<dyn Invoke>,
+        federation: Option<Arc<dyn Federation>>,
+        store: &Arc<SqliteStore>,
+    ) -> McpServer {
+        let parts = McpParts {
+            catalog: self.registry.clone(),
+            invoke,
+            federation,
+            library: self.library.clone(),
+            changes: self.changes.clone(),
+            tasks: Some(store.clone()),
+        };
+        McpServer::new(config.mcp.clone(), parts)
+    }
+
+    /// Who keeps something of tenants. Calls end first, then what they called, then what those remember.
+    fn tenancies(&self, mcp: &McpServer, remembering: &Remembering) -> Vec<Arc<dyn Tenancy>> {
+        let mut tenancies: Vec<Arc<dyn Tenancy>> = vec![
+            Arc::new(mcp.clone()),
+            self.registry.clone(),
+            self.metrics.clone(),
+            self.accounts.clone(),
+        ];
+        if let Some(shared) = remembering.shared() {
+            tenancies.push(shared.clone());
+        }
+        tenancies
+    }
+
     fn services(
         &self,
         invoke: Weak<dyn Invoke>,
-        store: &Arc<SqliteStore>,
+        remembering: &Remembering,
         outside: &Outside,
         audit: &Arc<AuditLog>,
     ) -> Services {
@@ -292,7 +331,7 @@ impl Agents {
             invoke,
             library: self.library.clone(),
             models: outside.models.clone(),
-            buckets: store.clone(),
+            buckets: remembering.buckets(),
             egress: outside.egress.clone(),
             audit: audit.clone(),
             listeners: vec![self.changes.clone()],
@@ -303,9 +342,10 @@ impl Agents {
         &self,
         config: &Config,
         access: Arc<Access>,
-        (router, zone, federated, audit, readiness): (
+        (router, zone, mounts, federated, audit, readiness): (
             &Arc<routing::Router>,
             &Arc<Zone>,
+            &Arc<Mounts>,
             &OwnZone,
             &Arc<AuditLog>,
             &Readiness,
@@ -314,6 +354,7 @@ impl Agents {
         AppState {
             catalog: router.catalog(self.registry.clone()),
             cluster: zone.clone(),
+            servers: mounts.clone(),
             federation: federated.federation(),
             accounts: self.accounts.clone(),
             audit: audit.clone(),
@@ -330,6 +371,20 @@ impl Agents {
             uploads_may_grant: config.web.uploads_may_grant,
         }
     }
+}
+
+/// What calls of agents go out by, and the servers that are mounted; neither shows agents the other's credentials.
+fn ways_out(
+    config: &Config,
+    store: &Arc<SqliteStore>,
+    secrets: &Arc<HostSecrets>,
+) -> anyhow::Result<(Outside, Arc<Mounts>)> {
+    let mut outside = Outside::open(&config.services, Some(store.clone()), secrets.clone())?;
+    let servers = &config.cluster.servers;
+    let mounts = Mounts::new(mounts::mounts(servers, &outside.environment)?);
+    outside.hide(mounts::variables(servers));
+    outside.hide(config.services.state_database.password_env.as_deref());
+    Ok((outside, Arc::new(mounts)))
 }
 
 /// The audit log of a data directory.

@@ -296,3 +296,64 @@ pub trait ReportRoutes: Send + Sync {
     /// Breakers that are not closed.
     fn breakers(&self) -> Vec<BreakerStatus>;
 }
+
+/// How a mounted server stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerState {
+    /// It was never reached so far.
+    Connecting,
+    /// It answers, and its tools are listed.
+    Up,
+    /// It does not answer, and is tried again.
+    Down,
+}
+
+impl ServerState {
+    /// As it is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// An MCP server that this host mounts: one url of the paper's C = ⟨U, τ⟩ (equation 5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// The agent that its tools belong to.
+    pub name: AgentName,
+    /// Who sees it.
+    pub tenant: TenantName,
+    /// τ: `streamable-http` or `stdio`.
+    pub transport: String,
+    /// Its URL without a query, or its program.
+    pub place: String,
+    /// How it stands.
+    pub state: ServerState,
+    /// Milliseconds since that began.
+    pub for_ms: u64,
+    /// What it says it is.
+    pub server: Option<String>,
+    /// The revision of MCP that it speaks.
+    pub protocol: Option<String>,
+    /// Tools that are listed of it.
+    pub tools: usize,
+    /// Calls that it works on for this host.
+    pub calls_running: u32,
+    /// Why it is not up, or why its tools are not listed.
+    pub error: Option<String>,
+    /// Milliseconds until it is tried again.
+    pub retry_in_ms: Option<u64>,
+    /// What of it was left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// The servers that this host mounts. `mcp` implements it.
+pub trait ReportServers: Send + Sync {
+    /// All of them, in the order of the configuration.
+    fn servers(&self) -> Vec<ServerStatus>;
+}

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aop_core::cluster::Cluster;
+use aop_core::cluster::{Cluster, ReportServers};
 use aop_core::federation::Federation;
 use aop_core::quota::Accounts;
 use aop_core::{Admin, Audit, Caller, Catalog, Scope};
@@ -30,6 +30,8 @@ pub struct AppState {
     pub catalog: Arc<dyn Catalog>,
     /// The zone.
     pub cluster: Arc<dyn Cluster>,
+    /// The MCP servers that it mounts.
+    pub servers: Arc<dyn ReportServers>,
     /// The other zones; none for a host that belongs to none.
     pub federation: Option<Arc<dyn Federation>>,
     /// What tenants and agents may use, and use.

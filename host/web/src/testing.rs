@@ -227,6 +227,15 @@ pub(crate) fn from_api(name: &str, number: u64) -> AgentStatus {
     status(name, number, b"api", Origin::Api)
 }
 
+/// A host that mounts nothing.
+pub(crate) struct NoServers;
+
+impl aop_core::cluster::ReportServers for NoServers {
+    fn servers(&self) -> Vec<aop_core::cluster::ServerStatus> {
+        Vec::new()
+    }
+}
+
 /// The routes for whoever uses a host that is open to its own machine.
 pub(crate) fn open_router(state: AppState) -> axum::Router {
     router(state).layer(axum::Extension(Caller::local(TenantName::default_tenant())))
@@ -236,6 +245,7 @@ pub(crate) fn state(catalog: Arc<FakeCatalog>) -> AppState {
     AppState {
         audit: Arc::new(NoAudit),
         cluster: Arc::new(Alone),
+        servers: Arc::new(NoServers),
         federation: None,
         catalog,
         accounts: Accounts::new(&Quota::default(), Quota::default(), 1_000),

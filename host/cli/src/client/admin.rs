@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use aop_core::cluster::{
     ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant, JoinTokenRequest, KeyRotation,
-    RotateKeyRequest,
+    RotateKeyRequest, ServerStatus,
 };
 use aop_core::{AgentStatus, RevisionStatus};
 use reqwest::multipart::{Form, Part};
@@ -38,6 +38,12 @@ pub(crate) struct QuotaUse {
     pub(crate) limit: Option<u64>,
     pub(crate) used: Option<u64>,
     pub(crate) refused: u64,
+}
+
+/// `GET cluster/servers`.
+#[derive(Debug, Deserialize)]
+struct Servers {
+    servers: Vec<ServerStatus>,
 }
 
 /// What a request carries.
@@ -104,6 +110,12 @@ impl Client {
     /// The zone.
     pub(crate) async fn cluster(&self) -> Result<ClusterStatus, CommandError> {
         self.admin(Method::GET, "cluster", Content::None).await
+    }
+
+    /// The MCP servers that the host mounts.
+    pub(crate) async fn servers(&self) -> Result<Vec<ServerStatus>, CommandError> {
+        let Servers { servers } = self.admin(Method::GET, "cluster/servers", Content::None).await?;
+        Ok(servers)
     }
 
     /// A token with which nodes join it.

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aop_cluster::membership::{IdentityDirectory, MembershipError};
 use aop_core::cluster::{
     BreakerStatus, CatalogueStatus, ClusterStatus, EvictRequest, EvictedNode, JoinTokenRequest,
-    MemberStatus, ReplicaStatus, RotateKeyRequest,
+    MemberStatus, ReplicaStatus, RotateKeyRequest, ServerStatus,
 };
+use serde::Serialize;
 use serde_json::json;
 
 use crate::args::{
@@ -31,12 +32,68 @@ pub(crate) async fn run(command: &ClusterCommand) -> CommandResult {
 }
 
 async fn status(args: &ClusterStatusArgs) -> CommandResult {
-    let status = Client::of(&args.host)?.cluster().await?;
+    let client = Client::of(&args.host)?;
+    let status = client.cluster().await;
+    // A host of the release before this one mounts nothing.
+    let servers = client.servers().await.unwrap_or_default();
+    let status = match status {
+        // A host alone can mount servers, too.
+        Err(_) if !servers.is_empty() => None,
+        status => Some(status?),
+    };
     if args.json {
-        return output::json(&status);
+        let zone = status.as_ref();
+        return output::json(&WithServers { zone, servers: &servers });
     }
-    output::line(facts(&status))?;
-    output::line(format_args!("\n{}", members_table(&status)))?;
+    if let Some(status) = &status {
+        zone(status)?;
+    }
+    if !servers.is_empty() {
+        let gap = if status.is_some() { "\n" } else { "" };
+        output::line(format_args!("{gap}{}", servers_table(&servers)))?;
+        for ServerStatus { name, notes, .. } in &servers {
+            notes.iter().for_each(|note| {
+                output::note(format_args!("note: server {name}: {}", output::printable(note)));
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The zone, if there is one, with the servers beside its members.
+#[derive(Serialize)]
+struct WithServers<'a> {
+    #[serde(flatten)]
+    zone: Option<&'a ClusterStatus>,
+    servers: &'a [ServerStatus],
+}
+
+fn servers_table(servers: &[ServerStatus]) -> String {
+    let seconds = |ms: u64| format!("{} s", ms / 1000);
+    output::table(
+        ["SERVER", "STATE", "SINCE", "PLACE", "TOOLS", "CALLS", "SPEAKS", "WHY"],
+        servers.iter().map(|server| {
+            let why = server.error.as_deref().map(|error| match server.retry_in_ms {
+                Some(ms) => format!("{error}; tried again in {}", seconds(ms)),
+                None => error.to_owned(),
+            });
+            [
+                server.name.to_string(),
+                server.state.as_str().to_owned(),
+                seconds(server.for_ms),
+                output::printable(&server.place).into_owned(),
+                server.tools.to_string(),
+                server.calls_running.to_string(),
+                output::printable(server.protocol.as_deref().unwrap_or("-")).into_owned(),
+                output::printable(why.as_deref().unwrap_or("-")).into_owned(),
+            ]
+        }),
+    )
+}
+
+fn zone(status: &ClusterStatus) -> CommandResult {
+    output::line(facts(status))?;
+    output::line(format_args!("\n{}", members_table(status)))?;
     if !status.replicas.is_empty() {
         output::line(format_args!("\n{}", replicas_table(&status.replicas)))?;
     }

@@ -11,6 +11,7 @@ use aop_core::settings::keys::{Bounds, Entries, Form, Key, Row};
 
 use super::Config;
 use super::keys::wide;
+use super::servers::{SERVERS, Server};
 
 /// Names in `join`; one DNS name can stand for many nodes.
 const JOIN_MAX: usize = 64;
@@ -33,6 +34,8 @@ pub(crate) struct ClusterConfig {
     /// 0 for the cores of this machine.
     capacity: u32,
     gossip_interval: Duration,
+    /// MCP servers that are mounted, in a zone or not.
+    pub(crate) servers: Vec<Server>,
 }
 
 impl Default for ClusterConfig {
@@ -47,6 +50,7 @@ impl Default for ClusterConfig {
             capacity: 0,
             // Deaths are noticed within 5 s even among a hundred nodes.
             gossip_interval: Duration::from_millis(500),
+            servers: Vec::new(),
         }
     }
 }
@@ -192,6 +196,7 @@ pub(super) static CLUSTER_KEYS: &[Key<Config>] = &[
             },
         },
     },
+    SERVERS,
 ];
 
 fn read_labels(config: &mut Config, entries: &mut Entries<'_, '_>) {

@@ -10,6 +10,7 @@ mod keys;
 mod policy;
 mod quota;
 mod runtime;
+mod servers;
 mod services;
 mod tenants;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use anyhow::Context as _;
 use aop_access::audit::AuditConfig;
 use aop_core::TenantName;
 use aop_core::settings::Lines;
-use aop_core::settings::keys::{Document, Row, leaves, nearest, reference as rows_of};
+use aop_core::settings::keys::{Document, Form, Row, leaves, nearest, reference as rows_of};
 use aop_mcp::McpConfig;
 use aop_registry::RegistryConfig;
 use aop_runtime::{CompileLimits, HandleBounds, RuntimeConfig};
@@ -39,9 +40,10 @@ pub(crate) use access::AccessSettings;
 pub(crate) use cluster::ClusterConfig;
 use keys::KEYS;
 pub(crate) use quota::QuotaConfig;
+pub(crate) use servers::Server;
 #[cfg(test)]
 pub(crate) use services::Provider;
-pub(crate) use services::ServicesConfig;
+pub(crate) use services::{ServicesConfig, StateDatabase};
 use tenants::TenantsSettings;
 pub(crate) use zone::ZoneConfig;
 
@@ -252,7 +254,11 @@ impl Config {
         let directory = file.path.parent().unwrap_or_else(|| Path::new(""));
         let key_file = &mut self.access.secrets_key_file;
         let of_tenants = self.tenants.values_mut().flat_map(|tenant| &mut tenant.agents);
-        for path in self.agents.iter_mut().chain(&mut self.data).chain(key_file).chain(of_tenants) {
+        let of_database = self.services.state_database.password_file.as_mut();
+        let of_servers =
+            self.cluster.servers.iter_mut().filter_map(|server| server.directory.as_mut());
+        let own = self.agents.iter_mut().chain(&mut self.data).chain(key_file);
+        for path in own.chain(of_tenants).chain(of_servers).chain(of_database) {
             *path = directory.join(&*path);
         }
     }
@@ -347,7 +353,9 @@ fn is_of_kubernetes(name: &str) -> bool {
 /// Every key of `aop.toml` with its environment variable; empty for those below a name that the operator
 /// chooses, which only a file can set.
 pub(crate) fn reference() -> Vec<(Row, String)> {
-    let names: BTreeSet<_> = leaves(KEYS).into_iter().map(|(path, _)| path).collect();
+    // No variable holds a list of tables.
+    let texts = leaves(KEYS).into_iter().filter(|(_, key)| !matches!(key.form, Form::Items { .. }));
+    let names: BTreeSet<_> = texts.map(|(path, _)| path).collect();
     rows_of(KEYS)
         .into_iter()
         .map(|row| {

@@ -1,12 +1,13 @@
 //! The keys of what agents' capabilities stand on: `[model]`, `[egress]` and `[state]`.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aop_core::model::ModelBinding;
 use aop_core::settings::keys::{Bounds, Entries, Form, Key, Row, reference};
 use aop_services::{EgressConfig, ModelConfig, ProviderKind};
-use aop_store::StoreConfig;
+use aop_store::{PostgresConfig, StoreConfig};
 
 use super::Config;
 use super::keys::{DAY, GIB, HOUR, KIB, MIB, MINUTE, SECOND, wide};
@@ -26,6 +27,7 @@ pub(crate) struct ServicesConfig {
     /// By name.
     pub(crate) providers: BTreeMap<String, Provider>,
     pub(crate) egress: EgressConfig,
+    pub(crate) state_database: StateDatabase,
     pub(crate) state_max_bytes: u64,
     pub(crate) agent_state_max_bytes: u64,
     pub(crate) task_results_max_bytes: u64,
@@ -40,12 +42,31 @@ impl Default for ServicesConfig {
             models: ModelConfig::new(Vec::new()),
             providers: BTreeMap::new(),
             egress: EgressConfig::default(),
+            state_database: StateDatabase::default(),
             state_max_bytes: store.state_max_bytes,
             agent_state_max_bytes: store.agent_state_max_bytes,
             task_results_max_bytes: store.task_outcomes_max_bytes,
             // Longer than a holiday.
             session_retention: 30 * DAY,
         }
+    }
+}
+
+/// A database in which hosts share what agents remember.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StateDatabase {
+    /// None is the host's own store.
+    pub(crate) url: Option<String>,
+    /// The variable of the environment that holds the password.
+    pub(crate) password_env: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) connections_max: usize,
+}
+
+impl Default for StateDatabase {
+    fn default() -> Self {
+        // Each write takes a few milliseconds of one, and a database of default size gives a hundred.
+        Self { url: None, password_env: None, password_file: None, connections_max: 16 }
     }
 }
 
@@ -167,6 +188,61 @@ static PROVIDER_KEYS: &[Key<Provider>] = &[
     },
 ];
 
+static DATABASE_KEYS: &[Key<Config>] = &[
+    Key {
+        name: "url",
+        meaning: "Where it is: `postgres://USER@HOST:PORT/DATABASE`, with `?sslmode=require` to insist on TLS, whose certificate is then checked. Without it, agents remember in the data directory of each host.",
+        form: Form::Text {
+            chars_max: URL_CHARS_MAX,
+            // A password may stand in it.
+            get: |config| config.services.state_database.url.as_ref().map(|_| "…".to_owned()),
+            set: |config, text| {
+                PostgresConfig::check(text).map_err(|error| error.to_string())?;
+                config.services.state_database.url = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "password_env",
+        meaning: "The variable of the host's environment that holds the password. No agent sees that variable.",
+        form: Form::Text {
+            chars_max: NAME_CHARS_MAX,
+            get: |config| config.services.state_database.password_env.clone(),
+            set: |config, text| {
+                config.services.state_database.password_env = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "password_file",
+        meaning: "The file that holds the password.",
+        form: Form::Text {
+            chars_max: URL_CHARS_MAX,
+            get: |config| {
+                let file = config.services.state_database.password_file.as_ref();
+                file.map(|path| path.display().to_string())
+            },
+            set: |config, text| {
+                config.services.state_database.password_file = Some(PathBuf::from(text));
+                Ok(())
+            },
+        },
+    },
+    Key::count(
+        "connections_max",
+        "Connections of this host to it.",
+        Bounds::new(
+            1,
+            1_000,
+            "one serves everything in turn, and databases have few hundred for all",
+        ),
+        |config| config.services.state_database.connections_max as u64,
+        |config, count| config.services.state_database.connections_max = wide(count),
+    ),
+];
+
 fn read_providers(config: &mut Config, entries: &mut Entries<'_, '_>) {
     entries.each(|name, mut entry| {
         if name == ModelBinding::CLIENT {
@@ -207,6 +283,11 @@ pub(super) static EGRESS_KEYS: &[Key<Config>] = &[
 ];
 
 pub(super) static STATE_KEYS: &[Key<Config>] = &[
+    Key::section(
+        "database",
+        "A PostgreSQL database in which several hosts share what agents remember.",
+        DATABASE_KEYS,
+    ),
     Key::size(
         "total_max",
         "What all agents together may remember.",

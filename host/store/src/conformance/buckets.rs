@@ -20,8 +20,8 @@ const ROOMY: BucketQuota = BucketQuota {
 ///
 /// # Panics
 /// When the buckets do something else than [`Buckets`] documents.
-pub async fn buckets<B: Buckets + 'static>(mut reopen: impl FnMut() -> B) {
-    let buckets = reopen();
+pub async fn buckets<B: Buckets + 'static>(mut reopen: impl AsyncFnMut() -> B) {
+    let buckets = reopen().await;
     reads_what_was_written(&buckets).await;
     buckets_are_apart(&buckets).await;
     writes_all_or_none(&buckets).await;
@@ -31,7 +31,7 @@ pub async fn buckets<B: Buckets + 'static>(mut reopen: impl FnMut() -> B) {
     let kept = session(AgentId(Uuid::now_v7()), "kept");
     buckets.set(&kept, ROOMY, &[entry("key", "value")]).await.unwrap();
     drop(buckets);
-    let buckets = Arc::new(reopen());
+    let buckets = Arc::new(reopen().await);
     assert_eq!(
         get(&*buckets, &kept, "key").await.as_deref(),
         Some("value"),

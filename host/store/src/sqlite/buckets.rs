@@ -9,16 +9,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aop_core::bucket::{
-    Bucket, BucketError, BucketQuota, BucketScope, Buckets, KEY_MAX_BYTES, KeyPage, PAGE_KEYS_MAX,
-    VALUE_MAX_BYTES,
-};
+use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, PAGE_KEYS_MAX};
 use aop_core::{BoxFuture, StoreError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::SemaphorePermit;
 
 use super::SqliteStore;
 use super::turns::Owner;
+use crate::bounds::{Ceilings, Place, Sums, check_sizes, total_bytes};
 use crate::error::failed;
 
 /// When a conversation was last used is kept to this, so that not every use is a write.
@@ -29,32 +27,6 @@ const FORGOTTEN_AT_ONCE: u32 = 16;
 /// Keys and values that wait to be written, in KiB: a write is held in memory until its turn, and thousands of
 /// calls may write at once.
 pub(super) const QUEUED_MAX_KIB: u32 = 64 << 10;
-
-/// What all buckets together are held to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Ceilings {
-    pub(super) all_max_bytes: u64,
-    pub(super) agent_max_bytes: u64,
-}
-
-/// A bucket as the tables know it.
-#[derive(Clone)]
-struct Place {
-    tenant: String,
-    agent: Vec<u8>,
-    session: String,
-}
-
-impl From<&Bucket> for Place {
-    fn from(bucket: &Bucket) -> Self {
-        let (agent, session) = match &bucket.scope {
-            BucketScope::Tenant => (Vec::new(), ""),
-            BucketScope::Agent(agent) => (agent.0.as_bytes().to_vec(), ""),
-            BucketScope::Session(agent, session) => (agent.0.as_bytes().to_vec(), session.as_str()),
-        };
-        Self { tenant: bucket.tenant.as_str().to_owned(), agent, session: session.to_owned() }
-    }
-}
 
 /// Lets a write fail in the store's words and in those of buckets.
 enum Refused {
@@ -151,7 +123,7 @@ fn check(
     quota: BucketQuota,
     ceilings: Ceilings,
 ) -> Result<(), Refused> {
-    let (keys, bytes, agent, tenant, all) = connection
+    let sums = connection
         .prepare_cached(
             "SELECT keys, bytes, owners.charged_bytes, tenant_totals.charged_bytes, state_total.charged_bytes
              FROM buckets JOIN owners ON owners.id = owner JOIN tenant_totals USING (tenant), state_total
@@ -159,69 +131,10 @@ fn check(
         )?
         .query_row([bucket], |row| {
             let sum = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-            Ok((sum(0)?, sum(1)?, sum(2)?, sum(3)?, sum(4)?))
+            let (keys, bytes) = (sum(0)?, sum(1)?);
+            Ok(Sums { keys, bytes, agent: sum(2)?, tenant: sum(3)?, all: sum(4)? })
         })?;
-    let full = |message: String| Err(Refused::Bucket(BucketError::Quota(message)));
-    if keys > quota.keys_max {
-        return full(format!(
-            "the bucket would hold {keys} keys, and {} are its limit",
-            quota.keys_max
-        ));
-    }
-    if bytes > quota.bytes_max {
-        return full(format!(
-            "the bucket would hold {bytes} bytes of keys and values, and {} are its limit",
-            quota.bytes_max
-        ));
-    }
-    if let Some(max) = quota.agent_bytes_max.filter(|max| agent > *max) {
-        return full(format!(
-            "what the agent remembers over all conversations reached its quota of {max} bytes: delete what is not needed any more"
-        ));
-    }
-    if let Some(max) = quota.tenant_bytes_max.filter(|max| tenant > *max) {
-        return full(format!(
-            "what the tenant's agents remember reached its quota of {max} bytes: delete what is not needed any more"
-        ));
-    }
-    if agent > ceilings.agent_max_bytes {
-        return full(format!(
-            "what the agent remembers over all conversations reached the host's limit of {} bytes: delete what is not needed any more",
-            ceilings.agent_max_bytes
-        ));
-    }
-    if all > ceilings.all_max_bytes {
-        return full(format!(
-            "what the agents of this host remember reached its limit of {} bytes",
-            ceilings.all_max_bytes
-        ));
-    }
-    Ok(())
-}
-
-fn check_sizes<'a>(
-    mut entries: impl Iterator<Item = (&'a str, &'a [u8])>,
-) -> Result<(), BucketError> {
-    entries.try_for_each(|(key, value)| {
-        check_key(key)?;
-        if value.len() > VALUE_MAX_BYTES {
-            return Err(BucketError::Quota(format!(
-                "the value has {} bytes, and {VALUE_MAX_BYTES} are the limit",
-                value.len()
-            )));
-        }
-        Ok(())
-    })
-}
-
-fn check_key(key: &str) -> Result<(), BucketError> {
-    if key.len() > KEY_MAX_BYTES {
-        return Err(BucketError::Quota(format!(
-            "the key has {} bytes, and {KEY_MAX_BYTES} are the limit",
-            key.len()
-        )));
-    }
-    Ok(())
+    sums.check(quota, ceilings).map_err(Refused::Bucket)
 }
 
 fn value_of(connection: &Connection, bucket: i64, key: &str) -> rusqlite::Result<Option<Vec<u8>>> {
@@ -388,13 +301,7 @@ impl Buckets for SqliteStore {
                 return Ok(());
             }
             check_sizes(entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
-            let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
-            if bytes as u64 > quota.bytes_max {
-                return Err(BucketError::Quota(format!(
-                    "the entries have {bytes} bytes, and the bucket may hold {}",
-                    quota.bytes_max
-                )));
-            }
+            let bytes = total_bytes(entries, quota)?;
             let place = Place::from(bucket);
             let turn = self.turns.of(&place.owner());
             let _turn = turn.take().await.map_err(Refused::Store)?;

@@ -36,6 +36,7 @@ use self::readers::Readers;
 use self::turns::Turns;
 use self::writer::Writer;
 use crate::OpenError;
+use crate::bounds::Ceilings;
 use crate::error::{describe, is_damage};
 use crate::lock::DataDirectoryLock;
 
@@ -86,7 +87,7 @@ impl StoreConfig {
 pub struct SqliteStore {
     readers: Readers,
     writer: Arc<Writer>,
-    ceilings: buckets::Ceilings,
+    ceilings: Ceilings,
     task_outcomes_max_bytes: u64,
     turns: Turns,
     room_kib: Semaphore,
@@ -113,7 +114,7 @@ impl SqliteStore {
         Ok(Self {
             readers: Readers::new(path),
             writer: Arc::new(writer),
-            ceilings: buckets::Ceilings {
+            ceilings: Ceilings {
                 all_max_bytes: config.state_max_bytes,
                 agent_max_bytes: config.agent_state_max_bytes,
             },

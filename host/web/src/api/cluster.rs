@@ -1,16 +1,18 @@
-//! The zone, `/api/v1/cluster`: how it stands, who may join it and who belongs to it no more. It concerns every tenant: only
+//! The zone, `/api/v1/cluster`: how it stands, who may join it and who belongs to it no more; and the servers that this
+//! host mounts. It concerns every tenant: only
 //! whoever manages them all may look into it.
 
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::cluster::{
     ClusterError, ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant, JoinTokenRequest,
-    KeyRotation, RotateKeyRequest,
+    KeyRotation, RotateKeyRequest, ServerStatus,
 };
 use aop_core::{AuditEvent, Caller};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use http::StatusCode;
+use serde::Serialize;
 
 use super::{AppRef, problems};
 use crate::app::{App, By};
@@ -29,6 +31,16 @@ impl From<ClusterError> for Problem {
 
 pub(super) async fn status(State(app): AppRef) -> Result<Json<ClusterStatus>, Problem> {
     Ok(Json(app.state.cluster.status().await?))
+}
+
+#[derive(Serialize)]
+pub(super) struct Servers {
+    servers: Vec<ServerStatus>,
+}
+
+/// The MCP servers that this host mounts, in a zone or not.
+pub(super) async fn servers(State(app): AppRef) -> Json<Servers> {
+    Json(Servers { servers: app.state.servers.servers() })
 }
 
 pub(super) async fn join_token(

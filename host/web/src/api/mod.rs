@@ -38,7 +38,7 @@ type Name = Result<Path<String>, PathRejection>;
 const BODY_MAX_BYTES: usize = 8 << 10;
 
 /// Every path of the API with what it answers to.
-pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 19] {
+pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Arc<App>>); 20] {
     let upload_limit = DefaultBodyLimit::max(upload_max_bytes);
     // One more, so that a value that is too long is told so by its own limit.
     let secret_limit = DefaultBodyLimit::max(Secret::LENGTH_MAX_BYTES + 1);
@@ -52,6 +52,7 @@ pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Ar
         ("/api/v1/agents/{name}/rollback", post(roll_back_agent)),
         ("/api/v1/tools", get(list_tools)),
         ("/api/v1/cluster", get(cluster::status)),
+        ("/api/v1/cluster/servers", get(cluster::servers)),
         ("/api/v1/cluster/join-tokens", post(cluster::join_token)),
         ("/api/v1/cluster/evictions", post(cluster::evict)),
         ("/api/v1/cluster/key-rotations", post(cluster::rotate_key)),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use aop_core::{Observe as _, TenantName};
+use aop_core::cluster::{ServerState, ServerStatus};
+use aop_core::{AgentName, Observe as _, TenantName};
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
@@ -554,6 +555,47 @@ async fn every_route_of_the_document_says_what_it_needs() {
             assert_eq!(need == by_default, is_of_cluster, "{method} {path}");
         }
     }
+}
+
+/// A host that mounts two servers, one of which does not answer.
+struct Servers;
+
+impl aop_core::cluster::ReportServers for Servers {
+    fn servers(&self) -> Vec<ServerStatus> {
+        let up = ServerStatus {
+            name: AgentName::new("calc").unwrap(),
+            tenant: TenantName::default_tenant(),
+            transport: "streamable-http".to_owned(),
+            place: "http://127.0.0.1:9000/mcp".to_owned(),
+            state: ServerState::Up,
+            for_ms: 5,
+            server: Some("calc 1".to_owned()),
+            protocol: Some("2026-07-28".to_owned()),
+            tools: 2,
+            calls_running: 1,
+            error: None,
+            retry_in_ms: None,
+            notes: vec!["`x` is left out".to_owned()],
+        };
+        let down = ServerStatus {
+            state: ServerState::Down,
+            server: None,
+            protocol: None,
+            error: Some("cannot connect".to_owned()),
+            retry_in_ms: Some(900),
+            ..up.clone()
+        };
+        vec![up, down]
+    }
+}
+
+#[tokio::test]
+async fn mounted_servers_are_shown_by_a_host_alone_too() {
+    let app = open_router(AppState { servers: Arc::new(Servers), ..state(some_catalog()) });
+    let request = plain(Method::GET, "/api/v1/cluster/servers");
+    let (status, body) = check("listServers", ask(&app, request).await).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["servers"][1]["error"], "cannot connect");
 }
 
 /// A body that sends nothing and never ends.

@@ -53,6 +53,7 @@ pub(crate) const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::POST], "/zone/v1/mcp", Need::Nothing),
     (&[Method::GET], "/.well-known/aop-zone.json", Need::Nothing),
     (&[Method::GET], "/api/v1/cluster", CLUSTER),
+    (&[Method::GET], "/api/v1/cluster/servers", CLUSTER),
     (&[Method::POST], "/api/v1/cluster/join-tokens", CLUSTER),
     (&[Method::POST], "/api/v1/cluster/evictions", CLUSTER),
     (&[Method::POST], "/api/v1/cluster/key-rotations", CLUSTER),

@@ -60,7 +60,7 @@ fn sums(connection: &Connection) -> [(i64, i64); 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn buckets_conform_and_their_sums_hold() {
     let directory = TempDir::new().unwrap();
-    conformance::buckets(|| open(&directory)).await;
+    conformance::buckets(async || open(&directory)).await;
     for (said, counted) in sums(&onlooker(&directory)) {
         assert_eq!(said, counted);
         assert!(said > 0);

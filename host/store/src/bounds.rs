@@ -1,0 +1,131 @@
+//! What buckets are held to, in the same words whatever keeps them.
+
+use aop_core::bucket::{
+    Bucket, BucketError, BucketQuota, BucketScope, KEY_MAX_BYTES, VALUE_MAX_BYTES,
+};
+
+/// What a bucket costs beside its keys and values, in bytes of its owner's quota.
+pub(crate) const BUCKET_CHARGE_BYTES: i64 = 512;
+/// The same for each key.
+pub(crate) const KEY_CHARGE_BYTES: i64 = 128;
+
+/// What all buckets together are held to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ceilings {
+    pub(crate) all_max_bytes: u64,
+    pub(crate) agent_max_bytes: u64,
+}
+
+/// A bucket as the tables know it.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) tenant: String,
+    /// Empty for what the agents of a tenant share.
+    pub(crate) agent: Vec<u8>,
+    /// Empty for what is not of one conversation.
+    pub(crate) session: String,
+}
+
+impl From<&Bucket> for Place {
+    fn from(bucket: &Bucket) -> Self {
+        let (agent, session) = match &bucket.scope {
+            BucketScope::Tenant => (Vec::new(), ""),
+            BucketScope::Agent(agent) => (agent.0.as_bytes().to_vec(), ""),
+            BucketScope::Session(agent, session) => (agent.0.as_bytes().to_vec(), session.as_str()),
+        };
+        Self { tenant: bucket.tenant.as_str().to_owned(), agent, session: session.to_owned() }
+    }
+}
+
+/// What a write leaves behind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sums {
+    /// Of the bucket.
+    pub(crate) keys: u64,
+    /// Keys and values of the bucket.
+    pub(crate) bytes: u64,
+    /// What the agent is charged for all of its buckets.
+    pub(crate) agent: u64,
+    /// The same of its tenant's agents.
+    pub(crate) tenant: u64,
+    /// The same of all agents.
+    pub(crate) all: u64,
+}
+
+impl Sums {
+    /// Whether it is within every limit.
+    pub(crate) fn check(self, quota: BucketQuota, ceilings: Ceilings) -> Result<(), BucketError> {
+        let Self { keys, bytes, agent, tenant, all } = self;
+        let full = |message: String| Err(BucketError::Quota(message));
+        if keys > quota.keys_max {
+            return full(format!(
+                "the bucket would hold {keys} keys, and {} are its limit",
+                quota.keys_max
+            ));
+        }
+        if bytes > quota.bytes_max {
+            return full(format!(
+                "the bucket would hold {bytes} bytes of keys and values, and {} are its limit",
+                quota.bytes_max
+            ));
+        }
+        if let Some(max) = quota.agent_bytes_max.filter(|max| agent > *max) {
+            return full(format!(
+                "what the agent remembers over all conversations reached its quota of {max} bytes: delete what is not needed any more"
+            ));
+        }
+        if let Some(max) = quota.tenant_bytes_max.filter(|max| tenant > *max) {
+            return full(format!(
+                "what the tenant's agents remember reached its quota of {max} bytes: delete what is not needed any more"
+            ));
+        }
+        if agent > ceilings.agent_max_bytes {
+            return full(format!(
+                "what the agent remembers over all conversations reached the host's limit of {} bytes: delete what is not needed any more",
+                ceilings.agent_max_bytes
+            ));
+        }
+        if all > ceilings.all_max_bytes {
+            return full(format!(
+                "what the agents of this host remember reached its limit of {} bytes",
+                ceilings.all_max_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Keys and values of one write together, unless no bucket of this quota could hold them.
+pub(crate) fn total_bytes(
+    entries: &[(String, Vec<u8>)],
+    quota: BucketQuota,
+) -> Result<usize, BucketError> {
+    let bytes: usize = entries.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if bytes as u64 > quota.bytes_max {
+        return Err(BucketError::Quota(format!(
+            "the entries have {bytes} bytes, and the bucket may hold {}",
+            quota.bytes_max
+        )));
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn check_sizes<'a>(
+    mut entries: impl Iterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), BucketError> {
+    entries.try_for_each(|(key, value)| {
+        if key.len() > KEY_MAX_BYTES {
+            return Err(BucketError::Quota(format!(
+                "the key has {} bytes, and {KEY_MAX_BYTES} are the limit",
+                key.len()
+            )));
+        }
+        if value.len() > VALUE_MAX_BYTES {
+            return Err(BucketError::Quota(format!(
+                "the value has {} bytes, and {VALUE_MAX_BYTES} are the limit",
+                value.len()
+            )));
+        }
+        Ok(())
+    })
+}

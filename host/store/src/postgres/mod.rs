@@ -1,0 +1,206 @@
+//! What agents remember, in Postgres: conversations outlive the host that began them, and go on on another.
+//!
+//! Only [`Buckets`](aop_core::bucket::Buckets) are here. Agents, keys and tasks stay in each host's own store: a host of a zone
+//! has agents that its neighbours have not, and its tasks run in it. All hosts that use one database share what their
+//! tenants' agents remember, so hosts that should not must have a database (or a schema, by `search_path`) each.
+//!
+//! Every wait is bounded: for a connection, for a lock, for a statement, and for all of one operation together. A database that
+//! goes away fails what is under way, and what comes meanwhile after [`ACQUIRE_TIMEOUT`]; nothing has to be
+//! restarted when it comes back. A write whose commit was not answered may have happened; it is never repeated here.
+
+mod buckets;
+mod connect;
+mod migration;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool, PoolError};
+use tokio_postgres::error::SqlState;
+
+use crate::bounds::Ceilings;
+
+/// How long an operation may wait for one of the connections, or for a new one.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a statement may run in the database. All of them find their rows by an index.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a statement may wait for a row that somebody else writes.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one operation may take in all: longer than any of its statements, for a network that swallows answers.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where the database is, and how it is used.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// `postgres://user@host:5432/database?sslmode=…`.
+    pub url: String,
+    /// The password, when the URL has none.
+    pub password: Option<String>,
+    /// Connections of this host.
+    pub connections_max: usize,
+    /// As of [`StoreConfig`](crate::StoreConfig), over all hosts together.
+    pub state_max_bytes: u64,
+    /// As of [`StoreConfig`](crate::StoreConfig).
+    pub agent_state_max_bytes: u64,
+}
+
+/// Never shows the password.
+impl std::fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresConfig").field("place", &self.place()).finish_non_exhaustive()
+    }
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The URL is none.
+    #[error(
+        "the URL of the database is wrong: {0}: write it like `postgres://aop@db.example:5432/aop`"
+    )]
+    Url(String),
+    /// Nobody answers there, or not as wished.
+    #[error("cannot use the database {place}: {reason}")]
+    Unusable {
+        /// Where it is, without the password.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+    /// A newer release wrote the tables.
+    #[error(
+        "the database {place} has schema version {found}, but this release knows versions up to {supported}: start the newer release, or use another database"
+    )]
+    Newer {
+        /// Where it is.
+        place: String,
+        /// Its schema version.
+        found: i32,
+        /// The newest of this release.
+        supported: i32,
+    },
+}
+
+/// See the module's documentation. Clones share their connections.
+#[derive(Clone)]
+pub struct PostgresBuckets {
+    pool: Pool,
+    ceilings: Ceilings,
+}
+
+impl PostgresBuckets {
+    /// Connects, and brings the tables up to date; hosts that start together wait for each other with that.
+    ///
+    /// # Errors
+    /// [`PostgresError`], within 10 s.
+    pub async fn open(config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let place = config.place();
+        let unusable = |reason| PostgresError::Unusable { place: place.clone(), reason };
+        let pool = connect::pool(config)?;
+        let mut connection = connection(&pool).await.map_err(unusable)?;
+        let migrating = migration::run(&mut connection, &place);
+        tokio::time::timeout(OPERATION_TIMEOUT, migrating)
+            .await
+            .unwrap_or_else(|_| Err(unusable("it does not answer in time".to_owned())))?;
+        drop(connection);
+        let ceilings = Ceilings {
+            all_max_bytes: config.state_max_bytes,
+            agent_max_bytes: config.agent_state_max_bytes,
+        };
+        Ok(Self { pool, ceilings })
+    }
+
+    /// Whether the database answers now.
+    ///
+    /// # Errors
+    /// Why not, in words for the operator, within seconds.
+    pub async fn probe(&self) -> Result<(), String> {
+        let probing = self.within(async |connection| -> Result<(), Failed> {
+            connection.simple_query("SELECT 1").await?;
+            Ok(())
+        });
+        probing.await.map_err(|Failed(reason)| reason)
+    }
+
+    /// Connections that are open, and of those, in use.
+    #[must_use]
+    pub fn connections(&self) -> (usize, usize) {
+        let status = self.pool.status();
+        (status.size, status.size - status.available.min(status.size))
+    }
+
+    /// Runs one operation on a connection. One that does not come to its end in time takes the connection with it, since
+    /// nobody knows what that still does.
+    async fn within<T, E: From<Failed> + From<tokio_postgres::Error>>(
+        &self,
+        operation: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut connection = connection(&self.pool).await.map_err(Failed)?;
+        let ended = tokio::time::timeout(OPERATION_TIMEOUT, operation(&mut connection)).await;
+        ended.unwrap_or_else(|_| {
+            drop(Object::take(connection));
+            Err(Failed("the state database does not answer in time".to_owned()).into())
+        })
+    }
+}
+
+/// Why an operation failed, in one sentence.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
+
+impl From<tokio_postgres::Error> for Failed {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self(describe(&error))
+    }
+}
+
+async fn connection(pool: &Pool) -> Result<Object, String> {
+    pool.get().await.map_err(|error| match error {
+        PoolError::Backend(error) => describe(&error),
+        PoolError::Timeout(_) => {
+            "the state database gave no connection in time: it is away, or `connections_max` are too few".to_owned()
+        }
+        error => error.to_string(),
+    })
+}
+
+/// One sentence for an operator. Postgres' own messages name what is wrong, and no values.
+fn describe(error: &tokio_postgres::Error) -> String {
+    let advice = match error.code() {
+        Some(code)
+            if *code == SqlState::INVALID_PASSWORD
+                || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
+        {
+            "it refuses the user or the password: see `url` and `password_env`"
+        }
+        Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+            "there is no such database: create it, empty"
+        }
+        Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
+            "the user may not do that: let it create tables in the database"
+        }
+        Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
+            "it has no connection left: lower `connections_max`, or raise its `max_connections`"
+        }
+        Some(code) if *code == SqlState::DISK_FULL => "its disk is full",
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            "it only reads: name the primary in `url`"
+        }
+        Some(code)
+            if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE =>
+        {
+            "it is too slow, or another host writes the same: try again"
+        }
+        Some(_) => "it refuses",
+        None => "it cannot be reached",
+    };
+    let mut reason =
+        error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned());
+    if let Some(cause) = std::error::Error::source(error).filter(|_| error.as_db_error().is_none())
+    {
+        reason = format!("{reason}: {cause}");
+    }
+    format!("{advice} ({reason})")
+}

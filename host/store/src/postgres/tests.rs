@@ -1,0 +1,211 @@
+//! Against a real server, which `tests/store/run` starts: without it, these say that they were skipped.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets, SessionId};
+use aop_core::{AgentId, TenantName};
+use tokio_postgres::NoTls;
+use uuid::Uuid;
+
+use super::*;
+use crate::conformance::{self, session};
+
+const ROOMY: BucketQuota = BucketQuota {
+    keys_max: 1_000,
+    bytes_max: 16 << 20,
+    agent_bytes_max: None,
+    tenant_bytes_max: None,
+};
+
+#[expect(clippy::disallowed_methods, reason = "only the script knows where its server is")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The server, with `{}` for the name of a database; none when there is none.
+fn server() -> Option<String> {
+    let server = variable("AOP_TEST_POSTGRES");
+    if server.is_none() {
+        eprintln!("skipped: no PostgreSQL here, see tests/store/run");
+    }
+    server
+}
+
+/// A new, empty database.
+async fn database(server: &str) -> PostgresConfig {
+    let name = format!("t{}", Uuid::now_v7().simple());
+    let (client, connection) =
+        tokio_postgres::connect(&server.replace("{}", "postgres"), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+        .batch_execute(&format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
+        .await
+        .unwrap();
+    PostgresConfig {
+        url: server.replace("{}", &name),
+        password: None,
+        connections_max: 8,
+        state_max_bytes: 1 << 30,
+        agent_state_max_bytes: 256 << 20,
+    }
+}
+
+fn control(what: &str) {
+    let control = variable("AOP_TEST_POSTGRES_CONTROL").expect("the script says how");
+    let status = Command::new(control).arg(what).status().unwrap();
+    assert!(status.success(), "{what}: {status}");
+}
+
+fn entry(key: &str, value: &str) -> (String, Vec<u8>) {
+    (key.to_owned(), value.as_bytes().to_vec())
+}
+
+async fn sums(buckets: &PostgresBuckets) -> (i64, i64, i64) {
+    let connection = connection(&buckets.pool).await.unwrap();
+    let one = async |sql: &str| -> i64 { connection.query_one(sql, &[]).await.unwrap().get(0) };
+    (
+        one("SELECT coalesce(sum(charged_bytes), 0)::bigint FROM aop_tenant_totals").await,
+        one("SELECT coalesce(sum(charged_bytes), 0)::bigint FROM aop_owners").await,
+        one(
+            "SELECT (SELECT coalesce(sum(128 + octet_length(key) + octet_length(value)), 0)::bigint FROM aop_entries)
+                  + 512 * (SELECT count(*) FROM aop_buckets)",
+        )
+        .await,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_does_what_every_store_does() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    conformance::buckets(async || PostgresBuckets::open(&config).await.unwrap()).await;
+    // After all that, what is charged is what is there.
+    let (tenants, owners, there) = sums(&PostgresBuckets::open(&config).await.unwrap()).await;
+    assert_eq!((tenants, owners), (there, there));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn hosts_share_it_and_lose_no_write() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    // They start together on an empty database.
+    let opening = (0..4).map(|_| {
+        let config = config.clone();
+        tokio::spawn(async move { PostgresBuckets::open(&config).await.unwrap() })
+    });
+    let mut hosts = Vec::new();
+    for host in opening.collect::<Vec<_>>() {
+        hosts.push(host.await.unwrap());
+    }
+    let bucket = session(AgentId(Uuid::now_v7()), "talk");
+    let mut counting = Vec::new();
+    for host in hosts.clone() {
+        let bucket = bucket.clone();
+        counting.push(tokio::spawn(async move {
+            for _ in 0..25 {
+                loop {
+                    let now = host.get(&bucket, "n").await.unwrap();
+                    let count: u32 =
+                        now.as_ref().map_or(0, |n| String::from_utf8_lossy(n).parse().unwrap());
+                    let next = (count + 1).to_string().into_bytes();
+                    match host.swap(&bucket, ROOMY, "n", now.as_deref(), next).await {
+                        Ok(()) => break,
+                        Err(BucketError::Conflict) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        }));
+    }
+    for host in counting {
+        host.await.unwrap();
+    }
+    assert_eq!(hosts[0].get(&bucket, "n").await.unwrap().as_deref(), Some(&b"100"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_hold_over_hosts_and_what_is_forgotten_is_free() {
+    let Some(server) = server() else { return };
+    let config = PostgresConfig { agent_state_max_bytes: 3_000, ..database(&server).await };
+    let (one, other) = (
+        PostgresBuckets::open(&config).await.unwrap(),
+        PostgresBuckets::open(&config).await.unwrap(),
+    );
+    let agent = AgentId(Uuid::now_v7());
+    one.set(&session(agent, "a"), ROOMY, &[entry("k", &"x".repeat(1_500))]).await.unwrap();
+    let full = other.set(&session(agent, "b"), ROOMY, &[entry("k", &"x".repeat(1_500))]).await;
+    assert!(matches!(full, Err(BucketError::Quota(_))), "{full:?}");
+    // What was refused left nothing.
+    assert_eq!(other.get(&session(agent, "b"), "k").await.unwrap(), None);
+    assert_eq!(one.forget_sessions(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(one.forget_sessions(Duration::ZERO).await.unwrap(), 1);
+    other.set(&session(agent, "b"), ROOMY, &[entry("k", &"x".repeat(1_500))]).await.unwrap();
+    let (tenants, owners, there) = sums(&one).await;
+    assert_eq!((tenants, owners), (there, there));
+    one.forget_tenant(&TenantName::default_tenant()).await.unwrap();
+    assert_eq!(sums(&one).await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_used_is_refused_at_the_start() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    PostgresBuckets::open(&config).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&config.url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client.batch_execute("UPDATE aop_schema SET version = 99").await.unwrap();
+    let newer = PostgresBuckets::open(&config).await.map(drop).unwrap_err();
+    assert!(matches!(newer, PostgresError::Newer { found: 99, .. }), "{newer}");
+
+    let missing = PostgresConfig { url: server.replace("{}", "nowhere"), ..config.clone() };
+    let missing = PostgresBuckets::open(&missing).await.map(drop).unwrap_err().to_string();
+    assert!(missing.contains("create it"), "{missing}");
+
+    let started = Instant::now();
+    let nobody = "postgres://aop:geheim@127.0.0.1:1/aop".to_owned();
+    let nobody = PostgresConfig { url: nobody, ..config };
+    assert!(!format!("{nobody:?}").contains("geheim"));
+    let error = PostgresBuckets::open(&nobody).await.map(drop).unwrap_err().to_string();
+    assert!(error.contains("cannot be reached") && !error.contains("geheim"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+/// Alone in its name, so that the script runs it after the others: it stops their server.
+#[tokio::test(flavor = "multi_thread")]
+async fn outage_fails_what_comes_meanwhile_and_nothing_after_it() {
+    let Some(server) = server() else { return };
+    if variable("AOP_TEST_POSTGRES_CONTROL").is_none() {
+        return;
+    }
+    let config = database(&server).await;
+    let buckets = Arc::new(PostgresBuckets::open(&config).await.unwrap());
+    let scope = BucketScope::Session(AgentId(Uuid::now_v7()), SessionId::new("talk").unwrap());
+    let bucket = Bucket { tenant: TenantName::default_tenant(), scope };
+    buckets.set(&bucket, ROOMY, &[entry("before", "1")]).await.unwrap();
+    control("stop");
+    let started = Instant::now();
+    let lost = buckets.set(&bucket, ROOMY, &[entry("during", "1")]).await;
+    assert!(matches!(lost, Err(BucketError::Failed(_))), "{lost:?}");
+    assert!(buckets.probe().await.is_err());
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    control("start");
+    buckets.set(&bucket, ROOMY, &[entry("after", "1")]).await.unwrap();
+    let keys = buckets.keys(&bucket, None, 10).await.unwrap().keys;
+    assert_eq!(keys, ["after", "before"]);
+}
+
+#[test]
+fn urls_are_checked_without_being_repeated() {
+    assert!(PostgresConfig::check("postgres://aop@db.example/aop?sslmode=require").is_ok());
+    for (bad, expected) in [
+        ("http://a/", "begins with"),
+        ("postgres://aop:geheim@[/aop", "cannot be read"),
+        ("postgres://db.example/aop", "no user"),
+        ("postgres://aop@db.example", "no database"),
+    ] {
+        let error = PostgresConfig::check(bad).unwrap_err().to_string();
+        assert!(error.contains(expected) && !error.contains("geheim"), "{bad}: {error}");
+    }
+}
