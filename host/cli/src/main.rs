@@ -17,6 +17,7 @@ mod local;
 mod log;
 mod output;
 mod services;
+mod supply;
 mod wire;
 mod zone;
 

@@ -36,6 +36,7 @@ use crate::access::Gatekeeper;
 use crate::cluster::{Routes, Zone};
 use crate::config::Config;
 use crate::services::{Forgetting, HostSecrets, Outside};
+use crate::supply;
 use crate::zone::OwnZone;
 
 /// A host that serves nothing yet.
@@ -187,7 +188,7 @@ impl Host {
             allowed_origins: config.web.allowed_origins.clone(),
         })?;
         let authenticate = Arc::new(self.gatekeeper.access.clone());
-        let entrance = Gate::new(authenticate, self.app.resource.clone());
+        let entrance = Gate::new(authenticate, self.audit.clone(), self.app.resource.clone());
         let routes = aop_web::router(self.app.clone()).merge(self.mcp.router());
         Ok(guard.layer(entrance.layer(self.federated.serve(routes))))
     }
@@ -269,6 +270,7 @@ impl Agents {
                 search: index.clone(),
                 audit: audit.clone(),
                 listeners: vec![changes.clone()],
+                vouch: Arc::new(supply::signatures(&config.supply)?),
                 accounts: accounts.clone(),
             },
         )?;

@@ -11,6 +11,7 @@ mod policy;
 mod quota;
 mod runtime;
 mod services;
+mod supply;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub(crate) use quota::QuotaConfig;
 #[cfg(test)]
 pub(crate) use services::Provider;
 pub(crate) use services::ServicesConfig;
+pub(crate) use supply::SupplySettings;
 use tenants::TenantsSettings;
 pub(crate) use zone::ZoneConfig;
 
@@ -81,6 +83,7 @@ pub(crate) struct Config {
     pub(crate) quota: QuotaConfig,
     pub(crate) access: AccessSettings,
     pub(crate) tenants: TenantsSettings,
+    pub(crate) supply: SupplySettings,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -133,6 +136,7 @@ impl Default for Config {
             quota: QuotaConfig::default(),
             access: AccessSettings::default(),
             tenants: TenantsSettings::new(),
+            supply: SupplySettings::default(),
         }
     }
 }
@@ -240,8 +244,10 @@ impl Config {
         // Paths in a file are relative to it, wherever the host is started.
         let directory = file.path.parent().unwrap_or_else(|| Path::new(""));
         let key_file = &mut self.access.secrets_key_file;
+        let supply = self.supply.credentials_file.iter_mut().chain(&mut self.supply.trusted_root);
         let of_tenants = self.tenants.values_mut().flat_map(|tenant| &mut tenant.agents);
-        for path in self.agents.iter_mut().chain(&mut self.data).chain(key_file).chain(of_tenants) {
+        let own = self.agents.iter_mut().chain(&mut self.data);
+        for path in own.chain(key_file).chain(supply).chain(of_tenants) {
             *path = directory.join(&*path);
         }
     }
@@ -249,8 +255,7 @@ impl Config {
     fn apply_environment(&mut self, variables: &[(String, String)], mistakes: &mut Vec<String>) {
         let known: Vec<_> =
             leaves(KEYS).into_iter().map(|(path, key)| (variable_of(&path), key)).collect();
-        let others =
-            [environment::CONFIG, environment::URL, environment::KEY, environment::SECRETS_KEY];
+        let others = environment::OTHERS;
         for (name, text) in variables {
             if let Some((_, key)) = known.iter().find(|(known, _)| known == name) {
                 if let Err(message) = key.set_text(self, text) {

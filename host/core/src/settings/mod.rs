@@ -15,6 +15,7 @@ mod quota;
 mod share;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::ModelBinding;
 use crate::policy::milliseconds;
 use crate::quota::Quota;
+use crate::supply::OciReference;
 use crate::{AgentName, Digest, Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
@@ -68,6 +70,12 @@ pub struct Settings {
     pub balance: Option<Balance>,
     /// The only component that may run under these settings; any when none.
     pub pinned: Option<Digest>,
+    /// Where the component was had from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<OciReference>,
+    /// The Sigstore bundle that vouches for the component: JSON, not yet believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Arc<str>>,
     /// Who may call it from other zones; none may when there is no such table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Export>,
@@ -119,6 +127,8 @@ impl Default for Settings {
             policy: Policy::deny_all(),
             model: None,
             pinned: None,
+            component: None,
+            signature: None,
             replicas: None,
             placement: BTreeMap::new(),
             balance: None,
