@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")"
 minutes=${1:-2}
 [ $# -gt 0 ] && shift
-[ $# -gt 0 ] || set -- settings rule audit
+[ $# -gt 0 ] || set -- settings rule audit supply zone
 target=$(rustc -vV | sed -n 's/^host: //p')
 RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -17,6 +17,6 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-
 for name in "$@"; do
     mkdir -p "artifacts/$name" "../../target/fuzz/corpus/$name"
     "../../target/fuzz/$target/release/$name" "../../target/fuzz/corpus/$name" "corpus/$name" \
-        -max_total_time=$((minutes * 60)) -max_len=16384 -timeout=10 -rss_limit_mb=1024 \
+        -max_total_time=$((minutes * 60)) -max_len=32768 -timeout=10 -rss_limit_mb=1024 \
         -artifact_prefix="artifacts/$name/" -print_final_stats=1
 done

@@ -21,6 +21,7 @@ pub(crate) use zone::{
 
 use crate::command::audit::AuditCommand;
 use crate::command::policy::PolicyCommand;
+use crate::environment;
 use crate::exit::EXIT_CODES;
 
 pub(crate) use agent::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
@@ -255,7 +256,8 @@ pub(crate) struct InspectArgs {
 
 /// Call one tool of a component, without a server.
 ///
-/// The settings beside the component apply, as they would in `serve`.
+/// The settings beside the component apply, as they would in `serve`, and so do the ceilings of aop.toml for the agents of
+/// `default`. There are no secrets: requests whose headers need one fail. Signatures are not asked for.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -403,6 +405,9 @@ pub(crate) struct BenchArgs {
     /// The protocol revision
     #[arg(long, value_name = "REVISION", default_value = "2026-07-28", conflicts_with = "plain")]
     pub(crate) protocol: BenchProtocol,
+    /// The API key or access token to use, where the host asks for one; never sent with --plain
+    #[arg(long, value_name = "KEY", env = environment::KEY, hide_env_values = true)]
+    pub(crate) key: Option<String>,
     /// Post only the arguments to exactly this URL, for a baseline without MCP
     #[arg(long)]
     pub(crate) plain: bool,

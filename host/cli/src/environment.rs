@@ -18,6 +18,17 @@ pub(crate) const KEY: &str = "AOP_KEY";
 /// The key that secrets are encrypted with, where no file has it.
 pub(crate) const SECRETS_KEY: &str = "AOP_SECRETS_KEY";
 
+/// Users and passwords for registries, where no file has them.
+pub(crate) const REGISTRY_CREDENTIALS: &str = "AOP_REGISTRY_CREDENTIALS";
+
+/// The host's own variables that are no key of its configuration.
+pub(crate) const OTHERS: [&str; 5] = [CONFIG, URL, KEY, SECRETS_KEY, REGISTRY_CREDENTIALS];
+
+/// Users and passwords for registries.
+pub(crate) fn registry_credentials() -> Option<String> {
+    variable(REGISTRY_CREDENTIALS)?.into_string().ok().filter(|text| !text.trim().is_empty())
+}
+
 /// The key that secrets are encrypted with.
 pub(crate) fn secrets_key() -> Option<String> {
     variable(SECRETS_KEY)?.into_string().ok().filter(|key| !key.trim().is_empty())
@@ -38,7 +49,7 @@ pub(crate) fn variables() -> Vec<(String, String)> {
 pub(crate) fn texts() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name != KEY && name != SECRETS_KEY)
+        .filter(|(name, _)| ![KEY, SECRETS_KEY, REGISTRY_CREDENTIALS].contains(&name.as_str()))
         .collect()
 }
 

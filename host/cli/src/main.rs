@@ -19,6 +19,7 @@ mod mounts;
 mod output;
 mod services;
 mod state;
+mod supply;
 mod wire;
 mod zone;
 

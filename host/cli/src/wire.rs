@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::mounts;
 use crate::services::{Forgetting, HostSecrets, Outside};
 use crate::state::{Remembering, Watching};
+use crate::supply;
 use crate::zone::OwnZone;
 
 /// A host that serves nothing yet.
@@ -192,7 +193,7 @@ impl Host {
             allowed_origins: config.web.allowed_origins.clone(),
         })?;
         let authenticate = Arc::new(self.gatekeeper.access.clone());
-        let entrance = Gate::new(authenticate, self.app.resource.clone());
+        let entrance = Gate::new(authenticate, self.audit.clone(), self.app.resource.clone());
         let routes = aop_web::router(self.app.clone()).merge(self.mcp.router());
         Ok(guard.layer(entrance.layer(self.federated.serve(routes))))
     }
@@ -278,6 +279,7 @@ impl Agents {
                 search: index.clone(),
                 audit: audit.clone(),
                 listeners: vec![changes.clone()],
+                vouch: Arc::new(supply::signatures(&config.supply)?),
                 accounts: accounts.clone(),
             },
         )?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::interface::{Feature, Refusal};
+use crate::supply::{OciReference, Provenance};
 use crate::{
     AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, Source, State,
     TenantName, Tool, ToolName,
@@ -46,6 +47,12 @@ pub struct AgentStatus {
     pub revision: Option<RevisionNumber>,
     /// Its component.
     pub digest: Option<Digest>,
+    /// Where its component was had from, as its settings say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<OciReference>,
+    /// Who signed its component; none when nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Where it comes from.
     pub origin: Origin,
     /// Whether a rollback holds it at its digest until the file changes.

@@ -44,6 +44,7 @@ mod secret;
 mod services;
 pub mod settings;
 mod store;
+pub mod supply;
 mod task;
 mod tenant;
 mod tool;

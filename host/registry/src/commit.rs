@@ -208,6 +208,7 @@ impl OfTenant {
             routes: routes(&draft),
             refused: draft.set.refused,
             warnings: draft.set.warnings,
+            provenance: draft.provenance,
         };
         let changed = begun.publish(record, serving, despite.as_ref());
         if changed.tools {

@@ -8,6 +8,7 @@ use aop_core::audit::Action;
 use aop_core::fair::Permits;
 use aop_core::quota::Payer;
 use aop_core::schema::ToolSet;
+use aop_core::supply::Provenance;
 use aop_core::{
     AgentId, AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared,
     RevisionNumber, Settings,
@@ -39,6 +40,7 @@ pub(crate) struct Draft {
     pub(crate) prepared: Prepared,
     pub(crate) payer: Arc<Payer>,
     pub(crate) set: ToolSet,
+    pub(crate) provenance: Option<Provenance>,
     pub(crate) write: Write,
     /// Held until the store refers to the component.
     pub(crate) _kept: Kept,
@@ -222,7 +224,7 @@ impl OfTenant {
                 ),
             });
         }
-        let excesses = self.common.config.ceilings.excesses(&self.tenant, settings);
+        let excesses = self.common.excesses(&self.tenant, settings);
         if excesses.is_empty() {
             return Ok(());
         }
@@ -313,6 +315,7 @@ impl OfTenant {
     ) -> Result<Draft, RegistryError> {
         let Component { digest, settings, kept } = component;
         self.check(&digest, &settings, None)?;
+        let provenance = self.vouch(digest, &settings).await?;
         let settings = Arc::new(settings);
         let path = self.common.components.path(&digest);
         let payer = self.common.parts.accounts.payer(&self.tenant, begun.name());
@@ -326,7 +329,29 @@ impl OfTenant {
         let set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
         begun.prepared(&digest);
-        Ok(Draft { origin, id: None, digest, settings, prepared, payer, set, write, _kept: kept })
+        let (id, _kept) = (None, kept);
+        Ok(Draft { origin, id, digest, settings, prepared, payer, set, provenance, write, _kept })
+    }
+
+    /// Who signed a component that is kept. Asked at every load, also of a revision that served before: the list of
+    /// signers may have become shorter.
+    async fn vouch(
+        &self,
+        digest: Digest,
+        settings: &Settings,
+    ) -> Result<Option<Provenance>, RegistryError> {
+        let refused = |reason| RegistryError::Refused { setting: "signature", reason };
+        let vouch = Arc::clone(&self.common.parts.vouch);
+        let Some(bundle) = settings.signature.clone() else {
+            return vouch.unsigned().map(|()| None).map_err(refused);
+        };
+        let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
+        let components = Arc::clone(&self.common.components);
+        blocking(move || {
+            let component = components.read(&digest)?;
+            vouch.signed(&component, &bundle).map(Some).map_err(refused)
+        })
+        .await
     }
 
     /// Reads a file and keeps its component.

@@ -6,9 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aop_core::fair::Permits;
+use aop_core::policy::Ceilings;
+use aop_core::policy::ceiling::Excess;
 use aop_core::quota::Accounts;
+use aop_core::supply::Vouch;
 use aop_core::{
-    Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Store, Tenancy, TenantName,
+    AgentName, Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Settings, Store, Tenancy,
+    TenantName,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -39,6 +43,8 @@ pub struct Parts {
     pub search: Arc<dyn Search>,
     /// Where it is written down what became of files; changes through the API are whoever served those's to tell.
     pub audit: Arc<dyn Audit>,
+    /// Knows who may sign components.
+    pub vouch: Arc<dyn Vouch>,
     /// Hold agents to their quotas.
     pub accounts: Arc<Accounts>,
     /// Are told when the set of tools changed.
@@ -53,6 +59,8 @@ pub struct Registry {
 /// What the agents of all tenants have in common.
 pub(crate) struct Common {
     pub(crate) config: RegistryConfig,
+    /// Those of the configuration at first; the operator may change them.
+    ceilings: RwLock<Ceilings>,
     pub(crate) parts: Parts,
     pub(crate) components: Arc<Components>,
     pub(crate) reads: Semaphore,
@@ -93,6 +101,14 @@ pub(crate) struct OfTenant {
     reconciler: Mutex<Reconciler>,
 }
 
+impl Common {
+    /// What of an agent's settings is over a ceiling.
+    pub(crate) fn excesses(&self, tenant: &TenantName, settings: &Settings) -> Vec<Excess> {
+        let ceilings = self.ceilings.read().unwrap_or_else(PoisonError::into_inner);
+        ceilings.excesses(tenant, settings)
+    }
+}
+
 impl Registry {
     /// Opens the registry of a data directory. No agent is loaded yet: [`Registry::scan`] does that. There is the tenant
     /// `default`, and each that has a directory; others [begin](Tenancy::begin).
@@ -110,6 +126,7 @@ impl Registry {
         let prepares = Permits::new(prepares_max, 1);
         let tenants: BTreeSet<_> = config.agent_dirs.keys().cloned().collect();
         let common = Arc::new(Common {
+            ceilings: RwLock::new(config.ceilings.clone()),
             config,
             parts,
             components,
@@ -128,6 +145,23 @@ impl Registry {
             common.begin(&tenant);
         }
         Ok(Arc::new(Self { common }))
+    }
+
+    /// Holds settings against other ceilings from the next load on. What serves goes on; the agents that could not be
+    /// loaded any more are answered, with what of their settings is over one.
+    pub fn set_ceilings(&self, ceilings: Ceilings) -> Vec<(TenantName, AgentName, String)> {
+        let own = self.common.all();
+        let held = own.iter().flat_map(|own| own.agents.held());
+        let over = held.filter_map(|held| {
+            let revision = held.revision;
+            let excesses = ceilings.excesses(&revision.tenant, &revision.settings);
+            let excesses: Vec<_> = excesses.iter().map(ToString::to_string).collect();
+            let is_over = !excesses.is_empty();
+            is_over.then(|| (revision.tenant.clone(), revision.agent.clone(), excesses.join("; ")))
+        });
+        let over = over.collect();
+        *self.common.ceilings.write().unwrap_or_else(PoisonError::into_inner) = ceilings;
+        over
     }
 
     /// Loads everything that is there, of every tenant: agents of the API from the data directory, the others from

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aop_core::settings::Lines;
+use aop_core::supply::BUNDLE_MAX_BYTES;
 use aop_core::{AgentName, Digest, Settings};
 
 use crate::RegistryError;
@@ -58,24 +59,34 @@ pub(crate) struct Found {
     pub(crate) component: FileStamp,
     /// The settings beside it.
     pub(crate) settings: Option<FileStamp>,
+    /// The bundle of its signature beside it.
+    pub(crate) bundle: Option<FileStamp>,
 }
 
 impl Found {
-    /// The younger of the two files.
+    /// The youngest of the files.
     pub(crate) fn modified(&self) -> Option<SystemTime> {
-        self.component.modified.max(self.settings.and_then(|settings| settings.modified))
+        let beside = [self.settings, self.bundle];
+        let beside = beside.into_iter().flatten().filter_map(|stamp| stamp.modified);
+        self.component.modified.into_iter().chain(beside).max()
     }
 
     fn at(path: PathBuf) -> io::Result<Self> {
         let component = regular_file(&path)?.ok_or(io::ErrorKind::NotFound)?;
         let settings = regular_file(&settings_path(&path))?;
-        Ok(Self { path, component, settings })
+        let bundle = regular_file(&bundle_path(&path))?;
+        Ok(Self { path, component, settings, bundle })
     }
 }
 
 /// The settings that belong to a component.
 pub(crate) fn settings_path(component: &Path) -> PathBuf {
     component.with_extension("toml")
+}
+
+/// The bundle of the signature of a component.
+pub(crate) fn bundle_path(component: &Path) -> PathBuf {
+    component.with_added_extension("sigstore.json")
 }
 
 fn regular_file(path: &Path) -> io::Result<Option<FileStamp>> {
@@ -227,11 +238,29 @@ pub(crate) fn read(
     } else {
         (Ok(Settings::default()), None)
     };
+    let settings = match found.bundle {
+        Some(_) => settings.and_then(|settings| with_bundle(settings, &found.path)),
+        None => settings,
+    };
     if Found::at(found.path.clone()).ok().as_ref() != Some(found) {
         return Err(RegistryError::Changed(found.path.clone()));
     }
     let digest = Digest::of(&bytes);
     Ok(Source { bytes, digest, settings, written })
+}
+
+/// The settings with the bundle beside the component, unless they have one of their own.
+fn with_bundle(mut settings: Settings, component: &Path) -> Result<Settings, String> {
+    if settings.signature.is_some() {
+        return Ok(settings);
+    }
+    let path = bundle_path(component);
+    let bytes = read_bounded(&path, BUNDLE_MAX_BYTES as u64, "bundle of the signature")
+        .map_err(|error| error.to_string())?;
+    let bundle = String::from_utf8(bytes)
+        .map_err(|error| format!("{} is not UTF-8: {error}", path.display()))?;
+    settings.signature = Some(bundle.into());
+    Ok(settings)
 }
 
 fn read_bounded(path: &Path, max_bytes: u64, what: &str) -> Result<Vec<u8>, RegistryError> {

@@ -38,6 +38,8 @@ pub(crate) fn status(name: &str, number: u64, component: &[u8], origin: Origin) 
         state: State::Active,
         revision: Some(RevisionNumber(number)),
         digest: Some(Digest::of(component)),
+        component: None,
+        provenance: None,
         origin,
         pinned: false,
         description: String::new(),

@@ -130,6 +130,32 @@ async fn sighup_reloads_the_log_level_or_says_why_not() {
 }
 
 #[tokio::test]
+async fn sighup_reloads_the_ceilings() {
+    let agents = AgentsDirectory::new().with("echo");
+    agents.put("echo.toml", b"memory = \"32MiB\"\n");
+    let config = |memory: &str| format!("[ceiling]\nmemory = \"{memory}\"\n");
+    let file = agents.put("aop.toml", config("64MiB").as_bytes());
+    let mut options =
+        HostOptions { agents: vec![agents.path().to_owned()], ..HostOptions::default() };
+    options.arguments.extend(["--config".into(), file.display().to_string()]);
+    let host = Host::start(options).await;
+    agents.put("aop.toml", config("16MiB").as_bytes());
+    host.signal(rustix::process::Signal::HUP);
+    aop_tests::eventually("the host names who is over it", || async {
+        let is_it = |line: &Value| line.to_string().contains("more than the new ceilings permit");
+        host.log_lines().iter().any(is_it).then_some(())
+    })
+    .await;
+    // What serves goes on; the same is refused when it is loaded.
+    let answer = host.mcp().call("echo_echo", json!({ "text": "still" })).await;
+    assert_eq!(answer.value(), "still");
+    let component = aop_tests::guest("echo").display().to_string();
+    let settings = agents.path().join("echo.toml").display().to_string();
+    let load = ["agent", "load", &component, "--name", "again", "--settings", &settings];
+    host.aop(&load).run().await.code(1).complains(&["`memory`", "[ceiling]"]);
+}
+
+#[tokio::test]
 async fn a_tenant_has_an_endpoint_and_others_have_none() {
     let agents = AgentsDirectory::new().with("echo");
     let host = Host::serve(agents.path()).await;

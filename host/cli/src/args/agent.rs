@@ -19,7 +19,7 @@ pub(crate) enum AgentCommand {
     Show(AgentNameArgs),
     /// Load a component as a new agent, or as a new revision of one
     #[command(
-        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml\n  aop agent load https://example.com/textkit.wasm --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  aop agent load textkit.wasm --replicas 3"
+        after_help = "Examples:\n  aop agent load textkit.wasm\n  aop agent load build/out.wasm --name textkit --settings textkit.toml\n  aop agent load https://example.com/textkit.wasm --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  aop agent load oci://ghcr.io/acme/textkit:1.2@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n  aop agent load textkit.wasm --replicas 3"
     )]
     Load(AgentLoadArgs),
     /// Remove an agent that was loaded through the API
@@ -52,12 +52,18 @@ pub(crate) struct AgentNameArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AgentLoadArgs {
-    /// The component: a file, or an https URL together with --digest
-    #[arg(value_name = "FILE.wasm | URL")]
+    /// The component: a file, an https URL together with --digest, or an artifact of an OCI registry, oci://HOST/NAME[:TAG]@sha256:…; or settings that name one
+    #[arg(value_name = "FILE.wasm | URL | FILE.toml")]
     pub(crate) file: PathBuf,
     /// The component's digest; any other component is refused
     #[arg(long, value_name = "sha256:…")]
     pub(crate) digest: Option<Digest>,
+    /// The Sigstore bundle that vouches for the component [default: FILE.wasm.sigstore.json, or what the registry has]
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) signature: Option<PathBuf>,
+    /// The configuration file, for its registries [default: aop.toml, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     /// The agent's name [default: from the file's name]
     #[arg(long)]
     pub(crate) name: Option<String>,

@@ -3,14 +3,17 @@
 mod source;
 
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
+use aop_core::supply::Provenance;
 use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings, Source};
 use serde_json::{Map, Value};
 
 use crate::args::{AgentCommand, AgentListArgs, AgentLoadArgs, AgentNameArgs};
 use crate::client::{Client, QuotaUse};
 use crate::exit::{CommandError, CommandResult, misuse, usage};
-use crate::{local, output};
+use crate::{arguments, local, output};
+use source::{Component, Meant};
 
 pub(crate) async fn run(command: &AgentCommand) -> CommandResult {
     match command {
@@ -98,6 +101,8 @@ fn facts(agent: &AgentStatus) -> String {
         ),
         ("running", format!("{} of at most {}", agent.in_flight, agent.concurrency)),
     ];
+    lines.extend(agent.component.iter().map(|component| ("component", component.to_string())));
+    lines.extend(agent.provenance.iter().flat_map(provenance));
     lines.extend(agent.error.iter().map(|error| ("error", error.clone())));
     lines.extend(agent.warnings.iter().map(|warning| ("warning", warning.clone())));
     lines.extend(agent.tools.iter().map(|tool| ("tool", tool.to_string())));
@@ -109,6 +114,27 @@ fn facts(agent: &AgentStatus) -> String {
     );
     let line = |(name, value): (&str, String)| format!("{name:<12} {}", output::printable(&value));
     lines.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Who signed the component, and from what it was built.
+fn provenance(said: &Provenance) -> Vec<(&'static str, String)> {
+    let signer = match &said.signer {
+        Some(signer) => format!("{signer}: {}", said.identity),
+        None => format!("{} (none of the configured signers)", said.identity),
+    };
+    let mut lines = vec![("signed by", signer), ("known to", said.issuer.clone())];
+    let at = said.signed_unix_ms.and_then(|time| u64::try_from(time).ok());
+    let at = at.map(|time| UNIX_EPOCH + Duration::from_millis(time));
+    lines.extend(at.map(|time| ("signed at", humantime::format_rfc3339_seconds(time).to_string())));
+    let built = [
+        ("built from", &said.source_repository),
+        ("at", &said.source_ref),
+        ("commit", &said.source_commit),
+        ("workflow", &said.workflow),
+        ("run", &said.run),
+    ];
+    lines.extend(built.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
+    lines
 }
 
 fn revisions_table(revisions: &[RevisionStatus]) -> String {
@@ -154,29 +180,33 @@ fn quotas_table(quotas: &[QuotaUse]) -> String {
 }
 
 async fn load(args: &AgentLoadArgs) -> CommandResult {
+    let is_settings = args.file.extension().is_some_and(|extension| extension == "toml")
+        && !args.file.to_string_lossy().contains("://");
+    let settings = match (is_settings, &args.settings) {
+        (true, Some(_)) => {
+            return Err(misuse("the settings are given twice: name them, or give --settings"));
+        }
+        (true, None) => Some((args.file.clone(), arguments::read_file(&args.file)?)),
+        (false, named) => local::settings_text(&args.file, named.as_deref())?,
+    };
+    let stated = match &settings {
+        Some((path, text)) => check(path, text)?,
+        None => Settings::default(),
+    };
+    let meant = Meant::of(&args.file, is_settings.then_some(&stated))?;
     let name = match &args.name {
         Some(name) => AgentName::new(name).map_err(usage)?,
-        None => local::agent_name(&args.file)?,
+        None if is_settings => local::agent_name(&args.file)?,
+        None => meant.agent_name()?,
     };
-    let component = source::read(&args.file, args.digest).await?;
-    let settings = local::settings_text(&args.file, args.settings.as_deref())?;
-    let stated = match &settings {
-        Some((path, text)) => check(path, text)?.replicas,
-        None => None,
-    };
-    let settings = settings.map(|(_, text)| text);
-    let settings = match (args.replicas, stated) {
-        (None, _) => settings,
-        // At the top, before any table begins.
-        (Some(count), None) => {
-            Some(format!("replicas = {count}\n{}", settings.unwrap_or_default()))
-        }
-        (Some(_), Some(stated)) => {
-            return Err(misuse(format!(
-                "the settings say `replicas = {stated}` already: change it there, or leave --replicas out"
-            )));
-        }
-    };
+    let mut component = meant.read(args.digest.or(stated.pinned), args.config.as_deref()).await?;
+    if let Some(path) = &args.signature {
+        component.bundle = Some(arguments::read_file(path)?);
+    }
+    let settings = settings.map(|(_, text)| text).unwrap_or_default();
+    let settings = additions(args, &component, &stated)? + &settings;
+    let settings = Some(settings).filter(|text| !text.is_empty());
+    let component = component.bytes;
     let client = Client::of(&args.host)?;
     let agent = client.load_agent(&name, component, settings).await?;
     if args.json {
@@ -187,6 +217,48 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
         output::note(format_args!("warning: {}", output::printable(warning)));
     }
     Ok(())
+}
+
+/// What the command line and the component's source add to the settings, as lines of TOML for their top, before any
+/// table begins.
+fn additions(
+    args: &AgentLoadArgs,
+    component: &Component,
+    stated: &Settings,
+) -> Result<String, CommandError> {
+    let mut lines = String::new();
+    match (args.replicas, stated.replicas) {
+        (Some(_), Some(stated)) => {
+            return Err(misuse(format!(
+                "the settings say `replicas = {stated}` already: change it there, or leave --replicas out"
+            )));
+        }
+        (Some(count), None) => lines.push_str(&format!("replicas = {count}\n")),
+        (None, _) => {}
+    }
+    match (&component.reference, &stated.component) {
+        (Some(reference), None) => {
+            lines.push_str(&format!("component = {}\n", quoted(&reference.to_string())?));
+        }
+        (Some(pulled), Some(stated))
+            if (pulled.host(), pulled.name()) != (stated.host(), stated.name()) =>
+        {
+            return Err(misuse(format!(
+                "the settings say `component = \"{stated}\"`, and this is {pulled}: load the one or change the other"
+            )));
+        }
+        _ => {}
+    }
+    // What the settings have is more deliberate than what lies beside the component.
+    if let Some(bundle) = component.bundle.as_deref().filter(|_| stated.signature.is_none()) {
+        lines.push_str(&format!("signature = {}\n", quoted(bundle.trim())?));
+    }
+    Ok(lines)
+}
+
+/// A string of JSON is one of TOML, too.
+fn quoted(text: &str) -> Result<String, CommandError> {
+    Ok(serde_json::to_string(text)?)
 }
 
 fn check(path: &Path, text: &str) -> Result<Settings, CommandError> {

@@ -42,6 +42,7 @@ fn target(args: &BenchArgs) -> Result<Target, CommandError> {
             BenchProtocol::Stateless => Target::stateless(&endpoint.mcp, &args.tool, &arguments),
             BenchProtocol::Sessions => Target::sessions(&endpoint.mcp, &args.tool, &arguments),
         }
+        .and_then(|target| target.with_key(args.key.as_deref()))
     };
     target.map_err(usage)
 }

@@ -17,7 +17,8 @@ use crate::{arguments, local, output};
 pub(crate) enum PolicyCommand {
     /// Say what an agent can reach, and which line says so
     ///
-    /// Reads the settings of the agent and the ceilings of the host's configuration; no host need run. Exit code 1
+    /// Reads the settings of the agent and the ceilings of the host's configuration; no host need run, and one that does is
+    /// not asked: of an agent that was loaded through the API, name the file of settings it was loaded with. Exit code 1
     /// when the settings are over a ceiling, so that a host would refuse them.
     #[command(after_help = "\
 Examples:
@@ -161,7 +162,7 @@ fn find(
         )
     } else {
         format!(
-            "there is no agent `{meant}` in {}: name a file, or another directory with --agents",
+            "there is no agent `{meant}` in {}: name another directory with --agents, or a file, such as the settings that an agent was loaded with through the API",
             looked.join(", ")
         )
     }))

@@ -39,11 +39,12 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
         limits.memory_max_bytes = args.memory.unwrap_or(limits.memory_max_bytes);
     })
     .await?;
+    let tenant = TenantName::default_tenant();
+    refuse_excesses(&config, &tenant, &local)?;
     if wanted.is_none() && local.settings.verbose {
         level.set(VERBOSE_LOG_LEVEL)?;
     }
     let tool = find(&local, &args.tool)?;
-    let tenant = TenantName::default_tenant();
     let accounts = Accounts::new(&Quota::default(), Quota::default(), Permits::UNLIMITED);
     let payer = accounts.payer(&tenant, &local.name);
     payer.set_agent(&local.settings.quota, &local.settings.limits);
@@ -68,6 +69,23 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
         .await;
     let envelope = serde_json::to_string(&Envelope::new(&reply.result))?;
     output::envelope(&envelope, args.json)
+}
+
+/// Refuses settings that a host of this configuration would not load.
+fn refuse_excesses(
+    config: &Config,
+    tenant: &TenantName,
+    local: &Local,
+) -> Result<(), CommandError> {
+    let excesses = config.registry.ceilings.excesses(tenant, &local.settings);
+    if excesses.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<_> = excesses.iter().map(|excess| format!("\n  {excess}")).collect();
+    Err(misuse(format!(
+        "a host of this configuration would refuse the settings:{}",
+        lines.concat()
+    )))
 }
 
 /// A host around the one tool: with models, the network and a memory that ends with the process, and without

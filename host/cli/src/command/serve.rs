@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_core::audit::{Action, Outcome};
-use aop_core::{Audit, AuditEvent};
+use aop_core::{Audit as _, AuditEvent};
+use aop_registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -94,10 +95,10 @@ pub(crate) async fn serve(
         if !is_loaded {
             tokio::select! {
                 ended = &mut loading => ended.context("loading the agents broke")??,
-                () = until_stopped(&mut signals, reload, &*host.audit) => return anyhow::Ok(()),
+                () = until_stopped(&mut signals, reload, &host) => return anyhow::Ok(()),
             }
         }
-        until_stopped(&mut signals, reload, &*host.audit).await;
+        until_stopped(&mut signals, reload, &host).await;
         Ok(())
     };
     tokio::select! {
@@ -135,7 +136,7 @@ async fn serve_stdio(config: &Config, reload: &Reload) -> CommandResult {
     let (stop, mut stopping) = watch::channel(false);
     let shutdown = async move { drop(stopping.wait_for(|stop| *stop).await) };
     let stopped = async {
-        until_stopped(&mut signals, reload, &*host.audit).await;
+        until_stopped(&mut signals, reload, &host).await;
         stop.send_replace(true);
         let grace = reload.grace();
         tracing::info!(?grace, "draining: running calls finish, a second signal stops them");
@@ -164,10 +165,10 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, CommandError> {
 }
 
 /// Resolves at the first signal to stop; reloads meanwhile.
-async fn until_stopped(signals: &mut Signals, reload: &Reload, audit: &dyn Audit) {
+async fn until_stopped(signals: &mut Signals, reload: &Reload, host: &Host) {
     while signals.next().await == Signal::Reload {
-        audit.note(AuditEvent {
-            outcome: reload.run(),
+        host.audit.note(AuditEvent {
+            outcome: reload.run(&host.registry),
             ..AuditEvent::of_host(Action::HostReload, "")
         });
     }
@@ -182,7 +183,7 @@ pub(crate) struct Reload {
     config: Mutex<Config>,
 }
 
-/// The keys that a running host can change.
+/// The keys that a running host can change, besides its ceilings.
 const RELOADABLE: [&str; 2] = ["log_level", "drain_grace"];
 
 impl Reload {
@@ -196,12 +197,12 @@ impl Reload {
     }
 
     /// Reads the configuration again and applies what can be, or says why not.
-    fn run(&self) -> Outcome {
+    fn run(&self, registry: &Registry) -> Outcome {
         let read = File::find(self.named.as_deref())
             .and_then(|file| Config::load(file.as_ref(), &self.flags));
         match read {
             Ok(new) => {
-                self.apply(new);
+                self.apply(new, registry);
                 Outcome::Done
             }
             Err(error) => {
@@ -215,7 +216,7 @@ impl Reload {
         }
     }
 
-    fn apply(&self, new: Config) {
+    fn apply(&self, new: Config, registry: &Registry) {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, later): (Vec<_>, Vec<_>) = config
             .differences(&new)
@@ -226,7 +227,16 @@ impl Reload {
         }
         config.log_level = new.log_level;
         config.drain_grace = new.drain_grace;
+        let ceilings = new.registry.ceilings;
+        let has_new_ceilings = config.registry.ceilings != ceilings;
+        config.registry.ceilings.clone_from(&ceilings);
         drop(config);
+        if has_new_ceilings {
+            tracing::info!("settings are held against the new ceilings from now on");
+            for (tenant, agent_name, over) in registry.set_ceilings(ceilings) {
+                tracing::warn!(%tenant, %agent_name, over, "an agent serves with more than the new ceilings permit: unload it, or change its settings");
+            }
+        }
         let shown = |changes: &[(String, String)]| {
             changes
                 .iter()

@@ -13,6 +13,7 @@ use super::policy::{AUDIT_KEYS, CEILING, CEILINGS};
 use super::quota::QUOTA_KEYS;
 use super::runtime::{COMPILE_KEYS, RUNTIME_KEYS};
 use super::services::{EGRESS_KEYS, MODEL_KEYS, STATE_KEYS};
+use super::supply::SUPPLY_KEYS;
 use super::tenants::TENANTS_KEY;
 use super::zone::ZONE_KEYS;
 use super::{Config, LogFormat};
@@ -144,6 +145,7 @@ pub(super) static KEYS: &[Key<Config>] = &[
     Key::section("state", "What agents remember.", STATE_KEYS),
     CEILING,
     CEILINGS,
+    Key::section("supply", "Where components may come from, and who may sign them.", SUPPLY_KEYS),
     Key::section("audit", "The log of who did what.", AUDIT_KEYS),
     Key::section("cluster", "The zone that this host is in.", CLUSTER_KEYS),
     Key::section(

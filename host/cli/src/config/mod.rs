@@ -12,6 +12,7 @@ mod quota;
 mod runtime;
 mod servers;
 mod services;
+mod supply;
 mod tenants;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub(crate) use servers::Server;
 #[cfg(test)]
 pub(crate) use services::Provider;
 pub(crate) use services::{ServicesConfig, StateDatabase};
+pub(crate) use supply::SupplySettings;
 use tenants::TenantsSettings;
 pub(crate) use zone::ZoneConfig;
 
@@ -83,6 +85,7 @@ pub(crate) struct Config {
     pub(crate) quota: QuotaConfig,
     pub(crate) access: AccessSettings,
     pub(crate) tenants: TenantsSettings,
+    pub(crate) supply: SupplySettings,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -135,6 +138,7 @@ impl Default for Config {
             quota: QuotaConfig::default(),
             access: AccessSettings::default(),
             tenants: TenantsSettings::new(),
+            supply: SupplySettings::default(),
         }
     }
 }
@@ -253,11 +257,12 @@ impl Config {
         // Paths in a file are relative to it, wherever the host is started.
         let directory = file.path.parent().unwrap_or_else(|| Path::new(""));
         let key_file = &mut self.access.secrets_key_file;
+        let supply = self.supply.credentials_file.iter_mut().chain(&mut self.supply.trusted_root);
         let of_tenants = self.tenants.values_mut().flat_map(|tenant| &mut tenant.agents);
         let of_database = self.services.state_database.password_file.as_mut();
         let of_servers =
             self.cluster.servers.iter_mut().filter_map(|server| server.directory.as_mut());
-        let own = self.agents.iter_mut().chain(&mut self.data).chain(key_file);
+        let own = self.agents.iter_mut().chain(&mut self.data).chain(key_file).chain(supply);
         for path in own.chain(of_tenants).chain(of_servers).chain(of_database) {
             *path = directory.join(&*path);
         }
@@ -266,8 +271,7 @@ impl Config {
     fn apply_environment(&mut self, variables: &[(String, String)], mistakes: &mut Vec<String>) {
         let known: Vec<_> =
             leaves(KEYS).into_iter().map(|(path, key)| (variable_of(&path), key)).collect();
-        let others =
-            [environment::CONFIG, environment::URL, environment::KEY, environment::SECRETS_KEY];
+        let others = environment::OTHERS;
         for (name, text) in variables {
             if let Some((_, key)) = known.iter().find(|(known, _)| known == name) {
                 if let Err(message) = key.set_text(self, text) {

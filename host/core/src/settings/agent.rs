@@ -1,5 +1,6 @@
 //! The keys of `NAME.toml`. Those of its tables of grants and quotas are in [`grants`].
 
+mod component;
 mod export;
 mod grants;
 
@@ -8,15 +9,14 @@ use std::time::Duration;
 
 use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
 use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
-use crate::{ParseDigestError, TaskUse, ToolName};
+use crate::{TaskUse, ToolName};
 
+use component::{COMPONENT_KEY, DIGEST_KEY, SIGNATURE_KEY};
 use export::EXPORT_KEYS;
 use grants::{HANDLE_KEYS, MODEL_KEYS, Model, POLICY_KEYS, QUOTA_KEYS, SHARE_KEY, STATE_KEYS};
 
 /// Longest description: as much as clients hand to a model for one tool.
 const DESCRIPTION_CHARS_MAX: usize = 4096;
-/// What `sha256:` and 64 digits have.
-const DIGEST_CHARS: usize = 71;
 /// Longest title: a line in a menu.
 const TITLE_CHARS_MAX: usize = 128;
 /// Most `[config]` entries; a guest that needs more reads a document from one of them.
@@ -102,19 +102,9 @@ static KEYS: &[Key<Draft>] = &[
             },
         },
     },
-    Key {
-        name: "digest",
-        meaning: "The component that these settings are for, as `sha256:…`. Any other is refused.",
-        form: Form::Text {
-            chars_max: DIGEST_CHARS,
-            get: |draft| draft.settings.pinned.map(|digest| digest.to_string()),
-            set: |draft, text| {
-                let digest = text.parse().map_err(|error: ParseDigestError| error.to_string())?;
-                draft.settings.pinned = Some(digest);
-                Ok(())
-            },
-        },
-    },
+    DIGEST_KEY,
+    COMPONENT_KEY,
+    SIGNATURE_KEY,
     Key {
         name: "timeout",
         meaning: "How long a call may take, from its arrival to its answer, retries included.",

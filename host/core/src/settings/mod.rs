@@ -16,6 +16,7 @@ mod quota;
 mod share;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::ModelBinding;
 use crate::policy::milliseconds;
 use crate::quota::Quota;
+use crate::supply::OciReference;
 use crate::{AgentName, Digest, Limits, Policy, TaskUse, ToolName};
 
 pub use agent::reference as agent_reference;
@@ -69,6 +71,12 @@ pub struct Settings {
     pub balance: Option<Balance>,
     /// The only component that may run under these settings; any when none.
     pub pinned: Option<Digest>,
+    /// Where the component was had from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<OciReference>,
+    /// The Sigstore bundle that vouches for the component: JSON, not yet believed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Arc<str>>,
     /// Who may call it from other zones; none may when there is no such table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub export: Option<Export>,
@@ -120,6 +128,8 @@ impl Default for Settings {
             policy: Policy::deny_all(),
             model: None,
             pinned: None,
+            component: None,
+            signature: None,
             replicas: None,
             placement: BTreeMap::new(),
             balance: None,

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 use aop_core::interface::{Feature, Refusal};
 use aop_core::lifecycle::next;
+use aop_core::supply::Provenance;
 use aop_core::{
     AgentName, AgentRecord, Digest, Event, Origin, Revision, Route, State, Tool, ToolList, ToolName,
 };
@@ -75,6 +76,7 @@ pub(crate) struct Serving {
     pub(crate) description: String,
     pub(crate) refused: Vec<Refusal>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) provenance: Option<Provenance>,
     /// Tool names and aliases.
     pub(crate) routes: Vec<(ToolName, Arc<Tool>)>,
 }

@@ -43,7 +43,12 @@ fn path(agent: &str) -> PathBuf {
 }
 
 fn found(agent: &str, bytes: u64, modified: SystemTime) -> Found {
-    Found { path: path(agent), component: FileStamp::for_test(bytes, modified), settings: None }
+    Found {
+        path: path(agent),
+        component: FileStamp::for_test(bytes, modified),
+        settings: None,
+        bundle: None,
+    }
 }
 
 fn listing(found: &[Found], directory: Directory) -> Listing {

@@ -7,6 +7,7 @@ mod files;
 mod foreign;
 mod names;
 mod scale;
+mod signed;
 mod tenants;
 mod watching;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use aop_core::interface::Function;
 use aop_core::quota::{Accounts, Payer, Quota};
+use aop_core::supply::{Provenance, Vouch};
 use aop_core::{
     AgentName, AgentStatus, Arguments, Artifact, BoxFuture, CallContext, Catalog, Executable,
     Failure, Interface, Listen, LoadRequest, NoAudit, Offer, Output, Prepare, PrepareError,
@@ -134,6 +136,28 @@ fn interface(text: &str) -> Result<Interface, PrepareError> {
     Ok(interface)
 }
 
+/// Believes bundles that read `by NAME`.
+#[derive(Default)]
+struct FakeVouch {
+    required: std::sync::atomic::AtomicBool,
+}
+
+impl Vouch for FakeVouch {
+    fn unsigned(&self) -> Result<(), String> {
+        if self.required.load(Ordering::SeqCst) {
+            return Err("this host runs signed components only".to_owned());
+        }
+        Ok(())
+    }
+
+    fn signed(&self, component: &[u8], bundle: &str) -> Result<Provenance, String> {
+        assert!(!component.is_empty(), "the component itself is checked");
+        let identity =
+            bundle.strip_prefix("by ").ok_or("the signature is not believed")?.to_owned();
+        Ok(Provenance { identity, ..Provenance::default() })
+    }
+}
+
 struct FakeExecutable;
 
 impl Executable for FakeExecutable {
@@ -169,6 +193,7 @@ struct Host {
     directory: TempDir,
     prepare: Arc<FakePrepare>,
     told: Arc<Told>,
+    vouch: Arc<FakeVouch>,
     search: Arc<ToolIndex>,
     store: Mutex<Arc<dyn Store>>,
     registry: Arc<Registry>,
@@ -205,9 +230,9 @@ impl Host {
         let mut config = config(directory.path());
         adjust(&mut config);
         let (prepare, told) = (FakePrepare::new(), Arc::new(Told::default()));
-        let search = Arc::new(ToolIndex::new());
-        let (store, registry) = open(config, &prepare, &told, &search);
-        Self { directory, prepare, told, search, store: Mutex::new(store), registry }
+        let (search, vouch) = (Arc::new(ToolIndex::new()), Arc::default());
+        let (store, registry) = open(config, &prepare, &told, &search, &vouch);
+        Self { directory, prepare, told, vouch, search, store: Mutex::new(store), registry }
     }
 
     async fn scanned() -> Self {
@@ -230,14 +255,14 @@ impl Host {
     /// The same, and the new host itself fails that often.
     async fn restarted_failing(self, host_failures: usize) -> Self {
         self.registry.drain().await;
-        let Self { directory, registry, store, .. } = self;
+        let Self { directory, registry, store, vouch, .. } = self;
         drop((registry, store));
         let (prepare, told) = (FakePrepare::new(), Arc::new(Told::default()));
         prepare.host_failures.store(host_failures, Ordering::SeqCst);
         let search = Arc::new(ToolIndex::new());
-        let (store, registry) = open(config(directory.path()), &prepare, &told, &search);
+        let (store, registry) = open(config(directory.path()), &prepare, &told, &search, &vouch);
         registry.scan().await.unwrap();
-        Self { directory, prepare, told, search, store: Mutex::new(store), registry }
+        Self { directory, prepare, told, vouch, search, store: Mutex::new(store), registry }
     }
 
     /// The agents of the one tenant that most tests have.
@@ -348,6 +373,7 @@ fn open(
     prepare: &Arc<FakePrepare>,
     told: &Arc<Told>,
     search: &Arc<ToolIndex>,
+    vouch: &Arc<FakeVouch>,
 ) -> (Arc<dyn Store>, Arc<Registry>) {
     let store: Arc<dyn Store> =
         Arc::new(SqliteStore::open(&StoreConfig::new(&config.data_dir)).unwrap());
@@ -359,6 +385,7 @@ fn open(
         audit: Arc::new(NoAudit),
         listeners: vec![listener],
         accounts: Accounts::new(&Quota::default(), Quota::default(), 1_000),
+        vouch: vouch.clone(),
     };
     (store, Registry::open(config, parts).unwrap())
 }

@@ -20,12 +20,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use aop_core::{Authenticate, AuthenticateError, BoxFuture, Caller, Identified, Presented, Scope};
+use aop_core::audit::{Action, Actor, Outcome};
+use aop_core::{
+    Audit, AuditEvent, Authenticate, AuthenticateError, BoxFuture, Caller, Identified, Presented,
+    Scope,
+};
 use axum::body::Body;
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use pin_project_lite::pin_project;
 
+#[cfg(test)]
+pub(crate) use self::needs::ROUTES;
 pub(crate) use self::needs::{Need, needs};
 pub use self::resource::ProtectedResource;
 pub(crate) use self::resource::WELL_KNOWN;
@@ -41,14 +47,20 @@ pub struct Gate(Arc<Keeper>);
 
 struct Keeper {
     authenticate: Arc<dyn Authenticate>,
+    audit: Arc<dyn Audit>,
     resource: ProtectedResource,
 }
 
 impl Gate {
-    /// A gate that lets in whom `authenticate` knows, and tells others where to get a token.
+    /// A gate that lets in whom `authenticate` knows, tells others where to get a token, and writes down who lacked a
+    /// scope. Who gave no credential, or a wrong one, is `authenticate`'s to write down.
     #[must_use]
-    pub fn new(authenticate: Arc<dyn Authenticate>, resource: ProtectedResource) -> Self {
-        Self(Arc::new(Keeper { authenticate, resource }))
+    pub fn new(
+        authenticate: Arc<dyn Authenticate>,
+        audit: Arc<dyn Audit>,
+        resource: ProtectedResource,
+    ) -> Self {
+        Self(Arc::new(Keeper { authenticate, audit, resource }))
     }
 }
 
@@ -101,7 +113,11 @@ where
         match self.keeper.authenticate.authenticate(presented) {
             Identified::Now(identified) => {
                 match self.keeper.admit(request, tenant.as_deref(), identified, need) {
-                    Ok(request) => GatedFuture::passed(self.inner.call(request)),
+                    Ok(request) => {
+                        let watch = Watch::of(&self.keeper, &request, need);
+                        let future = self.inner.call(request);
+                        GatedFuture { progress: Progress::Passed { future, watch } }
+                    }
                     Err(answer) => GatedFuture::answered(*answer),
                 }
             }
@@ -117,6 +133,34 @@ where
                     },
                 }
             }
+        }
+    }
+}
+
+/// Sees whether what is behind the gate turns a caller away: what an MCP message needs is known only there.
+struct Watch {
+    keeper: Arc<Keeper>,
+    caller: Caller,
+}
+
+impl Watch {
+    fn of(keeper: &Arc<Keeper>, request: &Request<Body>, need: Need) -> Option<Self> {
+        let caller = request.extensions().get::<Caller>().filter(|_| need == Need::Caller)?;
+        // MCP asks for these only, and copying a caller would cost on the path of every call.
+        let asked = [Scope::ToolsCall, Scope::ToolsList];
+        let lacks = asked.into_iter().any(|scope| !caller.scopes.has(scope));
+        lacks.then(|| Self { keeper: Arc::clone(keeper), caller: caller.clone() })
+    }
+
+    fn see(self, answer: &Response<Body>) {
+        if answer.status() != StatusCode::FORBIDDEN {
+            return;
+        }
+        let challenge = answer.headers().get(header::WWW_AUTHENTICATE);
+        let challenge = challenge.and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if let Some((_, rest)) = challenge.split_once("scope=\"") {
+            let scope = rest.split('"').next().unwrap_or_default();
+            self.keeper.note_lacking(&self.caller, scope, "/mcp");
         }
     }
 }
@@ -141,7 +185,7 @@ pin_project! {
     #[project = Projection]
     enum Progress<S, F> {
         /// The app works on it.
-        Passed { #[pin] future: F },
+        Passed { #[pin] future: F, watch: Option<Watch> },
         /// The gate has answered; taken when the answer has been given.
         Answered { answer: Option<Response<Body>> },
         /// The credential is being checked.
@@ -154,7 +198,7 @@ pin_project! {
 
 impl<S, F> GatedFuture<S, F> {
     const fn passed(future: F) -> Self {
-        Self { progress: Progress::Passed { future } }
+        Self { progress: Progress::Passed { future, watch: None } }
     }
 
     const fn answered(answer: Response<Body>) -> Self {
@@ -172,7 +216,13 @@ where
         let mut progress = self.project().progress;
         loop {
             let next = match progress.as_mut().project() {
-                Projection::Passed { future } => return future.poll(cx),
+                Projection::Passed { future, watch } => {
+                    let answered = std::task::ready!(future.poll(cx));
+                    if let (Ok(answer), Some(watch)) = (&answered, watch.take()) {
+                        watch.see(answer);
+                    }
+                    return Poll::Ready(answered);
+                }
                 Projection::Answered { answer } => {
                     return answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)));
                 }
@@ -181,7 +231,10 @@ where
                     let Some((mut waiting, request)) = waiting.take() else { return Poll::Pending };
                     let tenant = waiting.tenant.as_deref();
                     match waiting.keeper.admit(request, tenant, identified, waiting.need) {
-                        Ok(request) => Progress::Passed { future: waiting.inner.call(request) },
+                        Ok(request) => {
+                            let watch = Watch::of(&waiting.keeper, &request, waiting.need);
+                            Progress::Passed { future: waiting.inner.call(request), watch }
+                        }
                         Err(answer) => Progress::Answered { answer: Some(*answer) },
                     }
                 }
@@ -207,6 +260,7 @@ impl Keeper {
         if let Need::Scope(scope) = need
             && !caller.scopes.has(scope)
         {
+            self.note_lacking(&caller, scope.as_str(), request.uri().path());
             return Err(Box::new(self.insufficient(&request, tenant, scope)));
         }
         // Nothing behind the gate has a use for it, and what nobody has cannot leak.
@@ -217,6 +271,17 @@ impl Keeper {
             request.extensions_mut().insert(challenge);
         }
         Ok(request)
+    }
+
+    /// Writes down that a caller lacked a scope. Those of one scope are counted together where they are many.
+    fn note_lacking(&self, caller: &Caller, scope: &str, path: &str) {
+        self.audit.note(AuditEvent {
+            who: Actor::Caller(&caller.subject),
+            outcome: Outcome::Refused,
+            tenant: Some(&caller.tenant),
+            detail: path,
+            ..AuditEvent::of_host(Action::AccessRefuse, scope)
+        });
     }
 
     /// What `mcp` answers with when the caller lacks a scope.

@@ -9,6 +9,8 @@ fn agent(name: &str, state: State, error: Option<&str>) -> AgentStatus {
         state,
         revision: Some(RevisionNumber(3)),
         digest: None,
+        component: None,
+        provenance: None,
         origin: Origin::File { path: format!("agents/{name}.wasm").into() },
         pinned: name == "pinned",
         description: "Does\x1b[31m things".to_owned(),

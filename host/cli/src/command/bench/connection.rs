@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
@@ -67,6 +67,18 @@ impl Target {
         let mut target = Self::new(url, Kind::Sessions, body(Params::call(tool, arguments)?)?)?;
         target.headers.insert("mcp-protocol-version", HeaderValue::from_static(SESSION_REVISION));
         Ok(target)
+    }
+
+    /// The same with a credential.
+    pub(super) fn with_key(mut self, key: Option<&str>) -> anyhow::Result<Self> {
+        if let Some(key) = key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .ok()
+                .context("the key has characters that no key has")?;
+            value.set_sensitive(true);
+            self.headers.insert(AUTHORIZATION, value);
+        }
+        Ok(self)
     }
 
     fn new(url: &Url, kind: Kind, body: Body) -> anyhow::Result<Self> {

@@ -34,6 +34,7 @@ fn only_a_result_without_an_error_counts() {
 
 fn args(url: String) -> BenchArgs {
     BenchArgs {
+        key: None,
         url,
         tool: "echo".to_owned(),
         arguments: r#"{"text":"hi"}"#.to_owned(),
