@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aop_core::fair::Permits;
-use aop_core::quota::Accounts;
+use aop_core::quota::{Accounts, Payer};
 use aop_core::{
-    Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Store, Tenancy, TenantName,
+    Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Source, Store, Tenancy, TenantName,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -90,6 +90,11 @@ pub(crate) struct OfTenant {
     pub(crate) stop: CancellationToken,
     /// What runs for it.
     pub(crate) tasks: TaskTracker,
+    /// Held from looking at what is shared until the others have it, so that an older look never comes last.
+    pub(crate) sharing: Mutex<()>,
+    /// Who pays for calls of agents that run elsewhere, as long as these are here: what their calls used is not forgotten from
+    /// one to the next.
+    pub(crate) payers: Mutex<BTreeMap<Source, Vec<Arc<Payer>>>>,
     reconciler: Mutex<Reconciler>,
 }
 
@@ -154,6 +159,12 @@ impl Registry {
     pub fn watch(&self) {
         self.common.enter(Phase::Watching);
         self.common.all().iter().for_each(OfTenant::start_watching);
+    }
+
+    /// The tenants that it has agents of, or may have, in name order.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<TenantName> {
+        self.common.all().iter().map(|own| own.tenant.clone()).collect()
     }
 
     /// Ticks whenever the status of some agent changes, from a load that begins to one that fails.
@@ -278,6 +289,8 @@ impl OfTenant {
             look_again: Arc::default(),
             stop,
             tasks: TaskTracker::new(),
+            sharing: Mutex::default(),
+            payers: Mutex::default(),
             reconciler: Mutex::default(),
             common,
         }
