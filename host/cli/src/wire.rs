@@ -145,9 +145,15 @@ impl Host {
         measures.into_iter().for_each(|measure| metrics.register(measure));
         outside.register(metrics);
         federated.register(metrics);
-        // Calls end first, then what they called.
-        let tenancies: [Arc<dyn Tenancy>; 4] =
-            [Arc::new(mcp.clone()), registry.clone(), metrics.clone(), accounts.clone()];
+        // Calls end first, then what they called. What the zone places goes before what is here, which it would bring back.
+        let tenancies: [Arc<dyn Tenancy>; 6] = [
+            Arc::new(mcp.clone()),
+            dispatcher.clone(),
+            router.clone(),
+            registry.clone(),
+            metrics.clone(),
+            accounts.clone(),
+        ];
         let gatekeeper =
             Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies.into()).await?;
         let access = Arc::new(gatekeeper.access.clone());
