@@ -221,7 +221,11 @@ impl Inner {
         }
     }
 
-    pub(crate) fn accept(&self, caller: Caller, named: Option<&str>) -> Result<Caller, AuthenticateError> {
+    pub(crate) fn accept(
+        &self,
+        caller: Caller,
+        named: Option<&str>,
+    ) -> Result<Caller, AuthenticateError> {
         let caller = self.for_tenant(caller, named)?;
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(caller)

@@ -351,10 +351,7 @@ impl Access {
 
 /// Whoever could end or replace a key that may do more than they would lock out those who manage them.
 fn beyond(by: &Caller) -> AdminError {
-    AdminError::Forbidden(format!(
-        "the key has scopes that you have not: yours are {}",
-        by.scopes
-    ))
+    AdminError::Forbidden(format!("the key has scopes that you have not: yours are {}", by.scopes))
 }
 
 fn no_tenant(name: &TenantName) -> AdminError {

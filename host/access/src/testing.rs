@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aop_core::{
-    AccessStore, Audit, AuditEvent, BoxFuture, KeyId, KeyRecord, SealedSecret, SecretName, StoreError, Tenancy,
-    Tenant, TenantName,
+    AccessStore, Audit, AuditEvent, BoxFuture, KeyId, KeyRecord, SealedSecret, SecretName,
+    StoreError, Tenancy, Tenant, TenantName,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -164,10 +164,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            began: tokio::sync::Notify::new(),
-            go: tokio::sync::Semaphore::new(0),
-        })
+        Arc::new(Self { began: tokio::sync::Notify::new(), go: tokio::sync::Semaphore::new(0) })
     }
 
     async fn wait(&self) {

@@ -1,8 +1,8 @@
 //! What the registry is to the other crates: the catalogue, the resolver, and its numbers.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use aop_core::interface::Feature;
 use aop_core::{

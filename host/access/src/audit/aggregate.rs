@@ -135,8 +135,7 @@ mod tests {
     fn what_is_counted_together_is_nobodys_in_particular() {
         let (mut aggregate, start) = (Aggregate::default(), Instant::now());
         let tenant = TenantName::new("acme").unwrap();
-        let of_acme =
-            |subject: &str| Record { tenant: Some(tenant.clone()), ..refusal(subject) };
+        let of_acme = |subject: &str| Record { tenant: Some(tenant.clone()), ..refusal(subject) };
         for index in 0..KINDS_MAX {
             let first = aggregate.take(of_acme(&format!("{index}")), start).unwrap();
             assert_eq!(first.tenant.as_ref(), Some(&tenant));

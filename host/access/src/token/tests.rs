@@ -6,9 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{
-    AUDIENCE, Held, ISSUER, Issuer as Fake, SlowIssuer, claims, issuer_config,
-};
+use crate::testing::{AUDIENCE, Held, ISSUER, Issuer as Fake, SlowIssuer, claims, issuer_config};
 
 /// Seconds since the epoch; what the tests take for now.
 const NOW: u64 = 1_000_000;
