@@ -94,6 +94,11 @@ impl Access {
             if tenants.insert(name.clone()) {
                 let created_unix_ms = unix_ms(SystemTime::now());
                 store.add_tenant(Tenant { name: name.clone(), created_unix_ms }).await?;
+                audit.note(AuditEvent {
+                    tenant: Some(name),
+                    detail: "the configuration names it",
+                    ..AuditEvent::of_host(Action::TenantCreate, name)
+                });
             }
         }
         let scopes = if config.is_local {
@@ -149,12 +154,15 @@ impl Access {
 
     /// Writes down when keys were used.
     pub async fn note_uses_now(&self) {
-        let used = self.inner.keys.take_used();
+        let used = self.inner.keys.unstored_uses();
         if used.is_empty() {
             return;
         }
-        if let Err(error) = self.inner.store.note_used(used).await {
-            tracing::warn!(%error, "when keys were used last is not written down");
+        match self.inner.store.note_used(used.clone()).await {
+            Ok(()) => self.inner.keys.stored_uses(&used),
+            Err(error) => {
+                tracing::warn!(%error, "when keys were used last is not written down yet");
+            }
         }
     }
 
@@ -211,11 +219,24 @@ impl Inner {
         };
         match tenants.get(named).filter(|_| caller.scopes.has(Scope::ClusterAdmin)) {
             Some(tenant) => Ok(Caller { tenant: tenant.clone(), ..caller }),
-            None => Err(AuthenticateError::UnknownTenant),
+            None => {
+                self.audit.note(AuditEvent {
+                    who: Actor::Caller(&caller.subject),
+                    outcome: Outcome::Refused,
+                    tenant: Some(&caller.tenant),
+                    detail: "it named a tenant that it may not act for",
+                    ..AuditEvent::of_host(Action::AccessRefuse, named)
+                });
+                Err(AuthenticateError::UnknownTenant)
+            }
         }
     }
 
-    fn accept(&self, caller: Caller, named: Option<&str>) -> Result<Caller, AuthenticateError> {
+    pub(crate) fn accept(
+        &self,
+        caller: Caller,
+        named: Option<&str>,
+    ) -> Result<Caller, AuthenticateError> {
         let caller = self.for_tenant(caller, named)?;
         self.accepted.fetch_add(1, Ordering::Relaxed);
         Ok(caller)

@@ -1,15 +1,17 @@
 //! Managing tenants, keys and secrets: the rules between the admin API and the store.
 //!
 //! Whoever may manage keys hands out no scope that they have not themselves. Everything that changes passes
-//! `Access::note`, the one place from which audit events go.
+//! [`Access::whole`]: it happens to its end once it began, and is noted however it ends. The caller's connection may close at
+//! any time, and half a change is worse than either.
 
 use std::time::{Duration, SystemTime};
 
-use aop_core::audit::{Action, Actor};
+use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
     Admin, AdminError, ApiKey, AuditEvent, BoxFuture, Caller, CreatedKey, KeyId, KeyRecord, NewKey,
     SealedSecret, Secret, SecretEntry, SecretName, StoreError, Tenant, TenantName,
 };
+use tracing::Instrument as _;
 
 use crate::access::{Access, unix_ms};
 use crate::departures::Departed;
@@ -37,6 +39,46 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Access {
+    /// Makes a change as a task of its own, so that whoever asked for it may go away. One that is refused or fails is
+    /// noted here, one that is made where it is known what it was made to.
+    fn whole<T, W>(
+        &self,
+        by: &Caller,
+        (action, tenant, subject): (Action, &TenantName, &str),
+        change: impl FnOnce(Self, Caller) -> W,
+    ) -> BoxFuture<'static, Result<T, AdminError>>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, AdminError>> + Send + 'static,
+    {
+        let (access, tenant, subject) = (self.clone(), tenant.clone(), subject.to_owned());
+        let (change, who) = (change(self.clone(), by.clone()), by.subject.clone());
+        let task = async move {
+            let changed = change.await;
+            let outcome = match &changed {
+                Err(AdminError::Forbidden(_) | AdminError::Conflict(_)) => Outcome::Refused,
+                Err(AdminError::Failed(_)) => Outcome::Failed,
+                // What does not exist or cannot be was no attempt at anything.
+                Ok(_) | Err(AdminError::NotFound(_) | AdminError::Invalid(_)) => return changed,
+            };
+            let detail = changed.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            access.inner.audit.note(AuditEvent {
+                who: Actor::Caller(&who),
+                outcome,
+                tenant: Some(&tenant),
+                detail: &detail,
+                ..AuditEvent::of_host(action, &subject)
+            });
+            changed
+        };
+        Box::pin(async move {
+            let ended = tokio::spawn(task.in_current_span()).await;
+            ended.unwrap_or_else(|error| {
+                Err(AdminError::Failed(format!("the change ended early: {error}")))
+            })
+        })
+    }
+
     /// Writes down who did what.
     fn note(&self, by: &Caller, action: Action, tenant: &TenantName, subject: &str) {
         self.inner.audit.note(AuditEvent {
@@ -253,6 +295,9 @@ impl Access {
     async fn end_key(&self, by: &Caller, id: &KeyId) -> Result<ApiKey, AdminError> {
         let _changing = self.inner.changing.lock().await;
         let mut found = self.key_of(by, id)?;
+        if !found.key.scopes.within(by.scopes) {
+            return Err(beyond(by));
+        }
         if found.key.revoked_unix_ms.is_none() {
             found.key.revoked_unix_ms = Some(unix_ms(SystemTime::now()));
             self.put_keys(vec![found.clone()]).await?;
@@ -281,7 +326,7 @@ impl Access {
             )));
         }
         if !old.key.scopes.within(by.scopes) {
-            return Err(AdminError::Forbidden("the key has scopes that you have not".to_owned()));
+            return Err(beyond(by));
         }
         self.make_room(&by.tenant).await?;
         let (new_id, text) = generate();
@@ -359,6 +404,11 @@ impl Access {
     }
 }
 
+/// Whoever could end or replace a key that may do more than they would lock out those who manage them.
+fn beyond(by: &Caller) -> AdminError {
+    AdminError::Forbidden(format!("the key has scopes that you have not: yours are {}", by.scopes))
+}
+
 fn no_tenant(name: &TenantName) -> AdminError {
     AdminError::NotFound(format!("no tenant `{name}`: see `aop tenant list`"))
 }
@@ -373,7 +423,10 @@ impl Admin for Access {
         by: &'a Caller,
         name: TenantName,
     ) -> BoxFuture<'a, Result<Tenant, AdminError>> {
-        Box::pin(self.add_tenant(by, name))
+        let what = name.clone();
+        self.whole(by, (Action::TenantCreate, &what, &what), |access, by| async move {
+            access.add_tenant(&by, name).await
+        })
     }
 
     fn delete_tenant<'a>(
@@ -381,7 +434,10 @@ impl Admin for Access {
         by: &'a Caller,
         name: &'a TenantName,
     ) -> BoxFuture<'a, Result<(), AdminError>> {
-        Box::pin(self.remove_tenant(by, name))
+        let of = name.clone();
+        self.whole(by, (Action::TenantDelete, name, name), |access, by| async move {
+            access.remove_tenant(&by, &of).await
+        })
     }
 
     fn keys<'a>(&'a self, by: &'a Caller) -> BoxFuture<'a, Result<Vec<ApiKey>, AdminError>> {
@@ -393,7 +449,9 @@ impl Admin for Access {
         by: &'a Caller,
         new: NewKey,
     ) -> BoxFuture<'a, Result<CreatedKey, AdminError>> {
-        Box::pin(self.add_key(by, new))
+        self.whole(by, (Action::KeyCreate, &by.tenant, ""), |access, by| async move {
+            access.add_key(&by, new).await
+        })
     }
 
     fn revoke_key<'a>(
@@ -401,7 +459,10 @@ impl Admin for Access {
         by: &'a Caller,
         id: &'a KeyId,
     ) -> BoxFuture<'a, Result<ApiKey, AdminError>> {
-        Box::pin(self.end_key(by, id))
+        let of = id.clone();
+        self.whole(by, (Action::KeyRevoke, &by.tenant, id.as_str()), |access, by| async move {
+            access.end_key(&by, &of).await
+        })
     }
 
     fn rotate_key<'a>(
@@ -410,7 +471,10 @@ impl Admin for Access {
         id: &'a KeyId,
         overlap: Duration,
     ) -> BoxFuture<'a, Result<CreatedKey, AdminError>> {
-        Box::pin(self.replace_key(by, id, overlap))
+        let of = id.clone();
+        self.whole(by, (Action::KeyRotate, &by.tenant, id.as_str()), move |access, by| async move {
+            access.replace_key(&by, &of, overlap).await
+        })
     }
 
     fn secrets<'a>(
@@ -429,7 +493,10 @@ impl Admin for Access {
         name: SecretName,
         value: Secret,
     ) -> BoxFuture<'a, Result<SecretEntry, AdminError>> {
-        Box::pin(self.put_secret(by, name, value))
+        let of = name.clone();
+        self.whole(by, (Action::SecretSet, &by.tenant, name.as_str()), |access, by| async move {
+            access.put_secret(&by, of, value).await
+        })
     }
 
     fn delete_secret<'a>(
@@ -437,7 +504,10 @@ impl Admin for Access {
         by: &'a Caller,
         name: &'a SecretName,
     ) -> BoxFuture<'a, Result<(), AdminError>> {
-        Box::pin(self.remove_secret(by, name))
+        let of = name.clone();
+        self.whole(by, (Action::SecretDelete, &by.tenant, name.as_str()), |access, by| async move {
+            access.remove_secret(&by, &of).await
+        })
     }
 }
 

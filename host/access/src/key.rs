@@ -177,15 +177,25 @@ impl Keys {
         self.table.load().len()
     }
 
-    /// Uses that are not stored yet. They count as stored from now on.
-    pub(crate) fn take_used(&self) -> Vec<(KeyId, u64)> {
+    /// Uses that are not stored yet.
+    pub(crate) fn unstored_uses(&self) -> Vec<(KeyId, u64)> {
         let table = self.table.load();
         let used = table.iter().filter_map(|(id, entry)| {
             let used = entry.used_unix_ms.load(Ordering::Relaxed);
-            let stored = entry.stored_unix_ms.swap(used, Ordering::Relaxed);
+            let stored = entry.stored_unix_ms.load(Ordering::Relaxed);
             (stored != used).then(|| (id.clone(), used))
         });
         used.collect()
+    }
+
+    /// These uses are stored.
+    pub(crate) fn stored_uses(&self, stored: &[(KeyId, u64)]) {
+        let table = self.table.load();
+        for (id, at) in stored {
+            if let Some(entry) = table.get(id) {
+                entry.stored_unix_ms.store(*at, Ordering::Relaxed);
+            }
+        }
     }
 }
 

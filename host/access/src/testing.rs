@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aop_core::{
-    AccessStore, BoxFuture, KeyId, KeyRecord, SealedSecret, SecretName, StoreError, Tenancy,
-    Tenant, TenantName,
+    AccessStore, Audit, AuditEvent, BoxFuture, KeyId, KeyRecord, SealedSecret, SecretName,
+    StoreError, Tenancy, Tenant, TenantName,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -30,6 +30,7 @@ pub(crate) struct FakeStore {
     pub(crate) tenants: Mutex<BTreeMap<TenantName, Tenant>>,
     pub(crate) keys: Mutex<BTreeMap<KeyId, KeyRecord>>,
     pub(crate) secrets: Mutex<BTreeMap<(TenantName, SecretName), SealedSecret>>,
+    pub(crate) fails: Mutex<bool>,
     had_keys: Mutex<bool>,
 }
 
@@ -84,6 +85,10 @@ impl AccessStore for FakeStore {
     }
 
     fn note_used(&self, used: Vec<(KeyId, u64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        if *self.fails.lock().unwrap() {
+            let full = StoreError::Failed("the disk is full".to_owned());
+            return Box::pin(std::future::ready(Err(full)));
+        }
         for (id, at) in used {
             if let Some(record) = self.keys.lock().unwrap().get_mut(&id) {
                 record.key.last_used_unix_ms = Some(at);
@@ -128,6 +133,69 @@ impl AccessStore for FakeStore {
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let removed = self.secrets.lock().unwrap().remove(&(tenant.clone(), name.clone()));
         ready(removed.is_some())
+    }
+}
+
+/// An audit log to look into.
+#[derive(Default)]
+pub(crate) struct Log(Mutex<Vec<String>>);
+
+impl Log {
+    /// What was noted since the last look.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Audit for Log {
+    fn note(&self, event: AuditEvent<'_>) {
+        let AuditEvent { who, action, outcome, tenant, subject, .. } = event;
+        let tenant = tenant.map(|tenant| tenant.to_string()).unwrap_or_default();
+        let (action, outcome) = (action.as_str(), outcome.as_str());
+        self.0.lock().unwrap().push(format!("{who} {action} {outcome} {tenant} {subject}"));
+    }
+}
+
+/// Something that waits until it may go on, and says when it begins to.
+pub(crate) struct Held {
+    pub(crate) began: tokio::sync::Notify,
+    pub(crate) go: tokio::sync::Semaphore,
+}
+
+impl Held {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { began: tokio::sync::Notify::new(), go: tokio::sync::Semaphore::new(0) })
+    }
+
+    async fn wait(&self) {
+        self.began.notify_one();
+        self.go.acquire().await.unwrap().forget();
+    }
+}
+
+impl Tenancy for Held {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, _: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            self.wait().await;
+            Ok(())
+        })
+    }
+}
+
+/// An issuer that takes its time.
+pub(crate) struct SlowIssuer {
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) held: Arc<Held>,
+}
+
+impl Fetch for SlowIssuer {
+    fn get<'a>(&'a self, url: &'a str, max_bytes: usize) -> BoxFuture<'a, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            self.held.wait().await;
+            self.issuer.get(url, max_bytes).await
+        })
     }
 }
 

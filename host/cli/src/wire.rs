@@ -148,7 +148,7 @@ impl Host {
         metrics.register(mounts.clone());
         federated.register(metrics);
         remembering.register(metrics);
-        let tenancies = agents.tenancies(&mcp, &remembering);
+        let tenancies = agents.tenancies(&mcp, (&dispatcher, &router), &remembering);
         let gatekeeper =
             Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies).await?;
         zone.share(gatekeeper.access.clone());
@@ -308,10 +308,18 @@ impl Agents {
         McpServer::new(config.mcp.clone(), parts)
     }
 
-    /// Who keeps something of tenants. Calls end first, then what they called, then what those remember.
-    fn tenancies(&self, mcp: &McpServer, remembering: &Remembering) -> Vec<Arc<dyn Tenancy>> {
+    /// Who keeps something of tenants. Calls end first, then what they called, then what those remember. What the zone
+    /// places goes before what is here, which it would bring back.
+    fn tenancies(
+        &self,
+        mcp: &McpServer,
+        (dispatcher, router): (&Arc<Dispatcher>, &Arc<routing::Router>),
+        remembering: &Remembering,
+    ) -> Vec<Arc<dyn Tenancy>> {
         let mut tenancies: Vec<Arc<dyn Tenancy>> = vec![
             Arc::new(mcp.clone()),
+            dispatcher.clone(),
+            router.clone(),
             self.registry.clone(),
             self.metrics.clone(),
             self.accounts.clone(),

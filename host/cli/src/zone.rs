@@ -13,7 +13,7 @@ use aop_cluster::federation::{
     self, FullName, Gate, Imports, Tending, Zone, ZoneHandle, ZoneParts,
 };
 use aop_core::federation::Federation;
-use aop_core::{AgentName, Catalog, Library, TenantName, ToolList};
+use aop_core::{AgentName, Catalog as _, Library, TenantName, ToolList};
 use aop_registry::Registry;
 use aop_services::{Network, Zones};
 use aop_web::Metrics;
@@ -103,11 +103,11 @@ impl OwnZone {
 }
 
 /// The agents of this host, as what can be exported.
-struct OwnAgents(Arc<dyn Catalog>);
+struct OwnAgents(Arc<Registry>);
 
 impl Local for OwnAgents {
     fn tenants(&self) -> Vec<TenantName> {
-        vec![TenantName::default_tenant()]
+        self.0.tenants()
     }
 
     fn tools(&self, tenant: &TenantName) -> Arc<ToolList> {

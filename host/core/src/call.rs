@@ -198,6 +198,13 @@ impl CallContext {
             services: None,
         }
     }
+
+    /// Whether the agent is another tenant's, which shares it with the caller's. Its policy is its owner's word, so it opens
+    /// nothing of the caller's.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.owner != self.caller.tenant
+    }
 }
 
 /// What a call used. Kept even when it fails.

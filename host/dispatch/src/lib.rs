@@ -2,12 +2,14 @@
 //!
 //! [`Dispatcher::call`] is the whole path, top to bottom. Its steps are one file each: [`admit`]
 //! bounds what runs and waits per agent, tenant and host, [`attempt`] executes and retries what is safe to retry,
+//! [`tenants`] ends the calls of a tenant that is deleted,
 //! [`record`] makes sure that every call ends up in metrics, span and log exactly once, also when
 //! its caller goes away in the middle.
 
 mod admit;
 mod attempt;
 mod record;
+mod tenants;
 mod work;
 
 use std::sync::Arc;
@@ -17,12 +19,13 @@ use std::time::{Duration, Instant};
 use aop_core::quota::{Accounts, Payer};
 use aop_core::{
     BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
-    Sample, Services,
+    Sample, Services, Tenancy, TenantName,
 };
 use tracing::Instrument as _;
 
 use admit::{Applicant, admit};
 use record::{Record, Running};
+use tenants::Tenants;
 use work::Work;
 
 /// Runs calls.
@@ -33,6 +36,7 @@ pub struct Dispatcher {
     accounts: Arc<Accounts>,
     queued: AtomicUsize,
     running: Running,
+    tenants: Tenants,
     draining: AtomicBool,
 }
 
@@ -53,6 +57,7 @@ impl Dispatcher {
             accounts,
             queued: AtomicUsize::new(0),
             running: Running::default(),
+            tenants: Tenants::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -118,7 +123,15 @@ impl Invoke for Dispatcher {
             async move {
                 let mut record =
                     Record::begin(id, &call, self.observe.as_ref(), &self.running, inner);
-                let result = self.call(&call, &mut record).await;
+                let result = match self.tenants.enter(&call.caller.tenant) {
+                    Err(refused) => Err(refused),
+                    // Held until the call is dropped: then nothing of it runs any more.
+                    Ok(mut stay) => tokio::select! {
+                        biased;
+                        ended = stay.ended() => Err(ended),
+                        result = self.call(&call, &mut record) => result,
+                    },
+                };
                 let session = record.session();
                 record.end(&result);
                 Reply {
@@ -130,6 +143,16 @@ impl Invoke for Dispatcher {
             }
             .instrument(span),
         )
+    }
+}
+
+impl Tenancy for Dispatcher {
+    fn begin(&self, tenant: &TenantName) {
+        self.tenants.begin(tenant);
+    }
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.tenants.end(tenant))
     }
 }
 

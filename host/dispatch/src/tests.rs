@@ -300,6 +300,53 @@ async fn an_agent_waits_for_a_place_of_another_only_briefly() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_calls_of_a_tenant_end_with_it() {
+    let Fixture { dispatcher, script, log, .. } = fixture(Settings::default(), false, vec![], 0);
+    let (ours, acme) = (TenantName::default_tenant(), TenantName::new("acme").unwrap());
+    dispatcher.begin(&ours);
+    dispatcher.begin(&acme);
+    let call = |tenant: &TenantName| {
+        let (dispatcher, caller) = (Arc::clone(&dispatcher), Caller::local(tenant.clone()));
+        tokio::spawn(async move {
+            let target = Target::Tool("agent");
+            dispatcher.invoke(Call::new(caller, target, "{}", Instant::now())).await.result
+        })
+    };
+    let (theirs, other) = (call(&acme), call(&ours));
+    while script.executions.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
+    dispatcher.end(&acme).await.unwrap();
+    assert_eq!(log.finished.lock().unwrap().len(), 1, "it ended before the tenant did");
+    assert_eq!(theirs.await.unwrap().unwrap_err().code, ErrorCode::Cancelled);
+    let late = call(&acme).await.unwrap().unwrap_err();
+    assert_eq!(late.code, ErrorCode::NotFound, "{late}");
+    script.gate.add_permits(2);
+    other.await.unwrap().unwrap();
+    dispatcher.begin(&acme);
+    call(&acme).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_nobody_polls_does_not_hold_the_end_of_its_tenant_for_ever() {
+    let Fixture { dispatcher, .. } = fixture(Settings::default(), false, vec![], 0);
+    let acme = TenantName::new("acme").unwrap();
+    dispatcher.begin(&acme);
+    let target = Target::Tool("agent");
+    let caller = Caller::local(acme.clone());
+    let mut call = dispatcher.invoke(Call::new(caller, target, "{}", Instant::now()));
+    assert!(
+        std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx)))
+            .await
+            .is_pending()
+    );
+    let refused = dispatcher.end(&acme).await.unwrap_err();
+    assert!(refused.starts_with("1 of its calls"), "{refused}");
+    drop(call);
+    dispatcher.end(&acme).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_call_is_recorded_as_cancelled_and_leaves_nothing() {
     let fixture = fixture(Settings::default(), false, vec![], 0);
     let dispatcher = Arc::clone(&fixture.dispatcher);

@@ -1,8 +1,8 @@
 //! What the registry is to the other crates: the catalogue, the resolver, and its numbers.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use aop_core::interface::Feature;
 use aop_core::{
@@ -137,10 +137,32 @@ impl OfTenant {
             format!("the host holds at most {agents_max} agents: unload some, or raise the limit");
         let too_many = agents.drain(room.min(agents.len())..);
         let mut refused: Vec<_> = too_many.map(|agent| refusal(agent, reason.clone())).collect();
+        self.hold_payers(source, &agents);
         let settled = self.agents.offer(source, agents);
         refused.extend(settled.refused.iter().cloned());
         self.announce(settled, Changed::default());
         refused
+    }
+
+    /// Keeps the accounts of agents that run elsewhere. Those that another tenant shares have their owner's.
+    fn hold_payers(&self, source: &Source, agents: &[ForeignAgent]) {
+        if matches!(source, Source::Tenant(_)) {
+            return;
+        }
+        let payer = |agent: &ForeignAgent| {
+            let revision = &agent.revision;
+            let payer = self.common.parts.accounts.payer(&revision.tenant, &revision.agent);
+            payer.set_agent(&revision.settings.quota, &revision.settings.limits);
+            payer
+        };
+        let held: Vec<_> = agents.iter().map(payer).collect();
+        let mut payers = self.payers.lock().unwrap_or_else(PoisonError::into_inner);
+        // The new ones are there before the old ones go.
+        if held.is_empty() {
+            payers.remove(source);
+        } else {
+            payers.insert(source.clone(), held);
+        }
     }
 
     async fn revisions(&self, name: &str) -> Result<Vec<RevisionStatus>, CatalogError> {

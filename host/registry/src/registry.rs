@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use aop_core::fair::Permits;
 use aop_core::policy::Ceilings;
 use aop_core::policy::ceiling::Excess;
-use aop_core::quota::Accounts;
+use aop_core::quota::{Accounts, Payer};
 use aop_core::supply::Vouch;
 use aop_core::{
-    AgentName, Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Settings, Store, Tenancy,
-    TenantName,
+    AgentName, Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Settings, Source, Store,
+    Tenancy, TenantName,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -98,6 +98,11 @@ pub(crate) struct OfTenant {
     pub(crate) stop: CancellationToken,
     /// What runs for it.
     pub(crate) tasks: TaskTracker,
+    /// Held from looking at what is shared until the others have it, so that an older look never comes last.
+    pub(crate) sharing: Mutex<()>,
+    /// Who pays for calls of agents that run elsewhere, as long as these are here: what their calls used is not forgotten from
+    /// one to the next.
+    pub(crate) payers: Mutex<BTreeMap<Source, Vec<Arc<Payer>>>>,
     reconciler: Mutex<Reconciler>,
 }
 
@@ -188,6 +193,12 @@ impl Registry {
     pub fn watch(&self) {
         self.common.enter(Phase::Watching);
         self.common.all().iter().for_each(OfTenant::start_watching);
+    }
+
+    /// The tenants that it has agents of, or may have, in name order.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<TenantName> {
+        self.common.all().iter().map(|own| own.tenant.clone()).collect()
     }
 
     /// Ticks whenever the status of some agent changes, from a load that begins to one that fails.
@@ -312,6 +323,8 @@ impl OfTenant {
             look_again: Arc::default(),
             stop,
             tasks: TaskTracker::new(),
+            sharing: Mutex::default(),
+            payers: Mutex::default(),
             reconciler: Mutex::default(),
             common,
         }

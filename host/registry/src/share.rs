@@ -7,7 +7,7 @@
 //!
 //! Whoever it is shared with learns whose it is and nothing else of the owner: not how busy it is, nor where it comes from.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use aop_core::{ForeignAgent, Held, Source};
 
@@ -16,6 +16,7 @@ use crate::registry::OfTenant;
 impl OfTenant {
     /// Tells the others what is shared with them now: agents of this tenant changed.
     pub(crate) fn share(&self) {
+        let _turn = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.agents.held();
         let shares_any = held.iter().any(|held| !held.revision.settings.share.is_nobody());
         let source = Source::Tenant(self.tenant.clone());
@@ -29,6 +30,7 @@ impl OfTenant {
     /// Takes what the others share: this tenant has just begun.
     pub(crate) fn receive_shared(&self) {
         for other in self.common.all() {
+            let _turn = other.sharing.lock().unwrap_or_else(PoisonError::into_inner);
             other.share_with(self, &other.agents.held());
         }
     }

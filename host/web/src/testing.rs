@@ -14,9 +14,9 @@ use aop_core::cluster::{
 use aop_core::interface::Feature;
 use aop_core::quota::{Accounts, Quota};
 use aop_core::{
-    AgentId, AgentName, AgentStatus, BoxFuture, CallId, CallRecord, Caller, Catalog, CatalogError,
-    Digest, ErrorCode, Generation, Hints, LoadRequest, NoAudit, NodeId, Origin, RevisionNumber,
-    RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
+    AgentId, AgentName, AgentStatus, Audit, AuditEvent, BoxFuture, CallId, CallRecord, Caller,
+    Catalog, CatalogError, Digest, ErrorCode, Generation, Hints, LoadRequest, NoAudit, NodeId,
+    Origin, RevisionNumber, RevisionStatus, State, TenantName, Tool, ToolList, ToolName,
 };
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
@@ -59,6 +59,7 @@ pub(crate) struct FakeCatalog {
     pub(crate) loading: AtomicUsize,
     /// Loads take a permit each.
     pub(crate) loads_allowed: Semaphore,
+    pub(crate) began: tokio::sync::Notify,
     pub(crate) draining: bool,
 }
 
@@ -69,8 +70,25 @@ impl Default for FakeCatalog {
             loaded: Mutex::default(),
             loading: AtomicUsize::new(0),
             loads_allowed: Semaphore::new(1000),
+            began: tokio::sync::Notify::new(),
             draining: false,
         }
+    }
+}
+
+/// An audit log to look into.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) lines: Mutex<Vec<String>>,
+    pub(crate) noted: tokio::sync::Notify,
+}
+
+impl Audit for Log {
+    fn note(&self, event: AuditEvent<'_>) {
+        let agent = event.agent.map(ToString::to_string).unwrap_or_default();
+        let line = format!("{} {} {agent}", event.action.as_str(), event.outcome.as_str());
+        self.lines.lock().unwrap().push(line);
+        self.noted.notify_one();
     }
 }
 
@@ -141,6 +159,7 @@ impl Catalog for FakeCatalog {
         request: LoadRequest,
     ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
         Box::pin(async move {
+            self.began.notify_one();
             self.loading.fetch_add(1, Ordering::SeqCst);
             self.loads_allowed.acquire().await.unwrap().forget();
             let previous = match self.changeable(&request.name) {

@@ -1,5 +1,6 @@
 //! `wasi:keyvalue` in both drafts: what an agent remembers, and of whom.
 
+use aop_core::TenantName;
 use serde_json::{Value, json};
 
 use super::world::{Around, World, session};
@@ -52,6 +53,21 @@ async fn buckets_belong_to_somebody() {
     for forged in ["Agent", "agent:b", "../agent", "default/b", "session/other", "tenant\0"] {
         assert_eq!(world.error("a_recall", key(forged)).await, "no-such-store", "{forged}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_agent_has_no_part_in_what_the_callers_agents_share() {
+    let settings = "[policy]\nshared_state = true\n";
+    let world = World::new().with("a", "capabilities", settings).await;
+    let owner = TenantName::new("owner").expect("a name");
+    let world = world.shared(owner, "s", "capabilities", settings).await;
+    world.answer("a_remember", entry("tenant", "ours")).await;
+    assert_eq!(world.error("s_recall", key("tenant")).await, "access-denied");
+    assert_eq!(world.error("s_remember", entry("tenant", "theirs")).await, "access-denied");
+    world.log.has(&["policy: refused", "another tenant shares"]);
+    assert_eq!(world.answer("a_recall", key("tenant")).await, "ours");
+    world.answer("s_remember", entry("agent", "its own")).await;
+    assert_eq!(world.answer("s_recall", key("agent")).await, "its own");
 }
 
 #[tokio::test(flavor = "multi_thread")]

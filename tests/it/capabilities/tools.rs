@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aop_core::{ErrorCode, Offer, lineage};
+use aop_core::{ErrorCode, Offer, TenantName, lineage};
 use aop_tests::eventually;
 use serde_json::{Value, json};
 
@@ -38,6 +38,24 @@ async fn agents_find_and_call_each_other() {
     }
     let limit = json!({ "query": "x", "limit": 101 });
     assert!(world.error("a_discover", limit).await.starts_with("invalid_arguments"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_agent_calls_what_its_owner_shares_and_nothing_of_the_caller() {
+    let owner = || TenantName::new("owner").expect("a name");
+    let world = World::new().with("mine", "capabilities", "").await;
+    let world = world.shared(owner(), "s", "capabilities", "[policy]\ntools = [\"*\"]\n").await;
+    let world = world.shared(owner(), "t", "capabilities", "").await;
+    let found = world.answer("s_discover", json!({ "query": "echo" })).await;
+    assert_eq!(found, json!(["s_echo", "t_echo"]), "nothing of the caller's");
+    let called = |tool: &str| json!({ "tool": tool, "arguments": "{\"n\":7}" });
+    assert_eq!(world.answer("s_call", called("t_echo")).await, json!("7"));
+    for (tool, arguments) in
+        [("s_call", called("mine_echo")), ("s_describe", json!({ "tool": "mine_echo" }))]
+    {
+        let said = world.error(tool, arguments).await;
+        assert!(said.starts_with("permission_denied: "), "{tool}: {said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

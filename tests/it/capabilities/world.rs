@@ -90,6 +90,17 @@ impl World {
 
     /// Loads a fixture guest as an agent, with settings as in its file.
     pub(super) async fn with(self, agent: &str, fixture: &str, settings: &str) -> Self {
+        self.shared(tenant(), agent, fixture, settings).await
+    }
+
+    /// Loads it as an agent of a tenant, who shares it with everybody.
+    pub(super) async fn shared(
+        self,
+        owner: TenantName,
+        agent: &str,
+        fixture: &str,
+        settings: &str,
+    ) -> Self {
         let settings = match Settings::from_toml(settings) {
             Ok(settings) => Arc::new(settings),
             Err(mistakes) => panic!("{mistakes:?}"),
@@ -105,7 +116,7 @@ impl World {
         let set = ToolSet::new(&prepared.interface, &name, &settings, &BTreeMap::new());
         let set = set.expect("its tools can be described");
         let revision = Arc::new(Revision {
-            tenant: tenant(),
+            tenant: owner,
             agent: name,
             id: AgentId(Uuid::now_v7()),
             number: RevisionNumber(1),

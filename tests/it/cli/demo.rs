@@ -102,7 +102,8 @@ async fn check_examples(url: &str) {
     let dear = json!({ "self": kept, "selection": { "conditions": [test] } });
     let dear = mcp.call("tabular_dataset_query", dear).await;
     assert_eq!(dear.value()["rows"], json!([["pear", "3"]]), "{}", dear.0);
-    mcp.call("tabular_dataset_drop", json!({ "self": kept })).await.value();
+    let dropped = mcp.call("tabular_dataset_drop", json!({ "self": kept })).await;
+    assert!(dropped.value().is_null(), "{}", dropped.0);
     let gone = mcp.call("tabular_dataset_describe", json!({ "self": kept })).await;
     assert_eq!(gone.code(), "invalid_arguments", "{}", gone.0);
     let hidden = mcp.call("textkit_redact", json!({ "text": "Mail ada@example.com." })).await;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use aop_core::{Scope, Scopes};
 
 use super::*;
-use crate::testing::{FakeStore, Issuer, Noted, config, named, open};
+use crate::testing::{FakeStore, Held, Issuer, Log, Noted, config, named, open};
 use crate::{AccessConfig, AccessParts};
 
 fn admin() -> Caller {
@@ -30,6 +30,96 @@ async fn nobody_hands_out_more_than_they_have() {
     let strong = access.create_key(&Caller::local(named("acme")), key(Scopes::ALL)).await.unwrap();
     let refused = access.rotate_key(&by, &strong.key.id, Duration::ZERO).await.err().unwrap();
     assert!(matches!(refused, AdminError::Forbidden(_)), "{refused}");
+    let refused = access.revoke_key(&by, &strong.key.id).await.err().unwrap();
+    assert!(matches!(refused, AdminError::Forbidden(_)), "{refused}");
+    let now = unix_ms(SystemTime::now());
+    access.inner.keys.find(strong.text.expose(), now).unwrap();
+}
+
+/// Whoever asks may close the connection at any time; half of a tenant must not be left.
+#[tokio::test]
+async fn a_change_that_began_ends_although_nobody_waits_for_it() {
+    let (store, held, log) =
+        (FakeStore::with(&["acme", "default"]), Held::new(), Arc::new(Log::default()));
+    let parts = AccessParts {
+        store: store.clone(),
+        audit: log.clone(),
+        fetch: Issuer::new(),
+        tenancies: vec![held.clone()],
+    };
+    let access = Access::open(config(), parts).await.unwrap();
+    let (by, acme) = (admin(), named("acme"));
+    tokio::select! {
+        _ = access.delete_tenant(&by, &acme) => unreachable!("the tenancy is held"),
+        () = held.began.notified() => {}
+    }
+    held.go.add_permits(1);
+    // Changes come one after another, so this one ends first.
+    drop(access.inner.changing.lock().await);
+    assert!(!store.tenants.lock().unwrap().contains_key(&acme));
+    assert_eq!(log.take(), ["local tenant.delete done acme acme"]);
+}
+
+#[tokio::test]
+async fn what_was_tried_in_vain_is_noted() {
+    let (store, noted, log) = (
+        FakeStore::with(&["acme", "default"]),
+        Arc::new(Noted::default()),
+        Arc::new(Log::default()),
+    );
+    let parts = AccessParts {
+        store: store.clone(),
+        audit: log.clone(),
+        fetch: Issuer::new(),
+        tenancies: vec![noted.clone()],
+    };
+    let config = AccessConfig { vault: None, tenants: vec![named("made")], ..config() };
+    let access = Access::open(config, parts).await.unwrap();
+    assert_eq!(log.take(), ["host tenant.create done made made"]);
+    let few = Scopes::NONE.with(Scope::TenantAdmin);
+    let by = Caller { scopes: few, ..Caller::local(named("acme")) };
+    let strong = access.create_key(&Caller::local(named("acme")), key(Scopes::ALL)).await.unwrap();
+    let id = strong.key.id;
+    let _ = log.take();
+    let _ = access.create_key(&by, key(Scopes::ALL)).await.err().unwrap();
+    let _ = access.revoke_key(&by, &id).await.err().unwrap();
+    let _ = access.rotate_key(&by, &id, Duration::ZERO).await.err().unwrap();
+    let name = SecretName::new("s").unwrap();
+    let _ = access.set_secret(&by, name.clone(), Secret::new("x".to_owned())).await.err().unwrap();
+    let _ = access.create_tenant(&admin(), named("acme")).await.err().unwrap();
+    *noted.fails.lock().unwrap() = true;
+    let _ = access.delete_tenant(&admin(), &named("acme")).await.err().unwrap();
+    // What is not there was no attempt at anything.
+    let _ = access.delete_secret(&by, &name).await.err().unwrap();
+    assert_eq!(
+        log.take(),
+        [
+            "local key.create refused acme ".to_owned(),
+            format!("local key.revoke refused acme {id}"),
+            format!("local key.rotate refused acme {id}"),
+            "local secret.set refused acme s".to_owned(),
+            "local tenant.create refused acme acme".to_owned(),
+            "local tenant.delete failed acme acme".to_owned(),
+        ]
+    );
+    let known = Caller { scopes: few, ..Caller::local(TenantName::default_tenant()) };
+    assert!(access.inner.accept(known, Some("made")).is_err());
+    assert_eq!(log.take(), ["local access.refuse refused default made"]);
+}
+
+#[tokio::test]
+async fn uses_of_keys_that_could_not_be_stored_are_stored_later() {
+    let (access, store) = some().await;
+    let created = access.create_key(&admin(), key(Scopes::ALL)).await.unwrap();
+    let now = unix_ms(SystemTime::now());
+    access.inner.keys.find(created.text.expose(), now).unwrap();
+    let stored = || store.keys.lock().unwrap()[&created.key.id].key.last_used_unix_ms;
+    *store.fails.lock().unwrap() = true;
+    access.note_uses_now().await;
+    assert_eq!(stored(), None);
+    *store.fails.lock().unwrap() = false;
+    access.note_uses_now().await;
+    assert_eq!(stored(), Some(now));
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub(super) const WINDOW: Duration = Duration::from_secs(60);
 /// Kinds that are told apart at one time: more are counted together by action. With one line each per window, the
 /// log grows by about 17 lines a second at most.
 const KINDS_MAX: usize = 1024;
+/// Who did what is counted together: no actor has a name like it.
+const OTHERS: &str = "several";
 
 /// What makes two refusals the same kind. Nothing in it is for a guest or client to choose without bound: an agent
 /// has few settings, and what strangers name is counted together once there are too many.
@@ -37,7 +39,7 @@ pub(super) struct Aggregate {
 
 impl Aggregate {
     /// Takes a refusal. Answers it when it is the first of its kind for a while, and has to be written now.
-    pub(super) fn take(&mut self, record: Record, now: Instant) -> Option<Record> {
+    pub(super) fn take(&mut self, mut record: Record, now: Instant) -> Option<Record> {
         let mut kind = Kind {
             action: record.action,
             rest: Some((
@@ -49,6 +51,11 @@ impl Aggregate {
         };
         if self.windows.len() >= KINDS_MAX && !self.windows.contains_key(&kind) {
             kind.rest = None;
+            // The line stands for many: none of them may seem to be the one who did all of it.
+            (record.tenant, record.agent) = (None, None);
+            record.who = OTHERS.to_owned();
+            record.subject.clear();
+            record.detail = format!("more than {KINDS_MAX} kinds of refusals at one time");
         }
         match self.windows.get_mut(&kind) {
             None => {
@@ -122,6 +129,20 @@ mod tests {
         assert!(aggregate.take(refusal("http"), start + WINDOW).is_some());
         assert!(aggregate.expire(start + WINDOW * 3).is_empty());
         assert!(aggregate.windows.is_empty(), "what is quiet is forgotten");
+    }
+
+    #[test]
+    fn what_is_counted_together_is_nobodys_in_particular() {
+        let (mut aggregate, start) = (Aggregate::default(), Instant::now());
+        let tenant = TenantName::new("acme").unwrap();
+        let of_acme = |subject: &str| Record { tenant: Some(tenant.clone()), ..refusal(subject) };
+        for index in 0..KINDS_MAX {
+            let first = aggregate.take(of_acme(&format!("{index}")), start).unwrap();
+            assert_eq!(first.tenant.as_ref(), Some(&tenant));
+        }
+        let rest = aggregate.take(of_acme("one more"), start).unwrap();
+        assert_eq!((rest.who.as_str(), rest.subject.as_str()), ("several", ""));
+        assert_eq!((rest.tenant, rest.agent), (None, None));
     }
 
     #[test]

@@ -64,8 +64,11 @@ fn uses_are_noted_coarsely_and_once() {
     for now in [100_000, 100_001, 159_999] {
         keys.find(text.expose(), now).unwrap();
     }
-    assert_eq!(keys.take_used(), [(id.clone(), 100_000)]);
-    assert_eq!(keys.take_used(), []);
+    let used = [(id.clone(), 100_000)];
+    assert_eq!(keys.unstored_uses(), used);
+    assert_eq!(keys.unstored_uses(), used, "until they are");
+    keys.stored_uses(&used);
+    assert_eq!(keys.unstored_uses(), []);
     keys.find(text.expose(), 160_000).unwrap();
     assert_eq!(keys.of("acme")[0].last_used_unix_ms, Some(160_000));
     // A change of the key keeps what is known of its use.

@@ -2,7 +2,8 @@
 //! names one that is not among them.
 //!
 //! What bounds it: one fetch at a time and one per [`FETCH_PAUSE`], however many tokens name unknown keys; documents of
-//! bounded size; a bounded number of keys; nothing but `https` unless the issuer is this machine.
+//! bounded size; a bounded number of keys; nothing but `https` unless the issuer is this machine. A fetch is a task of its
+//! own: whoever caused it may go away, and the others that wait get what it fetches.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 use super::IssuerConfig;
 
@@ -97,13 +99,19 @@ impl Keyset {
         }
     }
 
-    pub(super) fn generation(&self) -> u64 {
+    /// The generation of the keys; none when they are so old that their issuer has to be asked whether they are still its.
+    pub(super) fn fresh_generation(&self, now_unix_ms: u64) -> Option<u64> {
+        let is_fresh = self.age(now_unix_ms).is_some_and(|age| age < FRESH);
+        is_fresh.then(|| self.generation())
+    }
+
+    fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
     }
 
     /// The key of this name, for this algorithm, and the generation that it belongs to.
     pub(super) async fn key(
-        &self,
+        self: &Arc<Self>,
         kid: Option<&str>,
         algorithm: Algorithm,
         now_unix_ms: u64,
@@ -151,7 +159,14 @@ impl Keyset {
     }
 
     /// Fetches the keys, unless that was tried just before: then what came of it stands.
-    async fn refresh(&self, now_unix_ms: u64) -> Result<(), String> {
+    async fn refresh(self: &Arc<Self>, now_unix_ms: u64) -> Result<(), String> {
+        let own = Arc::clone(self);
+        let task = async move { own.refresh_now(now_unix_ms).await };
+        let refreshed = tokio::spawn(task.in_current_span()).await;
+        refreshed.unwrap_or_else(|error| Err(format!("fetching them ended early: {error}")))
+    }
+
+    async fn refresh_now(&self, now_unix_ms: u64) -> Result<(), String> {
         let mut last = self.turn.lock().await;
         let pause_ms = u64::try_from(FETCH_PAUSE.as_millis()).unwrap_or(u64::MAX);
         if last.is_some_and(|last| now_unix_ms < last.saturating_add(pause_ms)) {

@@ -6,7 +6,8 @@
 //! its key by `kid`, which is looked up among the issuer's and nothing else; `jku`, `x5u` and `jwk` in a header
 //! mean nothing. Tokens for other purposes (`typ`) are refused.
 //!
-//! Verified tokens are remembered by their hash until they expire or the issuer's keys change, in a bounded cache.
+//! Verified tokens are remembered by their hash until they expire, or the issuer's keys change or have to be fetched again,
+//! in a bounded cache.
 
 mod keyset;
 mod signature;
@@ -111,7 +112,7 @@ struct Verified {
 struct Issuer {
     config: IssuerConfig,
     algorithms: Vec<Algorithm>,
-    keyset: Keyset,
+    keyset: Arc<Keyset>,
 }
 
 #[derive(Deserialize)]
@@ -137,7 +138,7 @@ impl Tokens {
             let algorithms = allowed.filter(|algorithm| signature::is_supported(*algorithm));
             Arc::new(Issuer {
                 algorithms: algorithms.collect(),
-                keyset: Keyset::new(&config, fetch.clone()),
+                keyset: Arc::new(Keyset::new(&config, fetch.clone())),
                 config,
             })
         });
@@ -158,7 +159,8 @@ impl Tokens {
         let hash = hash(token);
         let verified = self.verified.get(&hash)?;
         let is_good = now_unix_ms < verified.expires_unix_ms
-            && verified.issuer.keyset.generation() == verified.keys;
+            // Nobody else asks the issuer again while every token is remembered.
+            && verified.issuer.keyset.fresh_generation(now_unix_ms) == Some(verified.keys);
         if !is_good {
             self.verified.remove(&hash);
             return None;

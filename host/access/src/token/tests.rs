@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::*;
-use crate::testing::{AUDIENCE, ISSUER, Issuer as Fake, claims, issuer_config};
+use crate::testing::{AUDIENCE, Held, ISSUER, Issuer as Fake, SlowIssuer, claims, issuer_config};
 
 /// Seconds since the epoch; what the tests take for now.
 const NOW: u64 = 1_000_000;
@@ -226,6 +226,36 @@ async fn keys_are_used_for_a_while_when_their_issuer_is_away_and_then_not() {
     tokens.verify(&token, NOW_MS + 30 * 60_000).await.unwrap();
     let refused = tokens.verify(&token, NOW_MS + 60 * 60_000).await;
     assert!(matches!(refused, Err(TokenError::Unavailable(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn who_goes_away_keeps_no_keys_from_the_others() {
+    let (issuer, held) = (Fake::new(), Held::new());
+    let slow = SlowIssuer { issuer: issuer.clone(), held: held.clone() };
+    let fetch: Arc<dyn Fetch> = Arc::new(slow);
+    let tokens = Tokens::new(vec![issuer_config()], &fetch);
+    let token = issuer.token(NOW + 60);
+    tokio::select! {
+        _ = tokens.verify(&token, NOW_MS) => unreachable!("its keys are not there yet"),
+        () = held.began.notified() => {}
+    }
+    held.go.add_permits(2);
+    tokens.verify(&token, NOW_MS).await.unwrap();
+    assert_eq!(issuer.fetches.load(Ordering::SeqCst), 2, "one fetch for both");
+}
+
+#[tokio::test]
+async fn a_token_is_remembered_as_long_as_its_issuers_keys_are_fresh() {
+    let issuer = Fake::new();
+    let tokens = tokens(issuer_config(), &issuer);
+    let token = issuer.token(NOW + 1_000_000);
+    tokens.verify(&token, NOW_MS).await.unwrap();
+    let old = NOW_MS + 10 * 60_000;
+    assert!(tokens.known(&token, old - 1).is_some());
+    // The key that signed it was withdrawn; only asking again can tell.
+    issuer.publish("jwks", &json!({ "keys": [issuer.ed_jwk("next")] }));
+    assert!(tokens.known(&token, old).is_none());
+    assert_eq!(tokens.verify(&token, old).await, Err(TokenError::UnknownKey));
 }
 
 #[tokio::test]

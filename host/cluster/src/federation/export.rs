@@ -262,6 +262,8 @@ impl Exports {
             for tool in &list.tools {
                 if let Some(route) = self.resolve.resolve(tenant, &tool.name)
                     && route.revision.settings.export.is_some()
+                    // What another tenant shares here is that one's to export.
+                    && route.revision.tenant == *tenant
                 {
                     revisions.insert(route.revision.agent.clone(), route.revision);
                 }

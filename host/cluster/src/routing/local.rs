@@ -7,7 +7,7 @@ use aop_core::interface::Feature;
 use aop_core::quota::Payer;
 use aop_core::{
     AgentName, AgentStatus, Artifact, BoxFuture, Catalog, CatalogError, Digest, LoadRequest,
-    Prepare, PrepareError, Prepared, RevisionStatus, Settings, TenantName, ToolList,
+    Prepare, PrepareError, Prepared, RevisionStatus, Settings, Tenancy, TenantName, ToolList,
 };
 
 use super::Router;
@@ -26,6 +26,21 @@ impl Router {
     #[must_use]
     pub fn catalog(self: &Arc<Self>, inner: Arc<dyn Catalog>) -> Arc<dyn Catalog> {
         Arc::new(ZoneCatalog { router: Arc::clone(self), inner })
+    }
+}
+
+/// What the zone should have of a tenant ends with it: other nodes unload it, and nothing brings it back for the next
+/// tenant of the name.
+impl Tenancy for Router {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            if let Some(zone) = self.zone.get() {
+                zone.placer.bury_all(tenant).await;
+            }
+            Ok(())
+        })
     }
 }
 

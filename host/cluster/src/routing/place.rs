@@ -114,6 +114,17 @@ impl Placer {
         self.state().records.0.get(&key).is_some_and(|record| !record.is_gone)
     }
 
+    /// Every agent of a tenant is gone, because the tenant is.
+    pub(super) async fn bury_all(&self, tenant: &TenantName) {
+        let of_tenant = |(key, record): (&Key, &Placement)| {
+            (key.0 == *tenant && !record.is_gone).then(|| key.clone())
+        };
+        let keys: Vec<_> = self.state().records.0.iter().filter_map(of_tenant).collect();
+        for key in keys {
+            self.bury(&key).await;
+        }
+    }
+
     /// An agent was unloaded: from everywhere.
     pub(super) async fn bury(&self, key: &Key) {
         {

@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use super::{Party, Queue, Ticket};
@@ -19,12 +19,20 @@ use super::{Party, Queue, Ticket};
 const SHARE_OF_FREE: u32 = 8;
 
 /// Places of which each is held by one party at a time.
-pub struct Permits {
+pub struct Permits(Arc<Places>);
+
+struct Places {
     capacity: AtomicU32,
     held: AtomicU32,
     waiting: AtomicU32,
-    whole: Option<Arc<Self>>,
+    whole: Option<Arc<Permits>>,
     line: Mutex<Line>,
+    /// Whether this part is in the list of its whole.
+    is_listed: AtomicBool,
+    /// Parts of this whole in which somebody waits: they may hold more when places come free here.
+    parts: Mutex<Vec<Weak<Self>>>,
+    /// How many those are, so that nobody takes the lock while there are none.
+    parts_listed: AtomicU32,
 }
 
 struct Line {
@@ -40,50 +48,58 @@ impl Permits {
     /// That many places, held for about `quantum` of whatever [`Permit::spend`] counts.
     #[must_use]
     pub fn new(capacity: u32, quantum: u64) -> Self {
-        Self {
-            capacity: AtomicU32::new(capacity),
-            held: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            whole: None,
-            line: Mutex::new(Line { queue: Queue::new(quantum), given: HashSet::new() }),
-        }
+        Self::made(None, capacity, quantum)
     }
 
     /// Places of which each also needs one of `whole`, and which must leave some of those to others.
     #[must_use]
     pub fn part_of(whole: Arc<Self>, capacity: u32, quantum: u64) -> Self {
-        Self { whole: Some(whole), ..Self::new(capacity, quantum) }
+        Self::made(Some(whole), capacity, quantum)
+    }
+
+    fn made(whole: Option<Arc<Self>>, capacity: u32, quantum: u64) -> Self {
+        Self(Arc::new(Places {
+            capacity: AtomicU32::new(capacity),
+            held: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            whole,
+            line: Mutex::new(Line { queue: Queue::new(quantum), given: HashSet::new() }),
+            is_listed: AtomicBool::new(false),
+            parts: Mutex::default(),
+            parts_listed: AtomicU32::new(0),
+        }))
     }
 
     /// Changes how many there are. Who holds one keeps it.
     pub fn set_capacity(&self, capacity: u32) {
-        self.capacity.store(capacity, Ordering::SeqCst);
-        self.give();
+        self.0.capacity.store(capacity, Ordering::SeqCst);
+        self.0.give();
+        self.0.wake_parts();
     }
 
     /// How many there are.
     #[must_use]
     pub fn capacity(&self) -> u32 {
-        self.capacity.load(Ordering::Relaxed)
+        self.0.capacity.load(Ordering::Relaxed)
     }
 
     /// How many are held.
     #[must_use]
     pub fn held(&self) -> u32 {
-        self.held.load(Ordering::Relaxed)
+        self.0.held.load(Ordering::Relaxed)
     }
 
     /// How many wait for one.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.waiting.load(Ordering::Relaxed)
+        self.0.waiting.load(Ordering::Relaxed)
     }
 
     /// A place at once, unless all are held or somebody waits already.
     pub fn try_acquire<P: Deref<Target = Self>>(permits: P, party: Party) -> Option<Permit<P>> {
         // Who waits is counted before he looks for a place, and a place is given back before its holder looks for
         // who waits: one of the two sees the other. Hence the order that all agree on, here and below.
-        let is_free = permits.waiting.load(Ordering::SeqCst) == 0 && permits.take();
+        let is_free = permits.0.waiting.load(Ordering::SeqCst) == 0 && permits.0.take();
         is_free.then(|| Permit { permits, party, is_queued: false, spent: 1 })
     }
 
@@ -92,6 +108,19 @@ impl Permits {
         Acquire { permits: Some(permits), party, ticket: None }
     }
 
+    /// What one part may hold of it now. At least one, which then waits here in fair turn; and of several never all.
+    fn share(&self) -> u32 {
+        let capacity = self.capacity();
+        if capacity == Self::UNLIMITED {
+            return capacity;
+        }
+        // In the order that all agree on: a place that came free must not be overlooked by the part that waits for it.
+        let free = capacity.saturating_sub(self.0.held.load(Ordering::SeqCst));
+        free.saturating_mul(SHARE_OF_FREE).min(capacity.saturating_sub(1)).max(1)
+    }
+}
+
+impl Places {
     fn take(&self) -> bool {
         let capacity = self.capacity.load(Ordering::SeqCst);
         let room = self.whole.as_ref().map_or(capacity, |whole| capacity.min(whole.share()));
@@ -99,16 +128,6 @@ impl Permits {
             (held < room).then_some(held + 1)
         });
         counted.is_ok()
-    }
-
-    /// What one part may hold of it now. At least one, which then waits here in fair turn; and of several never all.
-    fn share(&self) -> u32 {
-        let capacity = self.capacity();
-        if capacity == Self::UNLIMITED {
-            return capacity;
-        }
-        let free = capacity.saturating_sub(self.held());
-        free.saturating_mul(SHARE_OF_FREE).min(capacity.saturating_sub(1)).max(1)
     }
 
     /// Gives free places to who waits.
@@ -132,20 +151,52 @@ impl Permits {
     fn give_back(&self, party: Party, is_queued: bool, spent: u64) {
         let is_last = self.held.fetch_sub(1, Ordering::SeqCst) == 1;
         let somebody_waits = self.waiting.load(Ordering::SeqCst) > 0;
-        if !is_queued && !somebody_waits {
+        if is_queued || somebody_waits {
+            let mut line = self.line();
+            if is_queued {
+                line.queue.settle(party, spent);
+            } else {
+                line.queue.spend(party, spent);
+            }
+            if is_last && line.given.is_empty() {
+                line.queue.reset();
+            }
+            drop(line);
+            self.give();
+        }
+        self.wake_parts();
+    }
+
+    /// Makes the whole look here when places come free in it.
+    fn list(self: &Arc<Self>) {
+        if let Some(whole) = &self.whole
+            && !self.is_listed.swap(true, Ordering::SeqCst)
+        {
+            whole.0.parts_mut().push(Arc::downgrade(self));
+            whole.0.parts_listed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Places came free: what each part may hold of them has grown.
+    fn wake_parts(&self) {
+        if self.parts_listed.load(Ordering::SeqCst) == 0 {
             return;
         }
-        let mut line = self.line();
-        if is_queued {
-            line.queue.settle(party, spent);
-        } else {
-            line.queue.spend(party, spent);
+        let listed = std::mem::take(&mut *self.parts_mut());
+        self.parts_listed
+            .fetch_sub(u32::try_from(listed.len()).unwrap_or(u32::MAX), Ordering::SeqCst);
+        for part in listed.iter().filter_map(Weak::upgrade) {
+            // First: who begins to wait from now on lists it again.
+            part.is_listed.store(false, Ordering::SeqCst);
+            part.give();
+            if part.waiting.load(Ordering::SeqCst) > 0 {
+                part.list();
+            }
         }
-        if is_last && line.given.is_empty() {
-            line.queue.reset();
-        }
-        drop(line);
-        self.give();
+    }
+
+    fn parts_mut(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -170,7 +221,7 @@ impl<P: Deref<Target = Permits>> Permit<P> {
 
 impl<P: Deref<Target = Permits>> Drop for Permit<P> {
     fn drop(&mut self) {
-        self.permits.give_back(self.party, self.is_queued, self.spent);
+        self.permits.0.give_back(self.party, self.is_queued, self.spent);
     }
 }
 
@@ -190,21 +241,22 @@ impl<P: Deref<Target = Permits> + Unpin> Future for Acquire<P> {
         let Some(permits) = this.permits.take() else { return Poll::Pending };
         let ticket = match this.ticket {
             Some(ticket) => ticket,
-            None if permits.waiting.load(Ordering::SeqCst) == 0 && permits.take() => {
+            None if permits.0.waiting.load(Ordering::SeqCst) == 0 && permits.0.take() => {
                 let party = this.party;
                 return Poll::Ready(Permit { permits, party, is_queued: false, spent: 1 });
             }
             None => {
-                let mut line = permits.line();
+                let mut line = permits.0.line();
                 let ticket = line.queue.push(this.party, cx.waker().clone());
-                permits.waiting.fetch_add(1, Ordering::SeqCst);
+                permits.0.waiting.fetch_add(1, Ordering::SeqCst);
                 drop(line);
+                permits.0.list();
                 // A place may have come free since the look at the top.
-                permits.give();
+                permits.0.give();
                 *this.ticket.insert(ticket)
             }
         };
-        let mut line = permits.line();
+        let mut line = permits.0.line();
         if line.given.remove(&ticket) {
             drop(line);
             this.ticket = None;
@@ -222,14 +274,14 @@ impl<P: Deref<Target = Permits> + Unpin> Future for Acquire<P> {
 impl<P: Deref<Target = Permits> + Unpin> Drop for Acquire<P> {
     fn drop(&mut self) {
         let (Some(permits), Some(ticket)) = (&self.permits, self.ticket) else { return };
-        let mut line = permits.line();
+        let mut line = permits.0.line();
         if line.queue.remove(&ticket).is_some() {
-            permits.waiting.fetch_sub(1, Ordering::SeqCst);
+            permits.0.waiting.fetch_sub(1, Ordering::SeqCst);
             drop(line);
         } else if line.given.remove(&ticket) {
             drop(line);
             // Nobody used the turn that it was given.
-            permits.give_back(self.party, true, 0);
+            permits.0.give_back(self.party, true, 0);
         }
     }
 }

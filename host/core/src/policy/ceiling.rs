@@ -7,9 +7,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::Component;
 
-use super::{DirectoryGrant, Limits, Policy};
+use super::{DirectoryGrant, HttpRule, Limits, Policy, is_public};
 use crate::settings::{Lines, show_size, show_time};
 use crate::{Settings, TenantName};
 
@@ -108,6 +109,7 @@ impl Ceiling {
         let mut lists = List { ceiling: self, found };
         lists.check("http", &policy.http, |grant| {
             most.http.iter().any(|limit| grant.rule.is_within(&limit.rule))
+                && self.admits_addresses(&grant.rule)
         });
         lists.check("private_networks", &policy.private_networks, |network| {
             most.private_networks.iter().any(|limit| limit.contains(network))
@@ -122,6 +124,19 @@ impl Ceiling {
         if policy.shared_state && !most.shared_state {
             found.push(self.excess("policy.shared_state", "true".to_owned(), "shared_state"));
         }
+    }
+
+    /// Whether the addresses that a rule spells out are public, or meant by the ceiling: settings open a private one by
+    /// naming it, so a pattern of hosts must not stand for it.
+    fn admits_addresses(&self, rule: &HttpRule) -> bool {
+        let Policy { http, private_networks, .. } = &self.policy;
+        let is_within = |address: &IpAddr| {
+            let forms = [*address, address.to_canonical()];
+            private_networks.iter().any(|limit| forms.iter().any(|form| limit.contains(form)))
+        };
+        let is_named = |limit: &HttpRule| limit.is_one_host() && rule.is_within(limit);
+        rule.addresses().iter().all(|address| is_public(*address) || is_within(address))
+            || http.iter().any(|limit| is_named(&limit.rule))
     }
 
     fn check_model(&self, settings: &Settings, found: &mut Vec<Excess>) {

@@ -2,6 +2,7 @@
 //! `GET,HEAD https://*.example.com/v1/*`.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use http::{Method, Uri};
@@ -75,6 +76,18 @@ impl HttpRule {
     #[must_use]
     pub const fn is_one_host(&self) -> bool {
         matches!(self.host, Host::Exact(_))
+    }
+
+    /// The addresses that its host spells out, so that requests go there whatever the network is; none for a name.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let Host::Exact(host) = &self.host else { return Vec::new() };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.eq_ignore_ascii_case("localhost") {
+            return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        }
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        bare.unwrap_or(host).parse().into_iter().collect()
     }
 
     /// Whether its requests go over TLS.

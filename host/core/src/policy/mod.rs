@@ -1,5 +1,6 @@
 //! What an agent may touch, and how much it may use. Never mixed in one type.
 
+mod address;
 mod ambient;
 pub mod ceiling;
 mod grant;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use address::is_public;
 pub use ambient::{Clock, Randomness};
 pub use ceiling::{Ceiling, Ceilings};
 pub use grant::{DirectoryGrant, DirectoryLimits, ToolPattern};

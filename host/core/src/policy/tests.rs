@@ -354,6 +354,42 @@ name = "gpt"
 }
 
 #[test]
+fn a_pattern_of_a_ceiling_opens_no_address_inside() {
+    let over = |limits: &[&str], networks: &str, rule: &str| {
+        let mut most = settings(&format!("[policy]\nprivate_networks = [{networks}]\n")).policy;
+        let limits = limits.iter().map(|limit| HttpRule::parse_ceiling(limit).unwrap());
+        most.http = limits.map(HttpGrant::of).collect();
+        let host = Some(Ceiling { policy: most, ..Ceiling::default() });
+        let ceilings = Ceilings { host, ..Ceilings::default() };
+        !excesses(&ceilings, &format!("[policy]\nhttp = [\"{rule}\"]\n")).is_empty()
+    };
+    for rule in [
+        "http://169.254.169.254/*",
+        "http://127.0.0.1",
+        "http://127.0.0.1.",
+        "http://LocalHost",
+        "http://localhost./x",
+        "http://10.0.0.1/x",
+        "http://[::1]/",
+        "http://[::ffff:10.0.0.1]/",
+        "http://[64:ff9b::a9fe:a9fe]/",
+    ] {
+        assert!(over(&["http://*"], "", rule), "{rule}");
+    }
+    for rule in ["http://a.test", "http://8.8.8.8", "http://[2606:4700::1111]/"] {
+        assert!(!over(&["http://*"], "", rule), "{rule}");
+    }
+    assert!(!over(&["http://*"], "\"10.0.0.0/8\"", "http://10.0.0.1/x"));
+    assert!(!over(&["http://*"], "\"10.0.0.0/8\"", "http://[::ffff:10.0.0.1]/"));
+    assert!(over(&["http://*"], "\"10.0.0.0/8\"", "http://192.168.0.1/x"));
+    assert!(!over(&["http://*"], "\"127.0.0.0/8\", \"::1/128\"", "http://localhost"));
+    let named = ["http://*", "http://10.0.0.1/v1/*", "http://localhost"];
+    assert!(!over(&named, "", "http://10.0.0.1/v1/x"));
+    assert!(!over(&named, "", "http://localhost/x"));
+    assert!(over(&named, "", "http://10.0.0.1/v2"), "another path of the one that is named");
+}
+
+#[test]
 fn numbers_and_models_have_ceilings_and_tenants_have_both() {
     let mut ceiling = Ceiling { models: vec!["openai/*".to_owned()], ..Ceiling::default() };
     ceiling.limits.timeout = Duration::from_secs(10);

@@ -19,6 +19,8 @@ pub(super) struct Foreign {
     offers: BTreeMap<Source, Vec<ForeignAgent>>,
     visible: BTreeMap<AgentName, Visible>,
     refused: BTreeMap<(AgentName, Source), String>,
+    /// Those that were hidden since agents were settled last.
+    gave_way: Vec<AgentName>,
 }
 
 /// A foreign agent that calls find.
@@ -55,6 +57,19 @@ impl Foreign {
     pub(super) fn hide(&mut self, name: &AgentName, local: Option<&Agent>, names: &mut Names) {
         if let Some(hidden) = self.visible.remove(name) {
             hidden.withdraw(name, local, names);
+        }
+    }
+
+    /// Hides an agent whose names one of this tenant's own wants, if another tenant shares it.
+    pub(super) fn give_way(
+        &mut self,
+        name: &AgentName,
+        local: &BTreeMap<AgentName, Agent>,
+        names: &mut Names,
+    ) {
+        if matches!(self.visible.get(name), Some(Visible { source: Source::Tenant(_), .. })) {
+            self.hide(name, local.get(name), names);
+            self.gave_way.push(name.clone());
         }
     }
 
@@ -157,6 +172,13 @@ impl Table {
                 continue;
             }
             self.replace(name, Visible { source, agent }, names, &mut settled, &mut refused);
+        }
+        for name in std::mem::take(&mut self.foreign.gave_way) {
+            let is_served = self.agents.get(&name).is_some_and(|local| local.serving.is_some());
+            if !is_served && !self.foreign.visible.contains_key(&name) {
+                settled.changed.tools = true;
+                settled.tools.push((name, Vec::new()));
+            }
         }
         settled.refused = newly_refused(&self.foreign, &refused);
         self.foreign.refused = refused;

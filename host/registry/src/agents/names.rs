@@ -19,14 +19,22 @@ pub(super) struct Owned {
 }
 
 impl Agents {
-    /// Reserves names for an agent, all or none; those that it did not own before.
+    /// Reserves names for an agent, all or none; those that it did not own before. What another tenant shares gives its names
+    /// up: nobody can take a name from a tenant by sharing an agent that has it. Settling then says that it is refused.
     pub(super) fn claim<'a>(
         &self,
         name: &AgentName,
         wanted: impl Iterator<Item = &'a ToolName> + Clone,
     ) -> Result<Vec<ToolName>, RegistryError> {
-        let mut table = self.table();
+        let mut guard = self.table();
+        let table = &mut *guard;
         let mut names = self.names_mut();
+        for tool in wanted.clone() {
+            let owner = names.get(tool).map(|owned| owned.agent.clone());
+            if let Some(owner) = owner.filter(|owner| owner != name) {
+                table.foreign.give_way(&owner, &table.agents, &mut names);
+            }
+        }
         let mut taken = wanted.clone().filter_map(|tool| {
             let owner = &names.get(tool)?.agent;
             (owner != name).then(|| (tool.clone(), owner.clone()))

@@ -161,6 +161,38 @@ async fn a_tool_name_has_one_owner_wherever_it_runs() {
     assert!(refused.to_string().contains("belongs to agent `far`"), "{refused}");
 }
 
+/// Otherwise whoever shares with everybody could take any name that no tenant uses yet.
+#[tokio::test]
+async fn what_another_tenant_shares_gives_its_names_up() {
+    let host = Host::scanned().await;
+    let other = Source::Tenant(aop_core::TenantName::new("other").unwrap());
+    host.registry.publish(&other, vec![foreign("far", &["far", "near"], "x")]);
+    assert_eq!(host.tools(), ["far", "near"]);
+    host.load("near", "fn run Mine.").await.unwrap();
+    assert_eq!(host.resolved("near").as_deref(), Some("Mine."));
+    assert_eq!(host.tools(), ["near"], "all of an agent or nothing");
+    assert!(host.found("afar").is_empty(), "it is in no index");
+    let status = host.status("far");
+    assert!(status.error.as_ref().unwrap().contains("belongs to agent `near`"), "{status:?}");
+    host.registry.unload(&tenant(), "near").await.unwrap();
+    assert_eq!(host.tools(), ["far", "near"]);
+}
+
+#[tokio::test]
+async fn what_calls_of_a_foreign_agent_used_is_remembered_while_it_is_here() {
+    let host = Host::scanned().await;
+    let accounts = &host.registry.common.parts.accounts;
+    assert!(accounts.agent(&tenant(), "far").is_none());
+    host.registry.publish(&Source::Nodes, vec![foreign("far", &["far"], "x")]);
+    let account = accounts.agent(&tenant(), "far").unwrap();
+    // It is told again whenever something changes there.
+    let again = vec![foreign("far", &["far"], "y"), foreign("other", &["other"], "x")];
+    host.registry.publish(&Source::Nodes, again);
+    assert!(Arc::ptr_eq(&account, &accounts.agent(&tenant(), "far").unwrap()));
+    host.registry.publish(&Source::Nodes, vec![]);
+    assert!(accounts.agent(&tenant(), "far").is_none());
+}
+
 #[tokio::test]
 async fn of_two_sources_the_first_keeps_an_agents_name() {
     let host = Host::scanned().await;

@@ -44,6 +44,7 @@ async fn a_tenant_has_agents_and_names_of_its_own() {
         (host.tools_of(&tenant()), host.tools_of(&acme)),
         (vec!["a_one".into()], vec!["a_two".into()])
     );
+    assert_eq!(host.registry.tenants(), [acme.clone(), tenant()]);
     assert!(host.registry.resolve(&acme, "a_one").is_none());
     assert!(host.registry.resolve(&named("nobody"), "a_one").is_none());
     let unknown = host.registry.unload(&named("nobody"), "a").await.unwrap_err();
@@ -100,6 +101,32 @@ async fn a_shared_agent_is_seen_where_it_is_shared_and_changed_by_its_owner_only
     host.upload(&tenant(), "a", "fn two", "").await;
     assert!(host.tools_of(&acme).is_empty() && host.found_by(&acme) == 0);
     assert_eq!(host.tools_of(&tenant()), ["a_two"]);
+}
+
+/// Several agents change at one time: the last word is what all of them share then, never an older look at it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_not_shared_any_more_does_not_come_back() {
+    let host = std::sync::Arc::new(Host::new());
+    host.registry.scan().await.unwrap();
+    let acme = named("acme");
+    host.registry.begin(&acme);
+    for round in 0..40 {
+        let uploads: Vec<_> = (0..4)
+            .map(|index| {
+                let host = std::sync::Arc::clone(&host);
+                tokio::spawn(async move {
+                    let text = format!("fn f{round}");
+                    let agent = format!("a{index}");
+                    host.upload(&tenant(), &agent, &text, "share = [\"*\"]\n").await;
+                    host.upload(&tenant(), &agent, &text, "").await;
+                })
+            })
+            .collect();
+        for upload in uploads {
+            upload.await.unwrap();
+        }
+        assert!(host.tools_of(&acme).is_empty(), "in round {round}");
+    }
 }
 
 #[tokio::test]

@@ -109,8 +109,21 @@ impl Whose {
         }
     }
 
+    /// What a tenant's agents share is for its own agents: another tenant's policy says nothing over it. Asked at every
+    /// use, since a warm instance keeps a bucket open from one caller to the next.
+    fn check_owner(self, guest: &Guest, context: &CallContext) -> Result<(), Refusal> {
+        if self != Self::Tenant || !context.is_shared() {
+            return Ok(());
+        }
+        let rule =
+            "an agent that another tenant shares has no part in what the caller's agents share";
+        guest.voice.refuse(rule, &["policy.shared_state"]);
+        Err(Refusal::AccessDenied)
+    }
+
     /// The bucket during a call.
     fn during(self, guest: &Guest, context: &CallContext) -> Result<Shared, Refusal> {
+        self.check_owner(guest, context)?;
         let services = services(context).map_err(|failure| Refusal::Other(failure.message))?;
         let scope = match self {
             Self::Session => BucketScope::Session(
@@ -335,6 +348,9 @@ macro_rules! common {
         impl store::Host for State {
             async fn open(&mut self, identifier: String) -> Result<Resource<Opened>, Refusal> {
                 let whose = Whose::named(&self.guest, &identifier)?;
+                if let Some(context) = self.guest.peek() {
+                    whose.check_owner(&self.guest, context)?;
+                }
                 Ok(self.table.push(Opened { whose, listed: None })?)
             }
 

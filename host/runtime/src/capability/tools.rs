@@ -2,13 +2,14 @@
 //!
 //! Every call goes the way of any call, through [`Invoke`](aop_core::Invoke), with what is left of the
 //! caller's time and under one lineage, which refuses cycles and counts. Only tools that the policy
-//! names exist for the guest.
+//! names exist for the guest. The policy is its owner's word: of an agent that another tenant shares, it opens what that
+//! owner shares with the caller, and none of the caller's own agents.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use aop_core::{
-    Call, CallContext, ErrorCode, Failure, Lineage, Output, Target, ToolName, Violation,
+    Call, CallContext, ErrorCode, Failure, Lineage, Output, Route, Target, ToolName, Violation,
 };
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -111,7 +112,9 @@ impl Desk {
         }
         let library = &services(&self.context)?.library;
         // What is not permitted must not crowd out what is.
-        let permits = |tool: &ToolName| policy.permits_tool(tool.as_str()).is_ok();
+        let permits = |tool: &ToolName| {
+            policy.permits_tool(tool.as_str()).is_ok() && self.route(tool.as_str()).is_ok()
+        };
         let found = library.discover(&self.context.caller.tenant, query, None, limit, &permits)?;
         let summary = |found: aop_core::Found| Summary {
             name: found.route.tool.name.to_string(),
@@ -122,9 +125,41 @@ impl Desk {
         Ok(found.into_iter().map(summary).collect())
     }
 
-    fn describe(&self, tool: &str) -> Result<Definition, Failure> {
+    /// Where a tool's name leads, for an agent that another tenant shares; none for the tenant's own, whose calls are resolved
+    /// like any. What it leads to is what is called, so that nothing changes in between.
+    fn route(&self, tool: &str) -> Result<Option<Route>, Failure> {
+        let context = &self.context;
+        if !context.is_shared() {
+            return Ok(None);
+        }
+        let route = services(context)?.library.describe(&context.caller.tenant, tool)?;
+        if route.revision.tenant == context.owner {
+            return Ok(Some(route));
+        }
+        Err(Failure::before_execution(
+            ErrorCode::PermissionDenied,
+            format!(
+                "the agent is shared by the tenant `{}`, and calls what that tenant shares: `{tool}` is another's",
+                context.owner
+            ),
+        ))
+    }
+
+    /// The same, for a tool that the guest named.
+    fn named(&self, tool: &str) -> Result<Option<Route>, Failure> {
         self.permit(tool)?;
-        let route = services(&self.context)?.library.describe(&self.context.caller.tenant, tool)?;
+        self.route(tool).inspect_err(|failure| {
+            if failure.code == ErrorCode::PermissionDenied {
+                self.voice.refuse(&failure.message, &["policy.tools"]);
+            }
+        })
+    }
+
+    fn describe(&self, tool: &str) -> Result<Definition, Failure> {
+        let route = match self.named(tool)? {
+            Some(route) => route,
+            None => services(&self.context)?.library.describe(&self.context.caller.tenant, tool)?,
+        };
         let tool = &route.tool;
         Ok(Definition {
             name: tool.name.to_string(),
@@ -137,7 +172,8 @@ impl Desk {
     }
 
     async fn call(&self, invocation: &Invocation) -> Result<Output, Failure> {
-        self.permit(&invocation.tool)?;
+        let route = self.named(&invocation.tool)?;
+        let target = route.as_ref().map_or(Target::Tool(&invocation.tool), Target::Found);
         let context = &self.context;
         let invoke = services(context)?.invoke.upgrade().ok_or_else(|| {
             Failure::before_execution(ErrorCode::Unavailable, "the host is shutting down")
@@ -150,12 +186,7 @@ impl Desk {
                 client: context.client.clone().map(|client| client.within(&invocation.tool)),
                 session: context.session.get().cloned(),
                 lineage: Some(Arc::clone(&self.lineage)),
-                ..Call::new(
-                    context.caller.clone(),
-                    Target::Tool(&invocation.tool),
-                    &invocation.arguments,
-                    now,
-                )
+                ..Call::new(context.caller.clone(), target, &invocation.arguments, now)
             })
             .await;
         if let Some(session) = reply.session {

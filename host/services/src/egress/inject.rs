@@ -3,7 +3,7 @@
 use aop_core::egress::EgressError;
 use aop_core::policy::http_grant::{InjectedHeader, Piece};
 use aop_core::{Secret, Secrets, TenantName};
-use http::header::ACCEPT_ENCODING;
+use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Headers that are ready to be sent, and the secrets in them.
@@ -55,6 +55,9 @@ impl Injected {
         if !self.secrets.is_empty() {
             // What comes back compressed could not be searched for them.
             headers.remove(ACCEPT_ENCODING);
+            // What comes back in parts could have half of one in each.
+            headers.remove(RANGE);
+            headers.remove(IF_RANGE);
         }
         for (name, value) in self.headers {
             headers.insert(name, value);

@@ -4,6 +4,7 @@
 //! Bytes are replaced by as many stars, so that lengths stay what was announced. It finds a secret as it was sent,
 //! not one that the server encodes: whoever names a host in a policy trusts it that far.
 
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use aop_core::egress::EgressBody;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
+use memchr::memmem::Finder;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -22,31 +24,51 @@ const SECRET_MIN_BYTES: usize = 8;
 
 /// What is kept out of an answer.
 #[derive(Clone)]
-pub(super) struct Mask(Arc<[Secret]>);
+pub(super) struct Mask(Arc<[Wanted]>);
+
+/// A secret that is looked for.
+struct Wanted {
+    secret: Secret,
+    /// How much later it can begin again within itself at the earliest.
+    period: usize,
+}
 
 impl Mask {
     /// None when nothing has to be kept out.
     pub(super) fn of(secrets: Vec<Secret>) -> Option<Self> {
         let long = |secret: &Secret| secret.expose().len() >= SECRET_MIN_BYTES;
-        let secrets: Vec<_> = secrets.into_iter().filter(long).collect();
-        (!secrets.is_empty()).then(|| Self(secrets.into()))
+        let wanted: Vec<_> = secrets.into_iter().filter(long).map(Wanted::new).collect();
+        (!wanted.is_empty()).then(|| Self(wanted.into()))
+    }
+
+    /// Where secrets are. They may overlap, themselves and each other: all of them are looked for before any is covered.
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        for Wanted { secret, period } in &*self.0 {
+            let secret = secret.expose().as_bytes();
+            // Made for each search: one that is kept would hold a copy of the secret.
+            let finder = Finder::new(secret);
+            let mut from = 0;
+            while let Some(at) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
+                let at = from + at;
+                found.push(at..at + secret.len());
+                from = at + period;
+            }
+        }
+        found
     }
 
     /// Replaces every secret in `bytes`.
     fn cover(&self, bytes: &mut [u8]) {
-        for secret in self.0.iter().map(|secret| secret.expose().as_bytes()) {
-            let mut from = 0;
-            while let Some(at) = find(&bytes[from..], secret) {
-                bytes[from + at..from + at + secret.len()].fill(b'*');
-                from += at + secret.len();
-            }
+        for range in self.find(bytes) {
+            bytes[range].fill(b'*');
         }
     }
 
     /// How many bytes at the end may be the beginning of a secret.
     fn undecided(&self, bytes: &[u8]) -> usize {
-        let begins = |secret: &Secret| {
-            let secret = secret.expose().as_bytes();
+        let begins = |wanted: &Wanted| {
+            let secret = wanted.secret.expose().as_bytes();
             let most = bytes.len().min(secret.len() - 1);
             (1..=most).rev().find(|length| bytes.ends_with(&secret[..*length])).unwrap_or(0)
         };
@@ -66,19 +88,36 @@ impl Mask {
     }
 
     pub(super) fn cover_body(self, body: EgressBody) -> EgressBody {
-        Box::pin(Masked { mask: self, inner: body, held: BytesMut::new(), trailers: None })
+        let (held, covered, trailers) = (BytesMut::new(), 0, None);
+        Box::pin(Masked { mask: self, inner: body, held, covered, trailers })
     }
 }
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+impl Wanted {
+    fn new(secret: Secret) -> Self {
+        let bytes = secret.expose().as_bytes();
+        // By the longest beginning that is also an end (Knuth, Morris and Pratt).
+        let mut borders = vec![0; bytes.len()];
+        for at in 1..bytes.len() {
+            let mut border: usize = borders[at - 1];
+            while border > 0 && bytes[border] != bytes[at] {
+                border = borders[border - 1];
+            }
+            borders[at] = border + usize::from(bytes[border] == bytes[at]);
+        }
+        let period = bytes.len() - borders.last().copied().unwrap_or(0);
+        Self { period, secret }
+    }
 }
 
 /// A body whose secrets are covered. It holds back what may be the beginning of one.
 struct Masked {
     mask: Mask,
     inner: EgressBody,
+    /// As it came: what is covered of it may still belong to another secret.
     held: BytesMut,
+    /// How much of its beginning belongs to a secret whose own beginning was let go.
+    covered: usize,
     /// Come after what is held back.
     trailers: Option<HeaderMap>,
 }
@@ -86,10 +125,27 @@ struct Masked {
 impl Masked {
     fn take(&mut self, data: &Bytes) -> Bytes {
         self.held.extend_from_slice(data);
-        self.mask.cover(&mut self.held);
         let undecided = self.mask.undecided(&self.held);
-        let decided = self.held.len() - undecided;
-        self.held.split_to(decided).freeze()
+        self.let_go(self.held.len() - undecided)
+    }
+
+    /// The rest, of which nothing can be a secret that goes on.
+    fn rest(&mut self) -> Bytes {
+        self.let_go(self.held.len())
+    }
+
+    fn let_go(&mut self, decided: usize) -> Bytes {
+        let mut found = self.mask.find(&self.held);
+        let mut shown = self.held.split_to(decided);
+        let begun = found.iter().filter(|range| range.start < decided);
+        // Whatever begins later is there as a whole to be found again.
+        let over = begun.map(|range| range.end).max().unwrap_or(0).max(self.covered);
+        found.push(0..self.covered);
+        self.covered = over.saturating_sub(decided);
+        for range in found {
+            shown[range.start.min(decided)..range.end.min(decided)].fill(b'*');
+        }
+        shown.freeze()
     }
 }
 
@@ -119,9 +175,9 @@ impl Body for Masked {
                     let mut trailers = frame.into_trailers().unwrap_or_default();
                     self.mask.cover_headers(&mut trailers);
                     self.trailers = Some(trailers);
-                    self.held.split().freeze()
+                    self.rest()
                 }
-                None => self.held.split().freeze(),
+                None => self.rest(),
             };
             return Poll::Ready(match (rest.is_empty(), self.trailers.take()) {
                 (true, None) => None,
@@ -171,10 +227,26 @@ mod tests {
     #[test]
     fn a_secret_is_covered_wherever_the_answer_is_cut() {
         let text = b"you sent: Bearer hunter2hunter2, twice hunter2hunter2hunter2";
-        let expected = b"you sent: Bearer **************, twice **************hunter2";
+        let expected = b"you sent: Bearer **************, twice *********************";
         for cut in 0..=text.len() {
             let pieces = vec![text[..cut].to_vec(), text[cut..].to_vec()];
             assert_eq!(covered(mask(&["hunter2hunter2"]), pieces), expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn secrets_that_overlap_are_covered_both() {
+        let text = b"<abcdefghijkl> <ijklmnop-abcdefgh>";
+        let expected = b"<************> <********-********>";
+        for cut in 0..=text.len() {
+            for secrets in [["abcdefgh", "efghijkl"], ["efghijkl", "abcdefgh"]] {
+                let mask = mask(&[secrets[0], secrets[1], "ijklmnop"]);
+                let pieces = vec![text[..cut].to_vec(), text[cut..].to_vec()];
+                assert_eq!(covered(mask, pieces), expected, "cut at {cut}");
+            }
+            let pieces = text.iter().map(|byte| vec![*byte]).collect();
+            let mask = mask(&["abcdefgh", "efghijkl", "ijklmnop"]);
+            assert_eq!(covered(mask, pieces), expected, "byte by byte");
         }
     }
 
@@ -204,7 +276,13 @@ mod tests {
             let whole: Vec<u8> = pieces.concat();
             let shown = covered(mask(&[secret]), pieces);
             prop_assert_eq!(shown.len(), whole.len());
-            prop_assert!(find(&shown, secret.as_bytes()).is_none());
+            let mut expected = whole.clone();
+            for at in 0..whole.len() {
+                if whole[at..].starts_with(secret.as_bytes()) {
+                    expected[at..at + secret.len()].fill(b'*');
+                }
+            }
+            prop_assert_eq!(shown, expected);
         }
     }
 }

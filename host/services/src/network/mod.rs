@@ -4,7 +4,6 @@
 //! HTTP/1.1 only: a connection carries one request at a time, so one agent's slow body holds up nobody else.
 //! Neither proxies of the environment nor redirects are followed: both would lead past the check.
 
-mod address;
 mod pool;
 mod target;
 #[cfg(test)]
@@ -31,7 +30,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 
-pub(crate) use address::is_public;
+pub(crate) use aop_core::policy::is_public;
 pub(crate) use pool::Owner;
 use pool::{Pool, Server};
 pub(crate) use target::Target;

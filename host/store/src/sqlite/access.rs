@@ -40,8 +40,13 @@ impl AccessStore for SqliteStore {
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         let tenant = tenant.clone();
         Box::pin(async move {
-            self.writer.write(move |connection| remove_tenant(connection, &tenant)).await?;
-            self.writer.checkpoint().await
+            let removed =
+                self.writer.write(move |connection| remove_tenant(connection, &tenant)).await;
+            match removed {
+                // An earlier try removed it and could not cut off the log, which is what is left to do.
+                Ok(()) | Err(StoreError::Missing) => self.writer.checkpoint().await,
+                Err(error) => Err(error),
+            }
         })
     }
 
@@ -118,7 +123,7 @@ impl AccessStore for SqliteStore {
     }
 
     fn put_secrets(&self, secrets: Vec<SealedSecret>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.writer.write(move |connection| {
+        Box::pin(self.written_over(move |connection| {
             secrets.iter().try_for_each(|secret| {
                 let sql = "INSERT INTO secrets (tenant, name, updated_unix_ms, sealed) VALUES (?1, ?2, ?3, ?4)
                            ON CONFLICT (tenant, name) DO UPDATE SET
@@ -137,10 +142,23 @@ impl AccessStore for SqliteStore {
         name: &'a SecretName,
     ) -> BoxFuture<'a, Result<bool, StoreError>> {
         let (tenant, name) = (tenant.as_str().to_owned(), name.as_str().to_owned());
-        Box::pin(self.writer.write(move |connection| {
+        Box::pin(self.written_over(move |connection| {
             let sql = "DELETE FROM secrets WHERE tenant = ?1 AND name = ?2";
             run(connection, sql, [tenant, name]).map(|rows| rows > 0)
         }))
+    }
+}
+
+impl SqliteStore {
+    /// A write after which what it replaces is in no file any more. When the log cannot be cut off, what was written stands all
+    /// the same, and the next checkpoint does it: the older value is encrypted there, too.
+    async fn written_over<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let written = self.writer.write(write).await?;
+        let _ = self.writer.checkpoint().await;
+        Ok(written)
     }
 }
 

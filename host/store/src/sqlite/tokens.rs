@@ -36,9 +36,11 @@ fn read(connection: &Connection, day: i64) -> rusqlite::Result<Vec<Row>> {
         .collect()
 }
 
+/// What a tenant that was deleted spent last comes late: it leaves no row.
 fn add(connection: &Connection, day: i64, spent: &SpentTokens) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO spent_tokens (day, tenant, agent, tokens) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO spent_tokens (day, tenant, agent, tokens)
+         SELECT ?1, ?2, ?3, ?4 WHERE EXISTS (SELECT 1 FROM tenants WHERE name = ?2)
          ON CONFLICT (day, tenant, agent) DO UPDATE SET tokens = tokens + excluded.tokens",
     )?;
     statement.execute(params![

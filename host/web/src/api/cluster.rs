@@ -14,9 +14,9 @@ use axum::extract::rejection::JsonRejection;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::{AppRef, problems};
+use super::{AppRef, problems, whole};
 use crate::app::{App, By};
-use crate::problem::Problem;
+use crate::problem::{Problem, quoted};
 
 impl From<ClusterError> for Problem {
     fn from(error: ClusterError) -> Self {
@@ -43,42 +43,62 @@ pub(super) async fn servers(State(app): AppRef) -> Json<Servers> {
     Json(Servers { servers: app.state.servers.servers() })
 }
 
+type Asked<T> = Result<Json<T>, JsonRejection>;
+
+fn asked<T>(request: Asked<T>) -> Result<T, Problem> {
+    request.map(|Json(request)| request).map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(error.status(), "too_large", quoted(&error.body_text()))
+        }
+        _ => problems::invalid(error.body_text()),
+    })
+}
+
 pub(super) async fn join_token(
     State(app): AppRef,
     By(caller): By,
-    request: Result<Json<JoinTokenRequest>, JsonRejection>,
+    request: Asked<JoinTokenRequest>,
 ) -> Result<(StatusCode, Json<JoinTokenGrant>), Problem> {
-    let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
-    let made = app.state.cluster.join_token(request).await;
-    note(&app, &caller, Action::TokenCreate, "", &made, |_| {
-        format!("for {} nodes and {} s", request.uses, request.lifetime_s)
-    });
-    Ok((StatusCode::CREATED, Json(made?)))
+    let request = asked(request)?;
+    whole(async move {
+        let made = app.state.cluster.join_token(request).await;
+        note(&app, &caller, Action::TokenCreate, "", &made, |_| {
+            format!("for {} nodes and {} s", request.uses, request.lifetime_s)
+        });
+        Ok((StatusCode::CREATED, Json(made?)))
+    })
+    .await
 }
 
 pub(super) async fn evict(
     State(app): AppRef,
     By(caller): By,
-    request: Result<Json<EvictRequest>, JsonRejection>,
+    request: Asked<EvictRequest>,
 ) -> Result<Json<EvictionReport>, Problem> {
-    let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
-    let node = request.node.clone();
-    let evicted = app.state.cluster.evict(request).await;
-    note(&app, &caller, Action::NodeEvict, node.as_str(), &evicted, |_| String::new());
-    Ok(Json(evicted?))
+    let request = asked(request)?;
+    whole(async move {
+        let node = request.node.clone();
+        let evicted = app.state.cluster.evict(request).await;
+        note(&app, &caller, Action::NodeEvict, node.as_str(), &evicted, |_| String::new());
+        Ok(Json(evicted?))
+    })
+    .await
 }
 
 pub(super) async fn rotate_key(
     State(app): AppRef,
     By(caller): By,
-    request: Result<Json<RotateKeyRequest>, JsonRejection>,
+    request: Asked<RotateKeyRequest>,
 ) -> Result<(StatusCode, Json<KeyRotation>), Problem> {
-    let Json(request) = request.map_err(|error| problems::invalid(error.body_text()))?;
-    let rotated = app.state.cluster.rotate_key(request).await;
-    note(&app, &caller, Action::ZoneKeyRotate, "", &rotated, |_| {
-        format!("the one before counts for {} s more", request.overlap_s)
-    });
-    Ok((StatusCode::CREATED, Json(rotated?)))
+    let request = asked(request)?;
+    whole(async move {
+        let rotated = app.state.cluster.rotate_key(request).await;
+        note(&app, &caller, Action::ZoneKeyRotate, "", &rotated, |_| {
+            format!("the one before counts for {} s more", request.overlap_s)
+        });
+        Ok((StatusCode::CREATED, Json(rotated?)))
+    })
+    .await
 }
 
 /// Notes what became of a request in the audit log.

@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use tracing::Instrument as _;
 
 use crate::AgentStats;
 use crate::app::{App, By, off_the_reactor};
@@ -53,9 +54,9 @@ pub(crate) fn routes(upload_max_bytes: usize) -> [(&'static str, MethodRouter<Ar
         ("/api/v1/tools", get(list_tools)),
         ("/api/v1/cluster", get(cluster::status)),
         ("/api/v1/cluster/servers", get(cluster::servers)),
-        ("/api/v1/cluster/join-tokens", post(cluster::join_token)),
-        ("/api/v1/cluster/evictions", post(cluster::evict)),
-        ("/api/v1/cluster/key-rotations", post(cluster::rotate_key)),
+        ("/api/v1/cluster/join-tokens", post(cluster::join_token).layer(body_limit())),
+        ("/api/v1/cluster/evictions", post(cluster::evict).layer(body_limit())),
+        ("/api/v1/cluster/key-rotations", post(cluster::rotate_key).layer(body_limit())),
         ("/api/v1/zone", get(zone::show)),
         ("/api/v1/zone/names/{name}", get(zone::resolve)),
         ("/api/v1/usage", get(show_usage)),
@@ -147,34 +148,41 @@ async fn load_agent(
     request: upload::Request,
 ) -> Result<Response, Problem> {
     let (caller, name) = (by, name(path)?);
-    let tenant = &caller.tenant;
     let name = AgentName::new(&name).map_err(|error| problems::invalid(error.to_string()))?;
     // Held until the component is loaded. A host that is busy with others leaves this one unread, so
     // that the sender's own network holds it.
-    let agent = app.state.accounts.payer(tenant, &name);
-    let _turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
+    let agent = app.state.accounts.payer(&caller.tenant, &name);
+    let turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
-    let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };
-    if settings.grant_anything() && !app.state.uploads_may_grant {
-        change.refuse("web.uploads_may_grant", "settings in an upload may not grant anything");
-        return Err(problems::grants_refused());
-    }
-    let is_new = app.state.catalog.show(tenant, &name).is_none();
-    let digest = Digest::of(&component).to_string();
-    let request = LoadRequest { name: name.clone(), id: None, component, settings };
-    let loaded = app.state.catalog.load(tenant, request).await;
-    let agent = change.note(Action::AgentLoad, &digest, loaded)?;
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(agent)).into_response())
+    whole(async move {
+        let _turn = turn;
+        let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };
+        if settings.grant_anything() && !app.state.uploads_may_grant {
+            change.refuse("web.uploads_may_grant", "settings in an upload may not grant anything");
+            return Err(problems::grants_refused());
+        }
+        let tenant = &caller.tenant;
+        let is_new = app.state.catalog.show(tenant, &name).is_none();
+        let digest = Digest::of(&component).to_string();
+        let request = LoadRequest { name: name.clone(), id: None, component, settings };
+        let loaded = app.state.catalog.load(tenant, request).await;
+        let agent = change.note(Action::AgentLoad, &digest, loaded)?;
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Ok((status, Json(agent)).into_response())
+    })
+    .await
 }
 
 async fn unload_agent(State(app): AppRef, By(by): By, path: Name) -> Result<StatusCode, Problem> {
     let (caller, name) = (by, name(path)?);
-    let unloaded = app.state.catalog.unload(&caller.tenant, &name).await;
-    change_of(&app, &caller, &name, Action::AgentUnload, unloaded)?;
-    app.state.metrics.unloaded(&caller.tenant, &name);
-    Ok(StatusCode::NO_CONTENT)
+    whole(async move {
+        let unloaded = app.state.catalog.unload(&caller.tenant, &name).await;
+        change_of(&app, &caller, &name, Action::AgentUnload, unloaded)?;
+        app.state.metrics.unloaded(&caller.tenant, &name);
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 async fn roll_back_agent(
@@ -183,8 +191,20 @@ async fn roll_back_agent(
     path: Name,
 ) -> Result<Json<AgentStatus>, Problem> {
     let (caller, name) = (by, name(path)?);
-    let back = app.state.catalog.rollback(&caller.tenant, &name).await;
-    Ok(Json(change_of(&app, &caller, &name, Action::AgentRollback, back)?))
+    whole(async move {
+        let back = app.state.catalog.rollback(&caller.tenant, &name).await;
+        Ok(Json(change_of(&app, &caller, &name, Action::AgentRollback, back)?))
+    })
+    .await
+}
+
+/// Makes a change and writes it down as a task of its own: a client that closes its connection in between must not be
+/// able to have one without the other.
+async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    let ended = tokio::spawn(change.in_current_span()).await;
+    ended.unwrap_or_else(|error| Err(Problem::internal(format!("the change ended early: {error}"))))
 }
 
 /// A change that somebody asked for.

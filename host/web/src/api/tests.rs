@@ -17,7 +17,9 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use super::routes;
-use crate::testing::{FakeCatalog, Zone, agent, from_api, from_file, open_router, record, state};
+use crate::testing::{
+    FakeCatalog, Log, Zone, agent, from_api, from_file, open_router, record, state,
+};
 use crate::uploads::{UPLOADS_MAX, UPLOADS_WAITING_MAX};
 use crate::{AppState, router};
 
@@ -247,6 +249,33 @@ async fn an_upload_grants_nothing_unless_the_operator_lets_it() {
     let (status, _) = check("loadAgent", ask(&app, upload).await).await;
     assert_eq!(status, StatusCode::CREATED);
     assert!(catalog.loaded.lock().unwrap()[0].settings.grant_anything());
+}
+
+#[tokio::test]
+async fn a_load_whose_client_goes_away_is_made_and_noted() {
+    let catalog =
+        Arc::new(FakeCatalog { loads_allowed: Semaphore::new(0), ..FakeCatalog::default() });
+    let log = Arc::new(Log::default());
+    let app = open_router(AppState { audit: log.clone(), ..state(Arc::clone(&catalog)) });
+    tokio::select! {
+        _ = ask(&app, put("x", multipart(&[("component", b"component")]))) => unreachable!("it is held"),
+        () = catalog.began.notified() => {}
+    }
+    catalog.loads_allowed.add_permits(1);
+    log.noted.notified().await;
+    assert_eq!(*log.lines.lock().unwrap(), ["agent.load done x"]);
+    assert_eq!(catalog.loaded.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_asks_for_a_join_token_is_small() {
+    let zone = open_router(AppState { cluster: Arc::new(Zone), ..state(some_catalog()) });
+    let request = Request::post("/api/v1/cluster/join-tokens")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(format!("{{\"uses\": 1{} }}", " ".repeat(8 << 10)).into())
+        .unwrap();
+    let (status, body) = check("makeJoinToken", ask(&zone, request).await).await;
+    assert_eq!((status, &body["code"]), (StatusCode::PAYLOAD_TOO_LARGE, &json!("too_large")));
 }
 
 #[tokio::test(start_paused = true)]

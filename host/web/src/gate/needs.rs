@@ -44,7 +44,8 @@ pub(crate) const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::GET], "/api/v1/secrets", TENANT),
     (&[Method::PUT, Method::DELETE], "/api/v1/secrets/{}", TENANT),
     (&[Method::GET], "/api/v1/usage", TENANT),
-    (&[Method::GET], "/api/v1/zone", LIST),
+    // It tells of every tenant's exports, and of the zones that the host trusts.
+    (&[Method::GET], "/api/v1/zone", CLUSTER),
     (&[Method::GET], "/api/v1/zone/names/{}", LIST),
     // Other zones prove who they are with signatures of their own.
     (&[Method::POST], "/zone/v1/resolve", Need::Nothing),
@@ -106,6 +107,7 @@ mod tests {
         ] {
             assert_eq!(needs(&Method::GET, path), CLUSTER, "{path}");
         }
+        assert_eq!(needs(&Method::GET, "/api/v1/zone"), CLUSTER, "it tells of every tenant");
         assert_eq!(needs(&Method::PATCH, "/api/v1/agents/a"), CLUSTER);
         assert_eq!(needs(&Method::POST, "/healthz"), CLUSTER);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aop_core::cluster::ReportRoutes as _;
-use aop_core::{Digest, Measure, Settings};
+use aop_core::{Digest, Measure, Settings, Tenancy as _, TenantName};
 
 use super::{FakeZone, Node, PATIENCE, some_id, tenant};
 
@@ -95,6 +95,20 @@ async fn unloading_it_anywhere_unloads_it_everywhere() {
         outsider.data.path().join("placements.json").exists(),
         "it is remembered over a restart"
     );
+}
+
+#[tokio::test]
+async fn what_is_placed_of_a_tenant_goes_with_it_everywhere() {
+    let nodes = zone_of(3).await;
+    nodes[0].registry.put("agent", some_id(), b"component", replicated(2));
+    until_held(&nodes, 2).await;
+    nodes[0].router.end(&TenantName::new("other").unwrap()).await.unwrap();
+    let record = |node: &Node| node.router.zone.get().unwrap().placer.records();
+    let is_gone = |node: &Node| record(node).0.values().all(|record| record.is_gone);
+    assert!(!is_gone(&nodes[0]), "another tenant's end is not its own");
+    nodes[0].router.end(&tenant()).await.unwrap();
+    assert!(is_gone(&nodes[0]));
+    until_held(&nodes, 0).await;
 }
 
 #[tokio::test]

@@ -63,6 +63,36 @@ fn a_waiting_one_is_woken_when_its_turn_comes() {
 }
 
 #[test]
+fn places_that_come_free_in_the_whole_wake_who_waits_in_a_part() {
+    let whole = Arc::new(Permits::new(4, 1));
+    let parts = [1, 2].map(|_| Permits::part_of(Arc::clone(&whole), Permits::UNLIMITED, 1));
+    let others: Vec<_> =
+        (0..4).map(|_| Permits::try_acquire(&*whole, party(9, 9)).unwrap()).collect();
+    let firsts = parts.each_ref().map(|part| Permits::try_acquire(part, party(1, 1)).unwrap());
+    let mut waiting = parts.each_ref().map(|part| Permits::acquire(part, party(1, 1)));
+    let woken: [Arc<Woken>; 2] = Default::default();
+    for (waiting, woken) in waiting.iter_mut().zip(&woken) {
+        assert!(poll_with(waiting, woken).is_none(), "the whole has no more for a part");
+    }
+    drop(others);
+    for (waiting, woken) in waiting.iter_mut().zip(&woken) {
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert!(poll(waiting).is_some());
+    }
+    drop(firsts);
+
+    // Nor does a larger whole leave anybody waiting.
+    let whole = Arc::new(Permits::new(1, 1));
+    let part = Permits::part_of(Arc::clone(&whole), Permits::UNLIMITED, 1);
+    let _of_part = Permits::try_acquire(&part, party(1, 1)).unwrap();
+    let (mut waiting, woken) = (Permits::acquire(&part, party(1, 1)), Arc::default());
+    assert!(poll_with(&mut waiting, &woken).is_none());
+    whole.set_capacity(10);
+    assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+    assert!(poll(&mut waiting).is_some());
+}
+
+#[test]
 fn who_gives_up_leaves_nothing_behind() {
     let permits = Permits::new(1, 1);
     let held = Permits::try_acquire(&permits, party(1, 1)).unwrap();
@@ -79,7 +109,7 @@ fn who_gives_up_leaves_nothing_behind() {
     assert!(poll(&mut next).is_some());
     drop(next);
     assert_eq!((permits.held(), permits.waiting()), (0, 0));
-    assert!(permits.line().given.is_empty());
+    assert!(permits.0.line().given.is_empty());
 }
 
 #[test]
@@ -147,7 +177,7 @@ fn threads_never_hold_more_than_there_are_and_leave_none_behind() {
     });
     assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
     assert_eq!((permits.held(), permits.waiting()), (0, 0));
-    assert!(permits.line().given.is_empty());
+    assert!(permits.0.line().given.is_empty());
 }
 
 struct Unpark(std::thread::Thread);

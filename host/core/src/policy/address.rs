@@ -48,7 +48,8 @@ const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
 }
 
 /// Whether an address is one that anybody on the internet could reach.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => !RESERVED_V4.iter().any(|reserved| reserved.contains(&address)),
         IpAddr::V6(address) if NAT64.contains(&address) => {
