@@ -325,11 +325,14 @@ mod tests {
         zone.authority().replace_book(book);
         let router = router(Arc::clone(zone));
         for path in ["/zone/v1/resolve", "/zone/v1/search", "/zone/v1/mcp"] {
-            let slow: Vec<_> = (0..600)
+            let slow: Vec<_> = (0..100)
                 .map(|_| router.clone().oneshot(request(path, None, "writer_run", endless())))
                 .map(tokio::spawn)
                 .collect();
-            tokio::task::yield_now().await;
+            // Each of them gets its turn.
+            for _ in 0..slow.len() {
+                tokio::task::yield_now().await;
+            }
             let send = |token: Option<&Token>| {
                 let body = Body::from("{}");
                 router.clone().oneshot(request(path, token, "writer_run", body))
@@ -338,7 +341,10 @@ mod tests {
             assert_ne!(known.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
             let stranger = send(None).await.unwrap();
             assert_eq!(stranger.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
-            slow.iter().for_each(tokio::task::JoinHandle::abort);
+            for task in slow {
+                task.abort();
+                let _ = task.await;
+            }
         }
     }
 

@@ -98,10 +98,15 @@ fn unknown(tool: &str) -> String {
 /// Calls from other zones run as the tenant that exports, and may do nothing but call. Which zone it was is who the
 /// caller is, in records, logs and conversations: two zones never look like one.
 pub(super) fn caller(tenant: &TenantName, asker: Asker<'_>) -> Caller {
+    let scopes = Scopes::NONE.with(Scope::ToolsCall);
+    Caller { tenant: tenant.clone(), subject: subject(asker), scopes }
+}
+
+/// Whoever asks, as a subject.
+pub(super) fn subject(asker: Asker<'_>) -> Subject {
     let name = match asker {
         Asker::Zone(zone, _) => Some(zone.as_str().into()),
         Asker::Stranger | Asker::Itself => None,
     };
-    let scopes = Scopes::NONE.with(Scope::ToolsCall);
-    Caller { tenant: tenant.clone(), subject: Subject::Zone { name }, scopes }
+    Subject::Zone { name }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aop_core::federation::{ZoneFailure, ZoneFindings, ZoneHit, ZoneQuery};
-use aop_core::{Caller, Failure};
+use aop_core::{Caller, Digest, Failure};
 use futures::future::join_all;
 use tokio::time::Instant;
 
@@ -21,6 +21,7 @@ use super::book::Peer;
 use super::export::Asker;
 use super::message::{HITS_MAX, HOPS_MAX, SearchAnswer, SearchRequest};
 use super::name::{FullName, ZoneName};
+use super::receive::subject;
 use super::record::{Endpoint, RecordError};
 use super::resolver::{ResolveError, Trace, millis};
 
@@ -105,7 +106,10 @@ impl Zone {
         let deadline = Instant::now() + super::message::patience(request.deadline_ms);
         self.search_exports(request, asker, &mut findings);
         findings.zones.push(own.to_string());
+        // Below, it is this zone's search for whoever asked: nobody else's with the same id gets in its way.
+        let id = Digest::of(format!("{} {}", subject(asker), request.request_id).as_bytes());
         let passed_on = SearchRequest {
+            request_id: id.hex(),
             hops: request.hops - 1,
             via: request.via.iter().cloned().chain([own.clone()]).collect(),
             ..request.clone()

@@ -371,7 +371,11 @@ impl State {
             let revision = &held.revision;
             let key = (revision.tenant.clone(), revision.agent.clone());
             let version = (revision.digest, revision.settings.digest());
-            if before.0.get(&key).is_some_and(|record| record.version() == version) {
+            // A file may have brought back what was unloaded; nothing else can while a node is off.
+            let is_old = |record: &Placement| {
+                record.version() == version && !(record.is_gone && held.is_of_a_file)
+            };
+            if before.0.get(&key).is_some_and(is_old) {
                 self.applied.insert(key, version);
             }
         }

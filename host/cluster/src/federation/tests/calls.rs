@@ -213,7 +213,7 @@ async fn a_call_says_which_zone_it_is_from_and_may_do_nothing_else() {
 #[tokio::test(start_paused = true)]
 async fn a_list_of_tools_that_is_fresh_for_less_is_asked_for_again_sooner() {
     let world = world();
-    let node = world.at("acme.example");
+    let node = world.at("example");
     let name = "writer.globex.example".parse().unwrap();
     let resolved = super::resolve(node, "writer.globex.example").await.unwrap().resolved;
     let asked = world.wires.total();
