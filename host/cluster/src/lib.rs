@@ -3,6 +3,7 @@
 //! [`membership`] says who is in the zone and connects its nodes; [`routing`] makes a tool on any node callable on
 //! every node; [`federation`] is how zones find and call each other.
 
+pub mod durable;
 pub mod federation;
 pub mod membership;
 pub mod routing;

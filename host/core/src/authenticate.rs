@@ -56,6 +56,11 @@ pub enum Subject {
         /// The subject, unique within the issuer (`sub`).
         subject: Arc<str>,
     },
+    /// Another zone, for callers of its own that it does not name.
+    Zone {
+        /// Its name; none when it showed no token that this zone gave it.
+        name: Option<Arc<str>>,
+    },
 }
 
 impl fmt::Display for Subject {
@@ -65,6 +70,9 @@ impl fmt::Display for Subject {
             Self::Key { id } => write!(f, "key:{id}"),
             // A `#` cannot be in an issuer (RFC 8414, section 2), so two different ones never look the same.
             Self::Token { issuer, subject } => write!(f, "token:{issuer}#{subject}"),
+            Self::Zone { name: Some(name) } => write!(f, "zone:{name}"),
+            // No zone has this name.
+            Self::Zone { name: None } => f.write_str("zone:?"),
         }
     }
 }

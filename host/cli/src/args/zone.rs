@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use aop_cluster::federation::key::Thumbprint;
+use aop_cluster::federation::record::Endpoint;
 use aop_cluster::federation::{ZoneName, book::Relation};
 use clap::{Args, Subcommand};
 
@@ -109,7 +110,7 @@ pub(crate) struct DelegateArgs {
     /// The zone below
     pub(crate) child: ZoneName,
     /// The URL at which it answers [default: https:// and its name]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = zone_url)]
     pub(crate) at: Option<String>,
     #[command(flatten)]
     pub(crate) pin: PinArgs,
@@ -125,13 +126,27 @@ Examples:
   aop zone peer --anchor https://root.example --key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
 pub(crate) struct PeerArgs {
     /// The URL of the zone above
-    #[arg(long, value_name = "URL", required_unless_present = "anchor", conflicts_with = "anchor")]
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = zone_url,
+        required_unless_present = "anchor",
+        conflicts_with = "anchor"
+    )]
     pub(crate) parent: Option<String>,
     /// The URL of any other zone: one further up, or another organisation's
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = zone_url)]
     pub(crate) anchor: Option<String>,
     #[command(flatten)]
     pub(crate) pin: PinArgs,
+}
+
+/// Where a zone answers: what a record of it may hold.
+fn zone_url(text: &str) -> Result<String, String> {
+    match Endpoint::new(text) {
+        Ok(endpoint) => Ok(endpoint.url),
+        Err(_) => Err("write it like `https://eu.acme.example`, without user or query".to_owned()),
+    }
 }
 
 impl PeerArgs {

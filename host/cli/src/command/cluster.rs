@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aop_cluster::durable;
 use aop_cluster::membership::{IdentityDirectory, MembershipError};
 use aop_core::cluster::{
     BreakerStatus, CatalogueStatus, ClusterStatus, EvictRequest, EvictedNode, JoinTokenRequest,
@@ -298,19 +299,7 @@ fn export(args: &CaFileArgs) -> CommandResult {
 
 /// Writes a file that did not exist, for its owner alone.
 fn write_new(path: &Path, text: &str) -> CommandResult {
-    use std::io::Write as _;
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| {
+    durable::write_new(path, text.as_bytes()).map_err(|error| {
         usage(anyhow::anyhow!(
             "cannot write {}: {error}: name a file that does not exist",
             path.display()

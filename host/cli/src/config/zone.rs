@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aop_cluster::federation::record::Endpoint;
 use aop_cluster::federation::{FullName, ZoneName};
 use aop_core::settings::keys::{Bounds, Form, Key};
 use ipnet::IpNet;
@@ -80,16 +81,9 @@ pub(super) static ZONE_KEYS: &[Key<Config>] = &[
             count_max: ENDPOINTS_MAX,
             get: |config| config.zone.endpoints.clone(),
             set: |config, texts| {
-                let is_url = |text: &&String| {
-                    text.parse::<http::Uri>().is_ok_and(|uri| {
-                        matches!(uri.scheme_str(), Some("http" | "https"))
-                            && uri.host().is_some()
-                            && uri.query().is_none()
-                    })
-                };
-                if let Some(bad) = texts.iter().find(|text| !is_url(text)) {
+                if let Some(bad) = texts.iter().find(|text| Endpoint::new(text).is_err()) {
                     return Err(format!(
-                        "`{bad}` is not a URL: write it like `https://eu.acme.example`"
+                        "`{bad}` is not the URL of a zone: write it like `https://eu.acme.example`, without user or query"
                     ));
                 }
                 config.zone.endpoints = texts;

@@ -112,7 +112,7 @@ impl Zone {
 
     fn outcome_below(&self, name: &FullName, asker: Asker<'_>) -> Result<Outcome, ResolveError> {
         let own = self.authority().zone();
-        if let Some(entry) = self.resolver().cache.fresh(&Scope::Peers, name, Instant::now())
+        if let Some(entry) = self.resolver().fresh(&Scope::Peers, name, Instant::now())
             && let Some(links) = entry.value.cut.links_from(own)
         {
             let record = match &entry.value.found {

@@ -3,29 +3,42 @@
 //! Records are signed when they are asked for and kept for a minute, so a crowd that asks for one name costs one
 //! signature. Keys and peers live in files that commands change; [`Authority::reload`] notices.
 
+mod files;
+
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aop_core::Digest;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as Storage;
-use serde::{Deserialize, Serialize};
 
 use super::book::{Book, BookError, Peer};
 use super::export::{Asker, Exported, Exports, Table};
-use super::key::{self, KeyError, ZoneKey};
+use super::key::{KeyError, ZoneKey};
 use super::name::{FullName, ZoneName};
 use super::record::{
-    self, ABSENT_MAX_S, Absent, Agent, Apex, Delegation, Endpoint, Record, RecordError, TAGS_MAX,
+    self, ABSENT_MAX_S, Absent, Agent, Apex, Delegation, Endpoint, Record, RecordError,
+    SIGNED_AGE_MAX_S, TAGS_MAX,
 };
+pub use files::ZoneFiles;
+use files::{Fingerprint, read};
 
-/// How long a signed record is handed out before it is signed anew.
-const SIGNED_AGE_MAX_S: u64 = 60;
-/// Signed records that are kept: a stranger who asks for nonsense only turns over this many.
-const SIGNED_MAX: usize = 4096;
+/// What signed records that are kept may take: a stranger who asks for nonsense only turns these over.
+const SIGNED_MAX_BYTES: u64 = 8 << 20;
+/// How many that likely are.
+const SIGNED_LIKELY: usize = 4096;
+/// What one takes beside its name and text.
+const SIGNED_BYTES: u64 = 128;
+
+#[derive(Debug, Clone)]
+struct SignedScales;
+
+impl Weighter<String, (u64, Arc<str>)> for SignedScales {
+    fn weight(&self, what: &String, (_, jws): &(u64, Arc<str>)) -> u64 {
+        SIGNED_BYTES + (what.len() + jws.len()) as u64
+    }
+}
+
 /// How long a record may be believed in an outage, in seconds.
 const LIFE_S: u64 = 24 * 60 * 60;
 
@@ -51,49 +64,6 @@ pub struct Presence {
     pub negative_ttl: Duration,
 }
 
-/// Where a zone's files are, below the data directory.
-#[derive(Debug, Clone)]
-pub struct ZoneFiles {
-    directory: PathBuf,
-}
-
-impl ZoneFiles {
-    /// The files below a data directory.
-    #[must_use]
-    pub fn new(data: &Path) -> Self {
-        Self { directory: data.join("zone") }
-    }
-
-    /// The directory of keys.
-    #[must_use]
-    pub fn keys(&self) -> PathBuf {
-        self.directory.join("keys")
-    }
-
-    /// The other zones.
-    #[must_use]
-    pub fn book(&self) -> PathBuf {
-        self.directory.join("peers.json")
-    }
-
-    fn serial(&self) -> PathBuf {
-        self.directory.join("serial.json")
-    }
-
-    /// What tells that something changed: names, sizes and times.
-    fn fingerprint(&self) -> Vec<(PathBuf, u64, Option<SystemTime>)> {
-        let keys = fs::read_dir(self.keys()).into_iter().flatten().flatten();
-        let mut paths: Vec<_> = keys.map(|entry| entry.path()).chain([self.book()]).collect();
-        paths.sort();
-        let about = |path: PathBuf| {
-            let metadata = fs::metadata(&path).ok();
-            let modified = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
-            (path, metadata.map_or(0, |metadata| metadata.len()), modified)
-        };
-        paths.into_iter().map(about).collect()
-    }
-}
-
 /// Why a zone cannot speak.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
@@ -117,9 +87,25 @@ struct State {
     keys: Vec<ZoneKey>,
     book: Arc<Book>,
     serial: u64,
+    /// How often what this zone believes of others changed; see [`Authority::epoch`].
+    epoch: u64,
 }
 
 impl State {
+    /// Whether another state leads to the same answers about other zones: words that exports are found by do not.
+    fn believes_like(&self, other: &Self) -> bool {
+        let keys = |state: &Self| -> Vec<_> {
+            state.keys.iter().map(|key| key.public().thumbprint().clone()).collect()
+        };
+        let plain = |peer: &Peer| Peer { exports: Vec::new(), accepts: None, ..peer.clone() };
+        let (own, theirs) = (&self.book.peers, &other.book.peers);
+        keys(self) == keys(other)
+            && own.len() == theirs.len()
+            && own.iter().zip(theirs).all(|((zone, peer), (other_zone, other_peer))| {
+                zone == other_zone && plain(peer) == plain(other_peer)
+            })
+    }
+
     fn newest(&self) -> Option<&ZoneKey> {
         self.keys.last()
     }
@@ -132,15 +118,10 @@ pub struct Authority {
     clock: Clock,
     exports: Exports,
     state: RwLock<Arc<State>>,
-    fingerprint: RwLock<Vec<(PathBuf, u64, Option<SystemTime>)>>,
-    signed: Storage<String, (u64, Arc<str>)>,
-}
-
-/// What the serial was, and of what.
-#[derive(Serialize, Deserialize)]
-struct Serial {
-    serial: u64,
-    of: Digest,
+    /// Held while files are looked at, so that of two who look the second sees what the first one read.
+    reloading: Mutex<()>,
+    fingerprint: RwLock<Fingerprint>,
+    signed: Storage<String, (u64, Arc<str>), SignedScales>,
 }
 
 impl Authority {
@@ -171,7 +152,12 @@ impl Authority {
         keys: Vec<ZoneKey>,
         book: Book,
     ) -> Self {
-        Self::with(presence, clock, exports, State { keys, book: Arc::new(book), serial: 1 })
+        Self::with(
+            presence,
+            clock,
+            exports,
+            State { keys, book: Arc::new(book), serial: 1, epoch: 0 },
+        )
     }
 
     fn with(presence: Presence, clock: Clock, exports: Exports, state: State) -> Self {
@@ -181,8 +167,9 @@ impl Authority {
             clock,
             exports,
             state: RwLock::new(Arc::new(state)),
+            reloading: Mutex::new(()),
             fingerprint: RwLock::default(),
-            signed: Storage::new(SIGNED_MAX),
+            signed: Storage::with_weighter(SIGNED_LIKELY, SIGNED_MAX_BYTES, SignedScales),
         }
     }
 
@@ -192,6 +179,7 @@ impl Authority {
     /// [`AuthorityError`], once for each change.
     pub fn reload(&self) -> Result<bool, AuthorityError> {
         let Some(files) = &self.files else { return Ok(false) };
+        let _reloading = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
         let fingerprint = files.fingerprint();
         {
             let mut known = self.fingerprint.write().unwrap_or_else(PoisonError::into_inner);
@@ -203,6 +191,22 @@ impl Authority {
         let state = read(&self.presence, files, (self.clock)())?;
         self.become_(state);
         Ok(true)
+    }
+
+    /// Another book, as if its file had changed; for models.
+    #[cfg(test)]
+    pub(super) fn replace_book(&self, book: Book) {
+        let old = self.state();
+        let keys = old.keys.iter().map(ZoneKey::twin).collect();
+        self.become_(State { keys, book: Arc::new(book), serial: old.serial, epoch: 0 });
+    }
+
+    /// A later word, as if its files had changed; for models.
+    #[cfg(test)]
+    pub(super) fn set_serial(&self, serial: u64) {
+        let old = self.state();
+        let keys = old.keys.iter().map(ZoneKey::twin).collect();
+        self.become_(State { keys, book: Arc::clone(&old.book), serial, epoch: 0 });
     }
 
     /// Changes the book, in its file; a zone without one keeps it as it is.
@@ -218,9 +222,25 @@ impl Authority {
         self.reload().map(drop)
     }
 
-    fn become_(&self, state: State) {
-        *self.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+    fn become_(&self, mut state: State) {
+        {
+            let mut known = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            state.epoch = known.epoch + u64::from(!known.believes_like(&state));
+            *known = Arc::new(state);
+        }
         self.signed.clear();
+    }
+
+    /// Counts the changes of this zone's keys and of whom it believes. What was learnt of other zones in an earlier
+    /// one is not used any more: an operator who pins another key, or lets a peer go, means it at once.
+    pub fn epoch(&self) -> u64 {
+        self.state().epoch
+    }
+
+    /// The other zones that it knows by itself, and the epoch in which that holds.
+    pub fn book_now(&self) -> (Arc<Book>, u64) {
+        let state = self.state();
+        (Arc::clone(&state.book), state.epoch)
     }
 
     fn state(&self) -> Arc<State> {
@@ -383,43 +403,4 @@ fn apex(presence: &Presence, keys: &[ZoneKey], serial: u64, now: u64) -> Apex {
 
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
-}
-
-fn read(presence: &Presence, files: &ZoneFiles, now: u64) -> Result<State, AuthorityError> {
-    let keys: Vec<_> = key::read(&files.keys())?.into_iter().map(|file| file.key).collect();
-    if keys.is_empty() {
-        return Err(AuthorityError::NoKey);
-    }
-    let book = Arc::new(Book::read(&files.book())?);
-    let serial = serial(presence, &keys, files, now)?;
-    Ok(State { keys, book, serial })
-}
-
-/// The serial of what the zone says now: the old one, or a higher one when it changed.
-fn serial(
-    presence: &Presence,
-    keys: &[ZoneKey],
-    files: &ZoneFiles,
-    now: u64,
-) -> Result<u64, AuthorityError> {
-    let path = files.serial();
-    let failed = |error: &dyn std::fmt::Display| {
-        AuthorityError::Serial(format!("{}: {error}", path.display()))
-    };
-    let said = Apex { iat: 0, exp: 0, ..apex(presence, keys, 0, 0) };
-    let of = Digest::of(&serde_json::to_vec(&said).map_err(|error| failed(&error))?);
-    let old: Option<Serial> = match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).ok(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(failed(&error)),
-    };
-    match old {
-        Some(old) if old.of == of => return Ok(old.serial),
-        _ => {}
-    }
-    // Time makes a zone whose serial was lost higher than it was.
-    let serial = old.map_or(0, |old| old.serial + 1).max(now);
-    let text = serde_json::to_vec(&Serial { serial, of }).map_err(|error| failed(&error))?;
-    fs::write(&path, text).map_err(|error| failed(&error))?;
-    Ok(serial)
 }

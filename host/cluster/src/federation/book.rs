@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aop_core::Digest;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::key::{KeyError, Thumbprint};
 use super::name::{FullName, ZoneName};
 use super::record::Endpoint;
+use crate::durable;
 
 /// Zones that one zone knows by itself: more children than a zone may have nodes.
 pub const PEERS_MAX: usize = 1024;
@@ -186,15 +187,8 @@ impl Book {
         }
         let directory = path.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(directory).map_err(|error| failed(&error))?;
-        // Made for its owner only.
-        let mut file =
-            tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
         let text = serde_json::to_vec_pretty(self).map_err(|error| failed(&error))?;
-        file.write_all(&text)
-            .and_then(|()| file.as_file().sync_all())
-            .map_err(|error| failed(&error))?;
-        file.persist(path).map_err(|error| failed(&error.error))?;
-        Ok(())
+        durable::write(path, &text).map_err(|error| failed(&error))
     }
 
     /// The parent, if there is one.

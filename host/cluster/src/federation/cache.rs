@@ -3,7 +3,7 @@
 //! | level | scope | at most |
 //! |---|---|---|
 //! | L1 | one caller of this node | 60 s |
-//! | L2 | the zone, at the name's owner among its nodes | 300 s |
+//! | L2 | the zone, as this node has it | 300 s |
 //! | L3 | the zones that ask this one, at their parent's resolver | 900 s |
 //!
 //! An entry is fresh for the shortest of its level's time, its record's `ttl` and the tool list's `ttlMs`; that a
@@ -18,14 +18,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_core::TenantName;
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as Storage;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::name::FullName;
 
-/// Names kept over all levels. An entry takes about 2 KiB, its proof included: 128 MiB at the most.
-pub const ENTRIES_MAX: usize = 65_536;
+/// What all names of all levels may take together, their proofs included.
+pub const CACHE_MAX_BYTES: u64 = 64 << 20;
+/// What an entry takes beside its value and its name: keys, times, and its place in the table.
+const ENTRY_BYTES: u64 = 256;
+
+/// What a value takes in memory.
+pub trait Weigh {
+    /// In bytes, roughly and never too little; what several share is counted for each.
+    fn bytes(&self) -> u64;
+}
+
+#[derive(Debug, Clone)]
+struct Scales;
+
+impl<V: Weigh> Weighter<(Scope, FullName), Entry<V>> for Scales {
+    fn weight(&self, key: &(Scope, FullName), entry: &Entry<V>) -> u64 {
+        ENTRY_BYTES + key.1.as_str().len() as u64 + entry.value.bytes()
+    }
+}
 
 /// A level of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -125,30 +143,47 @@ struct Counts {
 }
 
 /// The cache. Cheap to ask: a hit is one lookup in a sharded table.
-pub struct Cache<V> {
-    entries: Storage<(Scope, FullName), Entry<V>>,
+pub struct Cache<V: Weigh + Clone> {
+    entries: Storage<(Scope, FullName), Entry<V>, Scales>,
     counts: [Counts; 3],
 }
 
-impl<V: Clone> Cache<V> {
-    /// An empty cache of so many entries.
+impl<V: Weigh + Clone> Cache<V> {
+    /// An empty cache of so many bytes.
     #[must_use]
-    pub fn new(entries_max: usize) -> Self {
-        Self { entries: Storage::new(entries_max), counts: Default::default() }
+    pub fn new(max_bytes: u64) -> Self {
+        // Only the size of its first table.
+        let likely = usize::try_from(max_bytes / (4 * ENTRY_BYTES)).unwrap_or(usize::MAX);
+        let entries = Storage::with_weighter(likely, max_bytes, Scales);
+        Self { entries, counts: Default::default() }
     }
 
-    /// A fresh entry.
-    pub fn fresh(&self, scope: &Scope, name: &FullName, now: Instant) -> Option<Entry<V>> {
-        let found = self.look(scope, name).filter(|entry| now < entry.fresh_until);
+    /// A fresh entry, if its value still holds.
+    pub fn fresh(
+        &self,
+        scope: &Scope,
+        name: &FullName,
+        now: Instant,
+        holds: impl FnOnce(&V) -> bool,
+    ) -> Option<Entry<V>> {
+        let found =
+            self.look(scope, name).filter(|entry| now < entry.fresh_until && holds(&entry.value));
         let counts = self.counts(scope.level());
         let count = if found.is_some() { &counts.hits } else { &counts.misses };
         count.fetch_add(1, Ordering::Relaxed);
         found
     }
 
-    /// An entry for an outage: it may be old, but has not expired.
-    pub fn stale(&self, scope: &Scope, name: &FullName, now: Instant) -> Option<Entry<V>> {
-        let found = self.look(scope, name).filter(|entry| now < entry.expires);
+    /// An entry for an outage: it may be old, but has not expired, and its value still holds.
+    pub fn stale(
+        &self,
+        scope: &Scope,
+        name: &FullName,
+        now: Instant,
+        holds: impl FnOnce(&V) -> bool,
+    ) -> Option<Entry<V>> {
+        let found =
+            self.look(scope, name).filter(|entry| now < entry.expires && holds(&entry.value));
         if found.is_some() {
             self.counts(scope.level()).stale.fetch_add(1, Ordering::Relaxed);
         }
@@ -181,6 +216,15 @@ impl<V: Clone> Cache<V> {
         let fresh = scope.level().cap().min(times.ttl).min(times.life);
         let entry = Entry { value, fresh_until: now + fresh, expires: now + times.life };
         self.entries.insert((scope.clone(), name.clone()), entry);
+    }
+
+    /// Makes an entry old earlier than it would be.
+    pub fn shorten(&self, scope: &Scope, name: &FullName, fresh_until: Instant) {
+        if let Some(entry) = self.look(scope, name)
+            && fresh_until < entry.fresh_until
+        {
+            self.entries.insert((scope.clone(), name.clone()), Entry { fresh_until, ..entry });
+        }
     }
 
     const fn counts(&self, level: Level) -> &Counts {

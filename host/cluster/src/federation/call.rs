@@ -40,6 +40,8 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Longest label of an agent's name.
 const LABEL_MAX: usize = 63;
+/// Digits of the digest that tell two names apart in one label: 48 bits.
+const DIGEST_CHARS: usize = 12;
 
 /// An agent of another zone.
 pub(super) struct Foreign {
@@ -48,6 +50,7 @@ pub(super) struct Foreign {
     endpoints: Vec<Endpoint>,
     version: u64,
     description: String,
+    ttl: Duration,
 }
 
 impl Foreign {
@@ -110,11 +113,28 @@ impl Foreign {
             endpoints: agent.endpoints.clone(),
             version: agent.version,
             description: descriptor.description.clone(),
+            ttl: Duration::from_millis(descriptor.ttl_ms),
         }))
     }
 
     pub(super) fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
+    }
+
+    /// What it takes in memory, in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        let tool = |tool: &Arc<Tool>| {
+            let output = tool.output_schema.as_ref().map_or(0, |schema| schema.get().len());
+            let texts = tool.description.len() + tool.signature.len();
+            size_of::<Tool>() + tool.input_schema.get().len() + output + texts
+        };
+        let tools: usize = self.revision.tools.iter().map(tool).sum();
+        (size_of::<Self>() + size_of::<Revision>() + self.description.len() + tools) as u64
+    }
+
+    /// How long its list of tools is fresh.
+    pub(super) const fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     pub(super) const fn version(&self) -> u64 {
@@ -146,16 +166,16 @@ impl Foreign {
     }
 }
 
-/// What an agent of another zone is called in logs and metrics here: its full name as one label.
+/// What an agent of another zone is called in logs and metrics here: its full name as one label, and a piece of that
+/// name's digest, since `a.b` and `a-b` are the same label otherwise.
 ///
 /// # Errors
 /// When it has no such form.
 fn local_name(name: &FullName) -> Result<AgentName, String> {
     let mut label = name.as_str().to_lowercase().replace(['.', '_'], "-");
-    if label.len() > LABEL_MAX {
-        let digest = Digest::of(name.as_str().as_bytes()).hex();
-        label = format!("{}-{}", label[..LABEL_MAX - 13].trim_end_matches('-'), &digest[..12]);
-    }
+    label.truncate(label.floor_char_boundary(LABEL_MAX - DIGEST_CHARS - 1));
+    let digest = Digest::of(name.as_str().as_bytes()).hex();
+    let label = format!("{}-{}", label.trim_end_matches('-'), &digest[..DIGEST_CHARS]);
     AgentName::new(&label).map_err(|error| error.to_string())
 }
 
@@ -245,7 +265,7 @@ impl Remote {
                     zone.counters().unreachable.add();
                     return Err(self.broken(&reason, context));
                 }
-                Ok(response) => return self.read(&response),
+                Ok(response) => return self.read(&response, context),
             }
         }
         outcome
@@ -260,19 +280,54 @@ impl Remote {
         Failure::executed(ErrorCode::Unavailable, message)
     }
 
-    fn read(&self, response: &http::Response<Bytes>) -> Result<Output, Failure> {
-        match response.status() {
-            StatusCode::OK => wire::read_answer(response.body(), self.name.as_str()),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Failure::before_execution(
-                ErrorCode::PermissionDenied,
-                format!("the zone of `{}` does not let this zone call it", self.name),
-            )),
-            status => Err(Failure::before_execution(
-                ErrorCode::Unavailable,
-                format!("the zone of `{}` answers with {status}", self.name),
-            )),
+    fn read(
+        &self,
+        response: &http::Response<Bytes>,
+        context: &CallContext,
+    ) -> Result<Output, Failure> {
+        let status = response.status();
+        if status == StatusCode::OK {
+            let wire::Answered { result, calls } =
+                wire::read_answer(response.body(), self.name.as_str());
+            if let Some(lineage) = &context.lineage {
+                // The call itself was counted on both sides.
+                lineage.spend(calls.saturating_sub(1));
+            }
+            return result;
         }
+        let of = |what: &str| format!("the zone of `{}` {what}", self.name);
+        // Only what this protocol itself answers before it runs anything says that nothing ran. Whatever else may
+        // come from something in between, which gave up while the call was running.
+        let is_ours = wire::is_refusal(response.body());
+        let refused = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Failure::before_execution(
+                ErrorCode::PermissionDenied,
+                of("does not let this zone call it"),
+            ),
+            StatusCode::TOO_MANY_REQUESTS => busy(response, of("has too much to do")),
+            StatusCode::SERVICE_UNAVAILABLE if is_ours => busy(response, of("has too much to do")),
+            StatusCode::BAD_REQUEST
+            | StatusCode::NOT_FOUND
+            | StatusCode::REQUEST_TIMEOUT
+            | StatusCode::PAYLOAD_TOO_LARGE => Failure::before_execution(
+                ErrorCode::Unavailable,
+                of(&format!("refuses the call: {status}")),
+            ),
+            _ => Failure::executed(
+                ErrorCode::Unavailable,
+                of(&format!("answers with {status}: whether the call ran is not known")),
+            ),
+        };
+        Err(refused)
     }
+}
+
+/// A zone that has no room, and when it may have some.
+fn busy(response: &http::Response<Bytes>, message: String) -> Failure {
+    let after = response.headers().get(http::header::RETRY_AFTER);
+    let after = after.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let after = Duration::from_secs(after.unwrap_or(1)).min(TIMEOUT_MAX);
+    Failure::before_execution(ErrorCode::ResourceExhausted, message).with_retry_after(after)
 }
 
 fn request(
@@ -303,4 +358,18 @@ fn request(
 /// A header value from text that is valid as one.
 pub(super) fn header(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_agents_have_different_labels() {
+        let label = |name: &str| local_name(&name.parse().unwrap()).unwrap().to_string();
+        assert!(label("writer.a.example").starts_with("writer-a-example-"));
+        assert_ne!(label("writer.a.example"), label("writer-a.example"));
+        let long = format!("{}.{}.example", "a".repeat(60), "b".repeat(60));
+        assert_eq!(label(&long).len(), LABEL_MAX);
+    }
 }

@@ -2,12 +2,16 @@
 //! and then called like any tool. A tool of this host has no dot in its name, so its calls pay for one look at that.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use aop_core::federation::Federation as _;
 use aop_core::{BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Reply, Target};
 use uuid::Uuid;
 
 use super::zone::ZoneHandle;
+
+/// How long finding a tool of another zone may take, when the call has that long: a lookup, and the tools' description.
+const FIND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Runs calls of this host's tools and of other zones'.
 #[derive(Default)]
@@ -36,7 +40,14 @@ impl Gate {
         name: &str,
     ) -> Reply {
         let (caller, trace) = (call.caller.clone(), call.trace);
-        match zone.describe(&caller, name).await {
+        let patience = call.timeout.map_or(FIND_TIMEOUT, |timeout| timeout.min(FIND_TIMEOUT));
+        let left = patience.saturating_sub(call.received.elapsed());
+        let found = tokio::time::timeout(left, zone.describe(&caller, name)).await;
+        let found = found.unwrap_or_else(|_| {
+            let message = format!("`{name}` was not found in time: its zones answer slowly");
+            Err(Failure::before_execution(ErrorCode::DeadlineExceeded, message))
+        });
+        match found {
             Ok(route) => local.invoke(Call { target: Target::Found(&route), ..call }).await,
             Err(failure) => {
                 tracing::debug!(name, code = %failure.code, %failure, "a full name leads nowhere");

@@ -10,7 +10,8 @@
 //! | `GET /.well-known/aop-zone.json` | who this zone is: its apex and keys |
 //!
 //! A token that this zone gave out says which zone asks; without one it is a stranger. A token that is none is refused
-//! rather than taken for a stranger's, so that a mistake shows.
+//! rather than taken for a stranger's, so that a mistake shows. Strangers have places of their own, few ones, so that
+//! whoever sends slowly or in masses without a token keeps no zone that is known from being answered.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,31 +37,65 @@ use super::message::{
 use super::name::ZoneName;
 use super::zone::as_asker;
 
-/// Questions of other zones that are looked at together. Each is a few signatures at most.
-const QUESTIONS_MAX: usize = 64;
-/// Searches of other zones under way: each waits for zones below.
-const SEARCHES_MAX: usize = 32;
-/// Calls of other zones under way; the agents' own limits say how many of them run.
-const CALLS_MAX: usize = 512;
+/// Questions that are looked at together, of known zones and of strangers. Each is a few signatures at most.
+const QUESTIONS_MAX: Places = Places { known: 64, strangers: 32 };
+/// Searches under way: each waits for zones below.
+const SEARCHES_MAX: Places = Places { known: 32, strangers: 8 };
+/// Calls under way; the agents' own limits say how many of them run.
+const CALLS_MAX: Places = Places { known: 512, strangers: 64 };
+/// KiB of all calls together, from when they are read until they are answered: a few dozen of the largest.
+const CALLS_MAX_KIB: Places = Places { known: 256 << 10, strangers: 32 << 10 };
 /// The largest call: the arguments that a host accepts by default, and what is around them.
 const CALL_MAX_BYTES: usize = 5 << 20;
+/// Looks at the files at one time for tokens that are not known.
+const LOOKS_MAX: usize = 2;
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many there may be at one time.
+#[derive(Clone, Copy)]
+struct Places {
+    known: usize,
+    strangers: usize,
+}
+
+/// The same, as they are taken.
+struct Pool {
+    known: Semaphore,
+    strangers: Semaphore,
+}
+
+impl Pool {
+    const fn new(places: Places) -> Self {
+        Self {
+            known: Semaphore::const_new(places.known),
+            strangers: Semaphore::const_new(places.strangers),
+        }
+    }
+
+    const fn of(&self, who: &Who) -> &Semaphore {
+        if who.is_some() { &self.known } else { &self.strangers }
+    }
+}
+
 struct Door {
     zone: Arc<Zone>,
-    questions: Semaphore,
-    searches: Semaphore,
-    calls: Semaphore,
+    questions: Pool,
+    searches: Pool,
+    calls: Pool,
+    calls_kib: Pool,
+    looks: Semaphore,
 }
 
 /// The routes of a zone.
 pub fn router(zone: Arc<Zone>) -> Router {
     let door = Door {
         zone,
-        questions: Semaphore::new(QUESTIONS_MAX),
-        searches: Semaphore::new(SEARCHES_MAX),
-        calls: Semaphore::new(CALLS_MAX),
+        questions: Pool::new(QUESTIONS_MAX),
+        searches: Pool::new(SEARCHES_MAX),
+        calls: Pool::new(CALLS_MAX),
+        calls_kib: Pool::new(CALLS_MAX_KIB),
+        looks: Semaphore::new(LOOKS_MAX),
     };
     Router::new()
         .route("/zone/v1/resolve", post(resolve))
@@ -99,10 +134,23 @@ impl IntoResponse for Refusal {
 type Who = Option<(ZoneName, Relation)>;
 
 impl Door {
-    fn enter<'a>(&self, door: &'a Semaphore) -> Result<SemaphorePermit<'a>, Refusal> {
-        door.try_acquire().map_err(|_| {
-            self.refuse(StatusCode::SERVICE_UNAVAILABLE, "the zone is busy: ask again shortly")
-        })
+    fn enter<'a>(&self, pool: &'a Pool, who: &Who) -> Result<SemaphorePermit<'a>, Refusal> {
+        pool.of(who).try_acquire().map_err(|_| self.busy())
+    }
+
+    /// Room for the body of a call, by its length; for the largest one when it does not say it.
+    fn room(&self, who: &Who, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Refusal> {
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|value| value.parse().ok()).unwrap_or(CALL_MAX_BYTES);
+        if length > CALL_MAX_BYTES {
+            return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+        }
+        let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
+        self.calls_kib.of(who).try_acquire_many(kib).map_err(|_| self.busy())
+    }
+
+    fn busy(&self) -> Refusal {
+        self.refuse(StatusCode::SERVICE_UNAVAILABLE, "the zone is busy: ask again shortly")
     }
 
     fn refuse(&self, status: StatusCode, message: &'static str) -> Refusal {
@@ -114,7 +162,9 @@ impl Door {
         let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
         let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
         let mut who = self.zone.asker(token);
-        if who.is_none() {
+        if who.is_none()
+            && let Ok(_look) = self.looks.try_acquire()
+        {
             // It may have been given out a moment ago.
             let zone = Arc::clone(&self.zone);
             let looked = tokio::task::spawn_blocking(move || zone.authority().reload()).await;
@@ -154,9 +204,9 @@ async fn resolve(
     State(door): State<Arc<Door>>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.questions)?;
     let (head, body) = request.into_parts();
     let who = door.who(&head.headers).await?;
+    let _place = door.enter(&door.questions, &who)?;
     let request: ResolveRequest = door.read(body).await?;
     let is_sound = (1..=NAMES_MAX).contains(&request.names.len())
         && request.hops <= HOPS_MAX
@@ -175,9 +225,9 @@ async fn search(
     State(door): State<Arc<Door>>,
     request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.searches)?;
     let (head, body) = request.into_parts();
     let who = door.who(&head.headers).await?;
+    let _place = door.enter(&door.searches, &who)?;
     let request: SearchRequest = door.read(body).await?;
     let is_sound = request.query.chars().count() <= QUERY_CHARS_MAX
         && request.hops <= HOPS_MAX
@@ -198,8 +248,8 @@ async fn descriptor(
     Path(digest): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.questions)?;
     let who = door.who(&headers).await?;
+    let _place = door.enter(&door.questions, &who)?;
     let table = door.zone.authority().exported();
     let asker = as_asker(who.as_ref());
     let found = table
@@ -214,12 +264,17 @@ async fn descriptor(
 }
 
 async fn call(State(door): State<Arc<Door>>, request: Request<Body>) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.calls)?;
     let (head, body) = request.into_parts();
     let who = door.who(&head.headers).await?;
+    let kind = HeaderValue::from_static("application/json");
+    // Before anything is read: whoever names no tool that it may call gets no further.
+    if let Err(refused) = door.zone.may_call(&head.headers, as_asker(who.as_ref())) {
+        return Ok(([(header::CONTENT_TYPE, kind)], refused).into_response());
+    }
+    let _place = door.enter(&door.calls, &who)?;
+    let _room = door.room(&who, &head.headers)?;
     let body = door.body(body, CALL_MAX_BYTES).await?;
     let answer = door.zone.receive(&body, &head.headers, as_asker(who.as_ref())).await;
-    let kind = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, kind)], answer).into_response())
 }
 
@@ -227,10 +282,83 @@ async fn well_known(
     State(door): State<Arc<Door>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.questions)?;
     let who = door.who(&headers).await?;
+    let _place = door.enter(&door.questions, &who)?;
     let document = super::well_known::write(door.zone.authority(), as_asker(who.as_ref()));
     document.map(|document| json_of(&document)).map_err(|_| {
         door.refuse(StatusCode::INTERNAL_SERVER_ERROR, "the zone cannot say who it is")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::federation::book::{Book, Token};
+    use crate::federation::testing::{World, zone_name};
+
+    /// A body that never ends.
+    fn endless() -> Body {
+        Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())
+    }
+
+    fn request(path: &str, token: Option<&Token>, tool: &str, body: Body) -> Request<Body> {
+        let request = Request::builder().method("POST").uri(path).header("mcp-name", tool);
+        let bearer = token.map(|token| format!("Bearer {}", token.secret()));
+        bearer
+            .into_iter()
+            .fold(request, |request, value| request.header(header::AUTHORIZATION, value))
+            .body(body)
+            .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_who_send_slowly_keep_no_known_zone_out() {
+        let world = World::of(&["a", "b.a"], Duration::from_secs(300));
+        world.at("a").agents.add("writer", Some(&["world"]));
+        let zone = &world.at("a").zone;
+        let token = Token::generate().unwrap();
+        let mut book = Book::clone(&zone.authority().book());
+        book.peers.get_mut(&zone_name("b.a")).unwrap().accepts = Some(token.digest());
+        zone.authority().replace_book(book);
+        let router = router(Arc::clone(zone));
+        for path in ["/zone/v1/resolve", "/zone/v1/search", "/zone/v1/mcp"] {
+            let slow: Vec<_> = (0..100)
+                .map(|_| router.clone().oneshot(request(path, None, "writer_run", endless())))
+                .map(tokio::spawn)
+                .collect();
+            // Each of them gets its turn.
+            for _ in 0..slow.len() {
+                tokio::task::yield_now().await;
+            }
+            let send = |token: Option<&Token>| {
+                let body = Body::from("{}");
+                router.clone().oneshot(request(path, token, "writer_run", body))
+            };
+            let known = send(Some(&token)).await.unwrap();
+            assert_ne!(known.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            let stranger = send(None).await.unwrap();
+            assert_eq!(stranger.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            for task in slow {
+                task.abort();
+                let _ = task.await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_of_what_is_not_exported_is_refused_unread() {
+        let world = World::of(&["a"], Duration::from_secs(300));
+        world.at("a").agents.add("hidden", None);
+        let router = router(Arc::clone(&world.at("a").zone));
+        for tool in ["hidden_run", "nothing", ""] {
+            let sent = router.clone().oneshot(request("/zone/v1/mcp", None, tool, endless()));
+            let answer = sent.await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            let body = to_bytes(answer.into_body(), 1000).await.unwrap();
+            assert!(String::from_utf8_lossy(&body).contains("-32602"), "{tool}");
+        }
+    }
 }

@@ -6,8 +6,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::durable;
 
 /// Keys that a zone may have at one time: the old, the new, and room for a change that was interrupted.
 pub const KEYS_MAX: usize = 4;
@@ -238,16 +240,8 @@ pub fn generate(directory: &Path, now_ms: u64) -> Result<KeyFile, KeyError> {
     let text =
         format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
     let path = directory.join(format!("{now_ms:015}.pem"));
-    // Nobody else can open it at any moment, and none that exists is written over.
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| io(&path, error))?;
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .map_err(|error| io(&path, error))?;
+    // Nobody else can open it at any moment, a crash leaves no half of one, and none that exists is written over.
+    durable::write_new(&path, text.as_bytes()).map_err(|error| io(&path, error))?;
     read_file(path)
 }
 

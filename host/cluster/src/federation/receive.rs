@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use aop_core::{AgentId, AgentName, Call, Caller, Lineage, Target, TenantName};
+use aop_core::{
+    AgentId, AgentName, Call, Caller, Lineage, Scope, Scopes, Subject, Target, TenantName,
+};
 use http::HeaderMap;
 
 use super::Zone;
@@ -38,11 +40,24 @@ impl Zone {
         }
     }
 
+    /// Whether somebody may call the tool that the headers of a call name, before its body is read; else what is
+    /// answered. The body is held against the headers when it is.
+    pub(super) fn may_call(&self, headers: &HeaderMap, asker: Asker<'_>) -> Result<(), Vec<u8>> {
+        let named = headers.get("mcp-name").and_then(|value| value.to_str().ok());
+        let table = self.authority().exported();
+        let found = named
+            .is_some_and(|tool| table.find(tool).is_some_and(|exported| exported.is_for(asker)));
+        if found {
+            return Ok(());
+        }
+        let message = unknown(named.unwrap_or_default());
+        Err(wire::write_error(&NoCall { id: None, code: -32602, message }))
+    }
+
     async fn run(&self, arrived: &Arrived<'_>, asker: Asker<'_>) -> Result<Vec<u8>, String> {
         let received = Instant::now();
         // What is not exported to this zone does not exist for it.
-        let unknown =
-            || format!("Unknown tool: {}", arrived.tool.chars().take(64).collect::<String>());
+        let unknown = || unknown(&arrived.tool);
         let table = self.authority().exported();
         let exported = table.find(&arrived.tool).filter(|exported| exported.is_for(asker));
         let exported = exported.ok_or_else(unknown)?;
@@ -56,23 +71,42 @@ impl Zone {
         }
         let name = AgentName::new(ELSEWHERE).map_err(|error| error.to_string())?;
         let waiting: Vec<_> = passage.via.iter().map(|id| (AgentId(*id), name.clone())).collect();
+        let lineage = Lineage::resumed(waiting, passage.budget);
+        let left_before = lineage.as_ref().map_or(0, |lineage| lineage.calls_left());
         let call = Call {
             timeout: Some(Duration::from_millis(passage.deadline_ms).min(TIMEOUT_MAX)),
             trace: passage.trace,
-            lineage: Lineage::resumed(waiting, passage.budget),
+            lineage: lineage.clone(),
             ..Call::new(
-                caller(&exported.tenant),
+                caller(&exported.tenant, asker),
                 Target::Tool(&arrived.tool),
                 arrived.arguments,
                 received,
             )
         };
+        tracing::debug!(tool = %arrived.tool, caller = %call.caller.subject, "a call of another zone");
         let reply = self.parts.invoke.invoke(call).await;
-        Ok(wire::write_answer(arrived.id, &reply))
+        let left = lineage.map_or(0, |lineage| lineage.calls_left());
+        Ok(wire::write_answer(arrived.id, &reply, left_before.saturating_sub(left)))
     }
 }
 
-/// Calls from other zones run as the tenant that exports.
-pub(super) fn caller(tenant: &TenantName) -> Caller {
-    Caller::local(tenant.clone())
+fn unknown(tool: &str) -> String {
+    format!("Unknown tool: {}", tool.chars().take(64).collect::<String>())
+}
+
+/// Calls from other zones run as the tenant that exports, and may do nothing but call. Which zone it was is who the
+/// caller is, in records, logs and conversations: two zones never look like one.
+pub(super) fn caller(tenant: &TenantName, asker: Asker<'_>) -> Caller {
+    let scopes = Scopes::NONE.with(Scope::ToolsCall);
+    Caller { tenant: tenant.clone(), subject: subject(asker), scopes }
+}
+
+/// Whoever asks, as a subject.
+pub(super) fn subject(asker: Asker<'_>) -> Subject {
+    let name = match asker {
+        Asker::Zone(zone, _) => Some(zone.as_str().into()),
+        Asker::Stranger | Asker::Itself => None,
+    };
+    Subject::Zone { name }
 }

@@ -43,6 +43,9 @@ pub const SKEW_S: u64 = 60;
 /// The longest that any record may be believed, in seconds: a weekend. Longer ones are refused, so that a stolen
 /// key is worth little once it is retired.
 pub const LIFE_MAX_S: u64 = 3 * 24 * 60 * 60;
+/// How long a signed record is handed out before it is signed anew, in seconds: a crowd that asks for one name costs
+/// one signature, and a copy is never older when it leaves its zone.
+pub const SIGNED_AGE_MAX_S: u64 = 60;
 /// The longest that a name counts as absent, in seconds.
 pub const ABSENT_MAX_S: u32 = 30;
 
@@ -93,6 +96,18 @@ pub struct Endpoint {
     /// How large its share is among the others; 0 is used when no other answers.
     #[serde(default = "one")]
     pub weight: u16,
+}
+
+impl Endpoint {
+    /// The endpoint at a URL that an operator wrote, with a share like every other's.
+    ///
+    /// # Errors
+    /// [`RecordError::Malformed`] for a URL that no record may hold.
+    pub fn new(url: &str) -> Result<Self, RecordError> {
+        let endpoint = Self { url: url.trim_end_matches('/').to_owned(), weight: one() };
+        check_endpoints(std::slice::from_ref(&endpoint))?;
+        Ok(endpoint)
+    }
 }
 
 const fn one() -> u16 {

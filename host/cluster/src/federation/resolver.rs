@@ -18,26 +18,29 @@ use aop_core::federation::ZoneTransport;
 use aop_core::{BoxFuture, ErrorCode, Failure, TenantName};
 use futures::FutureExt as _;
 use futures::future::{Shared, WeakShared};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as Storage;
 use tokio::time::Instant;
 
 use super::authority::Authority;
-use super::cache::{Cache, ENTRIES_MAX, Entry, Reach, Scope, Times};
+use super::cache::{CACHE_MAX_BYTES, Cache, Entry, Reach, Scope, Times, Weigh};
 use super::export::Asker;
 use super::measure::Counters;
 use super::message::{FailureKind, HOPS_MAX};
 use super::name::{FullName, ZoneName};
 use super::record::{Agent, RecordError, Verified};
 
-pub use proof::Cut;
 use proof::Seen;
+pub use proof::{Cut, Until};
 pub use trace::Trace;
-pub(super) use walk::{in_order, post};
+pub(super) use walk::{TRIED_MAX, in_order, millis, post};
 
 /// How long a lookup may take in all, unless whoever asks has less time.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Zones that are known below pinned ones.
-const CUTS_MAX: usize = 4096;
+/// What zones that are known below pinned ones may take: some thousands with short proofs.
+const CUTS_MAX_BYTES: u64 = 16 << 20;
+/// How many that likely are.
+const CUTS_LIKELY: usize = 4096;
 /// Lookups of different names under way at one time; more are refused, since each holds a connection.
 const FLIGHTS_MAX: usize = 1024;
 
@@ -61,8 +64,10 @@ pub struct Resolved {
     pub cut: Arc<Cut>,
     /// Who may see this.
     pub reach: Reach,
-    /// How long it is fresh, and how long it may be believed.
+    /// How long it was fresh, and might be believed, when it was found.
     pub times: Times,
+    /// When it was found.
+    pub at: Instant,
 }
 
 /// A resolved name, and whether that is old because the zones that would know better do not answer.
@@ -167,6 +172,26 @@ impl Owners for Alone {
     }
 }
 
+impl Weigh for Arc<Resolved> {
+    fn bytes(&self) -> u64 {
+        let record = match &self.found {
+            // Once as it was signed, and once as it was read.
+            Found::Agent(agent) => 2 * agent.jws.len() as u64,
+            Found::Zone | Found::Absent => 0,
+        };
+        size_of::<Resolved>() as u64 + record + self.cut.bytes()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct CutScales;
+
+impl Weighter<ZoneName, Arc<Cut>> for CutScales {
+    fn weight(&self, _: &ZoneName, cut: &Arc<Cut>) -> u64 {
+        cut.bytes()
+    }
+}
+
 type Walked = Result<Arc<Resolved>, ResolveError>;
 type Flight = Shared<BoxFuture<'static, Walked>>;
 
@@ -186,8 +211,8 @@ pub struct ResolverParts {
 pub struct Resolver {
     pub(super) parts: ResolverParts,
     pub(super) cache: Cache<Arc<Resolved>>,
-    /// Zones that were checked, and until when that is fresh.
-    cuts: Storage<ZoneName, (Arc<Cut>, Instant)>,
+    /// Zones that were checked.
+    cuts: Storage<ZoneName, Arc<Cut>, CutScales>,
     seen: Seen,
     flights: Mutex<HashMap<FullName, WeakShared<BoxFuture<'static, Walked>>>>,
     /// Spreads requests over endpoints.
@@ -200,8 +225,8 @@ impl Resolver {
     pub fn new(parts: ResolverParts) -> Arc<Self> {
         Arc::new(Self {
             parts,
-            cache: Cache::new(ENTRIES_MAX),
-            cuts: Storage::new(CUTS_MAX),
+            cache: Cache::new(CACHE_MAX_BYTES),
+            cuts: Storage::with_weighter(CUTS_LIKELY, CUTS_MAX_BYTES, CutScales),
             seen: Seen::default(),
             flights: Mutex::default(),
             turn: AtomicU64::new(0),
@@ -220,7 +245,7 @@ impl Resolver {
     ) -> Result<Answer, ResolveError> {
         let caller = Scope::Caller(tenant.clone());
         let now = Instant::now();
-        if let Some(entry) = self.cache.fresh(&caller, name, now) {
+        if let Some(entry) = self.fresh(&caller, name, now) {
             trace.cached(&caller, &entry, now);
             return Ok(Answer { resolved: entry.value, is_stale: false });
         }
@@ -244,11 +269,53 @@ impl Resolver {
                 }
                 Ok(answer)
             }
-            Err(error) if error.is_outage() => match self.cache.stale(&caller, name, now) {
+            Err(error) if error.is_outage() => match self.stale(&caller, name, now) {
                 Some(entry) => Ok(old(entry, &caller, trace, now)),
                 None => Err(error),
             },
             Err(error) => Err(error),
+        }
+    }
+
+    /// A fresh answer that holds under this zone's keys and book of now.
+    pub(super) fn fresh(
+        &self,
+        scope: &Scope,
+        name: &FullName,
+        now: Instant,
+    ) -> Option<Entry<Arc<Resolved>>> {
+        self.cache.fresh(scope, name, now, |resolved| self.holds(resolved))
+    }
+
+    fn stale(&self, scope: &Scope, name: &FullName, now: Instant) -> Option<Entry<Arc<Resolved>>> {
+        self.cache.stale(scope, name, now, |resolved| self.holds(resolved))
+    }
+
+    fn holds(&self, resolved: &Resolved) -> bool {
+        resolved.cut.epoch == self.parts.authority.epoch()
+    }
+
+    /// Takes note of an apex that was believed outside of a lookup.
+    ///
+    /// # Errors
+    /// [`RecordError::Replayed`] when a newer one was seen.
+    pub(super) fn note_apex(&self, apex: &super::record::Apex) -> Result<(), RecordError> {
+        self.seen.apex(apex)
+    }
+
+    /// A name is not fresh for longer than the list of tools that it leads to.
+    pub(super) fn shorten(
+        &self,
+        tenant: &TenantName,
+        name: &FullName,
+        resolved: &Resolved,
+        ttl: Duration,
+    ) {
+        if ttl >= resolved.times.ttl {
+            return;
+        }
+        for scope in [Scope::Caller(tenant.clone()), Scope::Zone, Scope::Peers] {
+            self.cache.shorten(&scope, name, resolved.at + ttl);
         }
     }
 
@@ -273,7 +340,7 @@ impl Resolver {
         trace: &Trace,
     ) -> Result<Answer, ResolveError> {
         let now = Instant::now();
-        if let Some(entry) = self.cache.fresh(&Scope::Zone, name, now) {
+        if let Some(entry) = self.fresh(&Scope::Zone, name, now) {
             trace.cached(&Scope::Zone, &entry, now);
             return Ok(Answer { resolved: entry.value, is_stale: false });
         }
@@ -289,7 +356,7 @@ impl Resolver {
         };
         match walked {
             Ok(resolved) => Ok(Answer { resolved, is_stale: false }),
-            Err(error) if error.is_outage() => match self.cache.stale(&Scope::Zone, name, now) {
+            Err(error) if error.is_outage() => match self.stale(&Scope::Zone, name, now) {
                 Some(entry) => Ok(old(entry, &Scope::Zone, trace, now)),
                 None => Err(error),
             },
@@ -333,17 +400,17 @@ impl Resolver {
         let authority = &self.parts.authority;
         let cut = self.own_cut()?;
         let presence = authority.presence();
-        let times = |ttl| Times { ttl, life: ttl };
+        let (times, at) = (|ttl| Times { ttl, life: ttl }, Instant::now());
         if name.is_zone(authority.zone()) {
             let times = times(presence.ttl);
-            return Ok(Resolved { found: Found::Zone, cut, reach: Reach::World, times });
+            return Ok(Resolved { found: Found::Zone, cut, reach: Reach::World, times, at });
         }
         let table = authority.exported();
         let mine = name.zone() == *authority.zone();
         let exported = table.find(name.label()).filter(|exported| mine && exported.is_for(asker));
         let Some(exported) = exported else {
             let times = times(presence.negative_ttl);
-            return Ok(Resolved { found: Found::Absent, cut, reach: Reach::Caller, times });
+            return Ok(Resolved { found: Found::Absent, cut, reach: Reach::Caller, times, at });
         };
         let failed = |error: RecordError| ResolveError::Own(error.to_string());
         let jws = authority.agent(exported).map_err(failed)?;
@@ -355,6 +422,7 @@ impl Resolver {
             cut,
             reach: exported.reach(),
             times: times(presence.ttl),
+            at,
         })
     }
 

@@ -2,15 +2,17 @@
 //!
 //! A zone searches what it exports to the asker, and passes the question on to those children whose tags match, all at
 //! once, under one deadline. The answer is partial where a child did not answer in time, and says which. A search has
-//! an id, so a zone that it reaches by two ways answers once; zones that it passed travel along, so it never turns
-//! back. What a child says about names outside of it is dropped and counted: it has no say over them.
+//! an id, so a zone answers one that a zone sends it once, and says so when it comes again; zones that it passed travel
+//! along, so it never turns back. What a child says about names outside of it is dropped and counted: it has no say
+//! over them. Nor has it one over its place among the others: scores order what one source found, and sources take
+//! turns, so that who praises itself most is heard as often as everybody else.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aop_core::federation::{ZoneFailure, ZoneFindings, ZoneHit, ZoneQuery};
-use aop_core::{Caller, Failure};
+use aop_core::{Caller, Digest, Failure};
 use futures::future::join_all;
 use tokio::time::Instant;
 
@@ -19,9 +21,9 @@ use super::book::Peer;
 use super::export::Asker;
 use super::message::{HITS_MAX, HOPS_MAX, SearchAnswer, SearchRequest};
 use super::name::{FullName, ZoneName};
-use super::receive::caller as caller_of;
+use super::receive::subject;
 use super::record::{Endpoint, RecordError};
-use super::resolver::{ResolveError, Trace};
+use super::resolver::{ResolveError, Trace, millis};
 
 /// What a zone keeps of the time for itself and the way back.
 const RESERVE: Duration = Duration::from_millis(50);
@@ -54,14 +56,16 @@ impl Zone {
         if *zone == own {
             let mut findings = ZoneFindings::default();
             self.search_library(caller, query, &mut findings);
-            self.scatter(&request, deadline, &mut findings).await;
             findings.zones.push(own.to_string());
-            return Ok(ranked(findings, query.limit));
+            let below = self.scatter(&request, deadline, &mut findings).await;
+            return Ok(merged(findings, below, query.limit));
         }
         let found = self.resolver().zone(zone, &Trace::off()).await;
         let cut = found.map_err(|error| error.failure())?;
         let asked = self.ask_search(zone, &cut.apex.endpoints, &request, deadline).await;
-        asked.map(|findings| ranked(findings, query.limit)).map_err(|error| error.failure())
+        asked
+            .map(|findings| merged(findings, Vec::new(), query.limit))
+            .map_err(|error| error.failure())
     }
 
     /// The caller's own tools, by their full names.
@@ -90,20 +94,28 @@ impl Zone {
         self.counters().searches_in.add();
         let mut findings = ZoneFindings::default();
         let own = self.authority().zone();
-        let turns_back = request.hops == 0 || request.via.contains(own);
-        if turns_back || !self.is_new_search(&request.request_id) {
+        if request.hops == 0 || request.via.contains(own) {
+            return findings;
+        }
+        if !self.is_new_search(asker, &request.request_id) {
+            // Whoever lost the answer must not take this for one.
+            let reason = "it answered this search already".to_owned();
+            findings.failed.push(ZoneFailure { zone: own.to_string(), reason });
             return findings;
         }
         let deadline = Instant::now() + super::message::patience(request.deadline_ms);
         self.search_exports(request, asker, &mut findings);
         findings.zones.push(own.to_string());
+        // Below, it is this zone's search for whoever asked: nobody else's with the same id gets in its way.
+        let id = Digest::of(format!("{} {}", subject(asker), request.request_id).as_bytes());
         let passed_on = SearchRequest {
+            request_id: id.hex(),
             hops: request.hops - 1,
             via: request.via.iter().cloned().chain([own.clone()]).collect(),
             ..request.clone()
         };
-        self.scatter(&passed_on, deadline, &mut findings).await;
-        ranked(findings, request.limit)
+        let below = self.scatter(&passed_on, deadline, &mut findings).await;
+        merged(findings, below, request.limit)
     }
 
     fn search_exports(
@@ -125,7 +137,6 @@ impl Zone {
             let limit = request.limit.clamp(1, HITS_MAX);
             let permits = |name: &aop_core::ToolName| names.contains(name);
             let library = &self.parts.library;
-            let tenant = &caller_of(tenant).tenant;
             let found = library.discover(tenant, &request.query, None, Some(limit), &permits);
             for found in found.unwrap_or_default() {
                 let tool = &found.route.tool;
@@ -140,15 +151,16 @@ impl Zone {
         }
     }
 
-    /// Passes a search on to the children whose tags match.
+    /// Passes a search on to the children whose tags match. What each of them found, one after the other.
     async fn scatter(
         self: &Arc<Self>,
         request: &SearchRequest,
         deadline: Instant,
         findings: &mut ZoneFindings,
-    ) {
+    ) -> Vec<Vec<ZoneHit>> {
+        let mut below = Vec::new();
         if request.hops == 0 {
-            return;
+            return below;
         }
         let book = self.authority().book();
         let is_due = |zone: &ZoneName, peer: &Peer| {
@@ -163,7 +175,7 @@ impl Zone {
         for (zone, answer) in join_all(asking).await {
             match answer {
                 Ok(answer) => {
-                    findings.tools.extend(answer.tools);
+                    below.push(answer.tools);
                     findings.zones.extend(answer.zones);
                     findings.failed.extend(answer.failed);
                 }
@@ -172,6 +184,7 @@ impl Zone {
                     .push(ZoneFailure { zone: zone.to_string(), reason: error.to_string() }),
             }
         }
+        below
     }
 
     async fn ask_search(
@@ -181,15 +194,19 @@ impl Zone {
         request: &SearchRequest,
         deadline: Instant,
     ) -> Result<ZoneFindings, ResolveError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let request = SearchRequest {
-            deadline_ms: u64::try_from(left.as_millis()).unwrap_or(0),
+        let attempt = |number: usize, share| SearchRequest {
+            deadline_ms: millis(share),
+            // An attempt whose answer was lost is another search to who answered it.
+            request_id: match number {
+                0 => request.request_id.clone(),
+                _ => uuid::Uuid::now_v7().to_string(),
+            },
             ..request.clone()
         };
         let trace = Trace::off();
         let path = "/zone/v1/search";
         let mut answer: SearchAnswer =
-            self.resolver().ask(zone, endpoints, path, &request, deadline, &trace).await?;
+            self.resolver().ask(zone, endpoints, path, attempt, deadline, &trace).await?;
         let said = answer.tools.len();
         answer.tools.retain(|hit| is_of(&hit.name, zone) && is_of(&hit.agent, zone));
         answer.tools.truncate(HITS_MAX as usize);
@@ -238,17 +255,38 @@ fn matches(query: &str, tags: &[String]) -> bool {
             }))
 }
 
-/// The best hits first; scores of different zones are only roughly comparable, so equal ones go by name.
-fn ranked(mut findings: ZoneFindings, limit: u32) -> ZoneFindings {
+/// What this zone found and what those below did: each source's best first, and one of each in turn, this zone first.
+fn merged(own: ZoneFindings, below: Vec<Vec<ZoneHit>>, limit: u32) -> ZoneFindings {
+    let ZoneFindings { mut zones, mut failed, tools: first } = own;
+    let mut sources: Vec<_> =
+        [first].into_iter().chain(below).map(|hits| ranked(hits).into_iter()).collect();
+    let limit = limit.min(HITS_MAX) as usize;
+    let (mut tools, mut seen) = (Vec::new(), HashSet::new());
+    while tools.len() < limit && !sources.is_empty() {
+        sources.retain_mut(|source| match source.next() {
+            Some(hit) => {
+                if tools.len() < limit && seen.insert(hit.name.clone()) {
+                    tools.push(hit);
+                }
+                true
+            }
+            None => false,
+        });
+    }
+    zones.sort();
+    zones.dedup();
+    // A zone that was reached by another way did answer.
+    failed.retain(|failure| zones.binary_search(&failure.zone).is_err());
+    failed.sort_by(|a, b| a.zone.cmp(&b.zone));
+    failed.dedup_by(|a, b| a.zone == b.zone);
+    ZoneFindings { tools, zones, failed }
+}
+
+/// The best hits of one source first; equal ones by name.
+fn ranked(mut hits: Vec<ZoneHit>) -> Vec<ZoneHit> {
     let score = |hit: &ZoneHit| if hit.score.is_finite() { hit.score } else { 0.0 };
-    findings.tools.sort_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| a.name.cmp(&b.name)));
-    findings.tools.dedup_by(|a, b| a.name == b.name);
-    findings.tools.truncate(limit.min(HITS_MAX) as usize);
-    findings.zones.sort();
-    findings.zones.dedup();
-    findings.failed.sort_by(|a, b| a.zone.cmp(&b.zone));
-    findings.failed.dedup_by(|a, b| a.zone == b.zone);
-    findings
+    hits.sort_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| a.name.cmp(&b.name)));
+    hits
 }
 
 fn clip(text: &str) -> String {

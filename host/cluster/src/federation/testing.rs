@@ -17,7 +17,7 @@ use aop_core::{
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -47,6 +47,8 @@ pub(super) enum Fault {
     Down,
     /// The answer is another one.
     Lie(Box<dyn Fn(Bytes) -> Bytes + Send + Sync>),
+    /// Something in between answers instead, after the request went through.
+    Between(StatusCode, &'static str),
     /// The answer does not end.
     Endless,
 }
@@ -109,6 +111,10 @@ impl ZoneTransport for Wires {
             match self.faults.lock().unwrap().get(&host) {
                 Some(Fault::Lie(lie)) => body = lie(body),
                 Some(Fault::Endless) => body = vec![b' '; limits.answer_max_bytes + 1].into(),
+                Some(Fault::Between(status, text)) => {
+                    let answer = Response::builder().status(*status);
+                    return Ok(answer.body(Bytes::from_static(text.as_bytes())).unwrap());
+                }
                 Some(Fault::Down) | None => {}
             }
             if body.len() > limits.answer_max_bytes {
@@ -260,6 +266,9 @@ impl Agents {
             lineage.admit(route.revision.id)?;
         }
         let depth = call.lineage.as_ref().map_or(0, |lineage| lineage.waiting().count());
+        if let (Some(lineage), "spender") = (&call.lineage, route.revision.agent.as_str()) {
+            lineage.spend(12);
+        }
         let ran = (route.tool.name.to_string(), call.caller.tenant.clone(), depth);
         self.ran.lock().unwrap().push(ran);
         let executable = &route.revision.executable;
@@ -386,6 +395,13 @@ impl World {
         gate.federate(ZoneHandle(Arc::clone(&zone)));
         self.wires.routers.lock().unwrap().insert(name.to_owned(), router(Arc::clone(&zone)));
         self.nodes.insert(name.to_owned(), Node { zone, agents, gate });
+    }
+
+    /// Another way to a zone.
+    pub(super) fn also_at(&mut self, zone: &str, host: &str) {
+        let mut routers = self.wires.routers.lock().unwrap();
+        let router = routers[zone].clone();
+        routers.insert(host.to_owned(), router);
     }
 
     pub(super) fn at(&self, zone: &str) -> &Node {

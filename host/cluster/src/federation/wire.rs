@@ -218,6 +218,9 @@ struct WrittenMeta {
     /// Whether the agent may have run.
     #[serde(rename = "aop/executed")]
     executed: bool,
+    /// Calls that were made for it, this one included.
+    #[serde(rename = "aop/calls")]
+    calls: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<String>,
 }
@@ -230,8 +233,8 @@ struct Response<'a, R> {
     rest: R,
 }
 
-/// Writes the answer to a call.
-pub(super) fn write_answer(id: &RawValue, reply: &Reply) -> Vec<u8> {
+/// Writes the answer to a call, for which `calls` were made.
+pub(super) fn write_answer(id: &RawValue, reply: &Reply, calls: u32) -> Vec<u8> {
     #[derive(Serialize)]
     struct Result_<'a> {
         result: Written<'a>,
@@ -249,6 +252,7 @@ pub(super) fn write_answer(id: &RawValue, reply: &Reply) -> Vec<u8> {
             call_id: reply.id,
             shown,
             executed,
+            calls,
             traceparent: reply.trace.map(|trace| trace.to_string()),
         },
     };
@@ -306,6 +310,8 @@ struct ReadMeta {
     shown: Option<Form>,
     #[serde(rename = "aop/executed")]
     executed: Option<bool>,
+    #[serde(rename = "aop/calls", default)]
+    calls: u32,
 }
 
 #[derive(Deserialize)]
@@ -318,25 +324,53 @@ struct ReadEnvelope {
     retry_after_ms: Option<u64>,
 }
 
-/// Reads the answer to a call of `name`. The four kinds of failure stay what they were there.
-///
-/// # Errors
-/// The failure that it is, or `bad_output` for an answer that makes no sense.
-pub(super) fn read_answer(body: &[u8], name: &str) -> Result<Output, Failure> {
+/// What another zone answered to a call.
+pub(super) struct Answered {
+    /// How it ended. The four kinds of failure stay what they were there; an answer that makes no sense is
+    /// `bad_output`.
+    pub(super) result: Result<Output, Failure>,
+    /// Calls that were made for it there, this one included.
+    pub(super) calls: u32,
+}
+
+/// Reads the answer to a call of `name`.
+pub(super) fn read_answer(body: &[u8], name: &str) -> Answered {
+    let mut calls = 0;
+    let result = read_result(body, name, &mut calls);
+    Answered { result, calls }
+}
+
+/// Whether a body with an error status is one that this protocol itself writes, before anything runs.
+pub(super) fn is_refusal(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Refusal {
+        code: ErrorCode,
+        #[serde(rename = "message")]
+        _message: String,
+    }
+    serde_json::from_slice::<Refusal>(body)
+        .is_ok_and(|refusal| refusal.code == ErrorCode::ResourceExhausted)
+}
+
+fn read_result(body: &[u8], name: &str, calls: &mut u32) -> Result<Output, Failure> {
     let bad = |what: &str| {
         let message = format!("the zone of `{name}` answers nonsense: {what}");
         Failure::executed(ErrorCode::BadOutput, message)
     };
     let read: Read = serde_json::from_slice(body).map_err(|error| bad(&error.to_string()))?;
     if let Some(error) = read.error {
-        // The request itself was refused: nothing ran.
-        let code = if error.code == -32602 { ErrorCode::NotFound } else { ErrorCode::Unavailable };
         let message = format!("the zone of `{name}` refuses the call: {}", clip(&error.message));
-        return Err(Failure::before_execution(code, message));
+        return Err(match error.code {
+            // The request itself was refused: nothing ran.
+            -32602 => Failure::before_execution(ErrorCode::NotFound, message),
+            -32600 | -32601 | -32700 => Failure::before_execution(ErrorCode::Unavailable, message),
+            _ => Failure::executed(ErrorCode::Unavailable, message),
+        });
     }
     let result = read.result.ok_or_else(|| bad("neither a result nor an error"))?;
     let envelope = result.structured_content.ok_or_else(|| bad("no envelope"))?;
     let meta = result.meta;
+    *calls = meta.as_ref().map_or(0, |meta| meta.calls);
     if envelope.success {
         let json = match envelope.result {
             Some(json) => json,

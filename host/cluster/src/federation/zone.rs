@@ -10,6 +10,7 @@ use aop_core::{
 };
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as Storage;
 use serde_json::json;
 use tokio::time::Instant;
@@ -22,16 +23,31 @@ use super::call::Foreign;
 use super::export::{Asker, DESCRIPTOR_MAX_BYTES, Descriptor};
 use super::measure::Counters;
 use super::name::{FullName, ZoneName};
-use super::resolver::{Answer, Found, Owners, Resolver, ResolverParts, Trace};
+use super::resolver::{Answer, Found, Owners, Resolver, ResolverParts, TRIED_MAX, Trace};
 
-/// Agents of other zones whose tools are kept. Their documents never change, so they are kept while there is room.
-const FOREIGN_MAX: usize = 1024;
+/// What the agents of other zones whose tools are kept may take. Their documents never change, so they are kept while
+/// there is room.
+const FOREIGN_MAX_BYTES: u64 = 64 << 20;
+/// How many that likely are.
+const FOREIGN_LIKELY: usize = 1024;
+
+#[derive(Debug, Clone)]
+struct ForeignScales;
+
+impl Weighter<(TenantName, FullName, Digest), Arc<Foreign>> for ForeignScales {
+    fn weight(&self, _: &(TenantName, FullName, Digest), foreign: &Arc<Foreign>) -> u64 {
+        foreign.bytes()
+    }
+}
 /// Searches whose ids are remembered, so that none is answered twice.
 const SEARCHES_MAX: usize = 8192;
 /// The longest that a search in other zones takes.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long fetching a document may take.
+/// How long fetching a document may take, over all endpoints that are tried.
 const DESCRIPTOR_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A search: whose, none for all strangers together, and its id.
+type Search = (Option<ZoneName>, String);
 
 /// What a zone stands on.
 pub struct ZoneParts {
@@ -54,8 +70,9 @@ pub struct Zone {
     counters: Arc<Counters>,
     behind: Arc<Behind>,
     /// By who calls them, their names, and the digests of what describes them.
-    foreign: Storage<(TenantName, FullName, Digest), Arc<Foreign>>,
-    searches: Mutex<(HashSet<String>, HashSet<String>)>,
+    foreign: Storage<(TenantName, FullName, Digest), Arc<Foreign>, ForeignScales>,
+    /// Who asked, and the id: nobody can use up an id that another zone will ask with.
+    searches: Mutex<(HashSet<Search>, HashSet<Search>)>,
 }
 
 impl Zone {
@@ -74,7 +91,7 @@ impl Zone {
             resolver,
             counters,
             behind: Arc::default(),
-            foreign: Storage::new(FOREIGN_MAX),
+            foreign: Storage::with_weighter(FOREIGN_LIKELY, FOREIGN_MAX_BYTES, ForeignScales),
             searches: Mutex::default(),
         })
     }
@@ -107,17 +124,22 @@ impl Zone {
         self.resolver.cache.len()
     }
 
-    /// Takes note of a search. Whether it is new: one that arrives twice, by different ways, is answered once.
-    pub(super) fn is_new_search(&self, id: &str) -> bool {
+    /// Takes note of a search. Whether it is new: one that arrives twice from one zone is answered once.
+    pub(super) fn is_new_search(&self, asker: Asker<'_>, id: &str) -> bool {
+        let who = match asker {
+            Asker::Zone(zone, _) => Some(zone.clone()),
+            Asker::Stranger | Asker::Itself => None,
+        };
+        let search = (who, id.to_owned());
         let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
         let (newer, older) = &mut *searches;
-        if newer.contains(id) || older.contains(id) {
+        if newer.contains(&search) || older.contains(&search) {
             return false;
         }
         if newer.len() >= SEARCHES_MAX / 2 {
             *older = std::mem::take(newer);
         }
-        newer.insert(id.to_owned());
+        newer.insert(search);
         true
     }
 
@@ -148,12 +170,14 @@ impl Zone {
             && foreign.endpoints() == agent.endpoints
             && foreign.version() == agent.version
         {
+            self.resolver.shorten(tenant, name, &resolved, foreign.ttl());
             return Ok(foreign);
         }
         let descriptor = self.descriptor(&resolved.cut.apex.endpoints, agent).await?;
         let foreign = Foreign::new(self, tenant, agent, &descriptor)
             .map_err(|reason| self.bad_descriptor(&agent.name, &reason))?;
         self.foreign.insert(key, Arc::clone(&foreign));
+        self.resolver.shorten(tenant, name, &resolved, foreign.ttl());
         Ok(foreign)
     }
 
@@ -172,7 +196,12 @@ impl Zone {
         let digest = agent.descriptor_sha256;
         let token = self.resolver.token(&agent.name.zone());
         let mut reason = String::new();
-        for endpoint in endpoints {
+        let deadline = Instant::now() + DESCRIPTOR_TIMEOUT;
+        let tried = endpoints.len().min(TRIED_MAX);
+        for (number, endpoint) in endpoints.iter().take(TRIED_MAX).enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // What swallows the request must leave time for the next one.
+            let share = left / u32::try_from(tried - number).unwrap_or(1);
             let url = format!(
                 "{}/zone/v1/descriptors/{}",
                 endpoint.url.trim_end_matches('/'),
@@ -184,8 +213,7 @@ impl Zone {
                     request.header(header::AUTHORIZATION, format!("Bearer {}", token.secret()));
             }
             let Ok(request) = request.body(Bytes::new()) else { continue };
-            let limits =
-                ExchangeLimits { time: DESCRIPTOR_TIMEOUT, answer_max_bytes: DESCRIPTOR_MAX_BYTES };
+            let limits = ExchangeLimits { time: share, answer_max_bytes: DESCRIPTOR_MAX_BYTES };
             match self.parts.transport.exchange(request, limits).await {
                 Ok(response) if response.status() == StatusCode::OK => {
                     return Descriptor::read(response.body(), digest, &agent.name)

@@ -2,7 +2,7 @@
 //! Routing fills and reads it; here it only has a form, a limit and a text that is the same for the
 //! same content, so that its digest is.
 
-use aop_core::settings::Balance;
+use aop_core::settings::{Balance, Export};
 use aop_core::{
     AgentId, AgentName, Digest, Hints, RepeatedParameter, RevisionNumber, TaskUse, TenantName,
     ToolName,
@@ -51,6 +51,9 @@ pub struct CatalogueAgent {
     /// Whether a file of the node owns it, so that only the file removes it.
     #[serde(default)]
     pub is_of_a_file: bool,
+    /// Who may call it from other zones: every node says the same of the zone's exports, and passes their calls on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<Export>,
     /// What it offers besides tools, by the features' names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,

@@ -1,9 +1,9 @@
 //! Documents by digest: how what is too large for gossip reaches every node.
 //!
 //! A node gossips only `SERIAL;SHA-256` of what it publishes. Whoever hears of a digest that it does not
-//! have waits up to a second, asks the owner or another node, checks what it got against the digest,
-//! and keeps it. The wait spreads the load over the nodes that have it by then; it is derived from
-//! who asks for what, so that nothing here is random.
+//! have waits up to a second, asks the owner and, when that does not answer, two other nodes, checks
+//! what it got against the digest, and keeps it. The wait spreads the load on the owner over time; it
+//! is derived from who asks for what, so that nothing here is random.
 //!
 //! What bounds it: the size of a document, the documents of a node, what all documents together may
 //! take, fetches at one time, and the time of one.
@@ -122,6 +122,8 @@ impl DocumentStore {
             let holders = owners.into_iter().chain(others.into_iter().take(2)).collect();
             wanted.push(Wanted { digest, holders, wait });
         }
+        // Not only when something arrives: a node that publishes again and again keeps its own old ones otherwise.
+        state.forget(view);
         drop(state);
         self.republish(view);
         wanted
@@ -324,6 +326,19 @@ mod tests {
         let (second, _) = store.publish("cat", Bytes::from_static(b"b"));
         assert_eq!((first.serial, second.serial), (1, 2));
         assert_eq!(store.get(&second.digest).as_deref(), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn what_this_node_published_before_is_forgotten() {
+        let store = DocumentStore::new(node(0));
+        let empty = view(&[]);
+        let piece = UNUSED_MAX_BYTES / 2;
+        for number in 0..5_u8 {
+            store.publish("cat", Bytes::from(vec![number; piece]));
+            store.look(&empty, Instant::now());
+        }
+        let held: usize = store.lock().held.values().map(|(bytes, _)| bytes.len()).sum();
+        assert!(held <= UNUSED_MAX_BYTES + piece, "{held}");
     }
 
     proptest! {

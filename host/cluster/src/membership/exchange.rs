@@ -1,10 +1,11 @@
 //! Questions between nodes and their answers: joining, renewing, tokens and documents.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aop_core::cluster::{JoinTokenRequest, RotateKeyRequest};
-use aop_core::{Digest, NodeId};
+use aop_core::{Digest, NodeId, Settings};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -32,6 +33,13 @@ const STRANGER_PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// How many members that hold the zone's key are asked.
 const HOLDERS_ASKED_MAX: usize = 3;
+
+/// Nodes of one zone: what its gossip, documents and connections are made and measured for.
+const NODES_MAX: usize = Settings::REPLICAS_MAX as usize;
+/// How long until a new member is heard of: two rounds of gossip.
+const HEARD_MAX: Duration = Duration::from_secs(2);
+/// What somebody hears whose join token leads to nobody, whatever the reason.
+const CANNOT_ASK: &str = "the member that made the join token cannot be asked: make another with `aop cluster join-token` on a node that runs";
 
 /// What a node may ask.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -229,25 +237,50 @@ impl Answerer {
             return self.redeem(token, request);
         }
         let question = Question::Join { token: token.to_owned(), request: request.to_owned() };
-        // A member that joined a moment ago may not have heard of it yet.
-        let endpoint = self.gossip.endpoint_of(&read.node).unwrap_or(read.endpoint);
+        // Nobody vouched for the token yet, so it does not say whom to connect to: only a member is asked, where it
+        // is known to be, or where a contact is. Whoever shows the token hears the same
+        // whatever went wrong, and learns nothing of what else is in this network.
+        let known = match self.known(&read.node).await {
+            Some(endpoint) => Some(endpoint),
+            None => Some(read.endpoint).filter(|endpoint| self.gossip.knows(*endpoint)),
+        };
+        let Some(endpoint) = known else {
+            tracing::info!(node = %read.node, endpoint = %read.endpoint, "a join token names no member that is known");
+            return Err(MembershipError::Refused(CANNOT_ASK.to_owned()));
+        };
         let asked = async {
             let expect = Expect::Node(&read.node);
             let mut stream = self.connector.open(endpoint, Protocol::Ask, expect).await?;
             ask(&mut stream, &question).await
         };
         asked.await.map_err(|error| {
-            MembershipError::Refused(format!(
-                "the member {} that made the join token cannot be asked ({error}): make another with `aop cluster join-token`",
-                read.node
-            ))
+            tracing::info!(node = %read.node, %endpoint, %error, "the member that made a join token cannot be asked");
+            MembershipError::Refused(CANNOT_ASK.to_owned())
         })
+    }
+
+    /// Where a member is; one that joined a moment ago may not have been heard of yet.
+    async fn known(&self, node: &NodeId) -> Option<SocketAddr> {
+        let mut view = self.gossip.view();
+        let heard = view.wait_for(|view| view.member(node).is_some());
+        let view = tokio::time::timeout(HEARD_MAX, heard).await.ok()?.ok()?;
+        view.member(node).map(|member| member.endpoint)
     }
 
     fn redeem(&self, token: &str, request: &str) -> Result<Answer, MembershipError> {
         let (token, request) = (JoinToken::read(token)?, Request::read(&decode(request)?)?);
         let now = unix_now();
         self.check_not_evicted(&request.node)?;
+        let is_full = {
+            let view = self.gossip.view();
+            let view = view.borrow();
+            view.member(&request.node).is_none() && view.members.len() >= NODES_MAX
+        };
+        if is_full {
+            return Err(MembershipError::Refused(format!(
+                "the zone has {NODES_MAX} nodes, and every one talks to every other: begin another zone"
+            )));
+        }
         // Before anything is signed: strangers get no work done.
         self.tokens.redeem(&token, &request.node, now)?;
         let certificate = self.identity.authority().sign(&request, now)?;

@@ -378,3 +378,31 @@ async fn the_zone_gets_a_new_key_and_nobody_is_lost() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_nobody_made_leads_nowhere_and_tells_nothing() {
+    let first = found().await;
+    let token = token::JoinToken::read(&self::token(&first, 1).await).unwrap();
+    let listening = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [listening.local_addr().unwrap(), closed.local_addr().unwrap()];
+    drop(closed);
+    let request = exchange::encode(&first.membership.identity.request().unwrap());
+    let mut answers = Vec::new();
+    for endpoint in addresses {
+        let mut forged = token.clone();
+        forged.node = NodeId::of_public_key(b"nobody");
+        forged.endpoint = endpoint;
+        let forged = forged.write();
+        let config = identity::tls::join_client(token.zone).unwrap();
+        let mut stream = peer::open_as(first.membership.endpoint(), config).await.unwrap();
+        let question = exchange::Question::Join { token: forged, request: request.clone() };
+        match exchange::ask(&mut stream, &question).await.unwrap() {
+            exchange::Answer::Refused(reason) => answers.push(reason),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(answers[0], answers[1], "an open port looks like a closed one");
+    let connected = tokio::time::timeout(Duration::ZERO, listening.accept()).await;
+    assert!(connected.is_err(), "nobody connects to what a stranger names");
+}

@@ -139,10 +139,13 @@ impl Errand<'_> {
     async fn read(&self, node: &NodeId, exchange: Exchange) -> Result<Answered, Ended> {
         // Its place among the streams is held until the answer is read.
         let Exchange { response, stream: _stream } = exchange;
-        if response.status() != StatusCode::OK {
-            return Err(Ended::Broken(refused(node, response.status())));
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::SERVICE_UNAVAILABLE => return Err(Ended::Busy(full(node))),
+            status => return Err(Ended::Broken(refused(node, status))),
         }
-        let max = usize::try_from(self.output_max_bytes + ANSWER_SLACK_BYTES).unwrap_or(usize::MAX);
+        let max = usize::try_from(self.output_max_bytes.saturating_add(ANSWER_SLACK_BYTES))
+            .unwrap_or(usize::MAX);
         let body = response.into_body();
         let whole = match &self.context.progress {
             None => {
@@ -289,15 +292,15 @@ fn unsent(node: &NodeId, error: SendError) -> Ended {
         SendError::NotSent(reason) => {
             Ended::Broken(unavailable(format!("node {node} cannot be reached: {reason}")))
         }
-        SendError::Full => Ended::Busy(
-            Failure::before_execution(
-                ErrorCode::ResourceExhausted,
-                format!("too many calls wait for node {node}: try again shortly"),
-            )
-            .with_retry_after(Duration::from_secs(1)),
-        ),
+        SendError::Full => Ended::Busy(full(node)),
         SendError::Lost(reason) => Ended::Broken(lost(node, &reason)),
     }
+}
+
+fn full(node: &NodeId) -> Failure {
+    let message = format!("too many calls wait for node {node}: try again shortly");
+    Failure::before_execution(ErrorCode::ResourceExhausted, message)
+        .with_retry_after(Duration::from_secs(1))
 }
 
 /// A call that may have run, and nobody can say.

@@ -29,6 +29,21 @@ const UNDER_WAY_MAX: u32 = 16_384;
 /// The same for those that wait until one of them ends.
 const WAITING_MAX: u32 = 1024;
 
+/// The longest call that another node may promise: a day, longer than any settings say.
+const TIMEOUT_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// The largest result that is taken from another node, whatever it promises.
+const OUTPUT_MAX_BYTES: u64 = 1 << 30;
+/// The most executions of one call.
+const RETRIES_MAX: u32 = 16;
+
+/// Numbers that another node says are taken for what they can mean at most.
+fn bound(agent: &mut CatalogueAgent) {
+    agent.timeout_ms = agent.timeout_ms.min(TIMEOUT_MAX_MS);
+    agent.output_max_bytes = agent.output_max_bytes.min(OUTPUT_MAX_BYTES);
+    agent.max_retries = agent.max_retries.min(RETRIES_MAX);
+    agent.replicas = agent.replicas.map(|replicas| replicas.min(Settings::REPLICAS_MAX));
+}
+
 /// What a node offers, from what it holds.
 pub(super) fn catalogue(held: &[Held]) -> Catalogue {
     let mut agents: Vec<_> = held.iter().map(agent).collect();
@@ -53,6 +68,7 @@ fn agent(held: &Held) -> CatalogueAgent {
         output_max_bytes: settings.limits.output_max_bytes,
         max_retries: settings.max_retries,
         is_of_a_file: *is_of_a_file,
+        export: settings.export.clone(),
         features: revision.features.keys().map(|feature| feature.as_str().to_owned()).collect(),
         aliases: aliases.iter().map(|(name, tool)| (name.clone(), tool.name.clone())).collect(),
         tools: revision.tools.iter().map(|tool| described(tool)).collect(),
@@ -88,10 +104,11 @@ impl Catalogues {
             if self.0.get(node).is_some_and(|(digest, _)| *digest == version.digest) {
                 continue;
             }
-            let catalogue = Catalogue::from_bytes(bytes).unwrap_or_else(|error| {
+            let mut catalogue = Catalogue::from_bytes(bytes).unwrap_or_else(|error| {
                 tracing::warn!(%node, %error, "another node's catalogue makes no sense");
                 Catalogue::default()
             });
+            catalogue.agents.iter_mut().for_each(bound);
             self.0.insert(node.clone(), (version.digest, Arc::new(catalogue)));
         }
     }
@@ -285,6 +302,7 @@ fn settings(agent: &CatalogueAgent) -> Settings {
         max_retries: agent.max_retries.max(1),
         replicas: agent.replicas,
         balance: agent.balance,
+        export: agent.export.clone(),
         ..Settings::default()
     };
     settings.limits.timeout = std::time::Duration::from_millis(agent.timeout_ms);
@@ -337,6 +355,7 @@ mod tests {
             output_max_bytes: 1000,
             max_retries: 3,
             is_of_a_file: false,
+            export: None,
             features: Vec::new(),
             aliases: Vec::new(),
             tools: Vec::new(),
@@ -378,6 +397,41 @@ mod tests {
         });
         let all = gather(members.iter().zip(&agents), &placements);
         assert_eq!(all.values().next().unwrap().agent.digest, Digest::of(b"old"));
+    }
+
+    #[test]
+    fn what_a_node_exports_is_exported_by_every_node() {
+        let export = aop_core::settings::Export {
+            to: vec!["world".to_owned()],
+            ..aop_core::settings::Export::default()
+        };
+        let exported = CatalogueAgent { export: Some(export.clone()), ..agent("x", 1) };
+        let bytes = Catalogue { agents: vec![exported] }.to_bytes().unwrap();
+        let read = Catalogue::from_bytes(&bytes).unwrap().agents.remove(0);
+        assert_eq!(settings(&read).export, Some(export));
+        assert_eq!(settings(&agent("x", 1)).export, None);
+    }
+
+    #[test]
+    fn numbers_of_other_nodes_are_bounded() {
+        let absurd = CatalogueAgent {
+            timeout_ms: u64::MAX,
+            output_max_bytes: u64::MAX,
+            max_retries: u32::MAX,
+            replicas: Some(u32::MAX),
+            ..agent("x", u64::MAX)
+        };
+        let bytes = Catalogue { agents: vec![absurd] }.to_bytes().unwrap();
+        let node = member(0, false).id;
+        let version = crate::membership::DocumentVersion { serial: 1, digest: Digest::of(&bytes) };
+        let mut documents = Documents::default();
+        let document = Document { version, bytes: bytes.into() };
+        documents.0.entry(Member::CATALOGUE.to_owned()).or_default().insert(node.clone(), document);
+        let mut catalogues = Catalogues::default();
+        catalogues.read(&documents);
+        let read = &catalogues.0[&node].1.agents[0];
+        assert_eq!((read.timeout_ms, read.output_max_bytes), (TIMEOUT_MAX_MS, OUTPUT_MAX_BYTES));
+        assert_eq!((read.max_retries, read.replicas), (16, Some(Settings::REPLICAS_MAX)));
     }
 
     #[test]

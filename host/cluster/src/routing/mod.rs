@@ -19,6 +19,7 @@ mod breaker;
 mod directory;
 mod forward;
 mod joined;
+mod kept;
 mod local;
 mod peers;
 mod pick;

@@ -5,7 +5,7 @@
 //! and what failed is tried again later and later. A replica goes only once all chosen nodes serve the agent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,10 +14,12 @@ use aop_core::{
     AgentName, Catalog, CatalogError, Digest, Held, Holdings, LoadRequest, NodeId, TenantName,
 };
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use super::placement::{Action, Have, Key, Placement, Placements, Site, chosen, plan};
+use super::kept::{self, Kept};
+use super::placement::{
+    Action, Have, Key, Placement, Placements, REVISION_MAX, Site, chosen, plan,
+};
 use super::{Counters, RoutingParts, add, attempt};
 use crate::membership::{CatalogueAgent, Documents, Member, Members, View};
 
@@ -44,6 +46,8 @@ pub(super) struct Placer {
     component_max_bytes: u64,
     file: PathBuf,
     state: Mutex<State>,
+    /// Held while the others are told and it is written down, so that what is newer is never written over.
+    publishing: tokio::sync::Mutex<()>,
     /// Something changed that others should hear of.
     pub(super) changed: Notify,
 }
@@ -62,14 +66,12 @@ struct State {
     failed: HashMap<Key, (u32, Instant)>,
     /// Which state of whose document was taken in.
     taken_in: HashMap<NodeId, Digest>,
+    /// What the zone's agents were when this node stopped; until it was compared with what this node has now.
+    before: Option<Placements>,
+    /// What the others were told.
     published: Option<Bytes>,
-}
-
-/// What is kept over restarts.
-#[derive(Default, Serialize, Deserialize)]
-struct Kept {
-    records: Vec<Placement>,
-    applied: Vec<(Key, (Digest, Digest))>,
+    /// What is in the file.
+    written: Option<Bytes>,
 }
 
 /// Something to do.
@@ -83,11 +85,12 @@ pub(super) struct Job {
 impl Placer {
     pub(super) fn open(parts: &RoutingParts) -> Self {
         let file = parts.data_dir.join(FILE);
-        let kept = read(&file);
+        let kept = kept::read(&file);
         let mut state = State { applied: kept.applied.into_iter().collect(), ..State::default() };
         for record in kept.records {
             state.records.merge(record);
         }
+        state.before = Some(state.records.clone());
         Self {
             node: parts.members.node().clone(),
             members: parts.members.clone(),
@@ -96,6 +99,7 @@ impl Placer {
             component_max_bytes: parts.component_max_bytes,
             file,
             state: Mutex::new(state),
+            publishing: tokio::sync::Mutex::new(()),
             changed: Notify::new(),
         }
     }
@@ -133,7 +137,7 @@ impl Placer {
                 return;
             };
             let gone = Placement {
-                revision: record.revision + 1,
+                revision: record.revision.saturating_add(1),
                 node: self.node.clone(),
                 is_gone: true,
                 changed_unix_ms: unix_now_ms(),
@@ -157,6 +161,10 @@ impl Placer {
             match serde_json::from_slice::<Vec<Placement>>(&document.bytes) {
                 Ok(records) => {
                     for record in records {
+                        if record.revision >= REVISION_MAX {
+                            tracing::warn!(%node, agent_name = %record.agent, revision = record.revision, "another node's placement is not taken in: no agent is placed so often");
+                            continue;
+                        }
                         is_news |= state.records.merge(record);
                     }
                 }
@@ -171,6 +179,7 @@ impl Placer {
     /// Sees what was loaded here since the last look, and what files took away. Whether that was news.
     pub(super) fn notice(&self, held: &[Held]) -> bool {
         let mut state = self.state();
+        state.recall(held);
         let mut is_news = false;
         let mut of_files = BTreeSet::new();
         let mut seen = BTreeSet::new();
@@ -199,27 +208,31 @@ impl Placer {
 
     /// Tells the others, and remembers it over a restart.
     pub(super) async fn publish(&self) {
-        let (bytes, kept) = {
+        let _publishing = self.publishing.lock().await;
+        let (told, kept) = {
             let mut state = self.state();
             let records: Vec<_> = state.records.0.values().cloned().collect();
-            // Plain data: writing it cannot fail.
-            let bytes = Bytes::from(serde_json::to_vec(&records).unwrap_or_default());
             let applied = state.applied.iter().map(|(key, version)| (key.clone(), *version));
             let kept = Kept { applied: applied.collect(), records };
-            let nothing_yet = kept.records.is_empty() && state.published.is_none();
-            if nothing_yet || state.published.as_ref() == Some(&bytes) {
+            if kept.records.is_empty() && kept.applied.is_empty() && state.written.is_none() {
                 return;
             }
-            state.published = Some(bytes.clone());
-            (bytes, kept)
+            // Plain data: writing it cannot fail.
+            let told = Bytes::from(serde_json::to_vec(&kept.records).unwrap_or_default());
+            let kept = Bytes::from(serde_json::to_vec(&kept).unwrap_or_default());
+            let told = (state.published.as_ref() != Some(&told)).then_some(told);
+            let kept = (state.written.as_ref() != Some(&kept)).then_some(kept);
+            state.published = told.clone().or_else(|| state.published.take());
+            state.written = kept.clone().or_else(|| state.written.take());
+            (told, kept)
         };
-        if let Err(error) = self.members.publish(DOCUMENT, bytes) {
+        if let Some(bytes) = told
+            && let Err(error) = self.members.publish(DOCUMENT, bytes)
+        {
             tracing::warn!(%error, "the zone cannot be told where agents belong");
         }
-        let file = self.file.clone();
-        let written = tokio::task::spawn_blocking(move || write(&file, &kept)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, file = %self.file.display(), "placements cannot be remembered over a restart");
+        if let Some(text) = kept {
+            kept::write(&self.file, text.into()).await;
         }
     }
 
@@ -361,6 +374,24 @@ impl Placer {
 }
 
 impl State {
+    /// At the first look after a start: what this node has is what it had when it stopped, not something that
+    /// somebody loaded since, whatever the zone went on to meanwhile.
+    fn recall(&mut self, held: &[Held]) {
+        let Some(before) = self.before.take() else { return };
+        for held in held {
+            let revision = &held.revision;
+            let key = (revision.tenant.clone(), revision.agent.clone());
+            let version = (revision.digest, revision.settings.digest());
+            // A file may have brought back what was unloaded; nothing else can while a node is off.
+            let is_old = |record: &Placement| {
+                record.version() == version && !(record.is_gone && held.is_of_a_file)
+            };
+            if before.0.get(&key).is_some_and(is_old) {
+                self.applied.insert(key, version);
+            }
+        }
+    }
+
     /// One agent with replicas that serves here.
     fn notice(&mut self, key: &Key, held: &Held, node: &NodeId) -> bool {
         let settings = &held.revision.settings;
@@ -378,7 +409,7 @@ impl State {
             tenant: key.0.clone(),
             agent: key.1.clone(),
             id: held.revision.id,
-            revision: known.map_or(1, |known| known.revision + 1),
+            revision: known.map_or(1, |known| known.revision.saturating_add(1)),
             node: node.clone(),
             digest: held.revision.digest,
             settings: (**settings).clone(),
@@ -396,7 +427,7 @@ impl State {
             return false;
         };
         let gone = Placement {
-            revision: record.revision + 1,
+            revision: record.revision.saturating_add(1),
             node: node.clone(),
             is_gone: true,
             changed_unix_ms: unix_now_ms(),
@@ -424,30 +455,6 @@ fn have(key: &Key, held: &[Held]) -> Option<Have> {
     })?;
     let version = (found.revision.digest, found.revision.settings.digest());
     Some(Have { version, is_of_a_file: found.is_of_a_file })
-}
-
-fn read(file: &Path) -> Kept {
-    let text = match std::fs::read(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Kept::default(),
-        Err(error) => {
-            tracing::warn!(%error, file = %file.display(), "remembered placements cannot be read");
-            return Kept::default();
-        }
-    };
-    serde_json::from_slice(&text).unwrap_or_else(|error| {
-        tracing::warn!(%error, file = %file.display(), "remembered placements are damaged; the other nodes have them");
-        Kept::default()
-    })
-}
-
-/// Beside its place, then renamed into it: a crash leaves the old or the new one.
-fn write(file: &Path, kept: &Kept) -> std::io::Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    let beside = tempfile::NamedTempFile::new_in(directory)?;
-    serde_json::to_writer(&beside, kept)?;
-    beside.as_file().sync_all()?;
-    beside.persist(file).map(drop).map_err(std::io::Error::from)
 }
 
 fn unix_now_ms() -> u64 {

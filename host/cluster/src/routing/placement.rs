@@ -12,6 +12,10 @@ pub(super) const PLACEMENTS_MAX: usize = 10_000;
 /// it and unloads its replica; one that comes back later brings the agent back.
 pub(super) const TOMBSTONE_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 
+/// No agent is placed so often that its records count this far: a record from another node that says so is a
+/// mistake, and nothing could come after it.
+pub(super) const REVISION_MAX: u64 = 1 << 53;
+
 /// Which agent.
 pub(super) type Key = (TenantName, AgentName);
 

@@ -8,7 +8,7 @@
 //!
 //! A call runs within its stream: when the stream is reset, because the caller went away or the node behind it
 //! died, the future of the call is dropped and the guest stops. What bounds it: streams per connection, bytes per
-//! request, and bytes of all requests that are being read at one time.
+//! request, and bytes of all requests that are read or run at one time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -37,9 +37,11 @@ use super::peers::STREAMS_MAX;
 use super::wire::{self, FORM, PROTOCOL, REQUEST_MAX_BYTES, Request, WAITING_MAX};
 use crate::membership::{PeerStream, ServeHttp2};
 
-/// Bytes of all requests that are being read at one time, in KiB: four of the largest, or thousands of ordinary
+/// Bytes of all requests that are read or run at one time, in KiB: four of the largest, or thousands of ordinary
 /// ones. Further ones wait unread.
 const READING_MAX_KIB: usize = 256 << 10;
+/// How long a request waits for that; then another node may have room.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a request may take to arrive: the largest one over 100 Mbit/s.
 const READING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers of one request.
@@ -62,7 +64,7 @@ pub(super) struct PeerServer(Arc<Inner>);
 struct Inner {
     invoke: Arc<dyn Invoke>,
     holdings: Arc<dyn Holdings>,
-    reading: Semaphore,
+    reading: Arc<Semaphore>,
     served: AtomicU64,
     stop: CancellationToken,
 }
@@ -73,7 +75,7 @@ impl PeerServer {
         holdings: Arc<dyn Holdings>,
         stop: CancellationToken,
     ) -> Self {
-        let reading = Semaphore::new(READING_MAX_KIB);
+        let reading = Arc::new(Semaphore::new(READING_MAX_KIB));
         Self(Arc::new(Inner { invoke, holdings, reading, served: AtomicU64::new(0), stop }))
     }
 
@@ -120,7 +122,7 @@ impl Inner {
     async fn answer(self: Arc<Self>, request: http::Request<Incoming>) -> Response {
         match (request.method(), request.uri().path()) {
             (&Method::POST, "/mcp") => match self.read(request).await {
-                Ok(bytes) => self.call(bytes).await,
+                Ok((bytes, room)) => self.call(bytes, room).await,
                 Err(status) => empty(status),
             },
             (&Method::GET, "/alive") => empty(StatusCode::NO_CONTENT),
@@ -132,23 +134,28 @@ impl Inner {
         }
     }
 
-    /// The body of a request, once there is room for it.
-    async fn read(&self, request: http::Request<Incoming>) -> Result<Bytes, StatusCode> {
+    /// The body of a request, once there is room for it, and that room: whoever runs the call keeps it, since the
+    /// arguments are there for as long.
+    async fn read(
+        &self,
+        request: http::Request<Incoming>,
+    ) -> Result<(Bytes, OwnedSemaphorePermit), StatusCode> {
         let length = content_length(request.headers()).ok_or(StatusCode::LENGTH_REQUIRED)?;
         if length > REQUEST_MAX_BYTES {
             return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
         let kib = u32::try_from(length / 1024 + 1).map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-        let read = async {
-            let _room = self.reading.acquire_many(kib).await.ok()?;
-            Limited::new(request.into_body(), length).collect().await.ok()
-        };
+        let room = Arc::clone(&self.reading).acquire_many_owned(kib);
+        let room = tokio::time::timeout(ROOM_TIMEOUT, room).await;
+        let room = room.ok().and_then(Result::ok).ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+        let read = Limited::new(request.into_body(), length).collect();
         let body = tokio::time::timeout(READING_TIMEOUT, read).await;
-        let body = body.map_err(|_| StatusCode::REQUEST_TIMEOUT)?.ok_or(StatusCode::BAD_REQUEST)?;
-        Ok(body.to_bytes())
+        let body = body.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
+        let body = body.map_err(|_| StatusCode::BAD_REQUEST)?;
+        Ok((body.to_bytes(), room))
     }
 
-    async fn call(self: Arc<Self>, bytes: Bytes) -> Response {
+    async fn call(self: Arc<Self>, bytes: Bytes, room: OwnedSemaphorePermit) -> Response {
         let received = Instant::now();
         let progress = match serde_json::from_slice::<Request<'_>>(&bytes) {
             Ok(request) => request.params.meta.progress_token,
@@ -162,6 +169,7 @@ impl Inner {
         // Ends with the body, and so with the stream.
         let running = AbortOnDropHandle::new(tokio::spawn(async move {
             let answer = self.run(&bytes, received, Some(sink)).await;
+            drop(room);
             // The receiver goes away only together with this task.
             let _ = reports.send(answer).await;
         }));

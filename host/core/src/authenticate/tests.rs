@@ -27,7 +27,14 @@ fn every_scope_is_read_as_it_is_written() {
 
 #[test]
 fn a_caller_survives_the_way_to_another_node() {
-    for subject in [Subject::Local, Subject::Key { id: "k1".into() }, token("https://i", "s#x")] {
+    let zone = |name: Option<&str>| Subject::Zone { name: name.map(Into::into) };
+    for subject in [
+        Subject::Local,
+        Subject::Key { id: "k1".into() },
+        token("https://i", "s#x"),
+        zone(Some("eu.acme.example")),
+        zone(None),
+    ] {
         let caller = Caller { subject, ..Caller::local(TenantName::new("acme").unwrap()) };
         let sent = serde_json::to_string(&caller).unwrap();
         assert_eq!(serde_json::from_str::<Caller>(&sent).unwrap(), caller, "{sent}");

@@ -1,11 +1,9 @@
 //! Other zones: pinned, delegated, forgotten.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use aop_cluster::durable;
 use aop_cluster::federation::ZoneName;
 use aop_cluster::federation::book::{Book, Peer, Relation, Token};
 use aop_cluster::federation::key::Thumbprint;
@@ -94,7 +92,6 @@ fn pin(
 ) -> CommandResult {
     let (_, files) = configured(&args.files)?;
     let token = args.token.as_deref().map(read_token).transpose()?;
-    let issued = args.issue_token.as_deref().map(issue_token).transpose()?;
     let keys = match (&known, &args.key) {
         (Some(known), _) => known.keys.clone(),
         (None, Some(key)) => vec![key.clone()],
@@ -109,6 +106,8 @@ fn pin(
                 format!("{parent} is the parent already: `aop zone forget {parent}` first");
             return Err(misuse(message));
         }
+        // Once nothing refuses the peer, so that no token lies about that nobody takes.
+        let issued = args.issue_token.as_deref().map(issue_token).transpose()?;
         let peer = Peer {
             relation,
             endpoints: vec![Endpoint { url: url.trim_end_matches('/').to_owned(), weight: 1 }],
@@ -157,16 +156,9 @@ fn read_token(path: &Path) -> Result<Token, CommandError> {
 /// A new token in a file of its own, for its owner's eyes.
 fn issue_token(path: &Path) -> Result<Token, CommandError> {
     let token = Token::generate()?;
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    durable::write_new(path, format!("{}\n", token.secret()).as_bytes())
         .with_context(|| format!("cannot write the token to {}", path.display()))
         .map_err(usage)?;
-    writeln!(file, "{}", token.secret())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("cannot write the token to {}", path.display()))?;
     Ok(token)
 }
 

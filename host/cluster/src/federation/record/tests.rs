@@ -191,3 +191,12 @@ proptest! {
         prop_assert!(verify::<Agent>(&text, &zone("eu.example"), &keys(&key), NOW).is_err());
     }
 }
+
+#[test]
+fn an_operator_writes_an_endpoint_that_a_record_may_hold() {
+    assert_eq!(Endpoint::new("https://a.example:8000/").unwrap().url, "https://a.example:8000");
+    let long = format!("https://{}", "a".repeat(URL_MAX_BYTES));
+    for bad in ["", "a.example", "ftp://a", "https://", "https://u@a", "https://a/?b", &long] {
+        assert!(Endpoint::new(bad).is_err(), "{bad}");
+    }
+}

@@ -18,12 +18,12 @@ use super::super::message::{
 };
 use super::super::name::{FullName, ZoneName};
 use super::super::record::{Endpoint, RecordError};
-use super::proof::{self, Cut, Place};
+use super::proof::{self, Cut, Now, Place, Until};
 use super::trace::{Step, Trace};
 use super::{Found, LOOKUP_TIMEOUT, ResolveError, Resolved, Resolver, Walked};
 
 /// Endpoints of one zone that are tried: more have it for spreading load.
-const TRIED_MAX: usize = 3;
+pub(in super::super) const TRIED_MAX: usize = 3;
 /// What a zone that is pinned and was not asked yet is known for: as long as what is in the book.
 const PINNED: Times =
     Times { ttl: Duration::from_secs(300), life: Duration::from_secs(3 * 24 * 60 * 60) };
@@ -62,13 +62,13 @@ impl Resolver {
 
     /// Where to begin: a zone that was checked lately, or one of the book.
     fn start(&self, name: &FullName, trace: &Trace) -> Result<Place, ResolveError> {
-        let book = self.parts.authority.book();
+        let (book, epoch) = self.parts.authority.book_now();
         let own = self.parts.authority.zone();
         let (anchor, peer) = book
             .anchor_of(name)
             .filter(|(zone, _)| *zone != own)
             .ok_or_else(|| ResolveError::NoAnchor(name.clone()))?;
-        if let Some(cut) = self.closest_cut(name, anchor) {
+        if let Some(cut) = self.closest_cut(name, anchor, epoch) {
             let zone = cut.zone().to_string();
             trace.note(|| Step::Start { zone, because: "checked before" });
             return Ok(Place {
@@ -77,7 +77,8 @@ impl Resolver {
                 trusted: cut.keys().into_keys().collect(),
                 delegation: cut.delegation.clone(),
                 above: cut.above.clone(),
-                times: cut.times,
+                until: cut.until,
+                epoch,
             });
         }
         let is_child = anchor.is_below(own);
@@ -89,7 +90,8 @@ impl Resolver {
             trusted: peer.keys.clone(),
             delegation: None,
             above: None,
-            times: PINNED,
+            until: Until::of(PINNED, Instant::now()),
+            epoch,
         };
         if is_child {
             // So that what is found there can be proved to others.
@@ -102,7 +104,7 @@ impl Resolver {
     }
 
     /// The deepest zone at or below an anchor that contains a name and was checked lately.
-    fn closest_cut(&self, name: &FullName, anchor: &ZoneName) -> Option<Arc<Cut>> {
+    fn closest_cut(&self, name: &FullName, anchor: &ZoneName, epoch: u64) -> Option<Arc<Cut>> {
         let now = Instant::now();
         let mut text = name.as_str();
         // The first label may be no zone's; what does not parse is not kept either.
@@ -111,8 +113,9 @@ impl Resolver {
                 if !zone.is_within(anchor) {
                     return None;
                 }
-                if let Some((cut, fresh_until)) = self.cuts.get(&zone)
-                    && now < fresh_until
+                if let Some(cut) = self.cuts.get(&zone)
+                    && now < cut.until.fresh
+                    && cut.epoch == epoch
                 {
                     return Some(cut);
                 }
@@ -129,13 +132,19 @@ impl Resolver {
         let authority = &self.parts.authority;
         let proof = authority.apex().map_err(|error| ResolveError::Own(error.to_string()))?;
         let times = Times { ttl: authority.presence().ttl, life: PINNED.life };
+        let epoch = authority.epoch();
         Ok(Arc::new(Cut {
             apex: authority.apex_body(),
             proof: proof.iter().map(ToString::to_string).collect(),
             delegation: None,
             above: None,
-            times,
+            until: Until::of(times, Instant::now()),
+            epoch,
         }))
+    }
+
+    fn now(&self) -> Now {
+        Now { unix_s: self.parts.authority.now_s(), instant: Instant::now() }
     }
 
     fn accept(
@@ -144,10 +153,8 @@ impl Resolver {
         apex: &[String],
         trace: &Trace,
     ) -> Result<Arc<Cut>, RecordError> {
-        let now_s = self.parts.authority.now_s();
-        let cut = proof::accept_apex(place, apex, &self.seen, now_s)?;
-        let fresh_until = Instant::now() + cut.times.ttl.min(cut.times.life);
-        self.cuts.insert(cut.zone().clone(), (Arc::clone(&cut), fresh_until));
+        let cut = proof::accept_apex(place, apex, &self.seen, self.now())?;
+        self.cuts.insert(cut.zone().clone(), Arc::clone(&cut));
         let signed_by = place.trusted.iter().find(|kid| cut.keys().contains_key(*kid));
         trace.apex(&cut, &signed_by.map(ToString::to_string).unwrap_or_default());
         Ok(cut)
@@ -160,9 +167,8 @@ impl Resolver {
         name: &FullName,
         trace: &Trace,
     ) -> Result<Place, RecordError> {
-        let now_s = self.parts.authority.now_s();
         let (place, verified) =
-            proof::accept_delegation(from, delegation, name, &self.seen, now_s)?;
+            proof::accept_delegation(from, delegation, name, &self.seen, self.now())?;
         trace.note(|| Step::Referral {
             from: from.zone().to_string(),
             to: place.zone.to_string(),
@@ -181,13 +187,13 @@ impl Resolver {
         name: &FullName,
         trace: &Trace,
     ) -> Result<Resolved, RecordError> {
-        let now_s = self.parts.authority.now_s();
+        let now = self.now();
         let malformed = |what: &str| RecordError::Malformed(what.to_owned());
         let (resolved, cached) = match outcome {
             Outcome::Absent { record } => {
-                let times = proof::accept_absent(&cut, &record, name, now_s)?;
+                let times = proof::accept_absent(&cut, &record, name, now.unix_s)?;
                 let reach = super::super::cache::Reach::Zone;
-                (Resolved { found: Found::Absent, cut, reach, times }, false)
+                (Resolved { found: Found::Absent, cut, reach, times, at: now.instant }, false)
             }
             Outcome::Answer { links, record, reach, cached } => {
                 if links.len() > usize::from(HOPS_MAX) {
@@ -199,15 +205,15 @@ impl Resolver {
                 }
                 let (found, times) = match record {
                     Some(record) => {
-                        let (agent, times) = proof::accept_agent(&cut, &record, name, now_s)?;
+                        let (agent, times) = proof::accept_agent(&cut, &record, name, now)?;
                         (Found::Agent(Arc::new(agent)), times)
                     }
-                    None if name.is_zone(cut.zone()) => (Found::Zone, cut.times),
+                    None if name.is_zone(cut.zone()) => (Found::Zone, cut.until.left(now.instant)),
                     None => return Err(malformed("an answer without a record")),
                 };
                 // Nothing that another zone says is for one caller only; and the zone that asks is not the world.
                 let reach = reach.max(super::super::cache::Reach::Zone);
-                (Resolved { found, cut, reach, times }, cached)
+                (Resolved { found, cut, reach, times, at: now.instant }, cached)
             }
             Outcome::Referral { .. } | Outcome::Failure { .. } => {
                 return Err(malformed("not a last word"));
@@ -243,16 +249,15 @@ impl Resolver {
         deadline: Instant,
         trace: &Trace,
     ) -> Result<ResolveAnswer, ResolveError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let request = ResolveRequest {
+        let (zone, endpoints) = (&place.zone, &place.endpoints);
+        let request = |_, share| ResolveRequest {
             names: vec![name.to_string()],
             hops,
             via: vec![self.parts.authority.zone().clone()],
-            deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            deadline_ms: millis(share),
         };
-        let (zone, endpoints) = (&place.zone, &place.endpoints);
         let answer: ResolveAnswer =
-            self.ask(zone, endpoints, "/zone/v1/resolve", &request, deadline, trace).await?;
+            self.ask(zone, endpoints, "/zone/v1/resolve", request, deadline, trace).await?;
         if answer.zone != *zone || answer.results.len() != 1 {
             let reason = format!("{} answers for {zone}", answer.zone);
             return Err(self.refuse(zone, RecordError::Bailiwick(reason), trace));
@@ -260,7 +265,8 @@ impl Resolver {
         Ok(answer)
     }
 
-    /// Asks a zone at one of its endpoints after the other, until one answers.
+    /// Asks a zone at one of its endpoints after the other, until one answers. `request` makes the body of each
+    /// attempt from its number and the time that it has.
     ///
     /// # Errors
     /// [`ResolveError::Unreachable`] when none does, [`ResolveError::Refused`] for an answer that makes no sense.
@@ -269,13 +275,10 @@ impl Resolver {
         zone: &ZoneName,
         endpoints: &[Endpoint],
         path: &str,
-        request: &Q,
+        request: impl Fn(usize, Duration) -> Q,
         deadline: Instant,
         trace: &Trace,
     ) -> Result<A, ResolveError> {
-        let body: Bytes = serde_json::to_vec(request)
-            .map_err(|error| ResolveError::Own(error.to_string()))?
-            .into();
         let token = self.token(zone);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut reason = "it has no endpoint".to_owned();
@@ -284,9 +287,11 @@ impl Resolver {
             let left = deadline.saturating_duration_since(Instant::now());
             // What swallows the request must leave time for the next one.
             let share = left / u32::try_from(tried.len() - number).unwrap_or(1);
+            let body = serde_json::to_vec(&request(number, share))
+                .map_err(|error| ResolveError::Own(error.to_string()))?;
             let url = format!("{}{path}", endpoint.url.trim_end_matches('/'));
             let started = Instant::now();
-            let sent = match post(&url, token.as_ref(), body.clone()) {
+            let sent = match post(&url, token.as_ref(), body.into()) {
                 Ok(request) => {
                     let limits = ExchangeLimits { time: share, answer_max_bytes: ANSWER_MAX_BYTES };
                     self.parts.transport.exchange(request, limits).await
@@ -339,8 +344,9 @@ impl Resolver {
         if zone == self.parts.authority.zone() {
             return self.own_cut();
         }
-        if let Some((cut, fresh_until)) = self.cuts.get(zone)
-            && Instant::now() < fresh_until
+        if let Some(cut) = self.cuts.get(zone)
+            && Instant::now() < cut.until.fresh
+            && cut.epoch == self.parts.authority.epoch()
         {
             return Ok(cut);
         }
@@ -374,6 +380,11 @@ impl Resolver {
         let accepted = self.accept(&place, &answer.apex, trace);
         accepted.map_err(|error| self.refuse(zone, error, trace))
     }
+}
+
+/// A time as requests have it.
+pub(in super::super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A request with a JSON body, with the token of whom it is for, if that gave one.

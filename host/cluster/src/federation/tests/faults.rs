@@ -267,3 +267,48 @@ async fn keys_change_without_a_moment_without() {
         assert_eq!(answer == "writer.mid.top", is_believed, "{answer}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_its_parent_lets_go_is_forgotten_however_often_it_is_asked() {
+    let liar = Liar::new();
+    let victim = liar.world.at("victim.test");
+    assert_eq!(found(victim, "writer.mid.top").await, "writer.mid.top");
+    liar.world.at("top").zone.authority().replace_book(Book::default());
+    // It keeps telling everybody how fresh it is.
+    for number in 0..20 {
+        tokio::time::advance(Duration::from_secs(30)).await;
+        found(victim, &format!("other-{number}.mid.top")).await;
+    }
+    assert_eq!(found(victim, "writer.mid.top").await, "absent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_believed_by_a_key_goes_with_that_key() {
+    let liar = Liar::new();
+    let victim = liar.world.at("victim.test");
+    assert_eq!(found(victim, "writer.mid.top").await, "writer.mid.top");
+    let mut book = Book::clone(&victim.zone.authority().book());
+    let other = ZoneKey::fleeting().unwrap().public().thumbprint().clone();
+    book.peers.get_mut(&zone_name("top")).unwrap().keys = vec![other];
+    victim.zone.authority().replace_book(book.clone());
+    assert!(found(victim, "writer.mid.top").await.contains("not believed"));
+    // Words that others are found by change nothing.
+    let epoch = victim.zone.authority().epoch();
+    book.peers.get_mut(&zone_name("top")).unwrap().exports = vec!["word".to_owned()];
+    victim.zone.authority().replace_book(book);
+    assert_eq!(victim.zone.authority().epoch(), epoch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_times_of_copies_do_not_add_up() {
+    let world = World::of(&["a", "w.a", "x.a", "y.a"], 5 * MINUTE);
+    world.at("y.a").agents.add("writer", Some(&["world"]));
+    let name = "writer.y.a";
+    assert_eq!(found(world.at("x.a"), name).await, name);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // Its parent keeps a copy for the others, which is four minutes old when the next one takes it.
+    tokio::time::advance(4 * MINUTE).await;
+    let copied = resolve(world.at("w.a"), name).await.unwrap();
+    assert_eq!(world.at("w.a").zone.counters().parent_hits.get(), 1);
+    assert!(copied.resolved.times.ttl <= 2 * MINUTE, "{:?}", copied.resolved.times);
+}

@@ -70,8 +70,8 @@ fn replay(nodes: usize, ttl: Duration) -> [f64; 4] {
     let names: Vec<FullName> = (0..NAMES)
         .map(|number| format!("a{number}.z{}.example", number % 100).parse().unwrap())
         .collect();
-    let first: Vec<Cache<u32>> = (0..nodes).map(|_| Cache::new(20_000)).collect();
-    let (second, third) = (Cache::new(20_000), Cache::new(20_000));
+    let first: Vec<Cache<u32>> = (0..nodes).map(|_| Cache::new(16 << 20)).collect();
+    let (second, third) = (Cache::new(16 << 20), Cache::new(16 << 20));
     let caller = Scope::Caller(TenantName::default_tenant());
     let begun = Instant::now();
     let times = Times { ttl, life: Duration::from_secs(24 * 3600) };
@@ -82,11 +82,11 @@ fn replay(nodes: usize, ttl: Duration) -> [f64; 4] {
         let now = begun + step * u32::try_from(lookup).unwrap();
         let name = &names[zipf.draw(&mut numbers)];
         let node = &first[usize::try_from(numbers.next()).unwrap_or(0) % nodes];
-        let level = if node.fresh(&caller, name, now).is_some() {
+        let level = if node.fresh(&caller, name, now, |_| true).is_some() {
             0
-        } else if second.fresh(&Scope::Zone, name, now).is_some() {
+        } else if second.fresh(&Scope::Zone, name, now, |_| true).is_some() {
             1
-        } else if third.fresh(&Scope::Peers, name, now).is_some() {
+        } else if third.fresh(&Scope::Peers, name, now, |_| true).is_some() {
             2
         } else {
             3

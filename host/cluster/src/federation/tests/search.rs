@@ -66,7 +66,13 @@ async fn tags_steer_and_a_search_is_answered_once() {
     };
     let zone = &world.at("acme.example").zone;
     assert_eq!(zone.search_for(&request, Asker::Stranger).await.tools.len(), 2);
-    assert!(zone.search_for(&request, Asker::Stranger).await.tools.is_empty());
+    let again = zone.search_for(&request, Asker::Stranger).await;
+    assert!(again.tools.is_empty() && again.zones.is_empty());
+    assert!(again.failed[0].reason.contains("already"), "nobody takes it for an answer");
+    // An id is used up by whoever sent it and by nobody else.
+    let other = "us.globex.example".parse().unwrap();
+    let other = Asker::Zone(&other, super::super::book::Relation::Other);
+    assert_eq!(zone.search_for(&request, other).await.tools.len(), 2);
     let turned = SearchRequest {
         request_id: "two".to_owned(),
         via: vec!["acme.example".parse().unwrap()],
@@ -131,4 +137,47 @@ async fn a_slow_zone_costs_the_deadline_and_no_more() {
     )
     .await;
     assert!(outcome.is_ok(), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_praises_itself_most_comes_no_sooner_than_the_others() {
+    let world = world();
+    world.wires.breaks(
+        "globex.example",
+        Fault::Lie(Box::new(|_| {
+            let hit = |number| {
+                let name = format!("run{number}.globex.example");
+                json!({ "name": name, "agent": name, "description": "", "score": 1e300 })
+            };
+            let tools: Vec<_> = (0..100).map(hit).collect();
+            let lie = json!({ "tools": tools, "zones": ["globex.example"], "failed": [] });
+            serde_json::to_vec(&lie).unwrap().into()
+        })),
+    );
+    let query = ZoneQuery { text: "run".to_owned(), zone: "example".to_owned(), limit: 4 };
+    let findings = handle(world.at("example")).discover(&caller(), query).await.unwrap();
+    let found = names(&findings);
+    let of = |zone: &str| found.iter().filter(|name| name.ends_with(zone)).count();
+    // This zone's own two tools, and one of each child.
+    assert_eq!((found.len(), of("globex.example")), (4, 1), "{found:?}");
+    assert!(of("acme.example") >= 1, "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_answer_is_lost_is_made_again_as_another_one() {
+    let mut world = super::super::testing::World::of(&["a", "b.a"], super::MINUTE);
+    world.at("b.a").agents.add("writer", Some(&["world"]));
+    let mut book = super::super::book::Book::clone(&world.at("a").zone.authority().book());
+    let peer = book.peers.get_mut(&"b.a".parse().unwrap()).unwrap();
+    // The first way swallows what it is asked, after the zone answered.
+    peer.endpoints = ["http://lossy", "http://b.a"]
+        .map(|url| super::super::record::Endpoint { url: url.to_owned(), weight: 0 })
+        .into();
+    world.at("a").zone.authority().replace_book(book);
+    world.also_at("b.a", "lossy");
+    world.wires.breaks("lossy", Fault::Between(http::StatusCode::BAD_GATEWAY, ""));
+    let findings = search(&world, "a", "a", "run").await;
+    assert_eq!(world.wires.count("lossy"), 1);
+    assert_eq!(names(&findings), ["writer_run.b.a"]);
+    assert!(findings.failed.is_empty());
 }

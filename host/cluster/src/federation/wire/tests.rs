@@ -73,7 +73,9 @@ fn every_kind_of_end_comes_back_as_it_was() {
     ];
     for end in ends {
         let reply = Reply { id: CallId(Uuid::nil()), result: end, trace: None, session: None };
-        let read = read_answer(&write_answer(&id, &reply), "a.example");
+        let read = read_answer(&write_answer(&id, &reply, 3), "a.example");
+        assert_eq!(read.calls, 3);
+        let read = read.result;
         match (&reply.result, &read) {
             (Ok(sent), Ok(read)) => {
                 assert_eq!((sent.json.get(), sent.shown), (read.json.get(), read.shown));
@@ -89,12 +91,12 @@ fn every_kind_of_end_comes_back_as_it_was() {
 #[test]
 fn a_refused_call_did_not_run_and_nonsense_may_have() {
     let no = NoCall { id: None, code: -32602, message: "Unknown tool".to_owned() };
-    let failure = read_answer(&write_error(&no), "a.example").unwrap_err();
+    let failure = read_answer(&write_error(&no), "a.example").result.unwrap_err();
     assert_eq!((failure.code, failure.executed), (ErrorCode::NotFound, false));
     for nonsense in
         ["", "{}", r#"{"result":{}}"#, r#"{"result":{"structuredContent":{"success":false}}}"#]
     {
-        let failure = read_answer(nonsense.as_bytes(), "a.example").unwrap_err();
+        let failure = read_answer(nonsense.as_bytes(), "a.example").result.unwrap_err();
         assert_eq!((failure.code, failure.executed), (ErrorCode::BadOutput, true), "{nonsense}");
     }
 }
@@ -103,6 +105,6 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         prop_assert!(read_call(&bytes, &headers()).is_err());
-        prop_assert!(read_answer(&bytes, "a.example").is_err());
+        prop_assert!(read_answer(&bytes, "a.example").result.is_err());
     }
 }

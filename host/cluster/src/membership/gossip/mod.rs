@@ -155,6 +155,11 @@ impl Gossip {
         Ok(member.endpoint)
     }
 
+    /// Whether a member was seen at an address lately, or the operator names it.
+    pub(crate) fn knows(&self, endpoint: SocketAddr) -> bool {
+        self.contacts.all().contains(&endpoint)
+    }
+
     pub(crate) fn view(&self) -> watch::Receiver<Arc<View>> {
         self.view.subscribe()
     }

@@ -1,8 +1,9 @@
 //! The files of a node's identity: written whole or not at all, and keys for their owner alone.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::durable;
 use crate::membership::MembershipError;
 
 /// The most that is read of such a file: keys, certificates and lists of a few hundred lines.
@@ -10,16 +11,7 @@ const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// Writes a file that only its owner can read (mode 0600), whole or not at all, and durably.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), MembershipError> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    let write = || {
-        // A temporary file is made with mode 0600.
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        std::fs::File::open(directory)?.sync_all()
-    };
-    write().map_err(|error| MembershipError::file("write", path, error))
+    durable::write(path, bytes).map_err(|error| MembershipError::file("write", path, error))
 }
 
 /// Removes a file, durably; it may be gone already.

@@ -1,13 +1,15 @@
 //! Accepting connections of other nodes, and of everybody else who finds the port.
 //!
-//! What bounds it: handshakes at one time, the time of one, and connections of members at one time.
+//! What bounds it: handshakes at one time, also those of one address, the time of one, and connections of members at one
+//! time, also those of one member: nobody takes all places.
 //! Connections beyond are closed unread, so that whoever floods the port costs a few hundred sockets
 //! and no more; members that have their connections keep them, and those that want new ones get
 //! their turn when stuck handshakes time out.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aop_core::NodeId;
@@ -29,8 +31,12 @@ pub(crate) struct ListenerLimits {
     pub(crate) handshakes_max: usize,
     /// How long a handshake may take: a slow network needs one second.
     pub(crate) handshake_timeout: Duration,
+    /// Those of one address: half of all, because many nodes may be behind one.
+    pub(crate) handshakes_per_address_max: usize,
     /// Authenticated connections at one time: 200 nodes, each with gossip, questions and some for calls.
     pub(crate) connections_max: usize,
+    /// Those of one member: it keeps a few, and opens new ones before the old ones are seen to be gone.
+    pub(crate) connections_per_member_max: usize,
 }
 
 impl Default for ListenerLimits {
@@ -38,7 +44,51 @@ impl Default for ListenerLimits {
         Self {
             handshakes_max: 512,
             handshake_timeout: Duration::from_secs(3),
+            handshakes_per_address_max: 256,
             connections_max: 4096,
+            connections_per_member_max: 128,
+        }
+    }
+}
+
+/// How many places each of those who take them has.
+#[derive(Debug)]
+struct Shares<K: Ord> {
+    taken: Arc<Mutex<BTreeMap<K, usize>>>,
+    max: usize,
+}
+
+/// One of them.
+struct Share<K: Ord> {
+    taken: Arc<Mutex<BTreeMap<K, usize>>>,
+    key: K,
+}
+
+impl<K: Ord + Clone> Shares<K> {
+    fn new(max: usize) -> Self {
+        Self { taken: Arc::default(), max }
+    }
+
+    /// A place for somebody, unless that one has as many as anybody may.
+    fn take(&self, key: K) -> Option<Share<K>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(key.clone()).or_default();
+        if *count >= self.max {
+            return None;
+        }
+        *count += 1;
+        Some(Share { taken: Arc::clone(&self.taken), key })
+    }
+}
+
+impl<K: Ord> Drop for Share<K> {
+    fn drop(&mut self) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.key);
+            }
         }
     }
 }
@@ -74,6 +124,8 @@ pub(crate) struct Listener {
     limits: ListenerLimits,
     handshakes: Arc<Semaphore>,
     connections: Arc<Semaphore>,
+    addresses: Shares<IpAddr>,
+    members: Arc<Shares<NodeId>>,
     counts: Arc<Counts>,
 }
 
@@ -89,6 +141,8 @@ impl Listener {
             limits,
             handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
             connections: Arc::new(Semaphore::new(limits.connections_max)),
+            addresses: Shares::new(limits.handshakes_per_address_max),
+            members: Arc::new(Shares::new(limits.connections_per_member_max)),
             counts: Arc::default(),
         }
     }
@@ -132,10 +186,13 @@ impl Listener {
         F: Future<Output = ()> + Send + 'static,
         S: Fn(Accepted) -> F + Send + Sync + 'static,
     {
-        let Ok(turn) = self.handshakes.clone().try_acquire_owned() else {
+        let turn = self.addresses.take(address.ip());
+        let turn = turn.zip(self.handshakes.clone().try_acquire_owned().ok());
+        let Some(turn) = turn else {
             self.counts.crowded.fetch_add(1, Ordering::Relaxed);
             return;
         };
+        let members = Arc::clone(&self.members);
         let (identity, counts) = (self.identity.clone(), self.counts.clone());
         let (timeout, connections) = (self.limits.handshake_timeout, self.connections.clone());
         let stop = stop.clone();
@@ -158,7 +215,9 @@ impl Listener {
             };
             let served = async {
                 let Some((protocol, peer, stream)) = handshake.await else { return };
-                let Ok(place) = connections.try_acquire_owned() else {
+                let share = peer.clone().map(|peer| members.take(peer));
+                let place = connections.try_acquire_owned();
+                let (Ok(place), None | Some(Some(_))) = (place, &share) else {
                     counts.crowded.fetch_add(1, Ordering::Relaxed);
                     return;
                 };
@@ -205,4 +264,20 @@ async fn shake(
         _ => Some(peer_of(stream.get_ref().1.peer_certificates())?),
     };
     Ok((protocol, peer, stream))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_takes_the_places_of_others_and_what_ends_is_given_back() {
+        let shares = Shares::new(2);
+        let of_one = [shares.take(1), shares.take(1), shares.take(1)];
+        assert_eq!(of_one.iter().flatten().count(), 2);
+        assert!(shares.take(2).is_some());
+        drop(of_one);
+        assert!(shares.take(1).is_some());
+        assert!(shares.taken.lock().unwrap().is_empty(), "nothing is kept of who is gone");
+    }
 }

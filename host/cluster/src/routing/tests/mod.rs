@@ -459,11 +459,20 @@ struct Node {
 
 impl Node {
     async fn start(zone: &Arc<FakeZone>, number: u8) -> Self {
+        Self::start_with(zone, number, FakeRegistry::new(), TempDir::new().unwrap()).await
+    }
+
+    /// A node that has been here before, with what it had.
+    async fn start_with(
+        zone: &Arc<FakeZone>,
+        number: u8,
+        registry: Arc<FakeRegistry>,
+        data: TempDir,
+    ) -> Self {
         let id = node(number);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = listener.local_addr().unwrap();
         let invoke = Arc::new(FakeInvoke { node: id.to_string(), ..FakeInvoke::default() });
-        let registry = FakeRegistry::new();
         let router = Router::new();
         let serve = router.serve(invoke.clone(), registry.clone());
         let acceptor = TlsAcceptor::from(zone.server.clone());
@@ -492,7 +501,6 @@ impl Node {
             version: 1,
         };
         zone.views.send_modify(|members| drop(members.insert(id.clone(), member)));
-        let data = TempDir::new().unwrap();
         router.join(RoutingParts {
             members: FakeMembers::new(&id, zone),
             holdings: registry.clone(),
@@ -509,6 +517,13 @@ impl Node {
     /// As `kill -9` would: its port and connections are gone, and nobody was told.
     fn kill(&self) {
         self.port.lock().unwrap().take();
+    }
+
+    /// Stops, and is noticed to be gone. What it had stays.
+    fn stop(self) -> (Arc<FakeRegistry>, TempDir) {
+        self.router.leave();
+        self.zone.eject(&self.id);
+        (self.registry, self.data)
     }
 
     /// Waits until an agent of the others is callable here, from so many places.

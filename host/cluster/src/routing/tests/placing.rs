@@ -20,16 +20,21 @@ async fn zone_of(count: u8) -> Vec<Node> {
     nodes
 }
 
-/// Waits until that many nodes have the agent, looking whenever something changes somewhere.
-async fn until_held(nodes: &[Node], count: usize) {
+/// Waits until something holds of the nodes, looking every now and then. Whether it ever did.
+async fn until(holds: impl Fn() -> bool) -> bool {
     let wait = async {
-        while nodes.iter().filter(|node| node.registry.has("agent")).count() != count {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let ended = tokio::time::timeout(PATIENCE, wait).await;
-    let have: Vec<_> = nodes.iter().map(|node| node.registry.has("agent")).collect();
-    ended.unwrap_or_else(|_| panic!("{count} should have it: {have:?}"));
+    tokio::time::timeout(PATIENCE, wait).await.is_ok()
+}
+
+/// Waits until that many nodes have the agent.
+async fn until_held(nodes: &[Node], count: usize) {
+    let have = || nodes.iter().map(|node| node.registry.has("agent"));
+    let held = until(|| have().filter(|has| *has).count() == count).await;
+    assert!(held, "{count} should have it: {:?}", have().collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -51,12 +56,9 @@ async fn it_spreads_to_as_many_nodes_as_it_should_and_is_the_same_agent_everywhe
 async fn a_node_that_goes_is_replaced_although_it_was_the_one_that_loaded_it() {
     let nodes = zone_of(4).await;
     nodes[0].registry.put("agent", some_id(), b"component", replicated(3));
-    let wait = async {
-        while nodes[1..].iter().filter(|node| node.registry.has("agent")).count() < 2 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    assert!(
+        until(|| nodes[1..].iter().filter(|node| node.registry.has("agent")).count() >= 2).await
+    );
     nodes[0].kill();
     nodes[0].zone.eject(&nodes[0].id);
     until_held(&nodes[1..], 3).await;
@@ -72,12 +74,7 @@ async fn a_new_version_reaches_every_replica() {
         let held = node.registry.held.lock().unwrap();
         held["agent"].revision.digest == Digest::of(b"newer")
     };
-    let wait = async {
-        while !nodes.iter().all(is_new) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect("an old one is left");
+    assert!(until(|| nodes.iter().all(is_new)).await, "an old one is left");
 }
 
 #[tokio::test]
@@ -122,12 +119,7 @@ async fn labels_decide_who_may_hold_it() {
     let mut settings = replicated(4);
     settings.placement.insert("region".to_owned(), "eu".to_owned());
     nodes[0].registry.put("agent", some_id(), b"component", settings);
-    let wait = async {
-        while !nodes[2..].iter().all(|node| node.registry.has("agent")) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    assert!(until(|| nodes[2..].iter().all(|node| node.registry.has("agent"))).await);
     assert!(!nodes[1].registry.has("agent"));
 }
 
@@ -141,11 +133,52 @@ async fn a_component_that_is_not_what_it_should_be_is_refused_and_counted() {
         let samples = nodes[1].router.measure();
         samples.iter().find(|sample| sample.name == "component_mismatches").unwrap().value
     };
-    let wait = async {
-        while count() < 1.0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    assert!(until(|| count() >= 1.0).await);
     assert!(!nodes[1].registry.has("agent"));
+}
+
+/// A zone of two nodes with a replica each, and the second one stopped.
+async fn with_one_away() -> (Node, (std::sync::Arc<super::FakeRegistry>, tempfile::TempDir)) {
+    let mut nodes = zone_of(2).await;
+    nodes[0].registry.put("agent", some_id(), b"component", replicated(2));
+    until_held(&nodes, 2).await;
+    let away = nodes.pop().unwrap().stop();
+    (nodes.pop().unwrap(), away)
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_while_an_agent_was_unloaded_does_not_bring_it_back() {
+    let (here, (registry, data)) = with_one_away().await;
+    here.router.catalog(here.registry.clone()).unload(&tenant(), "agent").await.unwrap();
+    until_held(std::slice::from_ref(&here), 0).await;
+    let back = Node::start_with(&here.zone, 1, registry, data).await;
+    let nodes = [here, back];
+    until_held(&nodes, 0).await;
+    let records = nodes[0].zone.documents.borrow().clone();
+    for (node, document) in records.named("place") {
+        let text = String::from_utf8_lossy(&document.bytes);
+        assert!(text.contains(r#""is_gone":true"#), "{node}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_while_an_agent_was_renewed_does_not_roll_it_back() {
+    let (here, (registry, data)) = with_one_away().await;
+    here.registry.put("agent", some_id(), b"newer", replicated(2));
+    let mut documents = here.zone.documents.subscribe();
+    let newer = Digest::of(b"newer").hex();
+    let told = documents.wait_for(|documents| {
+        let mut records = documents.named("place");
+        records.any(|(_, document)| String::from_utf8_lossy(&document.bytes).contains(&newer))
+    });
+    drop(tokio::time::timeout(PATIENCE, told).await.unwrap().unwrap());
+    let back = Node::start_with(&here.zone, 1, registry, data).await;
+    let nodes = [here, back];
+    let has = |node: &Node, component: &[u8]| {
+        let held = node.registry.held.lock().unwrap();
+        held.get("agent").is_some_and(|held| held.revision.digest == Digest::of(component))
+    };
+    let is_new = |node: &Node| has(node, b"newer");
+    assert!(until(|| !is_new(&nodes[0]) || is_new(&nodes[1])).await, "the old one is left");
+    assert!(is_new(&nodes[0]), "the zone went back");
 }
