@@ -71,7 +71,11 @@ async fn another_component_than_the_pinned_one_is_refused() {
     std::fs::write(file.path(), settings).expect("it can be written");
     let (component, file) = (guest("echo"), file.path().to_owned());
     let load = ["agent", "load", path(&component), "--name", "up", "--settings", path(&file)];
-    host.aop(&load).run().await.code(1).complains(&["the settings are for the component"]);
+    host.aop(&load)
+        .run()
+        .await
+        .code(1)
+        .complains(&["is not the component that was meant", "the settings"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Where components come from and who vouches for them, at the edge of the real binary. Registries that we did not write are
 //! `tests/registry`.
 
-use aop_tests::{AgentsDirectory, Host, HostOptions, guest, repository};
+use aop_tests::{AgentsDirectory, Aop, Host, HostOptions, guest, repository};
 use serde_json::Value;
 
 const SIGNERS: &str = "[supply]\nrequire_signature = true\n[supply.signers.textkit]\nissuer = \"https://token.actions.githubusercontent.com\"\nidentity = \"https://github.com/acme/textkit/.github/workflows/release.yml@refs/tags/*\"\n";
@@ -38,7 +38,7 @@ async fn where_signatures_are_required_nothing_else_runs_and_it_is_written_down(
     aop_tests::eventually("the refusals are in the audit log", || async {
         let show = ["audit", "show", "--json", "--data"];
         let data = host.data().display().to_string();
-        let shown = host.aop(&[&show[..], &[&data]].concat()).run().await.stdout;
+        let shown = Aop::new(&[&show[..], &[&data]].concat()).run().await.code(0).stdout;
         let lines = shown.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let refused = lines.filter(|line| line.to_string().contains("policy.refuse"));
         (refused.filter(|line| line.to_string().contains("signature")).count() >= 2).then_some(())

@@ -157,8 +157,9 @@ impl Host {
         metrics.register(access.clone());
         let readiness = Readiness::new();
         let watching = remembering.shared().map(|shared| shared.watch(&readiness));
-        let parts = (&router, &zone, &mounts, &federated, &audit, &readiness);
-        let app = agents.app_state(config, access, parts);
+        let around =
+            Around { router: &router, zone: &zone, mounts: &mounts, federated: &federated };
+        let app = agents.app_state(config, access, around, (&audit, &readiness));
         Ok(Self {
             audit,
             mcp,
@@ -352,20 +353,14 @@ impl Agents {
         &self,
         config: &Config,
         access: Arc<Access>,
-        (router, zone, mounts, federated, audit, readiness): (
-            &Arc<routing::Router>,
-            &Arc<Zone>,
-            &Arc<Mounts>,
-            &OwnZone,
-            &Arc<AuditLog>,
-            &Readiness,
-        ),
+        around: Around<'_>,
+        (audit, readiness): (&Arc<AuditLog>, &Readiness),
     ) -> AppState {
         AppState {
-            catalog: router.catalog(self.registry.clone()),
-            cluster: zone.clone(),
-            servers: mounts.clone(),
-            federation: federated.federation(),
+            catalog: around.router.catalog(self.registry.clone()),
+            cluster: around.zone.clone(),
+            servers: around.mounts.clone(),
+            federation: around.federated.federation(),
             accounts: self.accounts.clone(),
             audit: audit.clone(),
             resource: ProtectedResource {
@@ -381,6 +376,14 @@ impl Agents {
             uploads_may_grant: config.web.uploads_may_grant,
         }
     }
+}
+
+/// What is beyond this host.
+struct Around<'a> {
+    router: &'a Arc<routing::Router>,
+    zone: &'a Arc<Zone>,
+    mounts: &'a Arc<Mounts>,
+    federated: &'a OwnZone,
 }
 
 /// What calls of agents go out by, and the servers that are mounted; neither shows agents the other's credentials.

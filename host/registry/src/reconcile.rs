@@ -18,7 +18,7 @@ use crate::source::{Directory, Found, Listing};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It is new or different.
-    Load(AgentName, Found),
+    Load(AgentName, Box<Found>),
     /// It is gone. `forget` when it was removed, not when its whole directory is away.
     Gone(AgentName, Forget),
 }
@@ -178,7 +178,7 @@ impl Reconciler {
         if let Some(found) = seen {
             let known = Known { path: found.path.clone(), found: Some(found.clone()) };
             self.known.insert(name.clone(), known);
-            return Change::Load(name, found.clone());
+            return Change::Load(name, Box::new(found.clone()));
         }
         let was_removed = self
             .known

@@ -41,7 +41,7 @@ async fn the_demo_serves_the_examples_and_what_it_prints_works() {
     })
     .await;
     let shown = shown.join("\n");
-    for text in ["textkit_summarize", "/healthz", "mcpServers", "/mcp"] {
+    for text in ["textkit_summarize", "Dashboard", "mcpServers", "/mcp"] {
         assert!(shown.contains(text), "{text} is shown:\n{shown}");
     }
     // A person pastes the line into a shell.
@@ -98,7 +98,7 @@ async fn check_examples(url: &str) {
     let kept = mcp.call("tabular_dataset_open", data).await.value().clone();
     let more = json!({ "self": kept, "data": "price,fruit\n3,pear\n" });
     assert_eq!(mcp.call("tabular_dataset_append", more).await.value(), 2);
-    let test = json!({ "column": "price", "test": { "tag": "greater-than", "val": "2" } });
+    let test = json!({ "column": "price", "test": { "tag": "greater_than", "val": "2" } });
     let dear = json!({ "self": kept, "selection": { "conditions": [test] } });
     let dear = mcp.call("tabular_dataset_query", dear).await;
     assert_eq!(dear.value()["rows"], json!([["pear", "3"]]), "{}", dear.0);

@@ -3,7 +3,7 @@
 //! A list of what is allowed where the standards name one (IPv6 unicast), and of what is reserved where they
 //! do not (IPv4). Addresses that carry another one inside are judged by the one inside.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 

@@ -5,9 +5,9 @@
 //! that runs has exactly what its settings say. Like a policy, a ceiling that is silent permits nothing; what has a
 //! number is limited only where the ceiling has one.
 
+use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::Component;
 
 use super::{DirectoryGrant, HttpRule, Limits, Policy, is_public};

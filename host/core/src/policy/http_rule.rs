@@ -1,8 +1,8 @@
 //! Which HTTP requests an agent may send, as its operator writes it:
 //! `GET,HEAD https://*.example.com/v1/*`.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use http::{Method, Uri};

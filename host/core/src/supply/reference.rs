@@ -125,7 +125,7 @@ fn is_host(text: &str) -> bool {
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
-            Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => {
+            Some((address, port)) if address.parse::<core::net::Ipv6Addr>().is_ok() => {
                 ("v6", port.strip_prefix(':').or((!port.is_empty()).then_some("")))
             }
             _ => return false,

@@ -84,7 +84,7 @@ fn an_old_file_is_loaded_at_once_and_only_once() {
     let listing = there(std::slice::from_ref(&old));
     assert_eq!(
         reconciler.look(&listing, clock.now(), SETTLE),
-        changed(Change::Load(name("a"), old.clone()))
+        changed(Change::Load(name("a"), Box::new(old.clone())))
     );
     assert_eq!(reconciler.look(&listing, clock.now(), SETTLE), nothing());
     assert!(reconciler.is_current(&name("a"), &old));
@@ -102,7 +102,11 @@ fn a_file_that_grows_waits_until_it_stops() {
     let listing = there(std::slice::from_ref(&whole));
     clock.pass(60);
     let difference = reconciler.look(&listing, clock.now(), SETTLE);
-    assert_eq!(difference, changed(Change::Load(name("a"), whole)), "its age says that it is done");
+    assert_eq!(
+        difference,
+        changed(Change::Load(name("a"), Box::new(whole))),
+        "its age says that it is done"
+    );
 }
 
 #[test]
@@ -116,7 +120,7 @@ fn a_file_from_the_future_settles_by_being_watched() {
     clock.pass(1);
     assert_eq!(
         reconciler.look(&listing, clock.now(), SETTLE),
-        changed(Change::Load(name("a"), future))
+        changed(Change::Load(name("a"), Box::new(future)))
     );
 }
 
@@ -139,7 +143,7 @@ fn a_file_that_is_replaced_by_removing_it_is_not_unloaded_in_between() {
     clock.pass(100);
     assert_eq!(
         reconciler.look(&listing, clock.now(), SETTLE),
-        changed(Change::Load(name("a"), new))
+        changed(Change::Load(name("a"), Box::new(new)))
     );
 }
 
@@ -184,7 +188,10 @@ fn what_the_store_expects_is_loaded_or_gone() {
     let old = found("a", 10, clock.wall - Duration::from_secs(60));
     let listing = there(std::slice::from_ref(&old));
     let first = reconciler.look(&listing, clock.now(), SETTLE);
-    assert_eq!(first, Difference { changes: vec![Change::Load(name("a"), old)], unsettled: true });
+    assert_eq!(
+        first,
+        Difference { changes: vec![Change::Load(name("a"), Box::new(old))], unsettled: true }
+    );
     clock.pass(100);
     assert_eq!(
         reconciler.look(&listing, clock.now(), SETTLE),
@@ -201,7 +208,7 @@ fn an_agent_can_be_asked_for_again() {
     let listing = there(std::slice::from_ref(&old));
     assert_eq!(
         reconciler.look(&listing, clock.now(), SETTLE),
-        changed(Change::Load(name("a"), old))
+        changed(Change::Load(name("a"), Box::new(old)))
     );
     reconciler.again(&name("unknown"));
 }

@@ -84,7 +84,7 @@ impl Meant {
         match digest.filter(|expected| *expected != found) {
             None => Ok(component),
             Some(expected) => Err(failure(format!(
-                "{self} is not the component that was meant: its digest is {found}, and --digest says {expected}"
+                "{self} is not the component that was meant: its digest is {found}, and {expected} was asked for, by --digest or the settings"
             ))),
         }
     }

@@ -139,20 +139,22 @@ impl Room {
     /// # Errors
     /// The rule, when there is too little.
     pub(super) async fn take(&self, growth: Growth) -> Result<Taken, String> {
-        let asked = Instant::now();
+        let mut is_measured = false;
         loop {
-            let wait = match self.try_take(growth, asked) {
+            let wait = match self.try_take(growth, is_measured) {
                 Ok(taken) => return Ok(taken),
                 Err(Some(wait)) => wait,
                 Err(None) => return Err(self.rule()),
             };
             sleep_until(wait).await;
             self.usage.measure(wait).await;
+            is_measured = true;
         }
     }
 
-    /// When to measure if there is too little room as far as is known; none if that is certain.
-    fn try_take(&self, growth: Growth, asked: Instant) -> Result<Taken, Option<Instant>> {
+    /// When to measure if there is too little room as far as is known; none if that is certain, which it is after a
+    /// measuring for this operation.
+    fn try_take(&self, growth: Growth, is_measured: bool) -> Result<Taken, Option<Instant>> {
         if growth == Growth::default() {
             // Also in a directory that others have filled.
             return Ok(Taken { usage: Arc::clone(&self.usage), growth });
@@ -170,7 +172,7 @@ impl Room {
             return Ok(Taken { usage: Arc::clone(&self.usage), growth });
         }
         let again = measured + MEASURE_INTERVAL;
-        let is_known = measured >= asked || (again > now && tally.freed == tally.freed_seen);
+        let is_known = is_measured || (again > now && tally.freed == tally.freed_seen);
         Err((!is_known).then_some(again))
     }
 
