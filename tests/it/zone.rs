@@ -392,8 +392,12 @@ async fn the_zones_key_is_rotated_while_a_node_is_away() {
 
 /// Whether a key opens the tools of a host.
 async fn opens(host: &Host, key: &str) -> bool {
-    let answer = http_client().get(host.url("/api/v1/tools")).bearer_auth(key).send().await;
-    answer.expect("the host answers").status() == 200
+    let mut request = http_client().get(host.url("/api/v1/tools"));
+    // An empty one would be refused by an open host, too.
+    if !key.is_empty() {
+        request = request.bearer_auth(key);
+    }
+    request.send().await.expect("the host answers").status() == 200
 }
 
 async fn with_key(host: &Host, key: &str, arguments: &[&str]) -> Finished {

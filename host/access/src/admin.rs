@@ -125,7 +125,8 @@ impl Access {
     /// clock that is behind must not undo what is done now.
     fn later_than_gone(&self, tenant: &TenantName, secret: Option<&SecretName>) -> u64 {
         let gone = self.inner.departures.at(tenant, secret);
-        unix_ms(SystemTime::now()).max(gone.map_or(0, |at| at + 1))
+        let gone = gone.max(self.inner.departures.at(tenant, None));
+        unix_ms(SystemTime::now()).max(gone.map_or(0, |at| at.saturating_add(1)))
     }
 
     /// Remembers for the zone, when there is one, that something is being deleted.
@@ -182,9 +183,13 @@ impl Access {
         changed.remove(name);
         self.inner.tenants.store(changed.into());
         self.inner.keys.retain(|key| key.tenant != *name);
+        // In order, and no further than what succeeds: what is used is not removed.
         let mut ended = Ok(());
         for tenancy in &self.inner.tenancies {
-            ended = ended.and(tenancy.end(name).await);
+            ended = tenancy.end(name).await;
+            if ended.is_err() {
+                break;
+            }
         }
         let removed = match ended {
             Ok(()) => self.inner.store.remove_tenant(name).await.map_err(|error| error.to_string()),
@@ -277,7 +282,7 @@ impl Access {
             subject: id,
             name: new.name.trim().to_owned(),
             scopes: new.scopes,
-            created_unix_ms: unix_ms(SystemTime::now()),
+            created_unix_ms: self.later_than_gone(&by.tenant, None),
             expires_unix_ms,
             revoked_unix_ms: None,
             last_used_unix_ms: None,
@@ -337,7 +342,7 @@ impl Access {
             old.key.expires_unix_ms.map(|end| end.saturating_sub(old.key.created_unix_ms));
         let key = ApiKey {
             id: new_id,
-            created_unix_ms: now,
+            created_unix_ms: self.later_than_gone(&old.key.tenant, None),
             expires_unix_ms: lifetime.map(|lifetime| now.saturating_add(lifetime)),
             last_used_unix_ms: None,
             ..old.key.clone()

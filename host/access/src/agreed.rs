@@ -53,15 +53,14 @@ struct SharedSecret {
 impl Access {
     /// This host is a node of a zone: from now on it remembers what was deleted, in `file`, so that others learn of
     /// it. Ends deletions that a crash interrupted.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn share(&self, file: PathBuf) -> Result<(), StoreError> {
+    pub async fn share(&self, file: PathBuf) {
         self.inner.departures.remember_in(file);
         let _changing = self.inner.changing.lock().await;
-        self.let_go(self.inner.departures.all(unix_ms(SystemTime::now()))).await?;
+        if let Err(error) = self.let_go(Vec::new()).await {
+            // With the next document of another node it is tried again.
+            tracing::warn!(%error, "what was deleted in the zone is not gone here yet");
+        }
         self.inner.changed();
-        Ok(())
     }
 
     /// Differs whenever [`shared`](Self::shared) does.
@@ -123,49 +122,60 @@ impl Access {
     async fn merge(&self, document: Document) -> Result<(), StoreError> {
         let now = unix_ms(SystemTime::now());
         let news = self.inner.departures.news(&document.departed, now);
-        let mut is_changed = !news.is_empty();
-        self.let_go(news).await?;
+        // What ends a key waits for nothing; new ones of new tenants follow below.
+        let mut is_changed = self.merge_keys(document.keys.clone(), now).await?;
+        is_changed |= !news.is_empty();
+        let let_go = self.let_go(news).await;
         is_changed |= self.merge_tenants(document.tenants).await?;
         is_changed |= self.merge_keys(document.keys, now).await?;
         is_changed |= self.merge_secrets(document.secrets).await?;
         if is_changed {
             self.inner.changed();
         }
-        Ok(())
+        let_go
     }
 
-    /// Removes what was deleted elsewhere, and remembers that it was.
+    /// Remembers what was deleted elsewhere, and removes whatever of all that was deleted is still here: a removal
+    /// that failed is tried again, and does not hold up others.
     async fn let_go(&self, departed: Vec<Departed>) -> Result<(), StoreError> {
-        if departed.is_empty() {
+        if !departed.is_empty() {
+            let noted = self.inner.departures.note(&departed);
+            noted.map_err(|error| StoreError::Failed(error.to_string()))?;
+        }
+        let all = self.inner.departures.all(unix_ms(SystemTime::now()));
+        if all.is_empty() {
             return Ok(());
         }
-        self.inner
-            .departures
-            .note(&departed)
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
         let tenants = self.inner.store.tenants().await?;
-        for gone in departed {
-            match &gone.secret {
+        let secrets = self.inner.store.secrets(None).await?;
+        let mut ended = Ok(());
+        for gone in all {
+            let removed = match &gone.secret {
                 None => {
-                    let is_older = |tenant: &&Tenant| {
+                    let is_older = |tenant: &Tenant| {
                         tenant.name == gone.tenant && tenant.created_unix_ms <= gone.at_unix_ms
                     };
-                    if tenants.iter().any(|tenant| is_older(&tenant))
-                        && !self.is_fixed(&gone.tenant)
-                    {
-                        self.forget_tenant(&gone.tenant).await.map_err(StoreError::Failed)?;
-                        tracing::info!(tenant = %gone.tenant, "a tenant was deleted on another node");
+                    if self.is_fixed(&gone.tenant) || !tenants.iter().any(is_older) {
+                        continue;
                     }
+                    tracing::info!(tenant = %gone.tenant, "a tenant was deleted on another node");
+                    self.forget_tenant(&gone.tenant).await.map_err(StoreError::Failed)
                 }
                 Some(name) => {
-                    let known = self.inner.store.secret(&gone.tenant, name).await?;
-                    if known.is_some_and(|known| known.entry.updated_unix_ms <= gone.at_unix_ms) {
-                        self.inner.store.remove_secret(&gone.tenant, name).await?;
+                    let is_older = |secret: &SealedSecret| {
+                        secret.tenant == gone.tenant
+                            && secret.entry.name == *name
+                            && secret.entry.updated_unix_ms <= gone.at_unix_ms
+                    };
+                    if !secrets.iter().any(is_older) {
+                        continue;
                     }
+                    self.inner.store.remove_secret(&gone.tenant, name).await.map(drop)
                 }
-            }
+            };
+            ended = ended.and(removed);
         }
-        Ok(())
+        ended
     }
 
     /// Whether a tenant exists on this host whatever anybody says.
@@ -205,7 +215,12 @@ impl Access {
         let mut room = KEYS_MAX.saturating_sub(self.inner.keys.len());
         let mut changed = Vec::new();
         for theirs in keys {
-            if is_long_invalid(&theirs, now) || !tenants.contains(&theirs.key.tenant) {
+            // One of a tenant that was deleted is none of the tenant that has its name now.
+            let gone = self.inner.departures.at(&theirs.key.tenant, None);
+            if is_long_invalid(&theirs, now)
+                || !tenants.contains(&theirs.key.tenant)
+                || gone.is_some_and(|at| theirs.key.created_unix_ms <= at)
+            {
                 continue;
             }
             match self.inner.keys.get(&theirs.key.id) {
@@ -241,7 +256,9 @@ impl Access {
         let mut changed = Vec::new();
         for theirs in secrets {
             let Ok(sealed) = STANDARD.decode(&theirs.sealed) else { continue };
-            let gone = self.inner.departures.at(&theirs.tenant, Some(&theirs.name));
+            let departures = &self.inner.departures;
+            let gone = departures.at(&theirs.tenant, Some(&theirs.name));
+            let gone = gone.max(departures.at(&theirs.tenant, None));
             if gone.is_some_and(|at| theirs.updated_unix_ms <= at)
                 || !tenants.contains(&theirs.tenant)
             {

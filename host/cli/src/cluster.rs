@@ -20,7 +20,7 @@ use aop_core::cluster::{
 use aop_core::{BoxFuture, Invoke, Measure, Sample};
 use aop_registry::Registry;
 use aop_runtime::Runtime;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use crate::exit::{CommandError, failure, usage};
 
@@ -79,13 +79,27 @@ impl Zone {
         let _ = self.access.set(access);
     }
 
-    async fn agree(&self, membership: &Arc<Membership>) {
-        let Some(access) = self.access.get() else { return };
-        match access.share(self.routes.directory.join("departed.json")).await {
-            Ok(()) => membership.agree(Arc::new(SharedAccess(access.clone()))),
-            Err(error) => {
-                tracing::error!(%error, "tenants, keys and secrets of the zone do not reach this node: restart it when that is mended");
-            }
+    /// Has tenants, keys and secrets alike with the others from now on. A node that has just joined waits for theirs:
+    /// without their keys it would be open to everybody on this machine.
+    async fn agree(
+        &self,
+        membership: &Arc<Membership>,
+        has_joined: bool,
+    ) -> Result<(), MembershipError> {
+        let Some(access) = self.access.get() else { return Ok(()) };
+        access.share(self.routes.directory.join("departed.json")).await;
+        let (merged, mut first) = watch::channel(false);
+        membership.agree(Arc::new(SharedAccess { access: access.clone(), merged }));
+        if !has_joined {
+            return Ok(());
+        }
+        let first = tokio::time::timeout(FIRST_KEYS_MAX, first.wait_for(|merged| *merged)).await;
+        match first {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(MembershipError::Refused(format!(
+                "the tenants and keys of the zone did not arrive within {} s, and without them this host would be open: start it again",
+                FIRST_KEYS_MAX.as_secs()
+            ))),
         }
     }
 
@@ -108,9 +122,10 @@ impl Zone {
             .get_or_try_init(|| async {
                 let Routes { router, invoke, registry, .. } = &self.routes;
                 let http2 = router.serve(invoke.clone(), registry.clone());
+                let joins = !self.directory.has_zone() && !self.config.join.is_empty();
                 let membership = Membership::start(&self.directory, &self.config, http2).await?;
                 membership.report_routes(router.clone());
-                self.agree(&membership).await;
+                self.agree(&membership, joins).await?;
                 tokio::spawn(say_load(Arc::downgrade(&membership)));
                 Ok::<_, MembershipError>(membership)
             })
@@ -139,8 +154,15 @@ impl Zone {
     }
 }
 
+/// How long a node that joined waits for the zone's keys: a few rounds of gossip, many times over.
+const FIRST_KEYS_MAX: Duration = Duration::from_secs(30);
+
 /// Tenants, keys and secrets, for the zone.
-struct SharedAccess(Access);
+struct SharedAccess {
+    access: Access,
+    /// Whether those of another node were merged.
+    merged: watch::Sender<bool>,
+}
 
 impl Agreed for SharedAccess {
     fn name(&self) -> &'static str {
@@ -148,15 +170,19 @@ impl Agreed for SharedAccess {
     }
 
     fn version(&self) -> u64 {
-        self.0.shared_version()
+        self.access.shared_version()
     }
 
     fn document(&self) -> BoxFuture<'_, Result<Vec<u8>, String>> {
-        Box::pin(async { self.0.shared().await.map_err(|error| error.to_string()) })
+        Box::pin(async { self.access.shared().await.map_err(|error| error.to_string()) })
     }
 
     fn merge<'a>(&'a self, document: &'a [u8]) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(self.0.merge_shared(document))
+        Box::pin(async move {
+            self.access.merge_shared(document).await?;
+            self.merged.send_replace(true);
+            Ok(())
+        })
     }
 }
 

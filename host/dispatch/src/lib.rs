@@ -124,6 +124,8 @@ impl Invoke for Dispatcher {
                 let mut record =
                     Record::begin(id, &call, self.observe.as_ref(), &self.running, inner);
                 let result = match self.tenants.enter(&call.caller.tenant) {
+                    // The node that passed it here knows the tenant, and this one will.
+                    Err(_) if call.here => Err(unknown_yet()),
                     Err(refused) => Err(refused),
                     // Held until the call is dropped: then nothing of it runs any more.
                     Ok(mut stay) => tokio::select! {
@@ -177,6 +179,14 @@ impl Measure for Dispatcher {
 fn deadline(call: &Call<'_>, work: &Work) -> Instant {
     let timeout = work.revision.settings.limits.timeout;
     call.received + call.timeout.map_or(timeout, |wanted| wanted.min(timeout))
+}
+
+fn unknown_yet() -> Failure {
+    Failure::before_execution(
+        ErrorCode::Unavailable,
+        "this node has not heard of the tenant yet: try again shortly",
+    )
+    .with_retry_after(Duration::from_secs(1))
 }
 
 fn draining() -> Failure {

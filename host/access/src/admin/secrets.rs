@@ -36,8 +36,9 @@ impl Access {
                 "the tenant has {SECRETS_PER_TENANT_MAX} secrets, which is the most: delete one first"
             )));
         }
-        let updated_unix_ms =
-            self.later_than_gone(&by.tenant, Some(&name)).max(before.map_or(0, |at| at + 1));
+        let updated_unix_ms = self
+            .later_than_gone(&by.tenant, Some(&name))
+            .max(before.map_or(0, |at| at.saturating_add(1)));
         let entry = SecretEntry { name, updated_unix_ms };
         let sealed = vault.seal(&by.tenant, &entry.name, &value);
         let secret = SealedSecret { tenant: by.tenant.clone(), entry: entry.clone(), sealed };

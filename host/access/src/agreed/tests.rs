@@ -14,7 +14,7 @@ async fn node_with(config: AccessConfig) -> Node {
     let store = FakeStore::with(&["default"]);
     let access = open(config, &store, &Issuer::new()).await;
     let directory = tempfile::tempdir().unwrap();
-    access.share(directory.path().join("departed.json")).await.unwrap();
+    access.share(directory.path().join("departed.json")).await;
     Node { access, store, directory }
 }
 
@@ -110,7 +110,7 @@ async fn what_an_older_document_says_undoes_nothing() {
     let directory = a.directory;
     a.store.tenants.lock().unwrap().extend(b.store.tenants.lock().unwrap().clone());
     let again = open(config(), &a.store, &Issuer::new()).await;
-    again.share(directory.path().join("departed.json")).await.unwrap();
+    again.share(directory.path().join("departed.json")).await;
     assert_eq!(a.store.tenants.lock().unwrap().len(), 1);
     again.merge_shared(&old).await.unwrap();
     assert_eq!(a.store.tenants.lock().unwrap().len(), 1);
@@ -121,6 +121,17 @@ async fn what_an_older_document_says_undoes_nothing() {
     b.access.merge_shared(&tenants).await.unwrap();
     assert!(store.tenants.lock().unwrap().contains_key("acme"));
     assert!(store.keys.lock().unwrap().is_empty(), "what the first one had is gone");
+    // And stays so when a node that was away comes with it.
+    again.merge_shared(&old).await.unwrap();
+    assert!(a.store.tenants.lock().unwrap().contains_key("acme"));
+    let now = unix_ms(SystemTime::now());
+    assert!(again.inner.keys.find(key.text.expose(), now).is_err());
+    assert!(again.keys(&of("acme")).await.unwrap().is_empty());
+    assert!(a.store.secrets.lock().unwrap().is_empty());
+    let new = again.create_key(&of("acme"), new_key()).await.unwrap();
+    let tenants = again.shared().await.unwrap();
+    b.access.merge_shared(&tenants).await.unwrap();
+    assert!(opens(&b, new.text.expose()), "keys of the new one are everywhere");
 }
 
 #[tokio::test]

@@ -9,21 +9,21 @@ pub(super) static RUNTIME_KEYS: &[Key<Config>] = &[
     Key::count(
         "instances_max",
         "Instances that may live at once.",
-        Bounds::new(1, 8192, "each reserves 8 GiB of the 128 TiB of address space"),
+        Bounds::new(1, 4096, "each reserves 16 GiB of the 128 TiB of address space"),
         |config| u64::from(config.instances_max),
         |config, count| config.instances_max = u32::try_from(count).unwrap_or(u32::MAX),
     ),
     Key::count(
         "handle_instances_max",
         "Instances that may live on between calls because callers hold handles of what is in them. Never more than half of `instances_max`, so that calls find a place.",
-        Bounds::new(0, 8192, "0 gives out no handles"),
+        Bounds::new(0, 4096, "0 gives out no handles"),
         |config| u64::from(config.handles.instances_max),
         |config, count| config.handles.instances_max = u32::try_from(count).unwrap_or(u32::MAX),
     ),
     Key::count(
         "tenant_handle_instances_max",
         "The same for the callers of one tenant.",
-        Bounds::new(0, 8192, "0 gives out no handles"),
+        Bounds::new(0, 4096, "0 gives out no handles"),
         |config| u64::from(config.handles.tenant_instances_max),
         |config, count| {
             config.handles.tenant_instances_max = u32::try_from(count).unwrap_or(u32::MAX);

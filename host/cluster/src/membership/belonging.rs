@@ -118,11 +118,13 @@ impl Belonging {
     ) -> Result<(), MembershipError> {
         let now = unix_now();
         let mut news = Vec::new();
+        let mut read_now = BTreeMap::new();
         for (node, document) in documents.named(DOCUMENT) {
             let digest = document.version.digest;
-            if node == self.identity.id() || taken_in.insert(node.clone(), digest) == Some(digest) {
+            if node == self.identity.id() || taken_in.get(node) == Some(&digest) {
                 continue;
             }
+            read_now.insert(node.clone(), digest);
             match TrustDocument::read(&document.bytes) {
                 Ok(read) => news.push(read),
                 Err(error) => {
@@ -135,7 +137,10 @@ impl Belonging {
             news.iter().for_each(|read| trust.merge(read, now));
             trust.forget(now);
             Ok(())
-        })
+        })?;
+        // Not before it is on the disk: what could not be kept is read again.
+        taken_in.extend(read_now);
+        Ok(())
     }
 
     fn publish(&self) -> Result<(), MembershipError> {

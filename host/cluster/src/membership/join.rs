@@ -71,6 +71,7 @@ pub(crate) async fn join(
         if !addresses.contains(&read.endpoint) {
             addresses.push(read.endpoint);
         }
+        let mut is_refused = false;
         for address in addresses {
             let asked = async {
                 let mut stream = open_as(address, config.clone()).await?;
@@ -82,13 +83,19 @@ pub(crate) async fn join(
                     return Ok((identity, address));
                 }
                 Ok(_) => last = MembershipError::WrongZone,
-                // Another member would say the same.
-                Err(error @ MembershipError::Refused(_)) => return Err(error),
+                // Others may know the token's maker, whom this one cannot ask. No member changes its mind.
+                Err(error @ MembershipError::Refused(_)) => {
+                    is_refused = true;
+                    last = error;
+                }
                 Err(error) => {
                     tracing::warn!(%address, %error, "cannot join the zone here");
                     last = error;
                 }
             }
+        }
+        if is_refused {
+            break;
         }
     }
     Err(last)

@@ -223,9 +223,19 @@ async function refresh() {
   }
 }
 
-// One at a time, and only while somebody looks.
-let turn = Promise.resolve();
-const refreshSoon = () => (turn = turn.then(refresh));
+// One at a time, one more waiting at the most, and by itself only while somebody looks.
+let running = false;
+let wanted = false;
+async function refreshSoon() {
+  wanted = true;
+  if (running) return;
+  running = true;
+  while (wanted) {
+    wanted = false;
+    await refresh();
+  }
+  running = false;
+}
 setInterval(() => document.hidden || refreshSoon(), REFRESH_MS);
 
 for (const button of document.querySelectorAll("[data-view]")) {
