@@ -13,7 +13,7 @@
 //! Times order what concerns one tenant or secret; a node that changes something it knows of makes its time later
 //! than what it knows, so that a clock that is behind loses nothing.
 //!
-//! What bounds it: the bounds of a host's tenants, keys and secrets; deletions are remembered for 30 days. A node
+//! What bounds it: the bounds of a host's tenants and keys, 8 MiB of secrets; deletions are remembered for 30 days. A node
 //! that was away for longer brings back what was deleted meanwhile.
 
 use std::path::PathBuf;
@@ -30,6 +30,9 @@ use crate::departures::Departed;
 
 /// The version of the document.
 const FORMAT: u32 = 1;
+/// What the secrets in it may have together, sealed. With more none travels, so that nobody's secrets keep the
+/// revocation of a key from the other nodes; a zone's document has 32 MiB at the most.
+const SECRETS_MAX_BYTES: usize = 8 << 20;
 
 /// See the module's documentation.
 #[derive(Debug, Serialize, Deserialize)]
@@ -87,13 +90,22 @@ impl Access {
         keys.retain(|record| !is_long_invalid(record, now));
         // When a key was used is each node's own business.
         keys.iter_mut().for_each(|record| record.key.last_used_unix_ms = None);
-        let secrets =
-            self.inner.store.secrets(None).await?.into_iter().map(|secret| SharedSecret {
-                tenant: secret.tenant,
-                name: secret.entry.name,
-                updated_unix_ms: secret.entry.updated_unix_ms,
-                sealed: STANDARD.encode(secret.sealed),
-            });
+        let mut secrets = self.inner.store.secrets(None).await?;
+        let bytes: usize = secrets.iter().map(|secret| secret.sealed.len()).sum();
+        if bytes > SECRETS_MAX_BYTES {
+            tracing::error!(
+                bytes,
+                max = SECRETS_MAX_BYTES,
+                "the secrets are too large together to reach the other nodes: make them smaller or fewer"
+            );
+            secrets.clear();
+        }
+        let secrets = secrets.into_iter().map(|secret| SharedSecret {
+            tenant: secret.tenant,
+            name: secret.entry.name,
+            updated_unix_ms: secret.entry.updated_unix_ms,
+            sealed: STANDARD.encode(secret.sealed),
+        });
         let document = Document {
             format: FORMAT,
             tenants,

@@ -191,3 +191,20 @@ async fn nonsense_is_refused_and_configured_tenants_stay() {
     other.access.merge_shared(lie.as_bytes()).await.unwrap();
     assert!(opens(&other, key.text.expose()));
 }
+
+#[tokio::test]
+async fn secrets_that_are_too_large_together_hold_up_no_revocation() {
+    let (a, b) = (node().await, node().await);
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    let key = a.access.create_key(&of("acme"), new_key()).await.unwrap();
+    agree(&a, &b).await;
+    let large = Secret::new("x".repeat(Secret::LENGTH_MAX_BYTES));
+    for number in 0..=SECRETS_MAX_BYTES / Secret::LENGTH_MAX_BYTES {
+        let name = secret(&format!("s{number}"));
+        a.access.set_secret(&of("acme"), name, large.clone()).await.unwrap();
+    }
+    a.access.revoke_key(&of("acme"), &key.key.id).await.unwrap();
+    tell(&a, &b).await;
+    assert!(!opens(&b, key.text.expose()));
+    assert!(b.store.secrets.lock().unwrap().is_empty());
+}
