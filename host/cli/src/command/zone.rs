@@ -95,6 +95,11 @@ fn retire(args: &RetireArgs) -> CommandResult {
     if keys.len() == 1 {
         return Err(misuse("it is the only key: make another one with `aop zone keygen` first"));
     }
+    if keys.last().is_some_and(|newest| newest.path == file.path) {
+        return Err(misuse(
+            "it is the newest key, which signs everything: make a newer one with `aop zone keygen` first",
+        ));
+    }
     remove(&file.path)?;
     if args.json {
         return output::json(&json!({ "retired": args.thumbprint }));

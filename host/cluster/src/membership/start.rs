@@ -261,6 +261,7 @@ async fn listen(
         }
         Some(address) => bind(address).await?,
         None => {
+            let last = last.filter(|last| !last.ip().is_unspecified());
             let free = SocketAddr::new(DEFAULT_ENDPOINT.ip(), 0);
             bind_or(last.unwrap_or(DEFAULT_ENDPOINT), free).await?
         }
@@ -268,6 +269,9 @@ async fn listen(
     let bound = listener
         .local_addr()
         .map_err(|source| MembershipError::Listen { address: DEFAULT_ENDPOINT, source })?;
+    if config.advertise.is_none() && bound.ip().is_unspecified() {
+        return Err(MembershipError::NoAddress(bound));
+    }
     files::write_private(&path, bound.to_string().as_bytes())?;
     match config.advertise {
         // A port of 0 stands for the one that was picked.
@@ -275,7 +279,6 @@ async fn listen(
             Ok((listener, SocketAddr::new(address.ip(), bound.port())))
         }
         Some(address) => Ok((listener, address)),
-        None if bound.ip().is_unspecified() => Err(MembershipError::NoAddress(bound)),
         None => Ok((listener, bound)),
     }
 }

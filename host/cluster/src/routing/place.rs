@@ -80,6 +80,8 @@ pub(super) struct Job {
     pub(super) action: Action,
     /// Who has the component.
     pub(super) holders: Vec<NodeId>,
+    /// What this node had of the agent when this was decided, whether or not the zone places it.
+    had: Option<(Digest, Digest)>,
 }
 
 impl Placer {
@@ -282,7 +284,8 @@ impl Placer {
             };
             let may_retry = state.failed.get(key).is_none_or(|(_, until)| *until <= now);
             if due.is_none() && may_retry && now.duration_since(since) >= patience {
-                due = Some(Job { placement: placement.clone(), action, holders: serving });
+                let had = had(key, held);
+                due = Some(Job { placement: placement.clone(), action, holders: serving, had });
             }
         }
         state.wanted = wanted;
@@ -291,11 +294,12 @@ impl Placer {
 
     /// Does one thing.
     pub(super) async fn run(&self, job: Job, peers: &super::peers::Peers, counters: &Counters) {
-        let Job { placement, action, holders } = job;
+        let Job { placement, action, holders, had } = job;
         let key = placement.key();
         let done = match action {
             Action::Nothing => Ok(()),
-            Action::Pull => self.pull(&placement, &holders, peers, counters).await,
+            Action::Pull => self.pull(&placement, had, &holders, peers, counters).await,
+            Action::Unload if !self.still_has(&key, had) => Ok(()),
             Action::Unload => {
                 match self.catalog.unload(&placement.tenant, &placement.agent).await {
                     Ok(()) | Err(CatalogError::NoSuchAgent(_)) => {
@@ -324,6 +328,7 @@ impl Placer {
     async fn pull(
         &self,
         placement: &Placement,
+        had: Option<(Digest, Digest)>,
         holders: &[NodeId],
         peers: &super::peers::Peers,
         counters: &Counters,
@@ -332,6 +337,10 @@ impl Placer {
             Some(bytes) => bytes,
             None => self.fetch(placement.digest, holders, peers, counters).await?,
         };
+        // Fetching takes a while.
+        if !self.still_has(&placement.key(), had) {
+            return Ok(());
+        }
         let request = LoadRequest {
             name: placement.agent.clone(),
             id: Some(placement.id),
@@ -343,6 +352,11 @@ impl Placer {
         self.state().applied.insert(placement.key(), placement.version());
         tracing::info!(agent_name = %placement.agent, digest = %placement.digest, "loaded a replica");
         Ok(())
+    }
+
+    /// Whether nobody changed the agent on this node since; if somebody did, what to do is decided anew.
+    fn still_has(&self, key: &Key, had: Option<(Digest, Digest)>) -> bool {
+        self::had(key, &self.holdings.held()) == had
     }
 
     /// The component, from the first node that has it as it should be.
@@ -455,6 +469,13 @@ fn have(key: &Key, held: &[Held]) -> Option<Have> {
     })?;
     let version = (found.revision.digest, found.revision.settings.digest());
     Some(Have { version, is_of_a_file: found.is_of_a_file })
+}
+
+/// Component and settings of an agent on this node.
+fn had(key: &Key, held: &[Held]) -> Option<(Digest, Digest)> {
+    let of = |held: &&Held| (&held.revision.tenant, &held.revision.agent) == (&key.0, &key.1);
+    let found = held.iter().find(of)?;
+    Some((found.revision.digest, found.revision.settings.digest()))
 }
 
 fn unix_now_ms() -> u64 {
