@@ -109,8 +109,10 @@ pub struct Exported {
     pub version: u64,
     /// What it is for.
     pub description: String,
-    /// Words it is found by.
+    /// Words that say where to search for it: those of its settings and of its names.
     pub tags: BTreeSet<String>,
+    /// Those of its settings, by which it is found whatever it is called.
+    pub own_tags: Vec<String>,
     /// Its tools.
     pub tools: Vec<Arc<Tool>>,
     /// The document that describes them.
@@ -310,6 +312,7 @@ impl Exports {
             agent: revision.agent.clone(),
             version: revision.number.0,
             tags: tags(&label, revision, export),
+            own_tags: export.tags.clone(),
             description,
             tools,
             digest: Digest::of(&bytes),

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aop_core::federation::{ZoneFailure, ZoneFindings, ZoneHit, ZoneQuery};
-use aop_core::{Caller, Digest, Failure};
+use aop_core::{Caller, Digest, Failure, Tool};
 use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::Zone;
 use super::book::Peer;
-use super::export::Asker;
+use super::export::{Asker, Exported};
 use super::message::{HITS_MAX, HOPS_MAX, SearchAnswer, SearchRequest};
 use super::name::{FullName, ZoneName};
 use super::receive::subject;
@@ -141,13 +141,26 @@ impl Zone {
             for found in found.unwrap_or_default() {
                 let tool = &found.route.tool;
                 let Some(exported) = table.find(&tool.name) else { continue };
-                findings.tools.push(ZoneHit {
-                    name: format!("{}.{}", tool.name, self.authority().zone()),
-                    agent: exported.name.to_string(),
-                    description: clip(&tool.description),
-                    score: found.score,
-                });
+                findings.tools.push(self.hit(exported, tool, found.score));
             }
+        }
+        // After those whose own words say it, the agents that only their tags speak for.
+        let found: HashSet<_> = findings.tools.iter().map(|hit| hit.agent.clone()).collect();
+        let tagged = visible.iter().filter(|exported| {
+            matches(&request.query, &exported.own_tags)
+                && !found.contains(&exported.name.to_string())
+        });
+        let hits = tagged
+            .flat_map(|exported| exported.tools.iter().map(|tool| self.hit(exported, tool, 0.0)));
+        findings.tools.extend(hits.take(HITS_MAX as usize));
+    }
+
+    fn hit(&self, exported: &Exported, tool: &Tool, score: f64) -> ZoneHit {
+        ZoneHit {
+            name: format!("{}.{}", tool.name, self.authority().zone()),
+            agent: exported.name.to_string(),
+            description: clip(&tool.description),
+            score,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aop_core::federation::{Federation as _, ZoneFindings, ZoneQuery};
+use aop_core::settings::Export;
 use serde_json::json;
 
 use super::super::export::Asker;
@@ -79,6 +80,18 @@ async fn tags_steer_and_a_search_is_answered_once() {
         ..request
     };
     assert!(zone.search_for(&turned, Asker::Stranger).await.zones.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_is_found_by_its_tags() {
+    let world = world();
+    let (to, tags) = (vec!["world".to_owned()], vec!["bookkeeping".to_owned()]);
+    let export = Export { to, tags, ..Export::default() };
+    world.at("eu.acme.example").agents.add_as("ledger", &["ledger_run"], Some(export), 1);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let found = search(&world, "us.globex.example", "eu.acme.example", "bookkeeping").await;
+    assert_eq!(names(&found), ["ledger_run.eu.acme.example"]);
+    assert_eq!(found.tools[0].score, 0.0, "behind what its own words speak for");
 }
 
 #[tokio::test(start_paused = true)]
