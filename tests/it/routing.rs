@@ -250,8 +250,9 @@ async fn a_host_in_no_zone_takes_replicas_as_what_shall_be() {
 #[tokio::test]
 async fn a_handle_leads_to_its_node_from_every_other() {
     let hosts = zone(3).await;
-    load(&hosts[0], "handles", "replicas = 2\n", &[]).await;
-    let nodes = until_replicas(&hosts[0], "handles", 2).await;
+    // On all of them, so that none is moved while its handles are used.
+    load(&hosts[0], "handles", "replicas = 3\n", &[]).await;
+    let nodes = until_replicas(&hosts[0], "handles", 3).await;
     for host in &hosts {
         until_tool(host, "handles_counter_new").await;
     }
