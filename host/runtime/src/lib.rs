@@ -66,7 +66,7 @@ pub struct RuntimeConfig {
     pub worker: WorkerProgram,
     /// What compiling one component may cost.
     pub compile_limits: CompileLimits,
-    /// Instances that may live at once. Address space is reserved for all of them (about 8 GiB
+    /// Instances that may live at once, of each model. Address space is reserved for all of them (about 16 GiB
     /// each), memory only for those that live. Half as many may idle between calls of their agents.
     pub instances_max: u32,
     /// What the compiled components may take on disk. Those that were unused for longest go first,

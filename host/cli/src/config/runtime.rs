@@ -8,7 +8,7 @@ use super::keys::{DAY, GIB, HOUR, KIB, MIB, SECOND};
 pub(super) static RUNTIME_KEYS: &[Key<Config>] = &[
     Key::count(
         "instances_max",
-        "Instances that may live at once.",
+        "Instances that may live at once, of components that use nothing asynchronous and of those that do, each.",
         Bounds::new(1, 4096, "each reserves 16 GiB of the 128 TiB of address space"),
         |config| u64::from(config.instances_max),
         |config, count| config.instances_max = u32::try_from(count).unwrap_or(u32::MAX),
