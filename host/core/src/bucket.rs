@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::{AgentId, BoxFuture, TenantName};
+use crate::{AgentId, BoxFuture, Subject, TenantName};
 
 /// A conversation that a client continues by its id (`_meta["aop/session"]`). The id alone opens nothing: a
-/// bucket also belongs to the tenant that the edge authenticated, and to one agent. Whoever calls for that tenant
-/// and knows the id continues the conversation.
+/// bucket also belongs to the caller that the edge authenticated, and to one agent. Ids are often a client's own
+/// (`chat-1`), so two callers may have the same one for two conversations.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionId(String);
 
@@ -41,8 +41,8 @@ pub enum BucketScope {
     Tenant,
     /// Of one agent, over all its callers.
     Agent(AgentId),
-    /// Of one agent in one conversation.
-    Session(AgentId, SessionId),
+    /// Of one agent in one conversation of one caller.
+    Session(AgentId, Subject, SessionId),
 }
 
 /// A bucket.

@@ -2,7 +2,7 @@
 //!
 //! A call takes a place of its agent, one of its tenant and one of the node, in this order: who waits for the agent's own
 //! keeps nobody else's. Each kind is given out in fair turn ([`aop_core::fair`]), and a tenant always leaves some of the
-//! node's places to others. Everything is given back when the call ends or its caller goes away.
+//! node's places to others, and some of an agent's that another tenant shares with it. Everything is given back when the call ends or its caller goes away.
 //!
 //! Refusing early is kinder than queueing without end: a caller that is told to come back can go
 //! elsewhere, one that waits behind a thousand others times out having learnt nothing.
@@ -23,7 +23,7 @@ const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(1);
 const NESTED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a call holds while it runs.
-pub(crate) type Places<'p> = [Permit<&'p Permits>; 3];
+pub(crate) type Places<'p> = (Option<Permit<&'p Permits>>, [Permit<&'p Permits>; 3]);
 
 /// A call that wants to run.
 pub(crate) struct Applicant<'a> {
@@ -45,7 +45,16 @@ pub(crate) async fn admit<'p>(
 ) -> Result<Places<'p>, Failure> {
     let mut wait = Wait { payer, applicant, queued, place: None };
     let [agent, tenant, node] = payer.accounts();
-    Ok([wait.place_of(agent).await?, wait.place_of(tenant).await?, wait.place_of(node).await?])
+    let share = match payer.share.as_deref() {
+        Some(share) => Some(wait.place_of(agent, share).await?),
+        None => None,
+    };
+    let places = [
+        wait.place_of(agent, &agent.places).await?,
+        wait.place_of(tenant, &tenant.places).await?,
+        wait.place_of(node, &node.places).await?,
+    ];
+    Ok((share, places))
 }
 
 /// The wait of one call, over all that it waits for.
@@ -75,8 +84,12 @@ enum Because<'p> {
 }
 
 impl<'p> Wait<'p, '_> {
-    async fn place_of(&mut self, account: &'p Account) -> Result<Permit<&'p Permits>, Failure> {
-        let (permits, party) = (&*account.places, self.payer.party());
+    async fn place_of(
+        &mut self,
+        account: &'p Account,
+        permits: &'p Permits,
+    ) -> Result<Permit<&'p Permits>, Failure> {
+        let party = self.payer.party();
         if let Some(permit) = Permits::try_acquire(permits, party) {
             return Ok(permit);
         }

@@ -67,6 +67,8 @@ pub struct McpConfig {
     pub parked_max: usize,
     /// The same per tenant. Default 256: one tenant does not take the places of all.
     pub parked_per_tenant_max: usize,
+    /// The same per caller. Default 32, an eighth of the places of an agent: who never answers keeps no agent from others.
+    pub parked_per_caller_max: usize,
     /// How long the result of a task is kept, from its creation on. Default 24 h: whoever asked for a task
     /// may come back tomorrow.
     pub task_ttl: Duration,
@@ -100,6 +102,7 @@ impl Default for McpConfig {
             subscriptions_max: 256,
             parked_max: 1024,
             parked_per_tenant_max: 256,
+            parked_per_caller_max: 32,
             task_ttl: Duration::from_secs(24 * 60 * 60),
             task_poll_interval: Duration::from_secs(1),
             tasks_per_tenant_max: 1000,

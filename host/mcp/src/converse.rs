@@ -18,6 +18,6 @@ pub(crate) mod tests;
 pub(crate) use attend::{Step, Stream, mark, one_round, to_the_end};
 pub(crate) use client::{Asked, CallClient, Line, Notice};
 pub(crate) use ongoing::{End, Event, Finished, Ongoing};
-pub(crate) use parked::{Parked, RequestIdentity};
+pub(crate) use parked::{Parked, ParkedLimits, RequestIdentity};
 #[cfg(test)]
 pub(crate) use {client::QUESTIONS_MAX, parked::HELD_MAX_BYTES, tests::Started};

@@ -13,7 +13,7 @@ use aop_core::{
 
 use crate::builtin::{self, Builtin};
 use crate::config::McpConfig;
-use crate::converse::Parked;
+use crate::converse::{Parked, ParkedLimits};
 use crate::list::{BadCursor, Page, Pages};
 use crate::many;
 use crate::measure::Counters;
@@ -71,7 +71,11 @@ pub(crate) struct UnknownTool(String);
 impl Edge {
     pub(crate) fn new(config: McpConfig, parts: McpParts) -> Self {
         let pages = Pages::new(config.page_size, config.expose);
-        let parked = Parked::new(config.parked_max, config.parked_per_tenant_max);
+        let parked = Parked::new(ParkedLimits {
+            total_max: config.parked_max,
+            per_tenant_max: config.parked_per_tenant_max,
+            per_caller_max: config.parked_per_caller_max,
+        });
         let tasks = parts.tasks.clone().map(|store| TaskRunner::new(store, &config));
         Self { config, parts, counters: Arc::default(), parked, tasks, pages }
     }

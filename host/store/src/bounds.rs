@@ -22,18 +22,20 @@ pub(crate) struct Place {
     pub(crate) tenant: String,
     /// Empty for what the agents of a tenant share.
     pub(crate) agent: Vec<u8>,
-    /// Empty for what is not of one conversation.
+    /// Empty for what is not of one conversation; else its id and its caller, apart by a space, which no id has.
     pub(crate) session: String,
 }
 
 impl From<&Bucket> for Place {
     fn from(bucket: &Bucket) -> Self {
         let (agent, session) = match &bucket.scope {
-            BucketScope::Tenant => (Vec::new(), ""),
-            BucketScope::Agent(agent) => (agent.0.as_bytes().to_vec(), ""),
-            BucketScope::Session(agent, session) => (agent.0.as_bytes().to_vec(), session.as_str()),
+            BucketScope::Tenant => (Vec::new(), String::new()),
+            BucketScope::Agent(agent) => (agent.0.as_bytes().to_vec(), String::new()),
+            BucketScope::Session(agent, subject, session) => {
+                (agent.0.as_bytes().to_vec(), format!("{session} {subject}"))
+            }
         };
-        Self { tenant: bucket.tenant.as_str().to_owned(), agent, session: session.to_owned() }
+        Self { tenant: bucket.tenant.as_str().to_owned(), agent, session }
     }
 }
 

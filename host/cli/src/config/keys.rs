@@ -311,6 +311,13 @@ static MCP_KEYS: &[Key<Config>] = &[
         |config| config.mcp.parked_per_tenant_max as u64,
         |config, count| config.mcp.parked_per_tenant_max = wide(count),
     ),
+    Key::count(
+        "parked_per_caller_max",
+        "The same per caller. Each keeps its place among the calls of its agent.",
+        Bounds::new(0, 100_000, "0 lets no agent ask such clients, and each holds an instance"),
+        |config| config.mcp.parked_per_caller_max as u64,
+        |config, count| config.mcp.parked_per_caller_max = wide(count),
+    ),
     Key::time(
         "task_ttl",
         "How long the result of a task is kept, from its creation on.",

@@ -191,6 +191,8 @@ impl Places {
             part.give();
             if part.waiting.load(Ordering::SeqCst) > 0 {
                 part.list();
+                // A place that came free between the two was nobody's to give: no part was listed.
+                part.give();
             }
         }
     }

@@ -23,6 +23,8 @@ pub struct Payer {
     pub tenant: Arc<Account>,
     /// The host.
     pub node: Arc<Account>,
+    /// What the tenant may hold of the agent's places, where another tenant shares the agent with it: never all.
+    pub share: Option<Arc<Permits>>,
 }
 
 impl Payer {
@@ -32,7 +34,7 @@ impl Payer {
         static NOBODY: LazyLock<Arc<Payer>> = LazyLock::new(|| {
             let account =
                 || Arc::new(Account::new(Owner::Node, Permits::new(Permits::UNLIMITED, 1)));
-            Arc::new(Payer { agent: account(), tenant: account(), node: account() })
+            Arc::new(Payer { agent: account(), tenant: account(), node: account(), share: None })
         });
         Arc::clone(&NOBODY)
     }
@@ -134,6 +136,8 @@ struct Tenants {
 struct Tenant {
     account: Arc<Account>,
     agents: HashMap<AgentName, Weak<Payer>>,
+    /// Its parts of the agents that others share with it, by the agents' flows, while it holds or wants something of them.
+    shares: HashMap<u64, Weak<Permits>>,
 }
 
 impl Accounts {
@@ -202,6 +206,7 @@ impl Accounts {
                 agent: Arc::new(Account::new(Owner::Agent(agent.clone()), places)),
                 tenant: Arc::clone(&live.account),
                 node: Arc::clone(&self.node),
+                share: None,
             });
             live.agents.insert(agent.clone(), Arc::downgrade(&payer));
             payer
@@ -212,10 +217,19 @@ impl Accounts {
     /// calls.
     #[must_use]
     pub fn on_behalf_of(&self, tenant: &TenantName, agent: &Payer) -> Arc<Payer> {
+        let flow = agent.agent.flow().id;
+        let known = self.read(|tenants| {
+            let live = tenants.live.get(tenant)?;
+            Some((Arc::clone(&live.account), live.shares.get(&flow)?.upgrade()?))
+        });
+        let (tenant, share) = known.unwrap_or_else(|| {
+            self.write(tenant, |live| (Arc::clone(&live.account), live.share(flow, &agent.agent)))
+        });
         Arc::new(Payer {
             agent: Arc::clone(&agent.agent),
-            tenant: self.tenant(tenant),
+            tenant,
             node: Arc::clone(&agent.node),
+            share: Some(share),
         })
     }
 
@@ -258,8 +272,25 @@ impl Accounts {
             let places = Permits::part_of(Arc::clone(&self.node.places), Permits::UNLIMITED, 1);
             let account = Arc::new(Account::new(Owner::Tenant(name.clone()), places));
             set_tenant(&account, named.get(name).unwrap_or(default));
-            Tenant { account, agents: HashMap::new() }
+            Tenant { account, agents: HashMap::new(), shares: HashMap::new() }
         }))
+    }
+}
+
+impl Tenant {
+    /// Its part of an agent's places.
+    fn share(&mut self, flow: u64, agent: &Account) -> Arc<Permits> {
+        if let Some(share) = self.shares.get(&flow).and_then(Weak::upgrade) {
+            return share;
+        }
+        if self.shares.len() == self.shares.capacity() {
+            // Before it grows, as above.
+            self.shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let part = Permits::part_of(Arc::clone(&agent.places), Permits::UNLIMITED, 1);
+        let share = Arc::new(part);
+        self.shares.insert(flow, Arc::downgrade(&share));
+        share
     }
 }
 

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use aop_core::{Caller, Digest, TenantName};
+use aop_core::{Caller, Digest, Subject, TenantName};
 use rmcp::ErrorData;
 use rmcp::model::{JsonObject, RequestStateCodec, SealOptions};
 use serde_json::Value;
@@ -27,10 +27,18 @@ pub(crate) const HELD_MAX_BYTES: usize = 64 << 20;
 /// See the module's documentation.
 pub(crate) struct Parked {
     codec: RequestStateCodec,
-    total_max: usize,
-    per_tenant_max: usize,
+    limits: ParkedLimits,
     kept: Mutex<Kept>,
     me: Weak<Self>,
+}
+
+/// How many calls may wait: each keeps an instance, and its place among the calls of its agent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ParkedLimits {
+    pub(crate) total_max: usize,
+    pub(crate) per_tenant_max: usize,
+    /// Far less than an agent has places, so that who never answers keeps no agent from others.
+    pub(crate) per_caller_max: usize,
 }
 
 #[derive(Default)]
@@ -43,6 +51,7 @@ struct Kept {
 
 struct Waiting {
     tenant: TenantName,
+    subject: Subject,
     ongoing: Ongoing,
     held_bytes: usize,
 }
@@ -66,6 +75,7 @@ impl Kept {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestIdentity {
     tenant: TenantName,
+    subject: Subject,
     request: Vec<u8>,
 }
 
@@ -86,7 +96,11 @@ impl RequestIdentity {
         let parts = [caller.tenant.as_str(), &subject, method, name, &digest];
         // Lengths keep apart what would otherwise run together.
         let sized = parts.map(|part| format!("{}:{part}", part.len()));
-        Self { tenant: caller.tenant.clone(), request: sized.concat().into_bytes() }
+        Self {
+            tenant: caller.tenant.clone(),
+            subject: caller.subject.clone(),
+            request: sized.concat().into_bytes(),
+        }
     }
 }
 
@@ -120,18 +134,12 @@ fn write_object(object: &JsonObject, text: &mut String) {
 }
 
 impl Parked {
-    pub(crate) fn new(total_max: usize, per_tenant_max: usize) -> Arc<Self> {
+    pub(crate) fn new(limits: ParkedLimits) -> Arc<Self> {
         // States are worth nothing after a restart, because the calls are gone: the key need not be kept.
         let key =
             [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()];
         let codec = RequestStateCodec::new_unchecked(key.concat());
-        Arc::new_cyclic(|me| Self {
-            codec,
-            total_max,
-            per_tenant_max,
-            kept: Mutex::default(),
-            me: me.clone(),
-        })
+        Arc::new_cyclic(|me| Self { codec, limits, kept: Mutex::default(), me: me.clone() })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -154,12 +162,12 @@ impl Parked {
         let held_bytes = ongoing.held_bytes();
         {
             let mut kept = self.kept();
-            if let Some(reason) = self.refusal(&kept, &identity.tenant, held_bytes) {
+            if let Some(reason) = self.refusal(&kept, identity, held_bytes) {
                 return Err(NotParked { ongoing: Box::new(ongoing), reason });
             }
             kept.held_bytes += held_bytes;
-            let tenant = identity.tenant.clone();
-            kept.calls.insert(id, Waiting { tenant, ongoing, held_bytes });
+            let (tenant, subject) = (identity.tenant.clone(), identity.subject.clone());
+            kept.calls.insert(id, Waiting { tenant, subject, ongoing, held_bytes });
         }
         let me = self.me.clone();
         tokio::spawn(async move {
@@ -173,12 +181,24 @@ impl Parked {
     }
 
     /// Why no further call may wait; none when it may.
-    fn refusal(&self, kept: &Kept, tenant: &TenantName, held_bytes: usize) -> Option<&'static str> {
-        let of_tenant = kept.calls.values().filter(|waiting| waiting.tenant == *tenant).count();
+    fn refusal(
+        &self,
+        kept: &Kept,
+        identity: &RequestIdentity,
+        held_bytes: usize,
+    ) -> Option<&'static str> {
+        let ParkedLimits { total_max, per_tenant_max, per_caller_max } = self.limits;
+        let (mut of_tenant, mut of_caller) = (0, 0);
+        for waiting in kept.calls.values().filter(|waiting| waiting.tenant == identity.tenant) {
+            of_tenant += 1;
+            of_caller += usize::from(waiting.subject == identity.subject);
+        }
         if kept.is_closed {
             Some("the host is stopping")
-        } else if kept.calls.len() >= self.total_max || of_tenant >= self.per_tenant_max {
+        } else if kept.calls.len() >= total_max || of_tenant >= per_tenant_max {
             Some("too many calls wait for answers of their clients")
+        } else if of_caller >= per_caller_max {
+            Some("too many calls of this caller wait for its answers: answer some first")
         } else if held_bytes > HELD_MAX_BYTES - kept.held_bytes {
             Some(
                 "the calls that wait for answers of their clients hold too much: ask for less, or later",

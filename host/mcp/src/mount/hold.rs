@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use aop_core::cluster::{ServerState, ServerStatus};
-use aop_core::{Publish, Source};
+use aop_core::{Publish, RevisionNumber, Source};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use rmcp::model::{
     ClientRequest, ListToolsRequest, PaginatedRequestParams, ServerResult, SubscriptionFilter, Tool,
 };
 use rmcp::service::{Peer, RoleClient, Subscription};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::Counters;
 use super::client::Reports;
@@ -40,8 +40,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const PAGES_MAX: usize = 256;
 /// Tools that are read of one list before what `tools_max` leaves is chosen.
 const LISTED_MAX: usize = 10_000;
+/// Bytes of names, descriptions and schemas that are read of one list: enough for more schemas than are taken.
+const LISTED_MAX_BYTES: usize = 2 * aop_core::schema::SCHEMAS_MAX_BYTES;
 /// How long reports of changes are gathered into one look.
 const GATHER: Duration = Duration::from_millis(100);
+/// Least time between two looks, however many changes are reported: each may read and publish thousands of tools.
+const LOOKS_APART: Duration = Duration::from_secs(1);
 
 /// A server, and what is known of it.
 pub(super) struct Mount {
@@ -70,6 +74,8 @@ struct Condition {
     retry_at: Option<Instant>,
     /// Why the registry did not take it.
     refused: Option<String>,
+    /// The revision that was last logged.
+    told: Option<RevisionNumber>,
 }
 
 /// Why a list of tools did not come.
@@ -89,6 +95,7 @@ impl Mount {
             error: None,
             retry_at: None,
             refused: None,
+            told: None,
         };
         Self {
             config,
@@ -175,6 +182,7 @@ impl Mount {
                     self.forget_session();
                     if began.elapsed() >= STEADY {
                         tracing::debug!(server = %self.config.name, reason = lost, "a mounted server was lost: connecting again");
+                        self.reconnecting();
                         pauses = self::pauses();
                         continue;
                     }
@@ -203,6 +211,7 @@ impl Mount {
         let mut subscription: Option<Subscription> = None;
         let mut heard = Instant::now();
         loop {
+            let looked = tokio::time::Instant::now();
             let listed = tokio::select! {
                 biased;
                 _ = &mut ended => return "it closed the connection".to_owned(),
@@ -231,17 +240,17 @@ impl Mount {
             tokio::select! {
                 biased;
                 _ = &mut ended => return "it closed the connection".to_owned(),
-                () = client.changed.notified() => sleep(GATHER).await,
+                () = client.changed.notified() => gather(looked).await,
                 goes_on = told(&mut subscription) => {
                     if goes_on {
-                        sleep(GATHER).await;
+                        gather(looked).await;
                     } else {
                         subscription = None;
                         // A server that ends each of them must not be asked without a pause.
                         sleep(PAUSE_MIN).await;
                     }
                 }
-                () = self.suspected.notified() => {}
+                () = self.suspected.notified() => gather(looked).await,
                 () = sleep(self.config.refresh) => {}
             }
         }
@@ -268,12 +277,15 @@ impl Mount {
         }
         let agent = offer.agent.clone();
         let (tools, notes) = (offer.tools(), offer.notes.clone());
-        let was_up = {
+        let is_new = {
             let mut condition = self.condition();
             let was_up = condition.state == ServerState::Up;
             if !was_up {
                 condition.since = Instant::now();
             }
+            let number = offer.agent.revision.number;
+            let is_new = !was_up || condition.told != Some(number);
+            condition.told = Some(number);
             condition.state = ServerState::Up;
             condition.offer = Some(offer);
             let server = info.as_ref().and_then(|info| info.server_info.as_ref());
@@ -282,10 +294,9 @@ impl Mount {
             let protocol = info.as_ref().map(|info| info.protocol_version.to_string());
             condition.identity = (server, protocol);
             (condition.error, condition.retry_at) = (None, None);
-            was_up
+            is_new
         };
-        let is_same = tools > 0 && was_up;
-        if !is_same {
+        if is_new {
             tracing::info!(server = %self.config.name, tools, "a mounted server answers");
             for note in &notes {
                 tracing::warn!(server = %self.config.name, "{note}");
@@ -293,6 +304,13 @@ impl Mount {
         }
         let agents = if tools > 0 { vec![agent] } else { Vec::new() };
         self.tell(publish, agents);
+    }
+
+    /// A good connection was lost, and the next is on its way: what is published stays, calls hear that it is away.
+    fn reconnecting(&self) {
+        let mut condition = self.condition();
+        condition.state = ServerState::Connecting;
+        condition.since = Instant::now();
     }
 
     fn down(&self, reason: &str, pause: Duration, publish: &dyn Publish) {
@@ -322,12 +340,11 @@ impl Mount {
         let is_offered = !agents.is_empty();
         let source = Source::Server(self.config.name.to_string());
         let refused = publish.publish(&source, agents);
-        for refused in &refused {
-            tracing::error!(server = %self.config.name, reason = refused.reason, "a mounted server's tools are refused");
-        }
         let mut condition = self.condition();
-        // The registry names a refusal once.
         if let Some(refused) = refused.into_iter().next() {
+            if condition.refused.as_ref() != Some(&refused.reason) {
+                tracing::error!(server = %self.config.name, reason = refused.reason, "a mounted server's tools are refused");
+            }
             condition.refused = Some(refused.reason);
         } else if !is_offered {
             condition.refused = None;
@@ -368,7 +385,7 @@ fn pauses() -> ExponentialBackoff {
 /// All pages, within bounds. Never from a cache: this is also how death is noticed.
 async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, NoList> {
     let pages = async {
-        let (mut tools, mut cursor) = (Vec::new(), None);
+        let (mut tools, mut bytes, mut cursor) = (Vec::new(), 0, None);
         for _ in 0..PAGES_MAX {
             let params = PaginatedRequestParams::default().with_cursor(cursor);
             let request = ClientRequest::ListToolsRequest(ListToolsRequest {
@@ -380,6 +397,11 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, NoList> {
                 Ok(_) => return Err(NoList::Failed("its list of tools is none".to_owned())),
                 Err(error) => return Err(NoList::Failed(lost(&error))),
             };
+            bytes += page.tools.iter().map(size).sum::<usize>();
+            if bytes > LISTED_MAX_BYTES {
+                let limit = LISTED_MAX_BYTES >> 20;
+                return Err(NoList::Failed(format!("its list of tools has more than {limit} MiB")));
+            }
             tools.extend(page.tools);
             if tools.len() > LISTED_MAX {
                 return Err(NoList::Failed(format!("it lists more than {LISTED_MAX} tools")));
@@ -392,6 +414,24 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, NoList> {
         Err(NoList::Failed(format!("its list of tools has more than {PAGES_MAX} pages")))
     };
     timeout(LIST_TIMEOUT, pages).await.unwrap_or(Err(NoList::Silence))
+}
+
+/// What a definition holds in memory, about: its text.
+fn size(tool: &Tool) -> usize {
+    let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
+    // Maps of JSON values: writing them cannot fail.
+    let schemas = schemas
+        .into_iter()
+        .flatten()
+        .map(|schema| serde_json::to_vec(&**schema).unwrap_or_default().len());
+    tool.name.len()
+        + tool.description.as_ref().map_or(0, |text| text.len())
+        + schemas.sum::<usize>()
+}
+
+/// Waits for further reports of the same change, and for as long as looks must be apart.
+async fn gather(looked: tokio::time::Instant) {
+    sleep_until((looked + LOOKS_APART).max(tokio::time::Instant::now() + GATHER)).await;
 }
 
 fn lost(error: &rmcp::ServiceError) -> String {

@@ -1,8 +1,8 @@
 //! From what a server lists to a foreign agent of this host.
 //!
 //! Names: a tool is called `{server}_{tool}` unless the operator wants its own name. What no tool here may be called is
-//! made valid; whatever that would make equal to another name gets some digits of its own name's hash, so a name never
-//! depends on what else a server has, and never leads to another tool than yesterday. Names of *other* agents are
+//! made valid and gets some digits of its own name's hash, so a name never depends on what else a server has, and never leads
+//! to another tool than yesterday. Names of *other* agents are
 //! protected by the registry, which refuses the whole agent and says which name is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -141,12 +141,21 @@ fn take(
         ));
         listed.truncate(config.tools_max);
     }
-    let names = Names::of(config, listed.iter().map(|tool| &*tool.name));
+    // A name as the server gave it is that tool's, whatever another one was changed to.
+    let unchanged: BTreeSet<_> =
+        listed.iter().filter_map(|tool| unchanged(config, &tool.name)).collect();
+    let mut changed = BTreeSet::new();
     let mut taken: Vec<Taken> = Vec::new();
     let mut schema_bytes = 0;
     for tool in listed {
         let own_name = tool.name.clone().into_owned();
-        match names.name(&own_name).and_then(|name| definition(name, tool)) {
+        let named = name(config, &own_name).and_then(|(name, is_changed)| {
+            if is_changed && (unchanged.contains(name.as_str()) || !changed.insert(name.clone())) {
+                return Err(format!("another of its tools is `{name}`"));
+            }
+            definition(name, tool)
+        });
+        match named {
             Ok(tool) => {
                 schema_bytes += tool.input_schema.get().len()
                     + tool.output_schema.as_ref().map_or(0, |schema| schema.get().len());
@@ -190,38 +199,24 @@ fn definition(name: ToolName, tool: rmcp::model::Tool) -> Result<Tool, String> {
     })
 }
 
-/// How the tools of a server are called here.
-struct Names<'c> {
-    config: &'c MountConfig,
-    /// What more than one of them would be called.
-    ambiguous: BTreeSet<String>,
+/// How a tool is called here, and whether that is not what the server calls it.
+///
+/// # Errors
+/// Why it cannot have a name.
+fn name(config: &MountConfig, own: &str) -> Result<(ToolName, bool), String> {
+    let (valid, is_changed) = valid(config, own);
+    let name = if is_changed { hashed(&valid, own) } else { valid };
+    ToolName::new(&name).map(|name| (name, is_changed)).map_err(|error| error.to_string())
 }
 
-impl<'c> Names<'c> {
-    fn of<'n>(config: &'c MountConfig, own: impl Iterator<Item = &'n str>) -> Self {
-        let mut first = BTreeMap::new();
-        let mut ambiguous = BTreeSet::new();
-        for own in own {
-            let (plain, _) = plain(config, own);
-            if first.insert(plain.clone(), ()).is_some() {
-                ambiguous.insert(plain);
-            }
-        }
-        Self { config, ambiguous }
-    }
-
-    /// # Errors
-    /// Why it cannot have a name.
-    fn name(&self, own: &str) -> Result<ToolName, String> {
-        let (plain, is_changed) = plain(self.config, own);
-        let name =
-            if is_changed && self.ambiguous.contains(&plain) { hashed(&plain, own) } else { plain };
-        ToolName::new(&name).map_err(|error| error.to_string())
-    }
+/// The name of a tool whose own name is valid.
+fn unchanged(config: &MountConfig, own: &str) -> Option<String> {
+    let (valid, is_changed) = valid(config, own);
+    (!is_changed).then_some(valid)
 }
 
-/// The valid name nearest to a server's own, and whether anything of it was changed.
-fn plain(config: &MountConfig, own: &str) -> (String, bool) {
+/// The name nearest to a server's own that is valid but for its length, and whether the server's is another one.
+fn valid(config: &MountConfig, own: &str) -> (String, bool) {
     let prefix = config.name.replace('-', "_");
     let wanted = if config.prefix { format!("{prefix}_{own}") } else { own.to_owned() };
     let mut name = String::with_capacity(wanted.len());
@@ -234,10 +229,7 @@ fn plain(config: &MountConfig, own: &str) -> (String, bool) {
     if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
         name.insert_str(0, if name.starts_with('_') { "t" } else { "t_" });
     }
-    if name.len() > ToolName::LENGTH_MAX {
-        name = hashed(&name, own);
-    }
-    let is_changed = name != wanted;
+    let is_changed = name != wanted || name.len() > ToolName::LENGTH_MAX;
     (name, is_changed)
 }
 

@@ -210,7 +210,12 @@ async fn a_state_that_is_forged_foreign_or_used_is_refused() {
 
 #[tokio::test]
 async fn calls_that_wait_are_bounded() {
-    let config = McpConfig { parked_max: 3, parked_per_tenant_max: 2, ..McpConfig::default() };
+    let config = McpConfig {
+        parked_max: 3,
+        parked_per_tenant_max: 2,
+        parked_per_caller_max: 2,
+        ..McpConfig::default()
+    };
     let server = world().server_with(config);
     let rounds = [
         call(&server, json!({ "name": "ask" })).await.result(),
@@ -234,6 +239,23 @@ async fn calls_that_wait_are_bounded() {
     assert_eq!(call(&server, retry("ask", &rounds[0], answers)).await.result()["isError"], false);
     server.drain();
     assert_eq!(server.calls_parked(), 0, "a host that stops does not wait for people");
+}
+
+#[tokio::test]
+async fn a_caller_that_never_answers_keeps_no_agent_from_others() {
+    let config = McpConfig { parked_per_caller_max: 1, ..McpConfig::default() };
+    let server = world().server_with(config);
+    let ask = async |subject: &'static str| {
+        let params = json!({ "name": "ask", "_meta": { "io.modelcontextprotocol/clientCapabilities": everything() } });
+        let mut request = stateless(&json!(1), "tools/call", params);
+        request.headers_mut().insert("test-subject", subject.parse().unwrap());
+        send(&server, request).await.result()
+    };
+    assert_eq!(ask("a").await["resultType"], "input_required");
+    let second = ask("a").await;
+    let text = second["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("too many calls of this caller wait"), "{second}");
+    assert_eq!(ask("b").await["resultType"], "input_required");
 }
 
 #[tokio::test]

@@ -128,6 +128,7 @@ impl Whose {
         let scope = match self {
             Self::Session => BucketScope::Session(
                 context.agent_id,
+                context.caller.subject.clone(),
                 conversation(context).map_err(Refusal::Other)?,
             ),
             Self::Agent => BucketScope::Agent(context.agent_id),

@@ -10,6 +10,7 @@ mod budget;
 mod config;
 mod counts;
 mod failure;
+mod mend;
 mod retry;
 mod stream;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use aop_core::quota::Payer;
 use aop_core::{AgentId, StoreError, TenantName};
 use rig_core::ProviderError;
 use rig_core::http_client::MultipartForm;
+use serde_json::json;
 use uuid::Uuid;
 
 use self::script::{Reply, Script};

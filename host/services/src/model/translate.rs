@@ -159,10 +159,9 @@ fn answered(
         Part::ToolCall { id, name, arguments } => {
             let wrong =
                 |reason: String| ModelError::Invalid(format!("the tool call `{id}`: {reason}"));
-            let arguments = serde_json::from_str::<Value>(&arguments)
-                .ok()
-                .filter(Value::is_object)
-                .ok_or_else(|| wrong("its arguments are not a JSON object".to_owned()))?;
+            // No format has a place for anything else. The result says what was wrong with them.
+            let arguments = serde_json::from_str::<Value>(&arguments).ok();
+            let arguments = arguments.filter(Value::is_object).unwrap_or_else(|| json!({}));
             let name = ToolName::new(name).map_err(|error| wrong(error.to_string()))?;
             names.insert(id.clone(), name.clone());
             Ok(AssistantContent::ToolCall(ToolCall::from_wire(
@@ -210,7 +209,11 @@ fn part(content: AssistantContent) -> Option<Part> {
         AssistantContent::ToolCall(call) => Some(Part::ToolCall {
             id: call.id.to_string(),
             name: call.function.name.into(),
-            arguments: call.function.arguments.to_string(),
+            arguments: match call.function.arguments {
+                // What the model wrote was no JSON: see `mend`.
+                Value::String(text) => text,
+                json => json.to_string(),
+            },
         }),
         AssistantContent::Reasoning(_) | AssistantContent::Image(_) => None,
     }

@@ -14,7 +14,7 @@ use rig_core::http_client::{
     BoxedStream, Error, HttpClientExt, LazyBody, MultipartForm, Result, StreamingResponse,
 };
 
-use super::ModelConfig;
+use super::{ModelConfig, mend};
 use crate::network::{Network, NetworkError, Owner, Target};
 
 /// Why there is no answer.
@@ -122,6 +122,27 @@ impl Answer {
             Ok(answer.next().await?.map(|piece| (piece, answer)))
         }))
     }
+
+    fn mended_stream(self) -> BoxedStream {
+        let begun = Some((self, mend::Lines::default()));
+        Box::pin(stream::try_unfold(begun, async |begun| {
+            let Some((mut answer, mut lines)) = begun else { return Ok(None) };
+            loop {
+                let Some(piece) = answer.next().await? else {
+                    return Ok(Some((lines.end(), None)));
+                };
+                let mended = lines.push(&piece);
+                if !mended.is_empty() {
+                    return Ok(Some((mended, Some((answer, lines)))));
+                }
+            }
+        }))
+    }
+}
+
+/// Whether an answer will be in the format that [`mend`] knows.
+fn is_chat(uri: &Uri) -> bool {
+    uri.path().ends_with("/chat/completions")
 }
 
 impl HttpClientExt for Transport {
@@ -135,9 +156,14 @@ impl HttpClientExt for Transport {
     {
         let (transport, request) = (self.clone(), request.map(Into::into));
         async move {
+            let is_chat = is_chat(request.uri());
             let response = transport.exchange(request).await?;
+            let mends = is_chat && response.status().is_success();
             Ok(response.map(|answer| -> LazyBody<U> {
-                Box::pin(async move { answer.whole().await.map(U::from) })
+                Box::pin(async move {
+                    let body = answer.whole().await?;
+                    Ok(U::from(if mends { mend::whole(body) } else { body }))
+                })
             }))
         }
     }
@@ -156,7 +182,9 @@ impl HttpClientExt for Transport {
     where
         T: Into<Bytes> + Send,
     {
+        let is_chat = is_chat(request.uri());
         let response = self.exchange(request.map(Into::into)).await?;
-        Ok(response.map(Answer::stream))
+        let mends = is_chat && response.status().is_success();
+        Ok(response.map(|answer| if mends { answer.mended_stream() } else { answer.stream() }))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aop_core::bucket::{
     Bucket, BucketError, BucketQuota, BucketScope, Buckets, KeyPage, SessionId,
 };
-use aop_core::{AgentId, TenantName};
+use aop_core::{AgentId, Subject, TenantName};
 use uuid::Uuid;
 
 const ROOMY: BucketQuota = BucketQuota {
@@ -43,7 +43,7 @@ pub async fn buckets<B: Buckets + 'static>(mut reopen: impl AsyncFnMut() -> B) {
 /// The bucket of a conversation.
 #[must_use]
 pub fn session(agent: AgentId, id: &str) -> Bucket {
-    let scope = BucketScope::Session(agent, SessionId::new(id).unwrap());
+    let scope = BucketScope::Session(agent, Subject::Local, SessionId::new(id).unwrap());
     Bucket { tenant: TenantName::default_tenant(), scope }
 }
 
@@ -90,13 +90,15 @@ async fn buckets_are_apart(buckets: &dyn Buckets) {
     let (agent, other) = (AgentId(Uuid::now_v7()), AgentId(Uuid::now_v7()));
     let default = TenantName::default_tenant();
     let elsewhere = TenantName::new("elsewhere").unwrap();
+    let somebody = Subject::Key { id: "one".into() };
     let scopes = [
         BucketScope::Tenant,
         BucketScope::Agent(agent),
         BucketScope::Agent(other),
-        BucketScope::Session(agent, SessionId::new("one").unwrap()),
-        BucketScope::Session(agent, SessionId::new("two").unwrap()),
-        BucketScope::Session(other, SessionId::new("one").unwrap()),
+        BucketScope::Session(agent, Subject::Local, SessionId::new("one").unwrap()),
+        BucketScope::Session(agent, Subject::Local, SessionId::new("two").unwrap()),
+        BucketScope::Session(other, Subject::Local, SessionId::new("one").unwrap()),
+        BucketScope::Session(agent, somebody, SessionId::new("one").unwrap()),
     ];
     let all: Vec<Bucket> = [default, elsewhere]
         .into_iter()
@@ -110,7 +112,7 @@ async fn buckets_are_apart(buckets: &dyn Buckets) {
     }
     buckets.delete(&all[3], &["key".to_owned()]).await.unwrap();
     assert_eq!(get(buckets, &all[4], "key").await.as_deref(), Some("4"));
-    assert_eq!(get(buckets, &all[9], "key").await.as_deref(), Some("9"));
+    assert_eq!(get(buckets, &all[10], "key").await.as_deref(), Some("10"));
 }
 
 async fn writes_all_or_none(buckets: &dyn Buckets) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets, SessionId};
-use aop_core::{AgentId, TenantName};
+use aop_core::{AgentId, Subject, TenantName};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
 
@@ -181,7 +181,11 @@ async fn outage_fails_what_comes_meanwhile_and_nothing_after_it() {
     }
     let config = database(&server).await;
     let buckets = Arc::new(PostgresBuckets::open(&config).await.unwrap());
-    let scope = BucketScope::Session(AgentId(Uuid::now_v7()), SessionId::new("talk").unwrap());
+    let scope = BucketScope::Session(
+        AgentId(Uuid::now_v7()),
+        Subject::Local,
+        SessionId::new("talk").unwrap(),
+    );
     let bucket = Bucket { tenant: TenantName::default_tenant(), scope };
     buckets.set(&bucket, ROOMY, &[entry("before", "1")]).await.unwrap();
     control("stop");

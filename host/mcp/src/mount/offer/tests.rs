@@ -28,8 +28,7 @@ fn tool(name: &str, more: Value) -> rmcp::model::Tool {
 }
 
 fn named(config: &MountConfig, own: &[&str]) -> Vec<String> {
-    let names = Names::of(config, own.iter().copied());
-    own.iter().map(|own| names.name(own).unwrap().to_string()).collect()
+    own.iter().map(|own| name(config, own).unwrap().0.to_string()).collect()
 }
 
 fn offer(config: MountConfig, tools: Vec<rmcp::model::Tool>) -> Offer {
@@ -42,22 +41,46 @@ fn offer(config: MountConfig, tools: Vec<rmcp::model::Tool>) -> Offer {
 }
 
 #[test]
-fn names_are_valid_unique_and_do_not_depend_on_other_changes() {
+fn names_are_valid_and_what_was_changed_has_its_hash() {
     let prefixed = config("my-calc", true);
     assert_eq!(named(&prefixed, &["add", "sub_1"]), ["my_calc_add", "my_calc_sub_1"]);
-    assert_eq!(named(&prefixed, &["get.user"]), ["my_calc_get_user"]);
-    // The one that had to be changed gives way to the one that had not.
-    let both = named(&prefixed, &["get.user", "get_user", "get user"]);
-    assert_eq!(both[1], "my_calc_get_user");
-    assert!(both[0].starts_with("my_calc_get_user_") && both[2].starts_with("my_calc_get_user_"));
-    assert_ne!(both[0], both[2]);
+    let changed = named(&prefixed, &["get.user", "get user"]);
+    assert!(changed.iter().all(|name| name.starts_with("my_calc_get_user_")), "{changed:?}");
+    assert_ne!(changed[0], changed[1]);
 
     let plain = config("calc", false);
-    assert_eq!(named(&plain, &["add", "__x", "9lives", "ä"]), ["add", "t_x", "t_9lives", "t_"]);
+    let names = named(&plain, &["add", "__x", "9lives", "ä"]);
+    for (name, start) in names.iter().zip(["add", "t_x_", "t_9lives_", "t_"]) {
+        assert!(name.starts_with(start), "{names:?}");
+    }
     let long = "x".repeat(200);
     let names = named(&plain, &[&long, &format!("{long}y")]);
     assert!(names.iter().all(|name| name.len() <= ToolName::LENGTH_MAX), "{names:?}");
     assert_ne!(names[0], names[1]);
+}
+
+#[test]
+fn a_name_leads_to_the_same_tool_whatever_is_listed_beside_it() {
+    let own_of = |listed: &[&str]| {
+        let listed = listed.iter().map(|name| tool(name, json!({}))).collect();
+        let mut notes = Vec::new();
+        let taken = take(&config("s", true), listed, &mut notes);
+        let own: Vec<_> = taken
+            .into_iter()
+            .map(|Taken { tool, own_name }| (tool.name.to_string(), own_name))
+            .collect();
+        (own, notes.join("\n"))
+    };
+    let (yesterday, _) = own_of(&["get.user"]);
+    let (today, notes) = own_of(&["get.user", "get_user"]);
+    assert!(today.contains(&yesterday[0]), "{today:?}");
+    assert_eq!(notes, "");
+
+    // A name that looks like what another one is changed to is still its own.
+    let forged = yesterday[0].0.strip_prefix("s_").unwrap().to_owned();
+    let (own, notes) = own_of(&["get.user", &forged]);
+    assert_eq!(own, [(yesterday[0].0.clone(), forged)]);
+    assert!(notes.contains("`get.user` is left out"), "{notes}");
 }
 
 #[test]

@@ -122,3 +122,47 @@ async fn completions_at_one_time_are_bounded() {
         tokio::task::yield_now().await;
     }
 }
+
+/// What a model writes, as the agent sees it: it can tell the model what was wrong.
+#[tokio::test]
+async fn tool_calls_that_are_not_as_promised_reach_the_agent() {
+    let call = |id: serde_json::Value, arguments: &str| json!({ "index": 0, "id": id, "type": "function", "function": { "name": "f", "arguments": arguments } });
+    let whole = json!({
+        "id": "1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{ "index": 0, "finish_reason": "tool_calls", "message": {
+            "role": "assistant", "content": null,
+            "tool_calls": [call(json!("c"), "{not json"), call(json!("c"), "[1]"), call(json!(null), "{}")],
+        } }],
+    });
+    let stub =
+        Stub::start(move |_| vec![Step::Send(answer("application/json", &whole.to_string()))])
+            .await;
+    let completion = ask(&models_at(&stub, |_| ()), "stub").await.unwrap();
+    let calls: Vec<_> = completion
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::ToolCall { id, arguments, .. } => Some((id.clone(), arguments.as_str())),
+            _ => None,
+        })
+        .collect();
+    let written: Vec<_> = calls.iter().map(|(_, arguments)| *arguments).collect();
+    assert_eq!(written, ["{not json", "[1]", "{}"]);
+    assert!(calls[0].0 != calls[1].0 && calls[1].0 != calls[2].0, "{calls:?}");
+
+    let chunk = |choice: serde_json::Value| {
+        let chunk = json!({ "id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice] });
+        format!("data: {chunk}\n\n")
+    };
+    let stream = [
+        chunk(json!({ "index": 0, "delta": { "role": "assistant", "tool_calls": [call(json!("c"), "{not")] } })),
+        chunk(json!({ "index": 0, "delta": { "tool_calls": [{ "index": 0, "function": { "arguments": " json" } }] } })),
+        chunk(json!({ "index": 0, "delta": {}, "finish_reason": "tool_calls" })),
+        "data: [DONE]\n\n".to_owned(),
+    ]
+    .concat();
+    let stub = Stub::start(move |_| vec![Step::Send(answer("text/event-stream", &stream))]).await;
+    let completion = read(&models_at(&stub, |_| ()), "stub").await.unwrap();
+    let text = format!("{completion:?}");
+    assert!(text.contains("{not json"), "{text}");
+}
