@@ -440,6 +440,7 @@ pub(crate) fn dispatcher(
 ) -> Arc<Dispatcher> {
     Arc::new_cyclic(|dispatcher: &Weak<Dispatcher>| {
         Dispatcher::new(resolve, observe, accounts, Some(services(dispatcher.clone())))
+            .with_content_rule(aop_mcp::check_content)
     })
 }
 

@@ -56,8 +56,8 @@ pub struct TaskRecord {
 /// Why a task cannot be kept.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TaskError {
-    /// The tenant has as many as it may have.
-    #[error("the tenant has too many tasks: wait until some expire")]
+    /// The caller or its tenant has as many as may be, and none of the caller's has ended.
+    #[error("too many tasks are kept: wait until some of yours end, or expire")]
     Full,
     /// The medium failed.
     #[error(transparent)]
@@ -66,7 +66,8 @@ pub enum TaskError {
 
 /// The tasks. Every write is durable when its future resolves, and atomic.
 pub trait Tasks: Send + Sync {
-    /// Keeps a new task, and forgets those that had expired when it was created. A tenant may have `tasks_max`.
+    /// Keeps a new task, and forgets those that had expired when it was created. A tenant may have `tasks_max`, and one
+    /// caller a quarter of them: whoever begins more loses the oldest of its own that have ended, and nobody else's.
     ///
     /// # Errors
     /// [`TaskError`]; nothing was written.

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use aop_core::quota::{Accounts, Payer};
 use aop_core::{
     BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
-    Sample, Services, Tenancy, TenantName,
+    Sample, Services, Shown, Tenancy, TenantName,
 };
 use tracing::Instrument as _;
 
@@ -28,11 +28,15 @@ use record::{Record, Running};
 use tenants::Tenants;
 use work::Work;
 
+/// Says what rule a list of content blocks, as JSON, breaks.
+pub type ContentRule = fn(&str) -> Result<(), String>;
+
 /// Runs calls.
 pub struct Dispatcher {
     resolve: Arc<dyn Resolve>,
     observe: Arc<dyn Observe>,
     services: Option<Arc<Services>>,
+    content: Option<ContentRule>,
     accounts: Arc<Accounts>,
     queued: AtomicUsize,
     running: Running,
@@ -54,12 +58,19 @@ impl Dispatcher {
             resolve,
             observe,
             services: services.map(Arc::new),
+            content: None,
             accounts,
             queued: AtomicUsize::new(0),
             running: Running::default(),
             tenants: Tenants::default(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Holds content, which agents write in their clients' protocol, to that protocol's rules.
+    #[must_use]
+    pub fn with_content_rule(self, rule: ContentRule) -> Self {
+        Self { content: Some(rule), ..self }
     }
 
     /// Refuses new calls from now on and waits until the running ones ended, at most `grace`.
@@ -98,7 +109,19 @@ impl Dispatcher {
         record.admitted(&work.revision);
 
         let context = record.context(&work, deadline, (&payer, self.services.as_ref()));
-        attempt::run(&work, &arguments, &context, record).await
+        let output = attempt::run(&work, &arguments, &context, record).await?;
+        self.check(&output)?;
+        Ok(output)
+    }
+
+    fn check(&self, output: &Output) -> Result<(), Failure> {
+        let Some(rule) = self.content.filter(|_| output.shown == Shown::Content) else {
+            return Ok(());
+        };
+        rule(output.json.get()).map_err(|bad| {
+            let reason = format!("the agent's content breaks a rule of MCP: {bad}");
+            Failure::executed(ErrorCode::BadOutput, reason)
+        })
     }
 
     /// Who pays: the agent, and the tenant that calls it, which is not always the one that has it.

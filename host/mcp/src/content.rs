@@ -22,6 +22,14 @@ const MIME_LENGTH_MAX: usize = 255;
 #[error("{0}")]
 pub(crate) struct BadContent(String);
 
+/// Whether a list of blocks, as the codec writes it, keeps the rules of MCP.
+///
+/// # Errors
+/// The first rule that a block breaks, in words for the agent's author.
+pub fn check(json: &str) -> Result<(), String> {
+    blocks(json).map(drop).map_err(|bad| bad.to_string())
+}
+
 impl BadContent {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self(reason.into())

@@ -46,6 +46,7 @@ mod uri;
 
 pub use changes::Changes;
 pub use config::{Expose, McpConfig};
+pub use content::check as check_content;
 pub use error::McpError;
 pub use mount::{Bearer, MountConfig, MountTransport, Mounts};
 pub use server::{McpParts, McpServer};

@@ -23,7 +23,6 @@ use uuid::Uuid;
 use crate::config::McpConfig;
 use crate::converse::{Asked, End, Event, Finished, Ongoing};
 use crate::features;
-use crate::http::OVERLOADED;
 
 /// The reason why a result was not kept is cut to this: with it, what is kept instead stays below the kilobyte that
 /// the store always has room for.
@@ -105,19 +104,15 @@ impl TaskRunner {
         self.live().len()
     }
 
-    /// Makes a call a task. It begins once the task is kept.
+    /// Keeps a new task. None when the caller or its tenant has as many as may be.
     ///
     /// # Errors
-    /// The tenant has too many tasks, or the store failed; nothing ran.
-    pub(crate) async fn begin(
-        self: &Arc<Self>,
-        caller: &Caller,
-        call: impl FnOnce() -> Ongoing,
-    ) -> Result<CreateTaskResult, ErrorData> {
+    /// The store failed.
+    pub(crate) async fn reserve(&self, caller: &Caller) -> Result<Option<TaskRecord>, ErrorData> {
         let id = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         let now = unix_ms(SystemTime::now());
         let record = TaskRecord {
-            id: id.clone(),
+            id,
             tenant: caller.tenant.clone(),
             subject: caller.subject.to_string(),
             state: TaskState::Working,
@@ -126,21 +121,29 @@ impl TaskRunner {
             expires_unix_ms: now.saturating_add(millis(self.ttl)),
             outcome: None,
         };
-        self.store.begin(record.clone(), self.per_tenant_max).await.map_err(
-            |error| match error {
-                TaskError::Full => ErrorData::new(OVERLOADED, error.to_string(), None),
-                TaskError::Store(error) => failed(&error),
-            },
-        )?;
+        match self.store.begin(record.clone(), self.per_tenant_max).await {
+            Ok(()) => Ok(Some(record)),
+            Err(TaskError::Full) => Ok(None),
+            Err(TaskError::Store(error)) => Err(failed(&error)),
+        }
+    }
+
+    /// Makes a call the task that was kept for it.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        caller: &Caller,
+        record: TaskRecord,
+        call: Ongoing,
+    ) -> CreateTaskResult {
         let live = Arc::new(Live {
             caller: caller.clone(),
             stop: CancellationToken::new(),
             over: CancellationToken::new(),
             open: Mutex::default(),
         });
-        self.live().insert(id, live.clone());
-        tokio::spawn(self.clone().attend(record.clone(), live, call()));
-        Ok(CreateTaskResult::new(self.shown(&record)))
+        self.live().insert(record.id.clone(), live.clone());
+        tokio::spawn(self.clone().attend(record.clone(), live, call));
+        CreateTaskResult::new(self.shown(&record))
     }
 
     /// Lets a task run to its end, and keeps that.

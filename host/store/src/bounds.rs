@@ -4,6 +4,8 @@ use aop_core::bucket::{
     Bucket, BucketError, BucketQuota, BucketScope, KEY_MAX_BYTES, VALUE_MAX_BYTES,
 };
 
+use crate::turns::Owner;
+
 /// What a bucket costs beside its keys and values, in bytes of its owner's quota.
 pub(crate) const BUCKET_CHARGE_BYTES: i64 = 512;
 /// The same for each key.
@@ -24,6 +26,13 @@ pub(crate) struct Place {
     pub(crate) agent: Vec<u8>,
     /// Empty for what is not of one conversation; else its id and its caller, apart by a space, which no id has.
     pub(crate) session: String,
+}
+
+impl Place {
+    /// Whose turn it takes to work there: the agent's, or that of all agents that share the bucket.
+    pub(crate) fn owner(&self) -> Owner {
+        (self.tenant.clone(), self.agent.clone())
+    }
 }
 
 impl From<&Bucket> for Place {

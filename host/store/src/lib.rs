@@ -19,6 +19,7 @@ mod index;
 mod lock;
 mod postgres;
 mod sqlite;
+mod turns;
 
 pub use error::OpenError;
 pub use index::ToolIndex;

@@ -59,6 +59,24 @@ impl HttpRule {
             && self.path.is(uri.path())
     }
 
+    /// What of a request the rule is not for, though it is for its host.
+    #[must_use]
+    pub fn misses(&self, method: &Method, uri: &Uri) -> Option<&'static str> {
+        let scheme = Scheme::of(uri)?;
+        if !self.host.is(uri.host()?) {
+            return None;
+        }
+        if self.scheme != scheme {
+            Some("scheme")
+        } else if self.port != uri.port_u16().unwrap_or(scheme.port()) {
+            Some("port")
+        } else if !self.methods.is_empty() && !self.methods.contains(method) {
+            Some("method")
+        } else {
+            (!self.path.is(uri.path())).then_some("path")
+        }
+    }
+
     /// Whether every request that this rule permits, `other` permits, too.
     #[must_use]
     pub fn is_within(&self, other: &Self) -> bool {

@@ -65,8 +65,17 @@ impl Policy {
         if let Some(found) = grants.find(|(_, grant)| grant.rule.permits(method, uri)) {
             return Ok(found);
         }
-        let shown = uri.authority().map_or("?", http::uri::Authority::as_str);
-        Err(format!("no `http` rule of the agent's policy permits {method} to {shown}"))
+        let scheme = uri.scheme_str().unwrap_or("?");
+        let place = uri.authority().map_or("?", http::uri::Authority::as_str);
+        let rules = self.http.iter().map(|grant| &grant.rule);
+        // Without the path, which may hold what the agent was asked.
+        let but = match rules.filter_map(|rule| rule.misses(method, uri)).next() {
+            Some(part) => format!("; a rule for this host is for another {part}"),
+            None => String::new(),
+        };
+        Err(format!(
+            "no `http` rule of the agent's policy permits {method} to {scheme}://{place}{but}"
+        ))
     }
 
     /// Whether the agent may call a tool.

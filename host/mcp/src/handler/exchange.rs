@@ -7,12 +7,13 @@ use std::time::Instant;
 use aop_core::bucket::SessionId;
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, BoxFuture, Caller, ErrorCode, Failure, Progress, Reply, TaskUse, Tool, TraceContext,
+    AgentName, BoxFuture, Caller, ErrorCode, Failure, Progress, Reply, TaskError, TaskRecord,
+    TaskUse, Tool, TraceContext,
 };
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, ClientCapabilities, CreateTaskResult,
-    ErrorCode as RpcCode, GetPromptRequestParams, GetPromptResponse, InputResponses, JsonObject,
+    CallToolRequestParams, CallToolResponse, ClientCapabilities, ErrorCode as RpcCode,
+    GetPromptRequestParams, GetPromptResponse, InputResponses, JsonObject,
     ReadResourceRequestParams, ReadResourceResponse, TASKS_EXTENSION_ID,
 };
 use rmcp::service::{RequestContext, RoleServer};
@@ -25,9 +26,11 @@ use crate::converse::{
 use crate::edge::{Edge, FeatureCall, ToolCall};
 use crate::features::prompts::Found;
 use crate::features::{self, prompts, resources};
+use crate::http::OVERLOADED;
 use crate::message;
 use crate::repeated;
 use crate::result::ToolResult;
+use crate::tasks::TaskRunner;
 
 /// See the module's documentation.
 pub(super) struct Exchange<'a> {
@@ -129,8 +132,15 @@ impl<'a> Exchange<'a> {
             state: request.request_state,
             responses: request.input_responses.unwrap_or_default(),
         };
-        if is_task && answers.state.is_none() {
-            return self.begin_task(work, answers.responses).await.map(CallToolResponse::Task);
+        if is_task
+            && answers.state.is_none()
+            && let Some((tasks, record)) = self.reserve_task(tool.as_deref()).await?
+        {
+            let held_bytes = work.arguments.len();
+            let call =
+                self.start(answers.responses, held_bytes, |client| Box::pin(work.run(client)));
+            let begun = tasks.begin(&self.arrival.caller, record, call);
+            return Ok(CallToolResponse::Task(begun));
         }
         let ongoing = self.resume(&identity, &mut answers)?.unwrap_or_else(|| {
             let held_bytes = work.arguments.len();
@@ -163,17 +173,22 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    async fn begin_task(
+    /// A task for a call that becomes one. None when there is no place for it, and the tool may run without.
+    ///
+    /// # Errors
+    /// There is no place for a tool that only runs as a task, or the store failed; nothing ran.
+    async fn reserve_task(
         &self,
-        work: ToolWork,
-        advance: InputResponses,
-    ) -> Result<CreateTaskResult, ErrorData> {
+        tool: Option<&Tool>,
+    ) -> Result<Option<(&Arc<TaskRunner>, TaskRecord)>, ErrorData> {
         let Some(tasks) = &self.edge.tasks else {
             return Err(ErrorData::internal_error("this host keeps no tasks", None));
         };
-        let held_bytes = work.arguments.len();
-        let start = || self.start(advance, held_bytes, |client| Box::pin(work.run(client)));
-        tasks.begin(&self.arrival.caller, start).await
+        match tasks.reserve(&self.arrival.caller).await? {
+            Some(record) => Ok(Some((tasks, record))),
+            None if tool.is_some_and(|tool| tool.task == TaskUse::Optional) => Ok(None),
+            None => Err(ErrorData::new(OVERLOADED, TaskError::Full.to_string(), None)),
+        }
     }
 
     pub(super) async fn get_prompt(

@@ -126,6 +126,12 @@ impl Place {
     }
 }
 
+/// Tells the operator that a path could not be opened for what the policy says. The agent gets a code without words.
+fn note_denied(voice: &Voice) {
+    let rule = "a path leads out of its directory, or the agent may only read below it";
+    voice.refuse(rule, SETTINGS);
+}
+
 /// How long a file is; 0 when the file system does not say, so that everything written counts.
 async fn length(file: &Arc<std::fs::File>) -> u64 {
     let file = Arc::clone(file);

@@ -2,7 +2,7 @@
 //!
 //! What a request may reach is decided twice: here by its method and URL, and by the host's
 //! [`Egress`](aop_core::egress::Egress) for every address that its name leads to. A refused guest gets
-//! `HTTP-request-denied`; the operator's log has the rule. Bodies pass through piece by piece, so the
+//! `internal-error` with the rule; the operator's log has it, too, and the setting. Bodies pass through piece by piece, so the
 //! host holds a piece of each and no more, and few requests are on their way at one time.
 
 use std::error::Error as StdError;
@@ -119,7 +119,12 @@ fn timeouts(options: RequestOptions, left: Duration) -> EgressTimeouts {
 
 fn denied(voice: &Voice, rule: &str) -> Error {
     voice.refuse(rule, &["policy.http"]);
-    Error::HttpRequestDenied
+    with_the_rule(rule)
+}
+
+/// `HTTP-request-denied` has no words, and an agent that does not know why asks again: the code that has some.
+fn with_the_rule(rule: &str) -> Error {
+    Error::InternalError(Some(format!("denied: {rule}")))
 }
 
 /// The nearest of `wasi:http`'s own codes.
@@ -127,7 +132,7 @@ fn refused(voice: &Voice, error: EgressError) -> Error {
     match error {
         EgressError::Denied(rule) => {
             voice.refuse(&rule, &["policy.http", "policy.private_networks"]);
-            Error::HttpRequestDenied
+            with_the_rule(&rule)
         }
         EgressError::Resolve(why) => Error::DnsError { rcode: Some(why), info_code: None },
         EgressError::Connect(_) => Error::ConnectionRefused,

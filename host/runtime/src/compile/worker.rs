@@ -97,7 +97,7 @@ fn compile(request: &Request) -> Outcome {
         Ok(interface) => interface,
         Err(error) => return Outcome::Refused { reason: error.to_string() },
     };
-    let (code, model) = match precompile(&bytes) {
+    let (code, model) = match precompile(&bytes, &interface) {
         Ok(compiled) => compiled,
         Err(outcome) => return outcome,
     };
@@ -110,10 +110,14 @@ fn compile(request: &Request) -> Outcome {
 }
 
 /// Compiles for the cheapest model that the component fits. What does not fit is found while it is validated,
-/// before anything is compiled.
-fn precompile(bytes: &[u8]) -> Result<(Vec<u8>, Model), Outcome> {
+/// before anything is compiled; but WASI 0.3, of which a component may import plain functions only, is all of it the
+/// concurrent model's.
+fn precompile(bytes: &[u8], interface: &Interface) -> Result<(Vec<u8>, Model), Outcome> {
     let mut reason = String::new();
-    for model in Model::ALL {
+    let needs_concurrency = interface.imports.iter().any(|import| is_wasi_0_3(import));
+    let models =
+        Model::ALL.into_iter().filter(|model| !needs_concurrency || *model == Model::Concurrent);
+    for model in models {
         let engine =
             model.compiling().map_err(|error| Outcome::Failed { reason: error.to_string() })?;
         match engine.precompile_component(bytes) {
@@ -122,6 +126,11 @@ fn precompile(bytes: &[u8]) -> Result<(Vec<u8>, Model), Outcome> {
         }
     }
     Err(Outcome::Refused { reason })
+}
+
+fn is_wasi_0_3(import: &str) -> bool {
+    import.starts_with("wasi:")
+        && import.split_once('@').is_some_and(|(_, version)| version.starts_with("0.3."))
 }
 
 fn read(request: &Request) -> Result<Vec<u8>, Outcome> {

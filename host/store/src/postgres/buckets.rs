@@ -22,6 +22,8 @@ use crate::bounds::{
 const TOUCH_EVERY_MS: i64 = 60 * 60 * 1000;
 /// Conversations that are looked up at once to be forgotten; each is forgotten in a transaction of its own.
 const FORGOTTEN_AT_ONCE: i64 = 64;
+/// Entries of a tenant that goes, at once.
+const FORGOTTEN_ENTRIES_AT_ONCE: u64 = 10_000;
 /// The database's clock, in milliseconds since the Unix epoch: that of hosts may differ.
 const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -234,7 +236,22 @@ async fn delete(
 }
 
 impl PostgresBuckets {
-    /// Runs one change, all or nothing.
+    /// Runs one change at a place, all or nothing.
+    async fn change_at<T>(
+        &self,
+        place: &Place,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        self.at(place, async |connection| {
+            let change = connection.transaction().await?;
+            let done = work(&change).await?;
+            change.commit().await?;
+            Ok(done)
+        })
+        .await
+    }
+
+    /// Runs one change of the host's own, all or nothing.
     async fn change<T>(
         &self,
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Refused>,
@@ -272,15 +289,32 @@ impl PostgresBuckets {
     /// Forgets everything that the agents of a tenant remember.
     ///
     /// # Errors
-    /// [`StoreError`]; nothing was forgotten.
+    /// [`StoreError`]; what was forgotten by then stays forgotten, and the next attempt forgets the rest.
     pub async fn forget_tenant(&self, tenant: &TenantName) -> Result<(), StoreError> {
         let tenant = tenant.as_str();
+        let failed = |refused| StoreError::Failed(BucketError::from(refused).to_string());
+        // In pieces, of which each fits into the time of a statement, whatever a tenant remembers.
+        loop {
+            let piece = self.change(async |change| {
+                let sql = format!(
+                    "DELETE FROM aop_entries WHERE (bucket, key) IN (
+                         SELECT bucket, key FROM aop_entries JOIN aop_buckets ON aop_buckets.id = bucket
+                                                 JOIN aop_owners ON aop_owners.id = owner
+                         WHERE tenant = $1 LIMIT {FORGOTTEN_ENTRIES_AT_ONCE})"
+                );
+                let statement = change.prepare_cached(&sql).await?;
+                Ok(change.execute(&statement, &[&tenant]).await?)
+            });
+            if piece.await.map_err(failed)? < FORGOTTEN_ENTRIES_AT_ONCE {
+                break;
+            }
+        }
         let forgetting = self.change(async |change| {
             rows(change, "DELETE FROM aop_owners WHERE tenant = $1", &[&tenant]).await?;
             rows(change, "DELETE FROM aop_tenant_totals WHERE tenant = $1", &[&tenant]).await
         });
         let forgotten = forgetting.await.map(|_| ());
-        forgotten.map_err(|refused| StoreError::Failed(BucketError::from(refused).to_string()))
+        forgotten.map_err(failed)
     }
 }
 
@@ -371,14 +405,15 @@ impl Buckets for PostgresBuckets {
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, BucketError>> {
         Box::pin(async move {
             let place = Place::from(bucket);
-            let reading = self.within(async |connection| -> Result<_, Refused> {
+            let reading = self.at(&place, async |connection| -> Result<_, Refused> {
                 let Some((value, stale)) = get(connection, &place, key).await? else {
                     return Ok(None);
                 };
                 if let Some(bucket) = stale {
                     let sql =
                         format!("UPDATE aop_buckets SET touched_unix_ms = {NOW} WHERE id = $1");
-                    connection.execute(&sql, &[&bucket]).await?;
+                    // Somebody who writes there keeps it too; a value that was read is no failure.
+                    let _ = connection.execute(&sql, &[&bucket]).await;
                 }
                 Ok(Some(value))
             });
@@ -400,7 +435,7 @@ impl Buckets for PostgresBuckets {
             total_bytes(entries, quota)?;
             let place = Place::from(bucket);
             let limits = (quota, self.ceilings);
-            let setting = self.change(async |change| {
+            let setting = self.change_at(&place, async |change| {
                 let opened = open(change, &place).await?;
                 put(change, (&place.tenant, &opened), entries, limits).await
             });
@@ -415,7 +450,7 @@ impl Buckets for PostgresBuckets {
     ) -> BoxFuture<'a, Result<(), BucketError>> {
         Box::pin(async move {
             let place = Place::from(bucket);
-            let deleting = self.change(async |change| {
+            let deleting = self.change_at(&place, async |change| {
                 let Some(opened) = find(change, &place).await? else { return Ok(()) };
                 delete(change, (&place.tenant, &opened), keys).await
             });
@@ -435,7 +470,7 @@ impl Buckets for PostgresBuckets {
             check_sizes(std::iter::once((key, value.as_slice())))?;
             let place = Place::from(bucket);
             let (limits, entries) = ((quota, self.ceilings), [(key.to_owned(), value)]);
-            let swapping = self.change(async |change| {
+            let swapping = self.change_at(&place, async |change| {
                 let opened = open(change, &place).await?;
                 let sql = "SELECT value FROM aop_entries WHERE bucket = $1 AND key = $2";
                 let stored = rows(change, sql, &[&opened.bucket, &key.as_bytes()]).await?;
@@ -458,7 +493,7 @@ impl Buckets for PostgresBuckets {
         Box::pin(async move {
             let place = Place::from(bucket);
             let reading =
-                self.within(async |connection| page(connection, &place, after, limit).await);
+                self.at(&place, async |connection| page(connection, &place, after, limit).await);
             Ok(reading.await?)
         })
     }

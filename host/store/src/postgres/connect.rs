@@ -1,5 +1,6 @@
 //! Connections to the database.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ fn parse(url: &str) -> Result<Config, PostgresError> {
         return Err(PostgresError::Url("it begins with `postgres://`".to_owned()));
     }
     // What the parser says repeats parts of the URL, in which a password may stand.
-    let config: Config =
+    let mut config: Config =
         url.parse().map_err(|_| PostgresError::Url("it cannot be read".to_owned()))?;
     for (missing, what) in [
         (config.get_hosts().is_empty(), "a host"),
@@ -57,7 +58,22 @@ fn parse(url: &str) -> Result<Config, PostgresError> {
             return Err(PostgresError::Url(format!("it names no {}", &what[2..])));
         }
     }
+    // Unsaid, a server or whoever stands between could decline to encrypt, and nobody would hear of it.
+    if !url.contains("sslmode=") && !config.get_hosts().iter().all(is_near) {
+        config.ssl_mode(SslMode::Require);
+    }
     Ok(config)
+}
+
+/// Whether what is sent to it stays on this machine.
+fn is_near(host: &Host) -> bool {
+    match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    }
 }
 
 pub(super) fn pool(config: &PostgresConfig) -> Result<Pool, PostgresError> {

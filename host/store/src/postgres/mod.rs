@@ -14,16 +14,19 @@ mod migration;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError};
 use tokio_postgres::error::SqlState;
 
-use crate::bounds::Ceilings;
+use crate::bounds::{Ceilings, Place};
+use crate::turns::Turns;
+use aop_core::StoreError;
 
 /// How long an operation may wait for one of the connections, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a statement may run in the database. All of them find their rows by an index.
+/// How long a statement may run in the database. All of them find their rows by an index, but for one sum over the tenants.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a statement may wait for a row that somebody else writes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -87,13 +90,16 @@ pub enum PostgresError {
 pub struct PostgresBuckets {
     pool: Pool,
     ceilings: Ceilings,
+    /// A quarter of the connections for each agent, and three quarters for each tenant.
+    agents: Arc<Turns>,
+    tenants: Arc<Turns>,
 }
 
 impl PostgresBuckets {
     /// Connects, and brings the tables up to date; hosts that start together wait for each other with that.
     ///
     /// # Errors
-    /// [`PostgresError`], within 10 s.
+    /// [`PostgresError`], within [`ACQUIRE_TIMEOUT`] and [`OPERATION_TIMEOUT`] together.
     pub async fn open(config: &PostgresConfig) -> Result<Self, PostgresError> {
         let place = config.place();
         let unusable = |reason| PostgresError::Unusable { place: place.clone(), reason };
@@ -108,7 +114,9 @@ impl PostgresBuckets {
             all_max_bytes: config.state_max_bytes,
             agent_max_bytes: config.agent_state_max_bytes,
         };
-        Ok(Self { pool, ceilings })
+        let part =
+            |quarters: usize| Arc::new(Turns::new((config.connections_max * quarters / 4).max(1)));
+        Ok(Self { pool, ceilings, agents: part(1), tenants: part(3) })
     }
 
     /// Whether the database answers now.
@@ -136,12 +144,46 @@ impl PostgresBuckets {
         &self,
         operation: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut connection = connection(&self.pool).await.map_err(Failed)?;
-        let ended = tokio::time::timeout(OPERATION_TIMEOUT, operation(&mut connection)).await;
-        ended.unwrap_or_else(|_| {
+        let mut lent = Lent(Some(connection(&self.pool).await.map_err(Failed)?));
+        let Some(connection) = &mut lent.0 else { return Err(Failed(LATE.to_owned()).into()) };
+        let ended = tokio::time::timeout(OPERATION_TIMEOUT, operation(connection)).await;
+        let ended = ended.map_err(|_| Failed(LATE.to_owned()))?;
+        // It ended: the connection is good for the next one.
+        drop(lent.0.take());
+        ended
+    }
+
+    /// The same for one place, in its owner's turn and its tenant's: one that uses the database without end leaves
+    /// connections to others.
+    async fn at<T, E: From<Failed> + From<tokio_postgres::Error>>(
+        &self,
+        place: &Place,
+        operation: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let tenant = (place.tenant.clone(), Vec::new());
+        let (of_agent, of_tenant) = (self.agents.of(&place.owner()), self.tenants.of(&tenant));
+        let taking =
+            async { Ok::<_, StoreError>((of_agent.take().await?, of_tenant.take().await?)) };
+        let turns = tokio::time::timeout(ACQUIRE_TIMEOUT, taking).await;
+        let _turns = turns
+            .map_err(|_| {
+                Failed("others of the same tenant keep the state database busy".to_owned())
+            })?
+            .map_err(|error| Failed(error.to_string()))?;
+        self.within(operation).await
+    }
+}
+
+const LATE: &str = "the state database does not answer in time";
+
+/// A connection during an operation. Unless that ended, nobody knows what it still does there: then it is closed.
+struct Lent(Option<Object>);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
             drop(Object::take(connection));
-            Err(Failed("the state database does not answer in time".to_owned()).into())
-        })
+        }
     }
 }
 

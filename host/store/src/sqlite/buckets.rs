@@ -15,7 +15,6 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tokio::sync::SemaphorePermit;
 
 use super::SqliteStore;
-use super::turns::Owner;
 use crate::bounds::{Ceilings, Place, Sums, check_sizes, total_bytes};
 use crate::error::failed;
 
@@ -57,11 +56,6 @@ impl From<Refused> for BucketError {
 }
 
 impl Place {
-    /// Whose turn it takes to write there: the agent's, or that of all agents that share the bucket.
-    fn owner(&self) -> Owner {
-        (self.tenant.clone(), self.agent.clone())
-    }
-
     fn find(&self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
         connection
             .prepare_cached(

@@ -16,7 +16,6 @@ mod migration;
 mod readers;
 mod tasks;
 mod tokens;
-mod turns;
 mod write;
 mod writer;
 
@@ -33,12 +32,15 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
 use self::readers::Readers;
-use self::turns::Turns;
 use self::writer::Writer;
 use crate::OpenError;
 use crate::bounds::Ceilings;
 use crate::error::{describe, is_damage};
 use crate::lock::DataDirectoryLock;
+use crate::turns::Turns;
+
+/// Writes of one owner that are on their way. As many as share a flush well, and a small part of one group.
+const WRITES_AT_ONCE: usize = 8;
 
 const DATABASE_FILE: &str = "aop.sqlite";
 
@@ -119,7 +121,7 @@ impl SqliteStore {
                 agent_max_bytes: config.agent_state_max_bytes,
             },
             task_outcomes_max_bytes: config.task_outcomes_max_bytes,
-            turns: Turns::default(),
+            turns: Turns::new(WRITES_AT_ONCE),
             room_kib: Semaphore::new(buckets::QUEUED_MAX_KIB as usize),
             _lock: lock,
         })

@@ -14,6 +14,9 @@ use crate::error::failed;
 /// not. Tasks are bounded in number, so a thousand of them add a megabyte.
 const ALWAYS_KEPT_MAX_BYTES: usize = 1 << 10;
 
+/// So many callers take all places of their tenant, none of them alone.
+const CALLERS_TO_FILL_A_TENANT: u32 = 4;
+
 /// Ends what was running when the host stopped. The directory is locked, so nothing runs now.
 pub(super) fn interrupt(connection: &Connection) -> Result<(), rusqlite::Error> {
     let sql = "UPDATE tasks SET state = 'failed' WHERE state = 'working'";
@@ -114,12 +117,18 @@ fn begin(
     );
     forget(connection, created)?;
     let tenant = task.tenant.as_str();
-    let count: u32 =
-        connection.query_row("SELECT count(*) FROM tasks WHERE tenant = ?1", [tenant], |row| {
-            row.get(0)
-        })?;
-    if count >= tasks_max {
-        return Ok(false);
+    let sql = "SELECT count(*), coalesce(sum(subject = ?2), 0) FROM tasks WHERE tenant = ?1";
+    let (of_tenant, of_caller): (u32, u32) = connection
+        .prepare_cached(sql)?
+        .query_row(params![tenant, task.subject], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let share = (tasks_max / CALLERS_TO_FILL_A_TENANT).max(1);
+    if of_tenant >= tasks_max || of_caller >= share {
+        let sql = "DELETE FROM tasks WHERE rowid = (
+                       SELECT rowid FROM tasks WHERE tenant = ?1 AND subject = ?2 AND state <> 'working'
+                       ORDER BY created_unix_ms LIMIT 1)";
+        if connection.prepare_cached(sql)?.execute(params![tenant, task.subject])? == 0 {
+            return Ok(false);
+        }
     }
     let sql = "INSERT INTO tasks (tenant, id, subject, state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";

@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
 use super::writer::Writer;
-use super::{Growth, NoRoom, Place, writable};
+use super::{Growth, NoRoom, Place, note_denied, writable};
 use crate::state::State;
 
 type Fd = Resource<Descriptor>;
@@ -210,7 +210,11 @@ async fn open(
     let opened = add(place.as_ref(), growth, async {
         state.filesystem().open_at(fd, at, path, how, flags).await
     });
-    let opened = opened.await?;
+    let opened = opened.await.inspect_err(|error| {
+        if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
+            note_denied(&state.guest.voice);
+        }
+    })?;
     state.descriptors.enter(&opened, place.as_ref().map(|place| place.room.clone()));
     if let Some(place) = &place {
         if how.contains(OpenFlags::TRUNCATE) {

@@ -21,7 +21,7 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::{Growth, NoRoom, Place, Taken, writable};
+use super::{Growth, NoRoom, Place, Taken, note_denied, writable};
 use crate::state::State;
 
 /// What a guest writes is taken from it in pieces of this size at most.
@@ -187,7 +187,11 @@ async fn open(
         _ => Growth::default(),
     };
     let doing = WasiFilesystem::open_at(&files, fd, at, path, how, flags);
-    let opened = add(place.as_ref(), growth, doing).await?;
+    let opened = add(place.as_ref(), growth, doing).await.inspect_err(|error| {
+        if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
+            store.with(|mut access| note_denied(&access.get().guest.voice));
+        }
+    })?;
     store.with(|mut access| {
         let state = access.get();
         state.descriptors.enter(&opened, place.as_ref().map(|place| Arc::clone(&place.room)));
