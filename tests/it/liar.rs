@@ -43,6 +43,9 @@ async fn content_that_breaks_a_rule_is_a_failure() {
         assert_eq!(result.code(), "bad_output", "{tool}");
         assert!(result.text().contains(says), "{tool}: {}", result.text());
     }
+    let counted = [("agent", "liar"), ("code", "bad_output")];
+    let bad = host.metrics().await.with("aop_calls", &counted);
+    assert_eq!(bad, Some(3.0), "that is how they are counted");
     let result = mcp.call("liar_large_image", json!({ "mebibytes": 100 })).await;
     assert_eq!(result.code(), "guest_limit");
     let fits = json!({ "name": "liar_large_image", "arguments": { "mebibytes": 1 } });

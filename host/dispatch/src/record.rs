@@ -50,18 +50,24 @@ impl Running {
 
 /// The span of a call. The caller's trace is named in it, so that logs join the caller's.
 pub(crate) fn span(id: CallId, call: &Call<'_>) -> Span {
-    let span = tracing::info_span!(
+    let trace_id = call.trace.map(|trace| TraceId(trace.trace_id));
+    tracing::info_span!(
         "agent-invocation",
         correlation_id = %id,
         agent.name = Empty,
         task.length = call.arguments.len(),
         result.success = Empty,
-        trace_id = Empty,
-    );
-    if let Some(trace) = call.trace {
-        span.record("trace_id", format_args!("{:032x}", trace.trace_id));
+        trace_id = trace_id.map(tracing::field::display),
+    )
+}
+
+/// As W3C writes it.
+struct TraceId(u128);
+
+impl std::fmt::Display for TraceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
     }
-    span
 }
 
 /// This host's span in the caller's trace: the random half of the call's id.

@@ -4,12 +4,14 @@
 //! left to `rmcp`, which knows the right complaint. So this file states what must hold for `rmcp`
 //! to accept a request, and the tests compare both on generated requests.
 
+use std::time::Instant;
+
+use aop_core::{Caller, TraceContext};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use rmcp::ErrorData;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::arrival::Arrival;
 use crate::edge::{Edge, ToolCall};
 use crate::handler::{list_ttl_ms, trace};
 use crate::list::Page;
@@ -71,21 +73,29 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
     values.next().is_none().then_some(value)
 }
 
+/// Where a plain request comes from. Unlike an [`Arrival`](crate::arrival::Arrival), it travels nowhere.
+pub(crate) struct Origin<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) received: Instant,
+    /// The trace in the transport's headers, if it has any.
+    pub(crate) trace: Option<TraceContext>,
+}
+
 /// Answers a plain request with a complete JSON-RPC message.
 pub(crate) async fn answer(
     edge: &Edge,
     request: &Request<'_>,
-    arrival: &Arrival,
+    origin: &Origin<'_>,
     stateless: bool,
 ) -> Vec<u8> {
     match &request.method {
         Method::Call { name, arguments } => {
             let call = ToolCall {
-                caller: &arrival.caller,
+                caller: origin.caller,
                 name,
                 arguments,
-                received: arrival.received,
-                trace: trace(request.meta.traceparent.as_deref(), arrival.trace),
+                received: origin.received,
+                trace: trace(request.meta.traceparent.as_deref(), origin.trace),
                 progress: None,
                 client: None,
                 session: request.session.clone(),
@@ -95,7 +105,7 @@ pub(crate) async fn answer(
                 Err(unknown) => error(request.id, &unknown),
             }
         }
-        Method::List { cursor } => match edge.page(&arrival.caller, cursor.as_deref()) {
+        Method::List { cursor } => match edge.page(origin.caller, cursor.as_deref()) {
             Ok(page) => list(request.id, &page, stateless.then(|| list_ttl_ms(edge))),
             Err(bad) => error(request.id, &bad),
         },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use aop_core::{Caller, Challenge, Scope};
+use aop_core::{Caller, Challenge, Scope, TraceContext};
 use axum::body::Body;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -259,7 +259,7 @@ impl Http {
         let scanned = message::scan(&body, self.edge.config.json_depth_max)
             .map_err(|error| Refusal::unparsable(error.to_string()))?;
         if self.fast_path
-            && let Some(response) = self.fast(&caller, &parts, &body, scanned, received).await
+            && let Some(response) = self.fast(&caller, &parts, scanned, received).await
         {
             self.edge.counters.fast.add();
             return response;
@@ -279,7 +279,6 @@ impl Http {
         &self,
         caller: &Caller,
         parts: &Parts,
-        body: &Bytes,
         scanned: Scanned<'_>,
         received: Instant,
     ) -> Option<Result<Response<Body>, Refusal>> {
@@ -289,9 +288,9 @@ impl Http {
         {
             return None;
         }
-        let arrival = || arrive(caller.clone(), &parts.headers, received, body.clone(), None);
+        let origin = fast::Origin { caller, received, trace: trace_of(&parts.headers) };
         if fast::admits_stateless(&parts.headers, &request) {
-            let message = fast::answer(&self.edge, &request, &arrival(), true).await;
+            let message = fast::answer(&self.edge, &request, &origin, true).await;
             return Some(Ok(json(StatusCode::OK, message)));
         }
         if !fast::admits_sessional(&parts.headers, &request) {
@@ -304,11 +303,10 @@ impl Http {
         }
         // What stands in the way of the request is told by the other path.
         let running = session.begin(request.key.clone()).ok()?;
-        let arrival = arrival();
         let message = tokio::select! {
             biased;
             () = running.cancelled.cancelled() => None,
-            message = fast::answer(&self.edge, &request, &arrival, false) => Some(message),
+            message = fast::answer(&self.edge, &request, &origin, false) => Some(message),
         };
         Some(match message {
             Some(message) => Ok(json(StatusCode::OK, message)),
@@ -441,10 +439,14 @@ fn arrive(
     message: Bytes,
     session: Option<&Session>,
 ) -> Arrival {
-    let trace = headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok());
+    let trace = trace_of(headers);
     let gone = session.map_or_else(CancellationToken::new, Session::child_token);
     let following = session.map(|session| session.following().clone());
     Arrival { caller, received, message, trace, following, gone }
+}
+
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    headers.get("traceparent").and_then(|value| value.to_str().ok()?.parse().ok())
 }
 
 fn session_id(headers: &HeaderMap) -> Option<&str> {

@@ -400,10 +400,12 @@ impl Connection {
         let line = arrival.message.clone();
         let text = std::str::from_utf8(&line).ok()?;
         let request = message::plain(Scanned { text, surrogates: false })?;
+        let Arrival { caller, received, trace, gone, .. } = &arrival;
+        let origin = fast::Origin { caller, received: *received, trace: *trace };
         tokio::select! {
             biased;
-            () = arrival.gone.cancelled() => None,
-            answer = fast::answer(&self.edge, &request, &arrival, stateless) => Some(answer),
+            () = gone.cancelled() => None,
+            answer = fast::answer(&self.edge, &request, &origin, stateless) => Some(answer),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `wasi:keyvalue` in both drafts: what an agent remembers, and of whom.
 
-use aop_core::TenantName;
+use aop_core::{Subject, TenantName};
 use serde_json::{Value, json};
 
 use super::world::{Around, World, session};
@@ -32,6 +32,24 @@ async fn a_conversation_begins_when_something_is_remembered_of_it() {
     let said = world.call_around("a_recall", key(""), other).await.expect("it answers");
     assert_eq!(said, Value::Null);
     assert_eq!(world.answer("a_recall", key("")).await, Value::Null);
+}
+
+/// Ids of conversations are often the client's own, so two of them may choose the same one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_belongs_to_its_caller() {
+    let world = World::new().with("a", "capabilities", "").await;
+    let around = |id: &str| Around {
+        session: session("chat-1"),
+        subject: Some(Subject::Key { id: id.into() }),
+        ..Around::default()
+    };
+    for (id, value) in [("alice", "90000"), ("bob", "12")] {
+        let said = world.call_around("a_recall", key(""), around(id)).await;
+        assert_eq!(said.expect("it answers"), Value::Null, "{id} has not said anything yet");
+        world.call_around("a_remember", entry("", value), around(id)).await.expect("it remembers");
+    }
+    let said = world.call_around("a_recall", key(""), around("alice")).await;
+    assert_eq!(said.expect("it answers"), "90000");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use aop_core::model::{
 };
 use aop_core::quota::{Accounts, Payer, Quota};
 use aop_core::schema::ToolSet;
-use aop_core::{
+use aop_core::{ Subject,
     AgentId, AgentName, Artifact, BoxFuture, Call, CallRecord, Caller, Digest, Failure,
     FeatureRoute, GuestLevel, GuestLine, GuestLog, Hit, Invoke as _, Library, Listen, Measure as _,
     NoAudit, Observe, Offer, Prepare as _, Progress, Query, Reply, Resolve, Revision,
@@ -140,11 +140,13 @@ impl World {
     /// Calls a tool and waits for its reply.
     pub(super) async fn reply(&self, tool: &str, arguments: Value, around: Around) -> Reply {
         let arguments = arguments.to_string();
+        let local = Caller::local(tenant());
+        let caller = Caller { subject: around.subject.unwrap_or(Subject::Local), ..local };
         let call = Call {
             progress: around.progress,
             client: around.client,
             session: around.session,
-            ..Call::new(Caller::local(tenant()), Target::Tool(tool), &arguments, Instant::now())
+            ..Call::new(caller, Target::Tool(tool), &arguments, Instant::now())
         };
         within(PATIENCE, "a reply", self.dispatcher.invoke(call)).await
     }
@@ -205,6 +207,8 @@ pub(super) struct Around {
     pub(super) progress: Option<Arc<dyn Progress>>,
     pub(super) client: Option<Arc<dyn Client>>,
     pub(super) session: Option<SessionId>,
+    /// Who calls, where that matters.
+    pub(super) subject: Option<Subject>,
 }
 
 fn tenant() -> TenantName {

@@ -191,7 +191,7 @@ static PROVIDER_KEYS: &[Key<Provider>] = &[
 static DATABASE_KEYS: &[Key<Config>] = &[
     Key {
         name: "url",
-        meaning: "Where it is: `postgres://USER@HOST:PORT/DATABASE`, with `?sslmode=require` to insist on TLS, whose certificate is then checked. Without it, agents remember in the data directory of each host.",
+        meaning: "Where it is: `postgres://USER@HOST:PORT/DATABASE`, over TLS, whose certificate is checked, unless it is on this machine or says `?sslmode=disable` or `prefer`. Without it, agents remember in the data directory of each host.",
         form: Form::Text {
             chars_max: URL_CHARS_MAX,
             // A password may stand in it.

@@ -223,7 +223,7 @@ impl Pending<'_> {
         let Some(handle) = &mut self.handle else { return Err(ServiceError::TransportClosed) };
         let answer = (&mut handle.rx).await.unwrap_or(Err(ServiceError::TransportClosed));
         if self.is_followed {
-            self.session.reports.forget(&handle.progress_token).await;
+            self.session.reports.forget(handle.progress_token.clone());
         }
         self.handle = None;
         answer
@@ -237,7 +237,7 @@ impl Drop for Pending<'_> {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let session = Arc::clone(self.session);
         runtime.spawn(async move {
-            session.reports.forget(&handle.progress_token).await;
+            session.reports.forget(handle.progress_token.clone());
             // A connection that is gone has no call to cancel.
             let _ = handle.cancel(Some("nobody waits for it any more".to_owned())).await;
         });

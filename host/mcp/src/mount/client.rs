@@ -51,9 +51,16 @@ impl Reports {
         Ok((sent, token))
     }
 
-    /// The call ended.
-    pub(super) async fn forget(&self, token: &ProgressToken) {
-        self.sinks.lock().await.remove(token);
+    /// The call ended. It does not wait for a call that cannot send.
+    pub(super) fn forget(self: &Arc<Self>, token: ProgressToken) {
+        if let Ok(mut sinks) = self.sinks.try_lock() {
+            sinks.remove(&token);
+            return;
+        }
+        // Outside of a runtime, where the host ends, nobody reports any more.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let reports = Arc::clone(self);
+        runtime.spawn(async move { reports.sinks.lock().await.remove(&token) });
     }
 
     async fn report(&self, report: &ProgressNotificationParam) {
