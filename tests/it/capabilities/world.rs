@@ -16,12 +16,12 @@ use aop_core::model::{
 };
 use aop_core::quota::{Accounts, Payer, Quota};
 use aop_core::schema::ToolSet;
-use aop_core::{ Subject,
+use aop_core::{
     AgentId, AgentName, Artifact, BoxFuture, Call, CallRecord, Caller, Digest, Failure,
     FeatureRoute, GuestLevel, GuestLine, GuestLog, Hit, Invoke as _, Library, Listen, Measure as _,
     NoAudit, Observe, Offer, Prepare as _, Progress, Query, Reply, Resolve, Revision,
-    RevisionNumber, Route, Search, SearchError, Services, Settings, Target, TenantName, Tool,
-    ToolName,
+    RevisionNumber, Route, Search, SearchError, Services, Settings, Subject, Target, TenantName,
+    Tool, ToolName,
 };
 use aop_dispatch::Dispatcher;
 use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};

@@ -235,8 +235,6 @@ async fn conversations_that_make_no_sense_are_refused_before_they_are_sent() {
         vec![says(Role::User, call("{}"))],
         vec![says(Role::User, image("text/html"))],
         vec![says(Role::User, result())],
-        vec![user.clone(), says(Role::Assistant, call("not JSON"))],
-        vec![user.clone(), says(Role::Assistant, call("[1]"))],
         vec![user.clone(), says(Role::Assistant, image("image/png"))],
         vec![user.clone(), says(Role::Assistant, result())],
     ];
@@ -248,6 +246,26 @@ async fn conversations_that_make_no_sense_are_refused_before_they_are_sent() {
             assert!(matches!(outcome, Err(ModelError::Invalid(_))), "{messages:?}: {outcome:?}");
             assert_eq!(models.budgets.used(&spender()), (0, 0));
         }
+    }
+}
+
+/// An agent hands back what the model wrote, which no provider takes.
+#[tokio::test]
+async fn arguments_that_are_no_object_are_told_as_an_empty_one() {
+    for arguments in ["not JSON", "[1]", "null"] {
+        let script = Script::new([Reply::said("sorry")]);
+        let call = Part::ToolCall {
+            id: "a".to_owned(),
+            name: "f".to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        let result = Part::ToolResult { id: "a".to_owned(), text: "no".to_owned(), is_error: true };
+        let text = says(Role::User, Part::Text("hello".to_owned()));
+        let messages = vec![text, says(Role::Assistant, call), says(Role::User, result)];
+        let request = CompletionRequest { messages, ..question() };
+        models(&script).complete(&spender(), &binding("gateway"), request).await.unwrap();
+        let sent = &script.requests()[0].body;
+        assert_eq!(sent["messages"][1]["tool_calls"][0]["function"]["arguments"], "{}", "{sent}");
     }
 }
 
