@@ -81,7 +81,7 @@ macro_rules! __embed {
 ///     agent: Almanac,
 ///     wit: "wit/almanac.wit",
 ///     world: "example:almanac/almanac",
-///     packages: ["../wit/agent-0.1.0"],
+///     packages: ["wit/host/agent-0.1.0"],
 ///     offers: [resources],
 /// }
 ///

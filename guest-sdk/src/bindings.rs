@@ -5,10 +5,10 @@
 
 wit_bindgen::generate!({
     path: [
-        "../wit/agent-0.1.0",
-        "../wit/deps/config",
-        "../wit/deps/keyvalue",
-        "../wit/deps/logging",
+        "wit/host/agent-0.1.0",
+        "wit/host/deps/config",
+        "wit/host/deps/keyvalue",
+        "wit/host/deps/logging",
     ],
     inline: "
         package aop:sdk;

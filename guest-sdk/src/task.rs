@@ -5,13 +5,13 @@
 
 /// What the host reads the description of `run` from.
 #[doc(hidden)]
-pub const WIT: &[u8; include_bytes!("../../wit/agent-0.1.0/task.wit").len()] =
-    include_bytes!("../../wit/agent-0.1.0/task.wit");
+pub const WIT: &[u8; include_bytes!("../wit/host/agent-0.1.0/task.wit").len()] =
+    include_bytes!("../wit/host/agent-0.1.0/task.wit");
 
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../wit/agent-0.1.0",
+        path: "wit/host/agent-0.1.0",
         world: "agent",
         runtime_path: "::aop_agent::wit_bindgen::rt",
         pub_export_macro: true,

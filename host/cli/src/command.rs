@@ -21,4 +21,5 @@ pub(crate) mod secret;
 pub(crate) mod serve;
 pub(crate) mod tenant;
 pub(crate) mod tools;
+pub(crate) mod wit;
 pub(crate) mod zone;

@@ -45,7 +45,8 @@ pub(crate) fn variables() -> Vec<(String, String)> {
         .collect()
 }
 
-/// Every variable that is text, for agents whose policy names some. Not what opens the host itself.
+/// Every variable that is text, for what the configuration names. Not what opens the host itself. Agents see less:
+/// `Outside::hide_from_agents`.
 pub(crate) fn texts() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

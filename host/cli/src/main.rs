@@ -72,6 +72,7 @@ async fn run(command: &Command) -> CommandResult {
         Command::Serve(args) => command::serve::run(args).await,
         Command::Demo(args) => command::demo::run(args).await,
         Command::New(args) => command::new::run(args),
+        Command::Wit(args) => command::wit::run(args),
         Command::Build(args) => command::build::run(args).await,
         Command::Dev(args) => command::dev::run(args).await,
         Command::Inspect(args) => command::inspect::run(args).await,

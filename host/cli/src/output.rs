@@ -8,7 +8,6 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use aop_core::settings::show_size;
 use comfy_table::{ContentArrangement, Table, presets};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -106,10 +105,19 @@ pub(crate) fn time(unix_ms: u64) -> String {
     time.map_or_else(String::new, |time| humantime::format_rfc3339_seconds(time).to_string())
 }
 
-/// A size to the nearest unit, for people.
+/// A size to a tenth of its unit, for people. Rounded, not cut: 1.56 MiB is "1.6MiB".
 pub(crate) fn rounded(bytes: u64) -> String {
-    let unit = if bytes >= 1 << 20 { 1 << 20 } else { 1 << 10 };
-    show_size(if bytes < unit { bytes } else { bytes / unit * unit })
+    const UNITS: [(u32, &str); 4] = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let exact = u128::from(bytes);
+    // What rounds to 1024 of a unit is 1 of the next.
+    let half_a_tenth = |shift: u32| (1_u128 << (shift - 10)) / 20;
+    let unit = UNITS.iter().find(|(shift, _)| exact + half_a_tenth(*shift) >= 1 << shift);
+    let Some((shift, unit)) = unit else { return format!("{bytes}B") };
+    let tenths = (exact * 10 + (1 << (shift - 1))) >> shift;
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole}{unit}"),
+        (whole, tenth) => format!("{whole}.{tenth}{unit}"),
+    }
 }
 
 /// Replaces control characters other than line ends and tabs.

@@ -19,9 +19,9 @@ use aop_web::Metrics;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::config::ServicesConfig;
-use crate::environment;
+use crate::config::{Config, ServicesConfig};
 use crate::state::Remembering;
+use crate::{environment, mounts};
 
 /// Providers that need no declaration: name, kind, URL if it is not the company's, and the variable of the key.
 const WELL_KNOWN: [(&str, ProviderKind, Option<&str>, Option<&str>); 3] = [
@@ -61,18 +61,27 @@ impl Outside {
         })
     }
 
-    /// Keeps variables from agents that are for something else.
-    pub(crate) fn hide<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
-        let environment = Arc::make_mut(&mut self.environment);
-        for name in names {
-            environment.remove(name);
-        }
+    /// Keeps from agents, whatever their settings name, the host's own variables, and those that the configuration
+    /// names for something else.
+    pub(crate) fn hide_from_agents(&mut self, config: &Config) {
+        hide(Arc::make_mut(&mut self.environment), config);
     }
 
     pub(crate) fn register(&self, metrics: &Metrics) {
         metrics.register(self.models.clone());
         metrics.register(self.egress.clone());
     }
+}
+
+/// The host's own variables are all hidden, not only those with credentials: what a later release reads from one is hidden
+/// before it exists.
+fn hide(environment: &mut BTreeMap<String, String>, config: &Config) {
+    let mounted = mounts::variables(&config.cluster.servers);
+    let password = config.services.state_database.password_env.as_deref();
+    environment.retain(|name, _| {
+        let is_ours = name.starts_with(environment::PREFIX);
+        !is_ours && !mounted.contains(name.as_str()) && password != Some(name)
+    });
 }
 
 /// The providers with their keys, which are taken out of the environment.

@@ -395,8 +395,7 @@ fn ways_out(
     let mut outside = Outside::open(&config.services, Some(store.clone()), secrets.clone())?;
     let servers = &config.cluster.servers;
     let mounts = Mounts::new(mounts::mounts(servers, &outside.environment)?);
-    outside.hide(mounts::variables(servers));
-    outside.hide(config.services.state_database.password_env.as_deref());
+    outside.hide_from_agents(config);
     Ok((outside, Arc::new(mounts)))
 }
 

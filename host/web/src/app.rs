@@ -17,7 +17,7 @@ use serde::Serialize;
 use crate::gate::{ProtectedResource, WELL_KNOWN};
 use crate::problem::{Problem, quoted};
 use crate::uploads::Uploads;
-use crate::{Metrics, Phase, Readiness, api, dashboard};
+use crate::{Metrics, Readiness, api, dashboard};
 
 /// The default of [`AppState::upload_max_bytes`]: 72 MiB holds a 64 MiB component, more than three
 /// times the largest language runtime (Python, 18 MB), with its settings.
@@ -222,7 +222,8 @@ async fn index(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
         return dashboard::page();
     }
     let links = LINKS.map(|(href, description)| Link { href, description });
-    let ready = app.state.readiness.phase() == Phase::Ready;
+    // As `/readyz` does: a host that lacks something is not ready, whatever its phase.
+    let ready = app.state.readiness.obstacle().is_none();
     axum::Json(Index { name, version: env!("CARGO_PKG_VERSION"), ready, links }).into_response()
 }
 

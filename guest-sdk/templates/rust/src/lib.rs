@@ -2,7 +2,7 @@
 
 mod bill;
 
-wit_bindgen::generate!({ path: "wit" });
+wit_bindgen::generate!({ path: "wit", generate_all });
 
 use exports::local::agent::bill::{Guest, Part, Payer};
 

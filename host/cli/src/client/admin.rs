@@ -193,16 +193,35 @@ impl Client {
         if status.is_success() {
             return Ok(text);
         }
-        match serde_json::from_str::<Problem>(&text) {
+        let Ok(problem) = serde_json::from_str::<Problem>(&text) else {
+            return Err(failure(format!("{url} answered {status}: is it an AOP host?")));
+        };
+        let refused = |message| anyhow::Error::new(Refused { status, message });
+        Err(match status {
             // A name that does not exist is a mistake of the question.
-            Ok(problem) if status == StatusCode::NOT_FOUND => Err(misuse(problem.message)),
+            StatusCode::NOT_FOUND => CommandError::Usage(refused(problem.message)),
             // Here the credential comes from the command line.
-            Ok(problem) if status == StatusCode::UNAUTHORIZED => {
-                Err(misuse(problem.unauthenticated()))
-            }
-            Ok(problem) => Err(failure(problem.message)),
-            Err(_) => Err(failure(format!("{url} answered {status}: is it an AOP host?"))),
+            StatusCode::UNAUTHORIZED => CommandError::Usage(refused(problem.unauthenticated())),
+            _ => CommandError::Failure(refused(problem.message)),
+        })
+    }
+}
+
+/// A refusal of the host, in its words.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Refused {
+    status: StatusCode,
+    message: String,
+}
+
+/// How the host refused, if it was the host that did.
+pub(crate) fn status_of(error: &CommandError) -> Option<StatusCode> {
+    match error {
+        CommandError::Usage(error) | CommandError::Failure(error) => {
+            error.downcast_ref::<Refused>().map(|refused| refused.status)
         }
+        CommandError::Reported => None,
     }
 }
 

@@ -9,6 +9,7 @@ use aop_core::cluster::{
     BreakerStatus, CatalogueStatus, ClusterStatus, EvictRequest, EvictedNode, JoinTokenRequest,
     MemberStatus, ReplicaStatus, RotateKeyRequest, ServerStatus,
 };
+use reqwest::StatusCode;
 use serde::Serialize;
 use serde_json::json;
 
@@ -16,7 +17,7 @@ use crate::args::{
     CaCommand, CaFileArgs, ClusterCommand, ClusterStatusArgs, EvictArgs, JoinTokenArgs,
     RotateKeyArgs,
 };
-use crate::client::Client;
+use crate::client::{Client, status_of};
 use crate::config::platform_data_directory;
 use crate::exit::{CommandError, CommandResult, failure, misuse, usage};
 use crate::output;
@@ -33,15 +34,7 @@ pub(crate) async fn run(command: &ClusterCommand) -> CommandResult {
 }
 
 async fn status(args: &ClusterStatusArgs) -> CommandResult {
-    let client = Client::of(&args.host)?;
-    let status = client.cluster().await;
-    // A host of the release before this one mounts nothing.
-    let servers = client.servers().await.unwrap_or_default();
-    let status = match status {
-        // A host alone can mount servers, too.
-        Err(_) if !servers.is_empty() => None,
-        status => Some(status?),
-    };
+    let (status, servers) = standing(&Client::of(&args.host)?).await?;
     if args.json {
         let zone = status.as_ref();
         return output::json(&WithServers { zone, servers: &servers });
@@ -59,6 +52,25 @@ async fn status(args: &ClusterStatusArgs) -> CommandResult {
         }
     }
     Ok(())
+}
+
+/// The zone, if the host is in one, and the servers that it mounts. What it refuses to tell is an error, and not nothing.
+async fn standing(
+    client: &Client,
+) -> Result<(Option<ClusterStatus>, Vec<ServerStatus>), CommandError> {
+    let servers = match client.servers().await {
+        // A host of the release before this one mounts nothing.
+        Err(error) if status_of(&error) == Some(StatusCode::NOT_FOUND) => Vec::new(),
+        servers => servers?,
+    };
+    let status = match client.cluster().await {
+        // A host in no zone can mount servers, too.
+        Err(error) if status_of(&error) == Some(StatusCode::CONFLICT) && !servers.is_empty() => {
+            None
+        }
+        status => Some(status?),
+    };
+    Ok((status, servers))
 }
 
 /// The zone, if there is one, with the servers beside its members.
@@ -321,3 +333,6 @@ fn import(args: &CaFileArgs) -> CommandResult {
     output::line(format_args!("this host can now let nodes into {zone}"))?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,7 +31,8 @@ pub(crate) async fn run(args: &RunArgs) -> CommandResult {
     let level = log::start(wanted.as_deref().unwrap_or(LOG_LEVEL), LogFormat::Auto)?;
     let arguments = arguments::read_json(&args.arguments)?;
     let config = Config::load(File::find(None)?.as_ref(), &Flags::default())?;
-    let outside = Outside::open(&config.services, None, Arc::new(NoSecrets)).map_err(usage)?;
+    let mut outside = Outside::open(&config.services, None, Arc::new(NoSecrets)).map_err(usage)?;
+    outside.hide_from_agents(&config);
     let environment = outside.environment.clone();
     let local = Local::prepare_to_run(&args.file, &args.local, environment, |settings| {
         let limits = &mut settings.limits;

@@ -29,6 +29,26 @@ fn control_characters_do_not_reach_a_terminal() {
 }
 
 #[test]
+fn a_size_is_rounded_to_a_tenth() {
+    let cases = [
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1KiB"),
+        (1_075, "1KiB"),
+        (1_076, "1.1KiB"),
+        (49_000, "47.9KiB"),
+        (1_048_524, "1023.9KiB"),
+        (1_048_525, "1MiB"),
+        (1_637_705, "1.6MiB"),
+        (17 << 20, "17MiB"),
+        (u64::MAX, "16777216TiB"),
+    ];
+    for (bytes, shown) in cases {
+        assert_eq!(rounded(bytes), shown, "{bytes}");
+    }
+}
+
+#[test]
 fn a_summary_is_one_short_sentence() {
     assert_eq!(summary("Counts words. Then more.\nSecond line"), "Counts words.");
     assert_eq!(summary(" One line\n  and another.\n\nMore"), "One line and another.");

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::Provider;
+use crate::config::{Provider, Server};
 
 fn environment(variables: &[(&str, &str)]) -> BTreeMap<String, String> {
     variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -41,6 +41,30 @@ fn a_declared_provider_takes_its_own_key_and_the_place_of_a_well_known_one() {
     assert!(keys.is_empty(), "no agent sees a key, wanted or not");
     let message = providers(&config, &mut environment(&[])).unwrap_err().to_string();
     assert!(message.contains("GATEWAY_KEY") && message.contains("openai"), "{message}");
+}
+
+#[test]
+fn agents_see_no_variable_of_the_host_and_none_that_is_for_something_else() {
+    let mut config = Config::default();
+    config.services.state_database.password_env = Some("PGPASSWORD".to_owned());
+    config.cluster.servers = vec![Server {
+        command: vec!["server".to_owned()],
+        environment: vec!["GITHUB_TOKEN".to_owned(), "HOME".to_owned()],
+        ..Server::default()
+    }];
+    let mut seen = environment(&[
+        ("AOP_KEY", "k"),
+        ("AOP_SECRETS_KEY", "k"),
+        ("AOP_CLUSTER_JOIN_TOKEN", "t"),
+        ("AOP_OF_A_LATER_RELEASE", "t"),
+        ("PGPASSWORD", "p"),
+        ("GITHUB_TOKEN", "g"),
+        ("AOPERATION", "no prefix of ours"),
+        ("HOME", "/home/me"),
+    ]);
+    hide(&mut seen, &config);
+    let rest = environment(&[("AOPERATION", "no prefix of ours"), ("HOME", "/home/me")]);
+    assert_eq!(seen, rest);
 }
 
 #[tokio::test]

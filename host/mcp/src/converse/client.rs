@@ -208,7 +208,11 @@ impl CallClient {
         let asked = Asked { key, kind, request, bytes, answer };
         self.questions.send(asked).await.map_err(|_| gone())?;
         let answer = answered.await.map_err(|_| gone())??;
-        if kind.fits(&answer) { Ok(answer) } else { Err("the client's answer is none".to_owned()) }
+        if kind.fits(&answer) {
+            Ok(answer)
+        } else {
+            Err("what the client sent does not answer the question".to_owned())
+        }
     }
 }
 
@@ -217,8 +221,9 @@ impl CallClient {
         let (ability, name, request) = question::elicitation(question)?;
         self.check(ability).map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
         let answer = self.put(within, (&name, Kind::Elicitation), request).await;
-        question::read(&answer.map_err(AskError::Failed)?)
-            .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
+        question::read(&answer.map_err(AskError::Failed)?).ok_or_else(|| {
+            AskError::Failed("what the client sent does not answer the question".to_owned())
+        })
     }
 
     async fn sample_as(
@@ -229,16 +234,18 @@ impl CallClient {
         let (ability, request) = sampling::request(request)?;
         self.check(ability).map_err(|reason| ModelError::Unavailable(reason.to_owned()))?;
         let answer = self.put(within, ("completion", Kind::Sampling), request).await;
-        sampling::read(&answer.map_err(ModelError::Unavailable)?)
-            .ok_or_else(|| ModelError::Unavailable("the client's answer is none".to_owned()))
+        sampling::read(&answer.map_err(ModelError::Unavailable)?).ok_or_else(|| {
+            ModelError::Unavailable("what the client sent does not answer the question".to_owned())
+        })
     }
 
     async fn roots_as(&self, within: Option<&str>) -> Result<Vec<Root>, AskError> {
         self.check(Ability::Roots).map_err(|reason| AskError::Unsupported(reason.to_owned()))?;
         let (name, request) = question::list_roots();
         let answer = self.put(within, (name, Kind::Roots), request).await;
-        question::roots(&answer.map_err(AskError::Failed)?)
-            .ok_or_else(|| AskError::Failed("the client's answer is none".to_owned()))
+        question::roots(&answer.map_err(AskError::Failed)?).ok_or_else(|| {
+            AskError::Failed("what the client sent does not answer the question".to_owned())
+        })
     }
 }
 

@@ -55,6 +55,21 @@ async fn readyz_says_why_not() {
 }
 
 #[tokio::test]
+async fn the_index_is_as_ready_as_readyz() {
+    let state = some_state();
+    let ready = async || json(ask(&state, Request::get("/")).await).await["ready"] == true;
+    assert!(!ready().await);
+    state.readiness.set(Phase::Ready);
+    assert!(ready().await);
+    state.readiness.lacks(Some("the state database is away".to_owned()));
+    assert!(!ready().await);
+    state.readiness.lacks(None);
+    assert!(ready().await);
+    state.readiness.set(Phase::Draining);
+    assert!(!ready().await);
+}
+
+#[tokio::test]
 async fn metrics_are_openmetrics_text() {
     let response = ask(&some_state(), Request::get("/metrics")).await;
     assert_eq!(response.status(), StatusCode::OK);

@@ -3,6 +3,8 @@
 "use strict";
 
 const REFRESH_MS = 3000;
+// All tools with their schemas can be megabytes, and they change only when somebody loads an agent.
+const TOOLS_REFRESH_MS = 30000;
 // A page of rows that a browser draws without a pause; the filter finds the rest.
 const ROWS_MAX = 200;
 const REVISION = "2026-07-28";
@@ -12,6 +14,8 @@ const $ = (selector) => document.querySelector(selector);
 let credential = "";
 let view = "agents";
 const filters = { agents: "", tools: "" };
+// What a view showed last, and since when: filters look into it, so that no key pressed asks the host.
+const answers = {};
 
 /** A request in the caller's name. Answers the body, or throws what the host said. */
 async function ask(path, options = {}) {
@@ -45,6 +49,13 @@ function link(text, action) {
   return button;
 }
 
+/** Takes everything away that a view shows. */
+function clear(section) {
+  $(`#${section} tbody`).replaceChildren();
+  const more = $(`#${section} .more`);
+  if (more) more.hidden = true;
+}
+
 function fill(section, rows, total = rows.length) {
   $(`#${section} tbody`).replaceChildren(...rows);
   const more = $(`#${section} .more`);
@@ -64,9 +75,16 @@ function origin(of) {
   return of.kind;
 }
 
+// Where each view has its answer from, and how old that may get.
+const sources = {
+  agents: { path: "/api/v1/agents", keepMs: 0 },
+  tools: { path: "/api/v1/tools", keepMs: TOOLS_REFRESH_MS },
+  usage: { path: "/api/v1/usage", keepMs: 0 },
+  zone: { path: "/api/v1/cluster", keepMs: 0 },
+};
+
 const views = {
-  async agents() {
-    const { agents } = await ask("/api/v1/agents");
+  agents({ agents }) {
     const found = matching("agents", agents, (agent) => [agent.name, agent.state, agent.description, agent.error]);
     fill("agents", found.slice(0, ROWS_MAX).map((agent) => make("tr", [
       cell(link(agent.name, () => showAgent(agent.name))),
@@ -78,8 +96,7 @@ const views = {
       cell(agent.error ? make("span", agent.error, { class: "bad" }) : agent.description),
     ])), found.length);
   },
-  async tools() {
-    const { tools } = await ask("/api/v1/tools");
+  tools({ tools }) {
     const found = matching("tools", tools, (tool) => [tool.name, tool.title, tool.description]);
     fill("tools", found.slice(0, ROWS_MAX).map((tool) => make("tr", [
       cell(link(tool.name, () => showTool(tool))),
@@ -87,12 +104,10 @@ const views = {
       cell(tool.description),
     ])), found.length);
   },
-  async usage() {
-    const { quotas } = await ask("/api/v1/usage");
+  usage({ quotas }) {
     fill("usage", quotas.map(quotaRow));
   },
-  async zone() {
-    const status = await ask("/api/v1/cluster");
+  zone(status) {
     fill("zone", status.members.map((member) => make("tr", [
       cell(code(member.node)),
       cell(badge(member.state)),
@@ -209,16 +224,23 @@ function complain(error) {
 }
 
 async function refresh() {
+  // Another may be chosen while this one is on its way.
+  const shown = view;
   try {
     const host = await ask("/");
     $("#name").textContent = document.title = host.name;
     $("#version").textContent = `AOP ${host.version}`;
     $("#phase").textContent = host.ready ? "ready" : "not ready";
     $("#phase").className = `badge ${host.ready ? "good" : "busy"}`;
-    await views[view]();
+    const { path, keepMs } = sources[shown];
+    if (!answers[shown] || Date.now() - answers[shown].since >= keepMs) {
+      answers[shown] = { content: await ask(path), since: Date.now() };
+    }
+    views[shown](answers[shown].content);
     $("#door").hidden = $("#notice").hidden = true;
   } catch (error) {
-    fill(view, [], 1);
+    delete answers[shown];
+    clear(shown);
     complain(error);
   }
 }
@@ -241,6 +263,7 @@ setInterval(() => document.hidden || refreshSoon(), REFRESH_MS);
 for (const button of document.querySelectorAll("[data-view]")) {
   button.addEventListener("click", () => {
     view = button.dataset.view;
+    delete answers[view];
     for (const other of document.querySelectorAll("[data-view]")) {
       $(`#${other.dataset.view}`).hidden = other !== button;
       if (other === button) other.setAttribute("aria-current", "page");
@@ -251,8 +274,9 @@ for (const button of document.querySelectorAll("[data-view]")) {
 }
 for (const input of document.querySelectorAll("[data-filter]")) {
   input.addEventListener("input", () => {
-    filters[input.dataset.filter] = input.value;
-    refreshSoon();
+    const kind = input.dataset.filter;
+    filters[kind] = input.value;
+    if (answers[kind]) views[kind](answers[kind].content);
   });
 }
 $("#door").addEventListener("submit", (event) => {

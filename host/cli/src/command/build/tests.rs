@@ -97,6 +97,49 @@ fn a_world_is_chosen_by_its_name() {
 }
 
 #[test]
+fn a_mistake_in_the_wit_is_shown_where_it_is() {
+    let told = |file: &str, text: &str| {
+        let directory = source(&[("app.py", ""), ("sums.toml", "")]);
+        let path = directory.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+        find(directory.path(), None).err().unwrap()
+    };
+    for (file, text, place, line, why) in [
+        ("wit/w.wit", "package a:b;\n\nworld {\n}\n", "/wit/w.wit:3:7", "world {", "expected"),
+        (
+            "wit/w.wit",
+            "package a:b;\nworld w {\n    export nosuch;\n}\n",
+            "/wit/w.wit:3:12",
+            "    export nosuch;",
+            "`nosuch` does not exist",
+        ),
+        (
+            "wit/w.wit",
+            "package a:b;\nworld w {\n    import c:d/e;\n}\n",
+            "/wit/w.wit:3:12",
+            "    import c:d/e;",
+            "package 'c:d' not found",
+        ),
+        (
+            "wit/deps/d/d.wit",
+            "package d:e;\ntype x\n",
+            "/wit/deps/d/d.wit:2:",
+            "type x",
+            "expected",
+        ),
+    ] {
+        let error = told(file, text);
+        for part in [place, &format!("| {line}"), why] {
+            assert!(error.contains(part), "{part:?} in {error}");
+        }
+    }
+    // Twice the same package: both places are named.
+    let error = told("wit/deps/again.wit", WIT);
+    assert!(error.contains("/wit/w.wit:1:") && error.contains("again.wit:1:"), "{error}");
+}
+
+#[test]
 fn several_files_of_wit_are_carried_as_one() {
     let directory = source(&[
         ("app.py", ""),

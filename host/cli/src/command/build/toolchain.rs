@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io::IsTerminal as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -59,6 +59,12 @@ impl<'a> Toolchain<'a> {
         Ok(work)
     }
 
+    /// Where the Python package index puts programs for the project. It has Go, Zig and Node.js, too.
+    fn environment(&self) -> Option<PathBuf> {
+        let has_one = self.project.language != Language::Rust;
+        has_one.then(|| self.project.directory.join(".venv/bin"))
+    }
+
     /// A program of the project's own environment, or in the path.
     pub(super) fn look_for(&self, name: &str) -> Option<PathBuf> {
         let project = &self.project.directory;
@@ -68,11 +74,10 @@ impl<'a> Toolchain<'a> {
                 let directories = std::iter::once(project.as_path()).chain(workspace_of(project));
                 directories.map(|directory| directory.join("node_modules/.bin")).collect()
             }
-            // C has Zig from there.
-            Language::Python | Language::C => vec![project.join(".venv/bin")],
-            Language::Rust | Language::Go => Vec::new(),
+            _ => Vec::new(),
         };
         own.into_iter()
+            .chain(self.environment())
             .chain(environment::search_path())
             .map(|directory| directory.join(name))
             .find(|path| is_program(path))
@@ -101,11 +106,42 @@ impl<'a> Toolchain<'a> {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        // What a tool itself starts is to be found where the tool was.
+        if let Some(environment) = self.environment().filter(|environment| environment.is_dir()) {
+            let path = std::iter::once(environment).chain(environment::search_path());
+            // Fails for a directory with a colon in its name, which no path can have.
+            if let Ok(path) = std::env::join_paths(path) {
+                command.env("PATH", path);
+            }
+        }
         command
     }
 
     /// Runs a command to its end. When it fails, people see what it wrote.
     pub(super) async fn run(&self, command: &mut Command) -> Result<Output, CommandError> {
+        let (status, output) = self.attempt(command).await?;
+        if status.success() { Ok(output) } else { Err(self.failed(command, status, &output)) }
+    }
+
+    /// Shows what a command that failed wrote, and says that it did.
+    pub(super) fn failed(
+        &self,
+        command: &Command,
+        status: ExitStatus,
+        output: &Output,
+    ) -> CommandError {
+        self.progress.finish();
+        for line in &output.said {
+            output::note(line);
+        }
+        failure(format!("{} failed ({status})", shown(command)))
+    }
+
+    /// Runs a command to its end, for somebody who knows what its failure means.
+    pub(super) async fn attempt(
+        &self,
+        command: &mut Command,
+    ) -> Result<(ExitStatus, Output), CommandError> {
         let shown = shown(command);
         let mut child =
             command.spawn().with_context(|| format!("cannot start {shown}")).map_err(usage)?;
@@ -117,14 +153,7 @@ impl<'a> Toolchain<'a> {
             .await
             .with_context(|| format!("cannot read what {shown} writes"))?;
         let status = child.wait().await.with_context(|| format!("cannot wait for {shown}"))?;
-        if status.success() {
-            return Ok(output);
-        }
-        self.progress.finish();
-        for line in &output.said {
-            output::note(line);
-        }
-        Err(failure(format!("{shown} failed ({status})")))
+        Ok((status, output))
     }
 
     async fn follow(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use aop_core::AgentName;
 use wit_component::WitPrinter;
-use wit_parser::{PackageId, Resolve, WorldId};
+use wit_parser::{PackageId, ParseError, Resolve, ResolveError, WorldId};
 
 use super::project::files_with;
 
@@ -33,10 +33,11 @@ impl Wit {
             directory.display()
         );
         let mut resolve = Resolve::new();
-        let (package, _) = resolve
-            .push_dir(&directory)
-            .map_err(|error| anyhow::anyhow!("{error:#}"))
-            .with_context(|| format!("the WIT in {} is wrong", directory.display()))?;
+        let pushed = resolve.push_dir(&directory);
+        let (package, _) = pushed.map_err(|error| {
+            let shown = rendered(&resolve, &error);
+            anyhow::anyhow!("the WIT in {} is wrong: {shown}", directory.display())
+        })?;
         let world = world_of(&resolve, package, agent)?;
         let text = text_of(&directory, &resolve, package)?;
         Ok(Self { directory, resolve, world, text })
@@ -46,6 +47,16 @@ impl Wit {
     pub(super) fn world_name(&self) -> &str {
         &self.resolve.worlds[self.world].name
     }
+}
+
+/// With the file, the place and the line, where the error has one.
+fn rendered(resolve: &Resolve, error: &anyhow::Error) -> String {
+    let placed = error.chain().find_map(|cause| {
+        let parsing = cause.downcast_ref::<ParseError>().map(|e| e.render(&resolve.source_map));
+        parsing
+            .or_else(|| cause.downcast_ref::<ResolveError>().map(|e| e.render(&resolve.source_map)))
+    });
+    placed.unwrap_or_else(|| format!("{error:#}"))
 }
 
 fn world_of(resolve: &Resolve, package: PackageId, agent: &AgentName) -> anyhow::Result<WorldId> {

@@ -265,7 +265,7 @@ pub(super) static POLICY_KEYS: &[Key<Draft>] = &[
     },
     Key {
         name: "environment",
-        meaning: "Variables of the host's environment that it sees, by name.",
+        meaning: "Variables of the host's environment that it sees, by name. None that begins with `AOP_`, and none that the configuration names for something else.",
         form: Form::Texts {
             count_max: GRANTS_MAX,
             get: |draft| draft.settings.policy.environment.clone(),

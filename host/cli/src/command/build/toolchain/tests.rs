@@ -78,6 +78,31 @@ fn tools_of_the_project_come_first() {
     assert_eq!(toolchain.look_for("no-such-program"), None);
 }
 
+#[tokio::test]
+async fn every_language_but_rust_takes_tools_from_the_python_environment() {
+    let (directory, project) = project();
+    let directory = directory.path().canonicalize().unwrap();
+    plant(&directory.join(".venv/bin/planted"));
+    let progress = Progress(ProgressBar::hidden());
+    drop(project);
+    for (language, is_found) in [
+        (Language::Rust, false),
+        (Language::Python, true),
+        (Language::Js, true),
+        (Language::Ts, true),
+        (Language::Go, true),
+        (Language::C, true),
+    ] {
+        let project = Project { language, ..found(&directory) };
+        let toolchain = Toolchain::new(&project, &progress);
+        assert_eq!(toolchain.look_for("planted").is_some(), is_found, "{language}");
+        // And so do the tools that a tool starts.
+        let mut command = toolchain.command(Path::new("/bin/sh"));
+        let output = toolchain.run(command.args(["-c", "command -v planted || true"])).await;
+        assert_eq!(!output.ok().unwrap().said.is_empty(), is_found, "{language}");
+    }
+}
+
 #[test]
 fn only_javascript_takes_tools_from_node_modules() {
     let (directory, project) = project();
