@@ -317,3 +317,18 @@ async fn rotating_a_key_goes_on_with_its_sessions() {
     let listed = run(&host, &admin, &["key", "list", "--json"]).await.code(0);
     assert!(!listed.stdout.contains(old), "no list shows a key");
 }
+
+#[tokio::test]
+async fn the_last_key_that_manages_a_host_does_not_go_by_accident() {
+    let (host, admin, _data) = closed(&AgentsDirectory::new()).await;
+    let keys = run(&host, &admin, &["key", "list", "--json"]).await.code(0).json();
+    let id = keys["keys"][0]["id"].as_str().expect("it has an id").to_owned();
+    let last = run(&host, &admin, &["key", "revoke", &id]).await.code(2);
+    last.complains(&["last key", "--offline", "--yes"]);
+    let _ = run(&host, &admin, &["key", "create", "next", "--admin"]).await.code(0);
+    let _ = run(&host, &admin, &["key", "revoke", &id]).await.code(0);
+    let nowhere = host.data().join("typo").display().to_string();
+    let create = ["key", "create", "x", "--admin", "--offline", "--data", &nowhere];
+    Aop::new(&create).run().await.code(2).complains(&["there is no directory"]);
+    assert!(!host.data().join("typo").exists());
+}
