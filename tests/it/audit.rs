@@ -79,6 +79,20 @@ async fn verifying_finds_a_changed_line_and_a_missing_end() {
     let checkpoint = format!("{}:{}", last["seq"], last["hash"].as_str().expect("a hash"));
     assert_eq!(verify(&["--checkpoint", &checkpoint]).await.code(0).json()["intact"], true);
 
+    // Without the note of where it ended, only a checkpoint says so.
+    assert_eq!(verdict["end_is_checked"], true);
+    let head = host.data().join("audit/head");
+    let noted = std::fs::read(&head).expect("it is there");
+    std::fs::remove_file(&head).expect("it can be removed");
+    assert_eq!(verify(&[]).await.code(0).json()["end_is_checked"], false);
+    let said = Aop::new(&["audit", "verify", "--data", &data]).run().await.code(0);
+    said.prints(&["UNCHECKED", "--checkpoint"]);
+    let verdict = verify(&["--checkpoint", &checkpoint]).await.code(0).json();
+    assert_eq!(verdict["end_is_checked"], true);
+    std::fs::write(&head, noted).expect("it can be written");
+    let bogus = ["audit", "show", "--action", "agent.lod", "--data", &data];
+    Aop::new(&bogus).run().await.code(2).complains(&["did you mean `agent.load`?", "key.revoke"]);
+
     let path = host.data().join("audit/00000000000000000001.jsonl");
     let text = std::fs::read_to_string(&path).expect("the log can be read");
     std::fs::write(&path, text.replacen("\"agent\":\"a\"", "\"agent\":\"c\"", 1)).expect("written");

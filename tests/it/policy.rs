@@ -1,5 +1,5 @@
 //! What an operator allows, from above: ceilings over what settings say, the component that they are for, what
-//! `aop policy explain` makes of both, and whose policy counts when agents call each other.
+//! `aop policy explain` makes of both, what `learn` proposes, and whose policy counts when agents call each other.
 
 use std::path::Path;
 
@@ -197,4 +197,86 @@ async fn a_component_comes_over_the_network_by_its_digest_only() {
     let file = guest("types");
     let pinned = ["agent", "load", path(&file), "--digest", &other];
     host.aop(&pinned).run().await.code(1).complains(&["not the component that was meant"]);
+}
+
+/// Watches calls of a guest whose component and settings are in a directory.
+async fn learn(home: &Path, arguments: &[&str]) -> aop_tests::Finished {
+    let data = home.join("data").display().to_string();
+    let command = [&["policy", "learn"], arguments, &["--data", &data]].concat();
+    Aop::new(&command).directory(home).run().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_is_learnt_from_calls_without_granting_anything() {
+    let server = serving(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_vec()).await;
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let home = home.path();
+    std::fs::copy(guest("outside"), home.join("kit.wasm")).expect("it can be copied");
+    let notes = home.join("notes");
+    std::fs::create_dir(&notes).expect("a directory can be made");
+    let get = json!({ "https": false, "authority": server.to_string(), "path": "/v1/x?token=1" });
+    let get = ["get", &get.to_string()].map(ToOwned::to_owned);
+    let write = json!({ "directory": "/notes", "path": "a.txt", "count": 5, "at": 0 });
+    let write = ["write", &write.to_string()].map(ToOwned::to_owned);
+    let calls: Vec<&str> =
+        ["kit.wasm"].into_iter().chain(get.iter().chain(&write).map(String::as_str)).collect();
+
+    // Nothing is granted, so nothing is sent and nothing is written.
+    let first = learn(home, &calls).await.code(0);
+    first.complains(&["call 1  kit_get: guest_error", "it may need more"]);
+    let rule = format!("\"GET http://{server}/v1/x\",");
+    assert!(first.stdout.contains(&rule), "{}", first.stdout);
+    assert!(first.stdout.contains("# call 1: GET, and refused"), "{}", first.stdout);
+    assert!(!first.stdout.contains("token"), "{}", first.stdout);
+    assert!(!first.stdout.contains("directories"), "it cannot see one: {}", first.stdout);
+
+    // What was proposed is pasted, and what it may have besides is allowed.
+    std::fs::write(home.join("kit.toml"), &first.stdout).expect("it can be written");
+    let directory = format!("directories=write {} as /notes", notes.display());
+    let unused = format!("directories=read {} as /unused", home.display());
+    let allowed =
+        ["--allow", &directory, "--allow", &unused, "--allow", "environment=TZ", "--json"];
+    let second = learn(home, &[&calls[..], &allowed].concat()).await.code(0).json();
+    assert_eq!(second["is_complete"], true, "{second}");
+    assert!(
+        second["calls"].as_array().expect("a list").iter().all(|call| call.get("code").is_none())
+    );
+    assert_eq!(std::fs::read(notes.join("a.txt")).expect("it was written"), b"xxxxx");
+    let grants = second["grants"].as_array().expect("a list");
+    let keys: Vec<_> = grants.iter().map(|grant| (&grant["key"], &grant["calls"])).collect();
+    assert_eq!(json!(keys), json!([["http", [1]], ["directories", [2]]]), "{second}");
+    let notes = second["notes"].to_string();
+    assert!(notes.contains("/unused") && notes.contains("no variable"), "{notes}");
+
+    // Under what is proposed, the calls work, and nothing else does.
+    let toml = second["toml"].as_str().expect("it is text");
+    std::fs::write(home.join("kit.toml"), toml).expect("it can be written");
+    let data = home.join("data").display().to_string();
+    let run = async |call: &[String; 2]| {
+        let run = ["run", "kit.wasm", &call[0], &call[1], "--data", &data];
+        Aop::new(&run).directory(home).run().await
+    };
+    let _ = run(&get).await.code(0);
+    let _ = run(&write).await.code(0);
+    let elsewhere = get[1].replace("/v1/x", "/v1/y");
+    run(&["get".to_owned(), elsewhere]).await.code(1).complains(&["HttpRequestDenied"]);
+    let unused = write[1].replace("/notes", "/unused");
+    run(&["write".to_owned(), unused]).await.code(1).complains(&["there is no /unused"]);
+}
+
+#[tokio::test]
+async fn what_is_allowed_while_an_agent_is_watched_stays_under_the_ceilings() {
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let home = home.path();
+    std::fs::copy(guest("outside"), home.join("kit.wasm")).expect("it can be copied");
+    std::fs::write(home.join("aop.toml"), "[ceiling]\nhttp = [\"https://a.test\"]\n")
+        .expect("it can be written");
+    let get = ["kit.wasm", "get", "{}"];
+    let over = learn(home, &[&get[..], &["--allow", "http=https://*"]].concat()).await.code(2);
+    over.complains(&["`policy.http[0]`", "aop.toml:2"]);
+    let wrong = learn(home, &[&get[..], &["--allow", "htp=https://a.test"]].concat()).await;
+    wrong.code(2).complains(&["did you mean `http`?", "shared_state"]);
+    learn(home, &["kit.wasm", "gt"]).await.code(2).complains(&["did you mean `get`?"]);
+    // Arguments that do not fit end a call like any other.
+    learn(home, &get).await.code(0).complains(&["call 1  kit_get: invalid_arguments"]);
 }

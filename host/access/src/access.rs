@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
-    AccessStore, Audit, AuditEvent, Authenticate, AuthenticateError, BoxFuture, Caller, Identified,
-    Measure, Presented, Sample, Scope, Scopes, Secret, SecretError, SecretName, Secrets,
-    StoreError, Tenancy, Tenant, TenantName,
+    AccessStore, Audit, AuditEvent, Authenticate, AuthenticateError, Bond, BoxFuture, Caller,
+    Identified, Known, Measure, Presented, Sample, Scope, Scopes, Secret, SecretError, SecretName,
+    Secrets, StoreError, Tenancy, Tenant, TenantName,
 };
 use arc_swap::ArcSwap;
 
@@ -234,12 +234,12 @@ impl Inner {
 
     pub(crate) fn accept(
         &self,
-        caller: Caller,
+        Known { caller, bond }: Known,
         named: Option<&str>,
-    ) -> Result<Caller, AuthenticateError> {
+    ) -> Result<Known, AuthenticateError> {
         let caller = self.for_tenant(caller, named)?;
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(caller)
+        Ok(Known { caller, bond })
     }
 
     fn refuse(
@@ -271,9 +271,9 @@ impl Inner {
         text: &str,
         presented: Presented<'_>,
         now_unix_ms: u64,
-    ) -> Result<Caller, AuthenticateError> {
+    ) -> Result<Known, AuthenticateError> {
         match self.keys.find(text, now_unix_ms) {
-            Ok(caller) => self.accept(caller, presented.tenant),
+            Ok(known) => self.accept(known, presented.tenant),
             Err(reason) => Err(self.refuse(
                 presented.address,
                 now_unix_ms,
@@ -288,9 +288,9 @@ impl Inner {
         tenant: Option<String>,
         address: Option<IpAddr>,
         now_unix_ms: u64,
-    ) -> Result<Caller, AuthenticateError> {
+    ) -> Result<Known, AuthenticateError> {
         match self.tokens.verify(token.expose(), now_unix_ms).await {
-            Ok(caller) => self.accept(caller, tenant.as_deref()),
+            Ok(known) => self.accept(known, tenant.as_deref()),
             Err(TokenError::Unavailable(_)) => Err(AuthenticateError::Unavailable),
             Err(reason) => Err(self.refuse(address, now_unix_ms, &format_args!("token: {reason}"))),
         }
@@ -301,7 +301,8 @@ impl Authenticate for Access {
     fn authenticate(&self, presented: Presented<'_>) -> Identified {
         let inner = &self.inner;
         if !self.authenticates() {
-            return Identified::Now(inner.accept(inner.open_caller.clone(), presented.tenant));
+            let open = Known { caller: inner.open_caller.clone(), bond: Bond::Open };
+            return Identified::Now(inner.accept(open, presented.tenant));
         }
         let Some(text) = presented.bearer else {
             return Identified::Now(Err(AuthenticateError::Missing));
@@ -310,8 +311,8 @@ impl Authenticate for Access {
         if key::looks_like_one(text) {
             return Identified::Now(inner.key(text, presented, now));
         }
-        if let Some(caller) = inner.tokens.known(text, now) {
-            return Identified::Now(inner.accept(caller, presented.tenant));
+        if let Some(known) = inner.tokens.known(text, now) {
+            return Identified::Now(inner.accept(known, presented.tenant));
         }
         if let Some(retry_after) = inner.failures.used_up(presented.address, now) {
             return Identified::Now(Err(AuthenticateError::TooMany { retry_after }));
@@ -322,6 +323,16 @@ impl Authenticate for Access {
         }
         let (token, tenant) = (Secret::new(text.to_owned()), presented.tenant.map(str::to_owned));
         Identified::Soon(Box::pin(inner.clone().verify(token, tenant, presented.address, now)))
+    }
+
+    fn holds(&self, known: &Known) -> bool {
+        let (inner, now) = (&self.inner, unix_ms(SystemTime::now()));
+        let is_good = match &known.bond {
+            Bond::Open => !self.authenticates(),
+            Bond::Key(id) => inner.keys.is_good(id, now),
+            Bond::Token { expires_unix_ms } => now < *expires_unix_ms,
+        };
+        is_good && inner.tenants.load().contains(&known.caller.tenant)
     }
 }
 

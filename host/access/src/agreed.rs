@@ -19,7 +19,10 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use aop_core::{KeyRecord, SealedSecret, SecretEntry, SecretName, StoreError, Tenant, TenantName};
+use aop_core::audit::Action;
+use aop_core::{
+    AuditEvent, KeyRecord, SealedSecret, SecretEntry, SecretName, StoreError, Tenant, TenantName,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -161,6 +164,7 @@ impl Access {
         let tenants = self.inner.store.tenants().await?;
         let secrets = self.inner.store.secrets(None).await?;
         let mut ended = Ok(());
+        let mut told = Told::new(self);
         for gone in all {
             let removed = match &gone.secret {
                 None => {
@@ -171,7 +175,11 @@ impl Access {
                         continue;
                     }
                     tracing::info!(tenant = %gone.tenant, "a tenant was deleted on another node");
-                    self.forget_tenant(&gone.tenant).await.map_err(StoreError::Failed)
+                    let removed = self.forget_tenant(&gone.tenant).await;
+                    if removed.is_ok() {
+                        told.note(Action::TenantDelete, &gone.tenant, &gone.tenant);
+                    }
+                    removed.map_err(StoreError::Failed)
                 }
                 Some(name) => {
                     let is_older = |secret: &SealedSecret| {
@@ -182,7 +190,11 @@ impl Access {
                     if !secrets.iter().any(is_older) {
                         continue;
                     }
-                    self.inner.store.remove_secret(&gone.tenant, name).await.map(drop)
+                    let removed = self.inner.store.remove_secret(&gone.tenant, name).await;
+                    if removed.is_ok() {
+                        told.note(Action::SecretDelete, &gone.tenant, name.as_str());
+                    }
+                    removed.map(drop)
                 }
             };
             ended = ended.and(removed);
@@ -196,7 +208,7 @@ impl Access {
     }
 
     async fn merge_tenants(&self, tenants: Vec<Tenant>) -> Result<bool, StoreError> {
-        let mut is_changed = false;
+        let (mut is_changed, mut told) = (false, Told::new(self));
         for tenant in tenants {
             let known = self.inner.tenants.load_full();
             let is_gone = self
@@ -216,6 +228,7 @@ impl Access {
                 Ok(()) | Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),
             }
+            told.note(Action::TenantCreate, &name, &name);
             self.begin_tenant(name);
             is_changed = true;
         }
@@ -225,7 +238,7 @@ impl Access {
     async fn merge_keys(&self, keys: Vec<KeyRecord>, now: u64) -> Result<bool, StoreError> {
         let tenants = self.inner.tenants.load_full();
         let mut room = KEYS_MAX.saturating_sub(self.inner.keys.len());
-        let mut changed = Vec::new();
+        let (mut changed, mut changes) = (Vec::new(), Vec::new());
         for theirs in keys {
             // One of a tenant that was deleted is none of the tenant that has its name now.
             let gone = self.inner.departures.at(&theirs.key.tenant, None);
@@ -241,6 +254,11 @@ impl Access {
                 }
                 None => {
                     room -= 1;
+                    changes.push((
+                        Action::KeyCreate,
+                        theirs.key.tenant.clone(),
+                        theirs.key.id.clone(),
+                    ));
                     changed.push(theirs);
                 }
                 // One id is never given twice; whoever says so is not believed.
@@ -248,6 +266,11 @@ impl Access {
                 Some(ours) => {
                     let merged = merged(&ours, &theirs);
                     if merged != ours {
+                        let is_revoked = merged.key.revoked_unix_ms != ours.key.revoked_unix_ms;
+                        // Only a rotation gives a key an earlier end.
+                        let action = if is_revoked { Action::KeyRevoke } else { Action::KeyRotate };
+                        let key = &merged.key;
+                        changes.push((action, key.tenant.clone(), key.id.clone()));
                         changed.push(merged);
                     }
                 }
@@ -259,6 +282,10 @@ impl Access {
         self.inner.store.put_keys(changed.clone()).await?;
         self.inner.keys.put(&changed);
         self.inner.close();
+        let mut told = Told::new(self);
+        for (action, tenant, id) in changes {
+            told.note(action, &tenant, id.as_str());
+        }
         Ok(true)
     }
 
@@ -291,7 +318,15 @@ impl Access {
         if changed.is_empty() {
             return Ok(false);
         }
+        let of = changed
+            .iter()
+            .map(|secret: &SealedSecret| (secret.tenant.clone(), secret.entry.name.clone()));
+        let of: Vec<_> = of.collect();
         self.inner.store.put_secrets(changed).await?;
+        let mut told = Told::new(self);
+        for (tenant, name) in of {
+            told.note(Action::SecretSet, &tenant, name.as_str());
+        }
         Ok(true)
     }
 
@@ -303,6 +338,50 @@ impl Access {
         };
         let rank = |secret: &SealedSecret| (secret.entry.updated_unix_ms, is_current(secret));
         (rank(theirs), &theirs.sealed) > (rank(ours), &ours.sealed)
+    }
+}
+
+/// Changes that are written down one by one when another node tells of them. A node that joins may be told of all
+/// that a zone has, which the log's queue would not hold.
+const NOTED_MAX: u32 = 256;
+
+/// Writes down what changed here because another node said so.
+struct Told<'a> {
+    access: &'a Access,
+    noted: u32,
+    /// The last that was not written down by itself.
+    last: Option<Action>,
+}
+
+impl<'a> Told<'a> {
+    const fn new(access: &'a Access) -> Self {
+        Self { access, noted: 0, last: None }
+    }
+
+    fn note(&mut self, action: Action, tenant: &TenantName, subject: &str) {
+        self.noted += 1;
+        if self.noted > NOTED_MAX {
+            self.last = Some(action);
+            return;
+        }
+        self.access.inner.audit.note(AuditEvent {
+            tenant: Some(tenant),
+            detail: "as the zone has it",
+            ..AuditEvent::of_host(action, subject)
+        });
+    }
+}
+
+impl Drop for Told<'_> {
+    /// What was not written down by name is counted.
+    fn drop(&mut self) {
+        let Some(action) = self.last else { return };
+        let more = self.noted.saturating_sub(NOTED_MAX);
+        let detail = format!("as the zone has it: {more} more changes like it");
+        self.access
+            .inner
+            .audit
+            .note(AuditEvent { detail: &detail, ..AuditEvent::of_host(action, "") });
     }
 }
 

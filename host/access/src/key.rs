@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aop_core::{ApiKey, Caller, KeyId, KeyRecord, Secret, Subject};
+use aop_core::{ApiKey, Bond, Caller, KeyId, KeyRecord, Known, Secret, Subject};
 use arc_swap::ArcSwap;
 use rand::RngExt as _;
 
@@ -135,7 +135,7 @@ impl Keys {
     }
 
     /// Whose key this is. On the path of every request.
-    pub(crate) fn find(&self, text: &str, now_unix_ms: u64) -> Result<Caller, Refused> {
+    pub(crate) fn find(&self, text: &str, now_unix_ms: u64) -> Result<Known, Refused> {
         let id = id_of(text).ok_or(Refused::Malformed)?;
         let hash = hash(text);
         let table = self.table.load();
@@ -152,7 +152,14 @@ impl Keys {
             return Err(Refused::Expired);
         }
         entry.note_used(now_unix_ms);
-        Ok(entry.caller.clone())
+        Ok(Known { caller: entry.caller.clone(), bond: Bond::Key(key.id.clone()) })
+    }
+
+    /// Whether a key that opened something is still good.
+    pub(crate) fn is_good(&self, id: &KeyId, now_unix_ms: u64) -> bool {
+        let table = self.table.load();
+        let key = table.get(id).map(|entry| &entry.record.key);
+        key.is_some_and(|key| key.revoked_unix_ms.is_none() && key.is_valid(now_unix_ms))
     }
 
     /// The keys of a tenant, the oldest first.

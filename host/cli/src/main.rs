@@ -18,6 +18,7 @@ mod log;
 mod mounts;
 mod output;
 mod services;
+mod stage;
 mod state;
 mod supply;
 mod wire;
@@ -88,7 +89,7 @@ async fn run(command: &Command) -> CommandResult {
         Command::Key(command) => command::key::run(command).await,
         Command::Secret(command) => command::secret::run(command).await,
         Command::Config(command) => command::config::run(command),
-        Command::Policy(command) => command::policy::run(command),
+        Command::Policy(command) => command::policy::run(command).await,
         Command::McpConfig(args) => command::mcp_config::run(args),
         Command::Bench(args) => command::bench::run(args).await,
         Command::Completions(args) => command::completions::run(args),

@@ -148,7 +148,7 @@ impl Host {
         metrics.register(mounts.clone());
         federated.register(metrics);
         remembering.register(metrics);
-        let tenancies = agents.tenancies(&mcp, (&dispatcher, &router), &remembering);
+        let tenancies = agents.tenancies(&mcp, (&dispatcher, &router), (&remembering, &outside));
         let gatekeeper =
             Gatekeeper::open(config, state.store.clone(), audit.clone(), tenancies).await?;
         zone.share(gatekeeper.access.clone());
@@ -315,7 +315,7 @@ impl Agents {
         &self,
         mcp: &McpServer,
         (dispatcher, router): (&Arc<Dispatcher>, &Arc<routing::Router>),
-        remembering: &Remembering,
+        (remembering, outside): (&Remembering, &Outside),
     ) -> Vec<Arc<dyn Tenancy>> {
         let mut tenancies: Vec<Arc<dyn Tenancy>> = vec![
             Arc::new(mcp.clone()),
@@ -323,6 +323,8 @@ impl Agents {
             router.clone(),
             self.registry.clone(),
             self.metrics.clone(),
+            self.runtime.clone(),
+            outside.models.clone(),
             self.accounts.clone(),
         ];
         if let Some(shared) = remembering.shared() {
@@ -346,6 +348,7 @@ impl Agents {
             egress: outside.egress.clone(),
             audit: audit.clone(),
             listeners: vec![self.changes.clone()],
+            witness: None,
         }
     }
 

@@ -70,8 +70,6 @@ actions! {
     PolicyRefuse = "policy.refuse",
     /// A tenant was made.
     TenantCreate = "tenant.create",
-    /// What a tenant may do was changed.
-    TenantChange = "tenant.change",
     /// A tenant was removed with everything of it.
     TenantDelete = "tenant.delete",
     /// A key was made.

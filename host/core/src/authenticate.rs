@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BoxFuture, TenantName};
+use crate::{BoxFuture, KeyId, TenantName};
 
 /// The authenticated origin of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -301,18 +301,74 @@ impl Challenge {
     }
 }
 
+/// A caller, and what its word rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Who asks.
+    pub caller: Caller,
+    /// Why that is believed.
+    pub bond: Bond,
+}
+
+/// What a caller's word rests on, without the credential itself: enough to ask again whether it still counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bond {
+    /// Nothing: the host is open.
+    Open,
+    /// An API key, by its own id. After a rotation its subject is that of another.
+    Key(KeyId),
+    /// A token of an issuer, which is good until then.
+    Token {
+        /// In milliseconds since the Unix epoch.
+        expires_unix_ms: u64,
+    },
+}
+
 /// How long it takes to know who asks.
 pub enum Identified {
     /// It is known. A key, and a token that was seen before, cost a hash and a look into a table.
-    Now(Result<Caller, AuthenticateError>),
+    Now(Result<Known, AuthenticateError>),
     /// A signature has to be checked, and maybe the issuer's keys fetched.
-    Soon(BoxFuture<'static, Result<Caller, AuthenticateError>>),
+    Soon(BoxFuture<'static, Result<Known, AuthenticateError>>),
 }
 
 /// Turns what a request carries into a [`Caller`]. Never blocks.
 pub trait Authenticate: Send + Sync {
     /// Who asks.
     fn authenticate(&self, presented: Presented<'_>) -> Identified;
+
+    /// Whether the word of a caller that was authenticated before still counts: its credential was not revoked and has not
+    /// expired, and its tenant is still there.
+    fn holds(&self, known: &Known) -> bool;
+}
+
+/// Whether whoever opened something may still have it: travels with what outlives the check of a credential. Clones
+/// are the same.
+#[derive(Clone)]
+pub struct Standing(Arc<(Known, Arc<dyn Authenticate>)>);
+
+impl Standing {
+    /// How often it is asked again, whoever does. Within a few seconds nothing is open that should not be.
+    pub const ASKED_EVERY: Duration = Duration::from_secs(1);
+
+    /// The standing of a caller; none on an open host, where nothing can be revoked.
+    #[must_use]
+    pub fn of(known: Known, authenticate: Arc<dyn Authenticate>) -> Option<Self> {
+        (known.bond != Bond::Open).then(|| Self(Arc::new((known, authenticate))))
+    }
+
+    /// Whether it still counts. Costs a look into a table.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let (known, authenticate) = &*self.0;
+        authenticate.holds(known)
+    }
+}
+
+impl fmt::Debug for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Standing").field(&self.0.0).finish()
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body;
 
+use crate::quota::Payer;
 use crate::{BoxFuture, Policy, TenantName};
 
 /// The body of a request or response on its way. Whoever reads it bounds it.
@@ -25,12 +26,14 @@ pub struct EgressTimeouts {
 }
 
 /// Whose a request is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Sender {
     /// The tenant that owns the agent, and so the secrets.
     pub tenant: TenantName,
     /// The agent's policy, one for all of its instances.
     pub policy: Arc<Policy>,
+    /// Who pays, and so whose part of the host's places it is.
+    pub payer: Arc<Payer>,
 }
 
 /// Why a request went nowhere.

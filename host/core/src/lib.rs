@@ -49,6 +49,7 @@ mod task;
 mod tenant;
 mod tool;
 mod trace;
+mod witness;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,8 +60,8 @@ pub use access::{
 };
 pub use audit::{Audit, AuditEvent, NoAudit};
 pub use authenticate::{
-    Authenticate, AuthenticateError, Caller, Challenge, Identified, Presented, Scope, Scopes,
-    Subject, UnknownScope,
+    Authenticate, AuthenticateError, Bond, Caller, Challenge, Identified, Known, Presented, Scope,
+    Scopes, Standing, Subject, UnknownScope,
 };
 pub use call::{Call, CallContext, CallId, Invoke, Meter, Output, Progress, Reply, Shown, Target};
 pub use catalog::{
@@ -92,6 +93,7 @@ pub use task::{TaskError, TaskRecord, TaskState, Tasks};
 pub use tenant::Tenant;
 pub use tool::{Hints, RepeatedParameter, TaskUse, Tool};
 pub use trace::TraceContext;
+pub use witness::{Asked, Witness};
 
 /// A boxed future, so that the traits stay object-safe. Dropping it cancels the work.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

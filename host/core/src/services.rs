@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use crate::bucket::Buckets;
 use crate::egress::Egress;
 use crate::model::Models;
-use crate::{Audit, Invoke, Library, Listen};
+use crate::{Audit, Invoke, Library, Listen, Witness};
 
 /// The host, as capabilities see it. One per host.
 pub struct Services {
@@ -25,6 +25,8 @@ pub struct Services {
     pub audit: Arc<dyn Audit>,
     /// Who is told that an agent's resources or prompts changed.
     pub listeners: Vec<Arc<dyn Listen>>,
+    /// Who sees what agents ask for; nobody in a host that serves.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl fmt::Debug for Services {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use aop_core::{Caller, TraceContext};
+use aop_core::{Caller, Standing, TraceContext};
 use bytes::Bytes;
 use rmcp::model::Extensions;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ use crate::following::Following;
 pub(crate) struct Arrival {
     /// Who sent it.
     pub(crate) caller: Caller,
+    /// Whether the caller may still have what it opens; none where nobody can take it away.
+    pub(crate) standing: Option<Standing>,
     /// When it arrived; timeouts count from here.
     pub(crate) received: Instant,
     /// The message as it was sent: arguments are taken from here, because a parsed value loses

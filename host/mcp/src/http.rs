@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use aop_core::{Caller, Challenge, Scope, TraceContext};
+use aop_core::fair::{self, Place};
+use aop_core::{Caller, Challenge, Scope, Standing, TenantName, TraceContext};
 use axum::body::Body;
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -22,7 +23,6 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use rmcp::ErrorData;
 use rmcp::model::{ErrorCode, RequestId};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arrival::Arrival;
@@ -37,7 +37,7 @@ use crate::session::{Session, Sessions};
 pub(crate) struct Http {
     edge: Arc<Edge>,
     sessions: Arc<Sessions>,
-    streams: Arc<Semaphore>,
+    streams: fair::Parts<TenantName>,
     draining: CancellationToken,
     service: StreamableHttpService<Handler, Sessions>,
     /// The tests compare both paths; a server always has both.
@@ -107,7 +107,7 @@ const FORBIDDEN: ErrorCode = ErrorCode(-32003);
 /// What lives as long as a response: dropping it tells the call that nobody waits.
 struct Hold {
     _gone: DropGuard,
-    _stream: Option<OwnedSemaphorePermit>,
+    _stream: Option<Place>,
 }
 
 /// A response body and what lives as long.
@@ -155,13 +155,13 @@ impl Http {
         let handler = Handler::new(edge.clone(), draining.clone());
         let service =
             StreamableHttpService::new(move || Ok(handler.clone()), sessions.clone(), config);
-        let streams = Arc::new(Semaphore::new(edge.config.streams_max));
+        let streams = fair::Parts::new(edge.config.streams_max);
         Self { edge, sessions, streams, draining, service, fast_path }
     }
 
     /// Event streams open now.
     pub(crate) fn streams_open(&self) -> usize {
-        self.edge.config.streams_max - self.streams.available_permits()
+        self.streams.whole().held() as usize
     }
 
     /// Answers one request.
@@ -222,15 +222,19 @@ impl Http {
         received: Instant,
     ) -> Result<Response<Body>, Refusal> {
         let session = match session_id(&parts.headers) {
-            Some(id) => Some(self.sessions.find(id, &caller).ok_or_else(Refusal::no_session)?),
+            Some(id) => {
+                let found = self.sessions.find(id, &caller, parts.extensions.get());
+                Some(found.ok_or_else(Refusal::no_session)?)
+            }
             None => None,
         };
         if parts.method == Method::GET && !caller.scopes.has(Scope::ToolsList) {
             let challenge = parts.extensions.get::<Challenge>();
             return Err(Refusal::insufficient(challenge, Scope::ToolsList));
         }
-        let stream = if parts.method == Method::GET { Some(self.open_stream()?) } else { None };
-        let arrival = arrive(caller, &parts.headers, received, Bytes::new(), session.as_deref());
+        let stream =
+            if parts.method == Method::GET { Some(self.open_stream(&caller)?) } else { None };
+        let arrival = arrive(caller, &parts, received, Bytes::new(), session.as_deref());
         let is_delete = parts.method == Method::DELETE;
         let mut response = self.full(arrival, parts, None, stream, None).await;
         if is_delete && response.status() == StatusCode::ACCEPTED {
@@ -296,7 +300,8 @@ impl Http {
         if !fast::admits_sessional(&parts.headers, &request) {
             return None;
         }
-        let session = self.sessions.find(session_id(&parts.headers)?, caller)?;
+        let id = session_id(&parts.headers)?;
+        let session = self.sessions.find(id, caller, parts.extensions.get())?;
         // Log lines come before the answer: they need a stream.
         if !session.is_open() || session.following().wants_logs() {
             return None;
@@ -330,7 +335,8 @@ impl Http {
         let session = match session_id(&parts.headers) {
             // The stateless revision has no sessions: the header means nothing to it.
             Some(id) if !outline.stateless => {
-                Some(self.sessions.find(id, &caller).ok_or_else(Refusal::no_session)?)
+                let found = self.sessions.find(id, &caller, parts.extensions.get());
+                Some(found.ok_or_else(Refusal::no_session)?)
             }
             _ => None,
         };
@@ -352,7 +358,7 @@ impl Http {
                 ));
             }
             Some("initialize") if session.is_none() => {
-                let slot = self.sessions.take_slot().ok_or_else(|| {
+                let slot = self.sessions.take_slot(&caller.tenant).ok_or_else(|| {
                     Refusal::full(
                         StatusCode::SERVICE_UNAVAILABLE,
                         "Too many sessions are open: try again later",
@@ -360,15 +366,15 @@ impl Http {
                 })?;
                 parts.extensions.insert(slot);
             }
-            Some("subscriptions/listen") => stream = Some(self.open_stream()?),
+            Some("subscriptions/listen") => stream = Some(self.open_stream(&caller)?),
             _ => {}
         }
-        let arrival = arrive(caller, &parts.headers, received, body.clone(), session.as_deref());
+        let arrival = arrive(caller, &parts, received, body.clone(), session.as_deref());
         Ok(self.full(arrival, parts, Some(body), stream, outline.id).await)
     }
 
-    fn open_stream(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.streams.clone().try_acquire_owned().map_err(|_| {
+    fn open_stream(&self, caller: &Caller) -> Result<Place, Refusal> {
+        self.streams.try_place(&caller.tenant).ok_or_else(|| {
             Refusal::full(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Too many event streams are open: try again later",
@@ -382,7 +388,7 @@ impl Http {
         arrival: Arrival,
         mut parts: Parts,
         body: Option<Bytes>,
-        stream: Option<OwnedSemaphorePermit>,
+        stream: Option<Place>,
         id: Option<RequestId>,
     ) -> Response<Body> {
         self.edge.counters.full.add();
@@ -434,15 +440,16 @@ impl Http {
 
 fn arrive(
     caller: Caller,
-    headers: &HeaderMap,
+    parts: &Parts,
     received: Instant,
     message: Bytes,
     session: Option<&Session>,
 ) -> Arrival {
-    let trace = trace_of(headers);
+    let standing = parts.extensions.get::<Standing>().cloned();
+    let trace = trace_of(&parts.headers);
     let gone = session.map_or_else(CancellationToken::new, Session::child_token);
     let following = session.map(|session| session.following().clone());
-    Arrival { caller, received, message, trace, following, gone }
+    Arrival { caller, standing, received, message, trace, following, gone }
 }
 
 fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {

@@ -17,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) refused: Counter,
     /// Sessions ended for idling.
     pub(crate) sessions_expired: Counter,
+    /// Sessions ended because the credential of their client counts no more.
+    pub(crate) sessions_revoked: Counter,
     /// Answers of agents that fit their types and still broke a rule of MCP. To the dispatcher they were successes.
     pub(crate) bad_content: Counter,
 }
@@ -66,6 +68,11 @@ impl Measure for McpServer {
                 "mcp_sessions_expired",
                 "MCP sessions ended for idling",
                 counters.sessions_expired.get(),
+            ),
+            Sample::counter(
+                "mcp_sessions_revoked",
+                "MCP sessions ended because the credential of their client expired or was revoked",
+                counters.sessions_revoked.get(),
             ),
             Sample::counter(
                 "mcp_bad_content",

@@ -1,7 +1,7 @@
 //! Sessions of the revisions before 2026-07-28.
 //!
 //! `rmcp` brings a session manager of its own. This one replaces it because a host needs what that
-//! lacks: a cap, a bound on waiting requests, expiry that spares a session with an open stream or a
+//! lacks: a cap of which no tenant has all, a bound on waiting requests, an end with the credential of its client, expiry that spares a session with an open stream or a
 //! running call, an owner per session, and a deletion that stops the session's calls at once. It
 //! gives up resuming a broken stream: an answer belongs to the connection that asked, and a closed
 //! connection cancels its calls.
@@ -17,14 +17,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use aop_core::{Caller, TenantName};
+use aop_core::fair::{Parts, Place};
+use aop_core::{Caller, Standing, TenantName};
 use futures::{Stream, StreamExt as _};
 use rmcp::model::{
     ClientJsonRpcMessage, Extensions, GetExtensions as _, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::service::OriginatingRequestId;
 use rmcp::transport::streamable_http_server::session::{ServerSseMessage, SessionId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,7 @@ pub(crate) struct SessionLimits {
 /// Every session of the server.
 pub(crate) struct Sessions {
     limits: SessionLimits,
-    slots: Arc<Semaphore>,
+    slots: Parts<TenantName>,
     changes: Arc<Changes>,
     draining: CancellationToken,
     open: Mutex<Open>,
@@ -66,7 +67,7 @@ struct Open {
 
 /// A place for one more session, taken before it is created and given back when it ends.
 #[derive(Debug, Clone)]
-pub(crate) struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+pub(crate) struct Slot(Arc<Mutex<Option<Place>>>);
 
 /// One session.
 pub(crate) struct Session {
@@ -90,7 +91,9 @@ struct State {
     last_used: Option<Instant>,
     /// The newest changes that a stream of this session told of.
     announced: Versions,
-    slot: Option<OwnedSemaphorePermit>,
+    slot: Option<Place>,
+    /// Of the credential that was used last; none where nobody can take it away.
+    standing: Option<Standing>,
 }
 
 /// A request that runs. It keeps its id from being used again until nothing of it runs any more,
@@ -134,7 +137,7 @@ impl Sessions {
     ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             limits,
-            slots: Arc::new(Semaphore::new(limits.sessions_max)),
+            slots: Parts::new(limits.sessions_max),
             changes,
             draining,
             open: Mutex::default(),
@@ -147,10 +150,10 @@ impl Sessions {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for one more session; none when the server is full.
-    pub(crate) fn take_slot(&self) -> Option<Slot> {
-        let permit = self.slots.clone().try_acquire_owned().ok()?;
-        Some(Slot(Arc::new(Mutex::new(Some(permit)))))
+    /// Takes a place for one more session of a tenant; none when the server is full, or the tenant has its part.
+    pub(crate) fn take_slot(&self, tenant: &TenantName) -> Option<Slot> {
+        let place = self.slots.try_place(tenant)?;
+        Some(Slot(Arc::new(Mutex::new(Some(place)))))
     }
 
     /// Sessions open now.
@@ -158,10 +161,22 @@ impl Sessions {
         self.open().sessions.len()
     }
 
-    /// The session of that id, if it is this caller's. Somebody else's does not exist.
-    pub(crate) fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Session>> {
+    /// The session of that id, if it is this caller's. Somebody else's does not exist. From now on it lives as long as
+    /// `standing`: a client that renews its credential keeps its session.
+    pub(crate) fn find(
+        &self,
+        id: &str,
+        caller: &Caller,
+        standing: Option<&Standing>,
+    ) -> Option<Arc<Session>> {
         let session = self.open().sessions.get(id).cloned()?;
-        session.caller.get().is_some_and(|whose| whose.is(caller)).then_some(session)
+        if !session.caller.get().is_some_and(|whose| whose.is(caller)) {
+            return None;
+        }
+        if let Some(standing) = standing {
+            session.state().standing = Some(standing.clone());
+        }
+        Some(session)
     }
 
     /// Ends the sessions of a tenant, with what runs for them.
@@ -193,20 +208,23 @@ impl Sessions {
         self.open().sessions.get(id).cloned()
     }
 
-    /// Ends sessions that idled too long, for as long as there are sessions.
+    /// Ends sessions that idled too long, and those whose client may not have them any more, for as long as there are
+    /// sessions.
     async fn reap(me: Weak<Self>, idle_timeout: Duration) {
-        let pause = (idle_timeout / 4).max(REAP_PAUSE_MIN);
+        let pause = (idle_timeout / 4).clamp(REAP_PAUSE_MIN, Standing::ASKED_EVERY);
         loop {
             tokio::time::sleep(pause).await;
             let Some(sessions) = me.upgrade() else { return };
             let mut open = sessions.open();
-            let mut expired = Vec::new();
+            let (mut expired, mut revoked) = (Vec::new(), Vec::new());
             open.sessions.retain(|_, session| {
-                let keep = !session.is_idle(idle_timeout);
-                if !keep {
-                    expired.push(session.clone());
-                }
-                keep
+                let ended = match session.holds() {
+                    true if session.is_idle(idle_timeout) => &mut expired,
+                    true => return true,
+                    false => &mut revoked,
+                };
+                ended.push(session.clone());
+                false
             });
             let done = open.sessions.is_empty();
             open.reaped = !done;
@@ -214,6 +232,10 @@ impl Sessions {
             for session in expired {
                 sessions.counters.sessions_expired.add();
                 session.closed.cancel();
+            }
+            for session in revoked {
+                sessions.counters.sessions_revoked.add();
+                session.end();
             }
             if done {
                 return;
@@ -242,6 +264,12 @@ impl Session {
     /// Whether it can take one more request.
     pub(crate) fn has_room(&self) -> bool {
         self.state().pending.len() < self.pending_max
+    }
+
+    /// Whether its client may still have it.
+    fn holds(&self) -> bool {
+        let standing = self.state().standing.clone();
+        standing.is_none_or(|standing| standing.holds())
     }
 
     fn is_idle(&self, timeout: Duration) -> bool {

@@ -349,6 +349,7 @@ impl Connection {
     fn arrival(&self, message: Bytes) -> Arrival {
         Arrival {
             caller: self.caller.clone(),
+            standing: None,
             received: Instant::now(),
             message,
             trace: None,

@@ -131,10 +131,8 @@ impl OfTenant {
         source: &Source,
         mut agents: Vec<ForeignAgent>,
     ) -> Vec<RefusedAgent> {
-        let agents_max = self.common.config.agents_max;
-        let room = agents_max.saturating_sub(self.common.agents());
-        let reason =
-            format!("the host holds at most {agents_max} agents: unload some, or raise the limit");
+        let room = self.common.agents_max_of(self).saturating_sub(self.agents.len());
+        let reason = self.too_many_agents();
         let too_many = agents.drain(room.min(agents.len())..);
         let mut refused: Vec<_> = too_many.map(|agent| refusal(agent, reason.clone())).collect();
         self.hold_payers(source, &agents);
@@ -142,6 +140,17 @@ impl OfTenant {
         refused.extend(settled.refused.iter().cloned());
         self.announce(settled, Changed::default());
         refused
+    }
+
+    /// Why one more agent is refused.
+    fn too_many_agents(&self) -> String {
+        let (agents_max, own) = (self.common.config.agents_max, self.common.agents_max_of(self));
+        let part = if own < agents_max {
+            format!(", {own} of them now of this tenant")
+        } else {
+            String::new()
+        };
+        format!("the host holds at most {agents_max} agents{part}: unload some, or raise the limit")
     }
 
     /// Keeps the accounts of agents that run elsewhere. Those that another tenant shares have their owner's.
@@ -198,14 +207,15 @@ impl OfTenant {
         let name = request.name.clone();
         let turn = self.turn(&name).await?;
         self.refuse_if_a_file_owns(&name)?;
-        let agents_max = self.common.config.agents_max;
-        if self.agents.origin(&name).is_none() && self.common.agents() >= agents_max {
-            let reason = format!(
-                "the host holds at most {agents_max} agents: unload some, or raise the limit"
-            );
-            return Err(CatalogError::Rejected(reason));
-        }
-        let begun = self.agents.begin(&name, Origin::Api);
+        let begun = {
+            // Until it is counted, so that of two at once the second one sees the first.
+            let _turn = self.common.counting.lock().unwrap_or_else(PoisonError::into_inner);
+            let has_room = || self.agents.len() < self.common.agents_max_of(self);
+            if self.agents.origin(&name).is_none() && !has_room() {
+                return Err(CatalogError::Rejected(self.too_many_agents()));
+            }
+            self.agents.begin(&name, Origin::Api)
+        };
         match self.stop.run_until_cancelled(self.draft_of_upload(&begun, request)).await {
             None => Err(CatalogError::Draining),
             Some(Ok(draft)) => self.finish(Ready { begun, draft, despite: None, turn }).await,

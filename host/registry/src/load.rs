@@ -15,7 +15,7 @@ use aop_core::{
 };
 
 use crate::RegistryError;
-use crate::agents::{About, Begun, report};
+use crate::agents::{About, Begun, CEILING, report};
 use crate::components::Kept;
 use crate::registry::OfTenant;
 use crate::source::{self, Found, Source, Written};
@@ -232,7 +232,7 @@ impl OfTenant {
             .iter()
             .map(|excess| format!("{}{excess}", place(&excess.setting).unwrap_or_default()))
             .collect();
-        Err(RegistryError::Refused { setting: "ceiling", reason: lines.join("\n") })
+        Err(RegistryError::Refused { setting: CEILING, reason: lines.join("\n") })
     }
 
     /// Whether a rollback holds the agent while its file is as it was then, its settings included.

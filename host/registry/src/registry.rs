@@ -69,6 +69,8 @@ pub(crate) struct Common {
     pub(crate) load_failures: AtomicU64,
     /// Whether components may lie around that nothing refers to.
     pub(crate) garbage: AtomicBool,
+    /// Held from counting agents until one more is counted.
+    pub(crate) counting: Mutex<()>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) changes: Arc<watch::Sender<u64>>,
@@ -76,6 +78,9 @@ pub(crate) struct Common {
     /// Whether agents are loaded, and whether the directories are followed: what a tenant that begins later catches up with.
     phase: Mutex<Phase>,
 }
+
+/// A tenant leaves one in so many of the agents that the host still could hold, for the next one: as of places.
+const TENANT_LEAVES: usize = 9;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
@@ -140,6 +145,7 @@ impl Registry {
             loads: AtomicU64::new(0),
             load_failures: AtomicU64::new(0),
             garbage: AtomicBool::new(true),
+            counting: Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             changes: Arc::new(watch::Sender::new(0)),
@@ -152,8 +158,8 @@ impl Registry {
         Ok(Arc::new(Self { common }))
     }
 
-    /// Holds settings against other ceilings from the next load on. What serves goes on; the agents that could not be
-    /// loaded any more are answered, with what of their settings is over one.
+    /// Holds settings against other ceilings from the next load on, and tries again what the old ones refused. What serves
+    /// goes on; the agents that could not be loaded any more are answered, with what of their settings is over one.
     pub fn set_ceilings(&self, ceilings: Ceilings) -> Vec<(TenantName, AgentName, String)> {
         let own = self.common.all();
         let held = own.iter().flat_map(|own| own.agents.held());
@@ -166,6 +172,11 @@ impl Registry {
         });
         let over = over.collect();
         *self.common.ceilings.write().unwrap_or_else(PoisonError::into_inner) = ceilings;
+        // After that: whatever began before and is refused by the old ones is tried again.
+        for own in &own {
+            own.agents.ceilings_changed();
+            own.look_again.notify_one();
+        }
         over
     }
 
@@ -236,9 +247,14 @@ impl Common {
         tenants.values().cloned().collect()
     }
 
-    /// How many agents there are, of all tenants.
-    pub(crate) fn agents(&self) -> usize {
-        self.all().iter().map(|own| own.agents.len()).sum()
+    /// How many agents a tenant may have now: what the others leave, and where there are others, never all of that.
+    pub(crate) fn agents_max_of(&self, own: &OfTenant) -> usize {
+        let all = self.all();
+        let others = all.iter().filter(|other| other.tenant != own.tenant);
+        let held: usize = others.map(|other| other.agents.len()).sum();
+        let left = self.config.agents_max.saturating_sub(held);
+        let part = left - left.div_ceil(TENANT_LEAVES);
+        if all.len() > 1 { part.max(left.min(1)) } else { left }
     }
 
     fn enter(&self, phase: Phase) {

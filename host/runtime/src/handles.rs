@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use aop_core::bucket::SessionId;
 use aop_core::handle::Handle;
-use aop_core::{AgentName, Caller, Failure, Limits, Sample};
+use aop_core::{AgentName, Caller, Failure, Limits, Sample, TenantName};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 use wasmtime::component::ResourceAny;
@@ -123,6 +123,14 @@ impl<L, R: Copy> Handles<L, R> {
             idle_max: limits.handle_idle,
             lifetime: limits.handle_lifetime,
         }
+    }
+
+    /// Ends what callers of a tenant hold that is deleted, also of agents that others share with it: the next tenant of
+    /// its name may have callers of the same names. A call that still runs there keeps nothing.
+    pub(crate) fn forget(&self, tenant: &TenantName) {
+        let gone = self.table().remove_tenant(tenant);
+        // Dropped with the lock free: each frees the memory of an instance.
+        drop(gone);
     }
 
     /// What is told of them.

@@ -39,7 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use aop_core::quota::{CodeHeld, Payer};
 use aop_core::{
     Artifact, BoxFuture, Digest, GuestLog, Measure, NodeId, Prepare, PrepareError, Prepared,
-    Sample, Settings,
+    Sample, Settings, Tenancy, TenantName,
 };
 
 use capability::files::Rooms;
@@ -226,6 +226,15 @@ impl Prepare for Runtime {
 
     fn forget(&self, digest: Digest) -> BoxFuture<'_, ()> {
         Box::pin(self.compiler.forget(digest))
+    }
+}
+
+impl Tenancy for Runtime {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        self.shared.handles.forget(tenant);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, Audit, AuditEvent, CallContext, CallId, Failure, GuestLevel, GuestLine, GuestLog,
-    Settings, TenantName,
+    AgentName, Asked, Audit, AuditEvent, CallContext, CallId, Failure, GuestLevel, GuestLine,
+    GuestLog, Settings, TenantName, Witness,
 };
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -46,6 +46,7 @@ pub(crate) struct Voice {
     log: Arc<dyn GuestLog>,
     /// None around a call without a host.
     audit: Option<Arc<dyn Audit>>,
+    witness: Option<Arc<dyn Witness>>,
     agent: AgentName,
     /// The call that is served now and whose agent it is; a warm instance serves many, one after another.
     call: Mutex<(CallId, TenantName)>,
@@ -61,6 +62,7 @@ impl Voice {
         Arc::new(Self {
             log,
             audit: context.services.as_ref().map(|services| Arc::clone(&services.audit)),
+            witness: context.services.as_ref().and_then(|services| services.witness.clone()),
             agent: context.agent.clone(),
             call: Mutex::new((context.id, context.owner.clone())),
             lines_per_second: settings.limits.log_lines_per_second,
@@ -77,6 +79,18 @@ impl Voice {
             text,
             lines_per_second: self.lines_per_second,
         });
+    }
+
+    /// Whether anybody wants to know what the guest asks for.
+    pub(crate) const fn is_witnessed(&self) -> bool {
+        self.witness.is_some()
+    }
+
+    /// Tells the witness, if there is one.
+    pub(crate) fn saw(&self, asked: Asked<'_>, granted: bool) {
+        if let Some(witness) = &self.witness {
+            witness.saw(asked, granted);
+        }
     }
 
     /// Writes down that a setting refused something.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use aop_core::fair::{Party, Permit, Permits};
+use aop_core::fair::{self, Parts, Party};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
 /// One agent may hold this part of what the host has: four have to work together to keep others out.
@@ -13,10 +13,10 @@ const SHARE_DIVISOR: usize = 4;
 /// Places of a host, and the part of them that each agent may hold. It remembers the agents and tenants that hold or wait
 /// for one, and no others.
 pub(crate) struct Shares<K> {
-    places: Arc<Permits>,
+    /// By the tenant's id among parties.
+    places: Parts<u64>,
     places_max: usize,
     agents: Places<K>,
-    tenants: Mutex<HashMap<u64, Weak<Permits>>>,
 }
 
 /// Places of each of many. It remembers those of whom somebody holds or waits for one, and no others.
@@ -44,8 +44,7 @@ impl<K: Hash + Eq> Places<K> {
 
 /// A place, until it is dropped.
 pub(crate) struct Place {
-    _of_host: Permit<Arc<Permits>>,
-    _of_tenant: Permit<Arc<Permits>>,
+    _of_host: fair::Place,
     _of_agent: OwnedSemaphorePermit,
     _of_more: Option<OwnedSemaphorePermit>,
 }
@@ -59,13 +58,7 @@ impl Place {
 
 impl<K: Hash + Eq> Shares<K> {
     pub(crate) fn new(places_max: usize) -> Self {
-        let places = Permits::new(u32::try_from(places_max).unwrap_or(u32::MAX), 1);
-        Self {
-            places: Arc::new(places),
-            places_max,
-            agents: Places::default(),
-            tenants: Mutex::default(),
-        }
+        Self { places: Parts::new(places_max), places_max, agents: Places::default() }
     }
 
     /// Waits for a place: first for one of the agent's part, then in fair turn with those who want the same.
@@ -74,9 +67,8 @@ impl<K: Hash + Eq> Shares<K> {
     /// Never: nobody closes the semaphores.
     pub(crate) async fn place(&self, agent: K, party: Party) -> Result<Place, AcquireError> {
         let of_agent = self.agents.of(agent, self.agent_max()).acquire_owned().await?;
-        let of_tenant = Permits::acquire(self.of_tenant(party), party).await;
-        let of_host = Permits::acquire(Arc::clone(&self.places), party).await;
-        Ok(Place { _of_host: of_host, _of_tenant: of_tenant, _of_agent: of_agent, _of_more: None })
+        let of_host = self.places.place(&party.tenant.id, party).await;
+        Ok(Place { _of_host: of_host, _of_agent: of_agent, _of_more: None })
     }
 
     /// How many there are.
@@ -91,19 +83,7 @@ impl<K: Hash + Eq> Shares<K> {
 
     /// How many are held.
     pub(crate) fn held(&self) -> usize {
-        self.places.held() as usize
-    }
-
-    fn of_tenant(&self, party: Party) -> Arc<Permits> {
-        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(part) = tenants.get(&party.tenant.id).and_then(Weak::upgrade) {
-            return part;
-        }
-        tenants.retain(|_, part| part.strong_count() > 0);
-        let whole = Arc::clone(&self.places);
-        let part = Arc::new(Permits::part_of(whole, Permits::UNLIMITED, 1));
-        tenants.insert(party.tenant.id, Arc::downgrade(&part));
-        part
+        self.places.whole().held() as usize
     }
 }
 

@@ -116,7 +116,7 @@ pub struct Pulled {
     pub component: Vec<u8>,
     /// The reference with the manifest's digest.
     pub reference: OciReference,
-    /// The Sigstore bundle that refers to it, not yet believed.
+    /// The Sigstore bundle that refers to it, not yet believed: of several, the one that was ranked highest.
     pub bundle: Option<String>,
 }
 
@@ -133,7 +133,9 @@ impl Registries {
         Self { egress, config }
     }
 
-    /// Pulls a component. Its manifest has the digest in the reference, or it has `component` itself, or both.
+    /// Pulls a component. Its manifest has the digest in the reference, or it has `component` itself, or both. Anybody who may
+    /// write there can add bundles: of those that refer to it, the first that `rank` ranks highest comes along, so that
+    /// none stands in the way of the right one.
     ///
     /// # Errors
     /// [`PullError`].
@@ -141,6 +143,7 @@ impl Registries {
         &self,
         reference: &OciReference,
         component: Option<Digest>,
+        rank: &(dyn Fn(&[u8], &str) -> u8 + Sync),
     ) -> Result<Pulled, PullError> {
         let limit = self.config.pull_timeout;
         let pull = async {
@@ -148,7 +151,7 @@ impl Registries {
             if reference.digest().is_none() && component.is_none() {
                 return Err(PullError::NotPinned(reference.to_string()));
             }
-            Pull { registries: self, reference, authorization: None }.run(component).await
+            Pull { registries: self, reference, authorization: None }.run(component, rank).await
         };
         tokio::time::timeout(limit, pull).await.map_err(|_| PullError::Timeout(limit))?
     }
@@ -182,7 +185,11 @@ struct Pull<'a> {
 }
 
 impl Pull<'_> {
-    async fn run(mut self, expected: Option<Digest>) -> Result<Pulled, PullError> {
+    async fn run(
+        mut self,
+        expected: Option<Digest>,
+        rank: &(dyn Fn(&[u8], &str) -> u8 + Sync),
+    ) -> Result<Pulled, PullError> {
         let (manifest, digest) = self.manifest().await?;
         let layer = manifest.component().map_err(|reason| self.unusable(reason))?;
         let layer_digest = layer.sha256().map_err(|reason| self.unusable(reason))?;
@@ -192,7 +199,9 @@ impl Pull<'_> {
         }
         let max = self.registries.config.component_max_bytes;
         let component = self.blob(layer, max, "the component").await?;
-        let bundle = self.bundle(digest).await;
+        let bundles = self.bundles(digest).await;
+        // The last of several that rank alike is what `max_by_key` would take.
+        let bundle = bundles.into_iter().rev().max_by_key(|bundle| rank(&component, bundle));
         Ok(Pulled { component, reference: self.reference.clone().pinned(digest), bundle })
     }
 
@@ -243,23 +252,27 @@ impl Pull<'_> {
         Ok(bytes)
     }
 
-    /// The bundle that refers to a manifest, if there is one that can be had. What is wrong with it is found when it
-    /// is checked; that there is none is no error here, since not every host asks for one.
-    async fn bundle(&mut self, manifest: Digest) -> Option<String> {
+    /// The bundles that refer to a manifest and can be had, at most [`BUNDLES_MAX`]. What is wrong with one is found when
+    /// it is checked; that there is none is no error here, since not every host asks for one.
+    async fn bundles(&mut self, manifest: Digest) -> Vec<String> {
         // Registries without the list of referrers keep it under a tag.
         let lists =
             [format!("referrers/{manifest}"), format!("manifests/sha256-{}", manifest.hex())];
+        let mut candidates: Vec<Descriptor> = Vec::new();
         for list in lists {
             let Ok(list) = self.get(&list, INDEX, MANIFEST_MAX_BYTES).await else { continue };
             let Ok(list) = Manifest::read(&list) else { continue };
-            let candidates: Vec<_> = list.bundles().take(BUNDLES_MAX).cloned().collect();
-            for candidate in candidates {
-                if let Some(bundle) = self.referrer(&candidate).await {
-                    return Some(bundle);
+            for candidate in list.bundles() {
+                if !candidates.iter().any(|known| known.digest == candidate.digest) {
+                    candidates.push(candidate.clone());
                 }
             }
         }
-        None
+        let mut bundles = Vec::new();
+        for candidate in candidates.iter().take(BUNDLES_MAX) {
+            bundles.extend(self.referrer(candidate).await);
+        }
+        bundles
     }
 
     async fn referrer(&mut self, descriptor: &Descriptor) -> Option<String> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use aop_core::supply::{BUNDLE_MAX_BYTES, Provenance, Vouch};
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
-use sigstore_verify::types::{Artifact, Bundle};
+use sigstore_verify::types::{Artifact, Bundle, SignatureContent};
 use sigstore_verify::{Error, VerificationPolicy, VerificationResult, Verifier};
 
 use crate::crypto;
@@ -96,6 +96,19 @@ pub enum SignaturesError {
     NoSigners,
 }
 
+/// Why a bundle is not believed.
+#[derive(Debug, thiserror::Error)]
+enum Doubt {
+    #[error("its bundle has more than {BUNDLE_MAX_BYTES} bytes")]
+    TooLarge,
+    #[error("it is not a Sigstore bundle: {0}")]
+    NoBundle(String),
+    #[error("it is that of another artifact: sign the .wasm file itself")]
+    OtherArtifact,
+    #[error("{0}")]
+    Wrong(String),
+}
+
 /// Checks signatures.
 pub struct Signatures {
     verifier: Verifier,
@@ -121,25 +134,50 @@ impl Signatures {
         Ok(Self { verifier, required: config.required, signers: config.signers })
     }
 
+    /// How much a bundle is worth for a component, where there are several: 3 when one of the operator's signers signed
+    /// it, 2 when somebody did, 1 when it is over that component and not believed, 0 when it has nothing to do with it.
+    #[must_use]
+    pub fn rank(&self, component: &[u8], bundle: &str) -> u8 {
+        match self.examine(component, bundle) {
+            Ok(provenance) if provenance.signer.is_some() => 3,
+            Ok(_) => 2,
+            Err(Doubt::Wrong(_)) => 1,
+            Err(Doubt::TooLarge | Doubt::NoBundle(_) | Doubt::OtherArtifact) => 0,
+        }
+    }
+
     fn check<'a>(
         &self,
         component: impl Into<Artifact<'a>>,
         bundle: &str,
     ) -> Result<Provenance, String> {
+        self.examine(component, bundle).map_err(|doubt| doubt.to_string())
+    }
+
+    fn examine<'a>(
+        &self,
+        component: impl Into<Artifact<'a>>,
+        bundle: &str,
+    ) -> Result<Provenance, Doubt> {
         if bundle.len() > BUNDLE_MAX_BYTES {
-            return Err(format!("its bundle has more than {BUNDLE_MAX_BYTES} bytes"));
+            return Err(Doubt::TooLarge);
         }
-        let bundle = Bundle::from_json(bundle)
-            .map_err(|error| format!("it is not a Sigstore bundle: {error}"))?;
+        let bundle =
+            Bundle::from_json(bundle).map_err(|error| Doubt::NoBundle(error.to_string()))?;
         let policy = VerificationPolicy::any_identity();
-        let result =
-            self.verifier.verify(component, &bundle, &policy).map_err(|error| match error {
-                Error::ArtifactMismatch(_) => {
-                    "it is that of another artifact: sign the .wasm file itself".to_owned()
-                }
-                other => other.to_string(),
-            })?;
-        self.provenance(&result)
+        let component: Artifact<'a> = component.into();
+        let verify = || self.verifier.verify(component.clone(), &bundle, &policy);
+        let verified = match (&component, &bundle.content) {
+            (Artifact::Blob(bytes), SignatureContent::MessageSignature(_)) => {
+                crypto::with_message(bytes, verify)
+            }
+            _ => verify(),
+        };
+        let result = verified.map_err(|error| match error {
+            Error::ArtifactMismatch(_) => Doubt::OtherArtifact,
+            other => Doubt::Wrong(other.to_string()),
+        })?;
+        self.provenance(&result).map_err(Doubt::Wrong)
     }
 
     fn provenance(&self, result: &VerificationResult) -> Result<Provenance, String> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aop_core::egress::{Egress, EgressBody, EgressTimeouts, Sender};
 use aop_core::policy::http_grant::HttpGrant;
+use aop_core::quota::Payer;
 use aop_core::{Policy, TenantName};
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode, Uri};
@@ -57,7 +58,11 @@ pub(crate) async fn get(egress: &dyn Egress, ask: Ask<'_>) -> Result<Answer, Pul
         Trust::Pointed => Vec::new(),
     };
     let policy = Policy { http: vec![grant], private_networks, ..Policy::deny_all() };
-    let sender = Sender { tenant: TenantName::default_tenant(), policy: Arc::new(policy) };
+    let sender = Sender {
+        tenant: TenantName::default_tenant(),
+        policy: Arc::new(policy),
+        payer: Payer::nobody(),
+    };
     let mut request = Request::get(uri)
         .header(ACCEPT, ask.accept)
         .header(USER_AGENT, concat!("aop/", env!("CARGO_PKG_VERSION")));

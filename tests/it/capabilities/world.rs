@@ -81,6 +81,7 @@ impl World {
                 egress: network.clone(),
                 audit: Arc::new(NoAudit),
                 listeners: vec![heard.clone()],
+                witness: None,
             };
             let accounts = Accounts::new(&Quota::default(), Quota::default(), u32::MAX);
             Dispatcher::new(agents.clone(), Arc::new(Nobody), accounts, Some(services))

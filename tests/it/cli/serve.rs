@@ -156,6 +156,37 @@ async fn sighup_reloads_the_ceilings() {
 }
 
 #[tokio::test]
+async fn sighup_brings_back_what_a_narrower_ceiling_refused_and_names_what_was_removed() {
+    let agents = AgentsDirectory::new().with("echo");
+    agents.put("echo.toml", b"memory = \"32MiB\"\n");
+    let config = |memory: &str, rest: &str| format!("{rest}[ceiling]\nmemory = \"{memory}\"\n");
+    let before = "log_level = \"debug\"\n[web]\nallowed_hosts = [\"a.test\"]\n[quota.tenants.acme]\ncalls_per_second = 5\n";
+    let file = agents.put("aop.toml", config("16MiB", before).as_bytes());
+    let mut options =
+        HostOptions { agents: vec![agents.path().to_owned()], ..HostOptions::default() };
+    options.arguments.extend(["--config".into(), file.display().to_string()]);
+    let host = Host::start(options).await;
+    let refused = host.agent_is("echo", |agent| agent["state"] == "ERROR").await;
+    assert!(refused["error"].to_string().contains("[ceiling]"), "{refused}");
+    // Uploads that were refused were told so: only what the host looks at by itself is tried again.
+    agents.put("aop.toml", config("64MiB", "").as_bytes());
+    host.signal(rustix::process::Signal::HUP);
+    host.agent_is("echo", |agent| agent["state"] == "ACTIVE").await;
+    let answer = host.mcp().call("echo_echo", json!({ "text": "back" })).await;
+    assert_eq!(answer.value(), "back");
+    aop_tests::eventually("the log names what was removed", || async {
+        let log = host.log_lines().iter().map(Value::to_string).collect::<String>();
+        let names = [
+            "log_level = \\\"info\\\" (removed: the default again)",
+            "web.allowed_hosts = [] (removed: the default again)",
+            "quota.tenants.acme.calls_per_second (removed)",
+        ];
+        names.iter().all(|name| log.contains(name)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_tenant_has_an_endpoint_and_others_have_none() {
     let agents = AgentsDirectory::new().with("echo");
     let host = Host::serve(agents.path()).await;

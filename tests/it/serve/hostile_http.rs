@@ -255,7 +255,8 @@ async fn sessions_are_capped_and_idle_ones_end() {
     let agents = AgentsDirectory::new().with("echo");
     let host = Host::start(HostOptions {
         agents: vec![agents.path().to_owned()],
-        config: Some("[mcp]\nsessions_max = 3\nsession_idle_timeout = \"1s\"\n".into()),
+        // One of them is never this tenant's.
+        config: Some("[mcp]\nsessions_max = 4\nsession_idle_timeout = \"1s\"\n".into()),
         ..HostOptions::default()
     })
     .await;

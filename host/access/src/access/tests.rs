@@ -12,9 +12,43 @@ async fn ask(
 ) -> Result<Caller, AuthenticateError> {
     let address = Some("10.0.0.1".parse().unwrap());
     match access.authenticate(Presented { bearer, tenant, address }) {
-        Identified::Now(identified) => identified,
-        Identified::Soon(identifying) => identifying.await,
+        Identified::Now(identified) => identified.map(|known| known.caller),
+        Identified::Soon(identifying) => identifying.await.map(|known| known.caller),
     }
+}
+
+#[tokio::test]
+async fn what_was_opened_holds_until_its_key_or_token_or_tenant_is_gone() {
+    let (store, issuer) = world();
+    let access =
+        open(AccessConfig { issuers: vec![issuer_config()], ..config() }, &store, &issuer).await;
+    let know = async |bearer: &str| match access
+        .authenticate(Presented { bearer: Some(bearer), ..Presented::default() })
+    {
+        Identified::Now(identified) => identified.unwrap(),
+        Identified::Soon(identifying) => identifying.await.unwrap(),
+    };
+    let by = Caller::local(named("acme"));
+    let first = access.create_key(&by, key(Scopes::ALL)).await.unwrap();
+    let other = access.create_key(&by, key(Scopes::ALL)).await.unwrap();
+    let first_known = know(first.text.expose()).await;
+    let other_known = know(other.text.expose()).await;
+    let token_known = know(&issuer.token(soon())).await;
+    assert!([&first_known, &other_known, &token_known].into_iter().all(|it| access.holds(it)));
+    // A rotation without an overlap ends what the old key opened, though the subject stays.
+    let rotated = access.rotate_key(&by, &first.key.id, Duration::ZERO).await.unwrap();
+    assert!(!access.holds(&first_known));
+    let rotated_known = know(rotated.text.expose()).await;
+    assert_eq!(rotated_known.caller, first_known.caller);
+    access.revoke_key(&by, &rotated.key.id).await.unwrap();
+    assert!(!access.holds(&rotated_known) && access.holds(&other_known));
+    let expired = Known { bond: Bond::Token { expires_unix_ms: 1 }, ..token_known.clone() };
+    assert!(!access.holds(&expired) && access.holds(&token_known));
+    access
+        .delete_tenant(&Caller::local(TenantName::default_tenant()), &named("acme"))
+        .await
+        .unwrap();
+    assert!(!access.holds(&other_known) && !access.holds(&token_known));
 }
 
 fn key(scopes: Scopes) -> NewKey {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aop_core::{Scope, Scopes};
+use aop_core::{Bond, Known, Scope, Scopes};
 
 use super::*;
 use crate::testing::{FakeStore, Held, Issuer, Log, Noted, config, named, open};
@@ -103,6 +103,7 @@ async fn what_was_tried_in_vain_is_noted() {
         ]
     );
     let known = Caller { scopes: few, ..Caller::local(TenantName::default_tenant()) };
+    let known = Known { caller: known, bond: Bond::Open };
     assert!(access.inner.accept(known, Some("made")).is_err());
     assert_eq!(log.take(), ["local access.refuse refused default made"]);
 }
@@ -167,7 +168,9 @@ async fn a_replaced_key_works_during_the_overlap_and_is_the_same_subject() {
     let old = access.create_key(&admin(), key(Scopes::ALL)).await.unwrap();
     let new = access.rotate_key(&admin(), &old.key.id, Duration::from_secs(5)).await.unwrap();
     let now = unix_ms(SystemTime::now());
-    let find = |text: &Secret, at: u64| access.inner.keys.find(text.expose(), at);
+    let find = |text: &Secret, at: u64| {
+        access.inner.keys.find(text.expose(), at).map(|known| known.caller)
+    };
     assert_eq!(find(&old.text, now).unwrap(), find(&new.text, now).unwrap());
     assert!(find(&old.text, now + 6_000).is_err());
     find(&new.text, now + 6_000).unwrap();

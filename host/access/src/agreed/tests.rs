@@ -1,21 +1,29 @@
 use aop_core::{Admin as _, Caller, NewKey, Scopes, Secret, Secrets as _};
 
 use super::*;
-use crate::testing::{FakeStore, Issuer, config, named, open};
-use crate::{AccessConfig, Vault};
+use crate::testing::{FakeStore, Issuer, Log, config, named, open};
+use crate::{AccessConfig, AccessParts, Vault};
 
 struct Node {
     access: Access,
+    log: std::sync::Arc<Log>,
     store: std::sync::Arc<FakeStore>,
     directory: tempfile::TempDir,
 }
 
 async fn node_with(config: AccessConfig) -> Node {
     let store = FakeStore::with(&["default"]);
-    let access = open(config, &store, &Issuer::new()).await;
+    let log = std::sync::Arc::<Log>::default();
+    let parts = AccessParts {
+        store: store.clone(),
+        audit: log.clone(),
+        fetch: Issuer::new(),
+        tenancies: Vec::new(),
+    };
+    let access = Access::open(config, parts).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     access.share(directory.path().join("departed.json")).await;
-    Node { access, store, directory }
+    Node { access, log, store, directory }
 }
 
 async fn node() -> Node {
@@ -207,4 +215,51 @@ async fn secrets_that_are_too_large_together_hold_up_no_revocation() {
     tell(&a, &b).await;
     assert!(!opens(&b, key.text.expose()));
     assert!(b.store.secrets.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_another_node_changed_is_in_the_log_of_this_one() {
+    let (a, b) = (node().await, node().await);
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    let key = a.access.create_key(&of("acme"), new_key()).await.unwrap().key;
+    a.access.set_secret(&of("acme"), secret("s"), Secret::new("v".to_owned())).await.unwrap();
+    tell(&a, &b).await;
+    let id = &key.id;
+    let created = [
+        "host tenant.create done acme acme".to_owned(),
+        format!("host key.create done acme {id}"),
+        "host secret.set done acme s".to_owned(),
+    ];
+    assert_eq!(b.log.take(), created);
+    let next = a.access.rotate_key(&of("acme"), id, std::time::Duration::from_secs(9)).await;
+    let next = next.unwrap().key.id;
+    a.access.revoke_key(&of("acme"), &next).await.unwrap();
+    a.access.delete_secret(&of("acme"), &secret("s")).await.unwrap();
+    tell(&a, &b).await;
+    let mut changed = b.log.take();
+    changed.sort();
+    let mut expected = vec![
+        format!("host key.create done acme {next}"),
+        format!("host key.rotate done acme {id}"),
+        "host secret.delete done acme s".to_owned(),
+    ];
+    expected.sort();
+    assert_eq!(changed, expected);
+    a.access.delete_tenant(&admin(), &named("acme")).await.unwrap();
+    tell(&a, &b).await;
+    assert_eq!(b.log.take(), ["host tenant.delete done acme acme"]);
+    tell(&a, &b).await;
+    assert!(b.log.take().is_empty(), "nothing is told twice");
+}
+
+#[tokio::test]
+async fn a_node_that_is_told_of_much_at_once_says_how_much() {
+    let (a, b) = (node().await, node().await);
+    for _ in 0..300 {
+        a.access.create_key(&admin(), new_key()).await.unwrap();
+    }
+    tell(&a, &b).await;
+    let log = b.log.take();
+    assert_eq!(log.len(), 257);
+    assert_eq!(log[256], "host key.create done  ");
 }

@@ -33,6 +33,9 @@ pub struct Verdict {
     pub last: Option<ChainPlace>,
     /// Bytes of a line that is not finished: the host stopped while it wrote it, or writes it now.
     pub unfinished_bytes: u64,
+    /// Whether it is known where the log should end: the file `head` beside it is there, or a checkpoint is its last line. Without
+    /// that, lines that were taken from the end are not found.
+    pub end_is_checked: bool,
     /// What is wrong, in the order of the files; at most 100.
     pub findings: Vec<Finding>,
 }
@@ -65,7 +68,10 @@ pub fn verify(directory: &Path, checkpoint: Option<&ChainPlace>) -> io::Result<V
     for path in files::list(directory)? {
         check.file(&path)?;
     }
-    Ok(check.conclude(head))
+    let mut verdict = check.conclude(head.as_ref());
+    let reached = |place: &ChainPlace| verdict.last.as_ref().is_some_and(|last| last == place);
+    verdict.end_is_checked = head.is_some() || checkpoint.is_some_and(reached);
+    Ok(verdict)
 }
 
 /// Calls `each` with every line that is one, oldest first; what is wrong with others is for [`verify`].
@@ -164,7 +170,7 @@ impl Check<'_> {
         self.verdict.last = Some(ChainPlace { seq, hash });
     }
 
-    fn conclude(mut self, head: Option<ChainPlace>) -> Verdict {
+    fn conclude(mut self, head: Option<&ChainPlace>) -> Verdict {
         let end = self.verdict.last.as_ref().map_or(0, |last| last.seq);
         let due = head.map_or(0, |head| head.seq);
         if due > end {

@@ -31,7 +31,7 @@ fn a_key_opens_until_it_expires_or_is_revoked() {
     let ((id, text), keys) = (generate(), Keys::default());
     assert_eq!(keys.find(text.expose(), 0), Err(Refused::Unknown));
     keys.put(&[record(&id, &text)]);
-    let caller = keys.find(text.expose(), 999_999).unwrap();
+    let caller = keys.find(text.expose(), 999_999).unwrap().caller;
     assert_eq!((&*caller.tenant, caller.scopes.to_string()), ("acme", "tools:call".to_owned()));
     assert_eq!(caller.subject.to_string(), format!("key:{id}"));
     assert_eq!(keys.find(text.expose(), 1_000_000), Err(Refused::Expired));

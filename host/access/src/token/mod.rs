@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_core::{Caller, Scope, Scopes, Subject, TenantName};
+use aop_core::{Bond, Caller, Known, Scope, Scopes, Subject, TenantName};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
@@ -109,6 +109,13 @@ struct Verified {
     expires_unix_ms: u64,
 }
 
+impl Verified {
+    fn known(&self) -> Known {
+        let bond = Bond::Token { expires_unix_ms: self.expires_unix_ms };
+        Known { caller: self.caller.clone(), bond }
+    }
+}
+
 struct Issuer {
     config: IssuerConfig,
     algorithms: Vec<Algorithm>,
@@ -155,7 +162,7 @@ impl Tokens {
     }
 
     /// What a token that was verified before is good for.
-    pub(crate) fn known(&self, token: &str, now_unix_ms: u64) -> Option<Caller> {
+    pub(crate) fn known(&self, token: &str, now_unix_ms: u64) -> Option<Known> {
         let hash = hash(token);
         let verified = self.verified.get(&hash)?;
         let is_good = now_unix_ms < verified.expires_unix_ms
@@ -165,11 +172,11 @@ impl Tokens {
             self.verified.remove(&hash);
             return None;
         }
-        Some(verified.caller.clone())
+        Some(verified.known())
     }
 
     /// Verifies a token.
-    pub(crate) async fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Caller, TokenError> {
+    pub(crate) async fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Known, TokenError> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(TokenError::TooLarge);
         }
@@ -179,10 +186,10 @@ impl Tokens {
             .map_err(|_| TokenError::Malformed)?;
         let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == claimed.iss);
         let issuer = issuer.ok_or(TokenError::UnknownIssuer)?;
-        let (verified, caller) = issuer.verify(token, &header, now_unix_ms).await?;
-        let verified = Verified { issuer: issuer.clone(), ..verified };
+        let verified = issuer.verify(token, &header, now_unix_ms).await?;
+        let known = verified.known();
         self.verified.insert(hash(token), Arc::new(verified));
-        Ok(caller)
+        Ok(known)
     }
 }
 
@@ -192,7 +199,7 @@ impl Issuer {
         token: &str,
         header: &Header,
         now_unix_ms: u64,
-    ) -> Result<(Verified, Caller), TokenError> {
+    ) -> Result<Verified, TokenError> {
         let is_access_token = header
             .typ
             .as_ref()
@@ -217,9 +224,7 @@ impl Issuer {
         let claims = decoded.map_err(|error| TokenError::Invalid(error.to_string()))?.claims;
         let expires_unix_ms = check_times(&claims, now_unix_ms)?;
         let caller = self.caller(&claims)?;
-        let verified =
-            Verified { caller: caller.clone(), issuer: self.clone(), keys, expires_unix_ms };
-        Ok((verified, caller))
+        Ok(Verified { caller, issuer: self.clone(), keys, expires_unix_ms })
     }
 
     fn caller(&self, claims: &Claims) -> Result<Caller, TokenError> {

@@ -38,8 +38,12 @@ Examples:
     #[command(after_help = "Example:\n  aop key list --tenant acme")]
     List(ListArgs),
     /// Make a key worthless at once
-    #[command(after_help = "Example:\n  aop key revoke k3xq7zv2m4pa")]
-    Revoke(KeyArgs),
+    ///
+    /// What it opened (sessions, streams, running calls) ends within seconds.
+    #[command(
+        after_help = "Examples:\n  aop key revoke k3xq7zv2m4pa\n  aop key revoke k3xq7zv2m4pa --yes"
+    )]
+    Revoke(KeyRevokeArgs),
     /// Replace a key by a new one with the same scopes, which is printed once
     #[command(after_help = "Example:\n  aop key rotate k3xq7zv2m4pa --overlap 1h")]
     Rotate(KeyRotateArgs),
@@ -106,7 +110,7 @@ pub(crate) struct KeyCreateArgs {
     /// Write it into the data directory of a host that does not run: how the first key comes to be
     #[arg(long)]
     pub(crate) offline: bool,
-    /// With --offline: the data directory [default: the platform's data directory]
+    /// With --offline: the data directory, which must be there [default: the platform's data directory]
     #[arg(long, value_name = "DIR", requires = "offline")]
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
@@ -125,6 +129,15 @@ pub(crate) struct KeyArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyRevokeArgs {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Do it although no other key of the tenant may manage the host
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]

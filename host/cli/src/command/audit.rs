@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use aop_access::audit::{self, AuditLine, ChainPlace, Verdict};
+use aop_core::audit::Action;
+use aop_core::settings::keys::nearest;
 use aop_core::settings::parse_time;
 use clap::{Args, Subcommand};
 
@@ -37,6 +39,20 @@ Examples:
     Verify(VerifyArgs),
 }
 
+/// An action, or what several actions are done to.
+fn parse_action(text: &str) -> Result<String, String> {
+    let known = || Action::ALL.iter().map(|action| action.as_str());
+    let kind = |action: &'static str| action.split('.').next().unwrap_or(action);
+    if known().any(|action| action == text || kind(action) == text) {
+        return Ok(text.to_owned());
+    }
+    let mut all: Vec<_> = known().collect();
+    all.sort_unstable();
+    let meant = nearest(text, all.iter().copied().chain(all.iter().map(|action| kind(action))));
+    let meant = meant.map(|meant| format!("did you mean `{meant}`? ")).unwrap_or_default();
+    Err(format!("no action is called so: {meant}There are {}", all.join(", ")))
+}
+
 /// Where the log is.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
@@ -54,7 +70,7 @@ pub(crate) struct LogArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// Only this action, such as `agent.load`, or all of `agent`
-    #[arg(long, value_name = "ACTION")]
+    #[arg(long, value_name = "ACTION", value_parser = parse_action)]
     action: Option<String>,
     /// Only what concerns this agent
     #[arg(long, value_name = "NAME")]
@@ -200,6 +216,11 @@ fn facts(verdict: &Verdict) -> String {
     if let Some(last) = &verdict.last {
         text.push_str(&format!("\ncheckpoint  {last}"));
     }
+    if !verdict.end_is_checked {
+        text.push_str(
+            "\nend         UNCHECKED: the file `head` beside the log is missing or cannot be read, so that lines which were taken from the end are not missed. Name a checkpoint of the last line with --checkpoint",
+        );
+    }
     if verdict.unfinished_bytes > 0 {
         text.push_str(&format!(
             "\nunfinished  {} bytes: the host stopped while it wrote a line, or writes it now",
@@ -207,4 +228,18 @@ fn facts(verdict: &Verdict) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_one_of_the_log_or_what_several_are_done_to() {
+        assert_eq!(parse_action("agent.load").unwrap(), "agent.load");
+        assert_eq!(parse_action("key").unwrap(), "key");
+        let refused = parse_action("agent.lod").unwrap_err();
+        assert!(refused.contains("`agent.load`") && refused.contains("key.revoke"), "{refused}");
+        assert!(parse_action("").is_err() && parse_action("load").is_err());
+    }
 }

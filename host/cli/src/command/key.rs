@@ -1,14 +1,15 @@
 //! `aop key create|list|revoke|rotate`
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aop_access::audit::{AuditLog, audit_directory};
-use aop_core::{Admin as _, ApiKey, Caller, NewKey, Scope, Scopes, TenantName};
+use aop_core::{Admin as _, ApiKey, Caller, KeyId, NewKey, Scope, Scopes, TenantName};
 use aop_store::{SqliteStore, StoreConfig};
 
 use crate::access::Gatekeeper;
-use crate::args::access::{KeyArgs, KeyCommand, KeyCreateArgs, KeyRotateArgs, ListArgs};
+use crate::args::access::{KeyCommand, KeyCreateArgs, KeyRevokeArgs, KeyRotateArgs, ListArgs};
 use crate::client::{Client, NewlyCreated};
 use crate::config::Config;
 use crate::exit::{CommandError, CommandResult, failure, misuse, usage};
@@ -45,6 +46,9 @@ async fn create(args: &KeyCreateArgs) -> CommandResult {
 async fn create_offline(args: &KeyCreateArgs, new: NewKey) -> Result<NewlyCreated, CommandError> {
     let config = Config { data: args.data.clone(), ..Config::default() };
     let directory = config.data_directory()?;
+    if args.data.is_some() {
+        check_is_of_a_host(&directory)?;
+    }
     let audit_directory = audit_directory(&directory);
     let store = Arc::new(SqliteStore::open(&StoreConfig::new(directory))?);
     let audit = Arc::new(AuditLog::open(&audit_directory, config.audit)?);
@@ -64,6 +68,22 @@ async fn create_offline(args: &KeyCreateArgs, new: NewKey) -> Result<NewlyCreate
     store.close().await;
     audit.close();
     Ok(NewlyCreated { key: created.key, text: created.text.expose().to_owned() })
+}
+
+/// A directory that somebody named: making one would hide a mistyped name, and nobody would look for the key there.
+fn check_is_of_a_host(directory: &Path) -> Result<(), CommandError> {
+    let shown = directory.display();
+    let Ok(mut entries) = directory.read_dir() else {
+        return Err(misuse(format!(
+            "there is no directory {shown}: name the data directory of a host, or make it first for a new one"
+        )));
+    };
+    if SqliteStore::is_in(directory) || entries.next().is_none() {
+        return Ok(());
+    }
+    Err(misuse(format!(
+        "{shown} holds other things than a host's data: name the data directory of a host, or an empty one for a new host"
+    )))
 }
 
 /// The key alone on stdout, so that a script can take it; what there is to say of it beside.
@@ -89,8 +109,7 @@ async fn list(args: &ListArgs) -> CommandResult {
 }
 
 fn table(keys: &[ApiKey]) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let now = now_unix_ms();
     let at = |time: Option<u64>| time.map_or_else(|| "-".to_owned(), output::time);
     output::table(
         ["ID", "NAME", "SCOPES", "STATE", "EXPIRES", "LAST USED"],
@@ -112,8 +131,16 @@ fn table(keys: &[ApiKey]) -> String {
     )
 }
 
-async fn revoke(args: &KeyArgs) -> CommandResult {
-    let key = Client::of(&args.host)?.revoke_key(&args.id).await?;
+async fn revoke(args: &KeyRevokeArgs) -> CommandResult {
+    let KeyRevokeArgs { key: args, yes } = args;
+    let client = Client::of(&args.host)?;
+    if !yes && is_last_admin(&client.keys().await?.keys, &args.id) {
+        return Err(misuse(format!(
+            "`{}` is the last key of its tenant that may manage the host (cluster:admin): without one, only `aop key create --admin --offline` on a host that is stopped makes another. Create it first, or add --yes",
+            args.id
+        )));
+    }
+    let key = client.revoke_key(&args.id).await?;
     if args.json {
         return output::json(&key);
     }
@@ -121,8 +148,65 @@ async fn revoke(args: &KeyArgs) -> CommandResult {
     Ok(())
 }
 
+/// Whether no other of these keys may manage the host, now and for ever.
+fn is_last_admin(keys: &[ApiKey], id: &KeyId) -> bool {
+    let now = now_unix_ms();
+    let is_admin = |key: &&ApiKey| key.scopes.has(Scope::ClusterAdmin) && key.is_valid(now);
+    let mut admins = keys.iter().filter(is_admin);
+    let (first, second) = (admins.next(), admins.next());
+    second.is_none() && first.is_some_and(|only| only.id == *id)
+}
+
+fn now_unix_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
 async fn rotate(args: &KeyRotateArgs) -> CommandResult {
     let client = Client::of(&args.key.host)?;
     let created = client.rotate_key(&args.key.id, args.overlap).await?;
     print(&created, args.key.json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, scopes: Scopes) -> ApiKey {
+        let id = KeyId::new(id).unwrap();
+        ApiKey {
+            id: id.clone(),
+            tenant: TenantName::default_tenant(),
+            subject: id,
+            name: "k".to_owned(),
+            scopes,
+            created_unix_ms: 0,
+            expires_unix_ms: None,
+            revoked_unix_ms: None,
+            last_used_unix_ms: None,
+        }
+    }
+
+    #[test]
+    fn the_last_key_that_manages_the_host_is_told_from_others() {
+        let (first, second) = (key("aaaaaaaaaaaa", Scopes::ALL), key("bbbbbbbbbbbb", Scopes::ALL));
+        let weak = key("cccccccccccc", Scopes::NONE.with(Scope::TenantAdmin));
+        let revoked = ApiKey { revoked_unix_ms: Some(1), ..second.clone() };
+        assert!(!is_last_admin(&[first.clone(), second.clone()], &first.id));
+        assert!(is_last_admin(&[first.clone(), revoked.clone(), weak.clone()], &first.id));
+        assert!(!is_last_admin(&[first.clone(), revoked, weak.clone()], &weak.id));
+        assert!(!is_last_admin(&[weak.clone()], &weak.id), "there was none before either");
+    }
+
+    #[test]
+    fn a_key_is_made_in_the_data_of_a_host_or_in_an_empty_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        check_is_of_a_host(directory.path()).unwrap();
+        let message = |path: &Path| check_is_of_a_host(path).unwrap_err().conclusion().0.unwrap();
+        assert!(message(&directory.path().join("typo")).contains("there is no directory"));
+        std::fs::write(directory.path().join("letters.txt"), "").unwrap();
+        assert!(message(directory.path()).contains("holds other things"));
+        std::fs::write(directory.path().join("aop.sqlite"), "").unwrap();
+        check_is_of_a_host(directory.path()).unwrap();
+    }
 }

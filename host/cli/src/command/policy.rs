@@ -1,4 +1,7 @@
-//! `aop policy explain`: what an agent can reach, in words, and which line of which file says so.
+//! `aop policy explain`: what an agent can reach, in words, and which line of which file says so; [`learn`] proposes what it
+//! should.
+
+pub(crate) mod learn;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +29,19 @@ Examples:
   aop policy explain agents/textkit.toml --config /etc/aop/aop.toml
   aop policy explain textkit --json | jq '.may[] | select(.allowed)'")]
     Explain(ExplainArgs),
+    /// Run calls of an agent and propose the least policy under which they work
+    ///
+    /// The agent has what its settings say and what --allow adds for this run, within the ceilings of aop.toml; all else is
+    /// refused, as ever, and written down. Requests and changes that are allowed are really made. There are no other
+    /// agents and no secrets, as with `aop run`. The proposal goes to stdout, how the calls ended to stderr. An agent that
+    /// was refused something may ask for more: paste the proposal, or allow what it may have, and run it again.
+    #[command(after_help = "\
+Examples:
+  aop policy learn fetcher.wasm fetch '{\"url\": \"https://example.com/\"}'
+  aop policy learn fetcher.wasm fetch @a.json @b.json list --allow 'http=GET https://*' > policy.toml
+  aop policy learn notes.wasm add '{\"text\": \"…\"}' --allow 'directories=write /srv/notes as /notes'
+  aop policy learn fetcher.wasm fetch @a.json --json | jq '.grants[] | select(.refused)'")]
+    Learn(learn::LearnArgs),
 }
 
 #[derive(Debug, Args)]
@@ -80,8 +96,14 @@ struct Over {
     ceiling: String,
 }
 
-pub(crate) fn run(command: &PolicyCommand) -> CommandResult {
-    let PolicyCommand::Explain(args) = command;
+pub(crate) async fn run(command: &PolicyCommand) -> CommandResult {
+    match command {
+        PolicyCommand::Explain(args) => explain(args),
+        PolicyCommand::Learn(args) => learn::run(args).await,
+    }
+}
+
+fn explain(args: &ExplainArgs) -> CommandResult {
     let explanation = args.explain()?;
     if args.json {
         output::json(&explanation)?;

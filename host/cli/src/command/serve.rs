@@ -218,10 +218,7 @@ impl Reload {
 
     fn apply(&self, new: Config, registry: &Registry) {
         let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
-        let (now, later): (Vec<_>, Vec<_>) = config
-            .differences(&new)
-            .into_iter()
-            .partition(|(key, _)| RELOADABLE.contains(&key.as_str()));
+        let (now, later) = changes(&config, &new);
         if let Err(error) = self.level.set(&new.log_level) {
             tracing::error!(%error, "the log level was not changed");
         }
@@ -237,18 +234,34 @@ impl Reload {
                 tracing::warn!(%tenant, %agent_name, over, "an agent serves with more than the new ceilings permit: unload it, or change its settings");
             }
         }
-        let shown = |changes: &[(String, String)]| {
-            changes
-                .iter()
-                .map(|(key, value)| format!("{key} = {value}"))
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        tracing::info!(changed = shown(&now), "reloaded the configuration");
+        tracing::info!(changed = now.join(", "), "reloaded the configuration");
         if !later.is_empty() {
-            tracing::warn!(unchanged = shown(&later), "these take effect at the next start");
+            tracing::warn!(unchanged = later.join(", "), "these take effect at the next start");
         }
     }
+}
+
+/// What another configuration changes in words: at once, and at the next start. Values of keys are shown; of what is declared
+/// by name (tenants, providers, servers) that it was added, changed or removed.
+fn changes(old: &Config, new: &Config) -> (Vec<String>, Vec<String>) {
+    let mut rewritten = old.rewritten(new);
+    let (mut now, mut later) = (Vec::new(), Vec::new());
+    for (key, value) in old.differences(new) {
+        let removed = match rewritten.remove(&key) {
+            Some("removed") => " (removed: the default again)",
+            _ => "",
+        };
+        let into = if RELOADABLE.contains(&key.as_str()) { &mut now } else { &mut later };
+        into.push(format!("{key} = {value}{removed}"));
+    }
+    for (key, done) in rewritten {
+        // Those are announced by themselves; what is left of the others is as before, written otherwise.
+        let is_ceiling = key.starts_with("ceiling.") || key.starts_with("ceilings.");
+        if !is_ceiling && !old.has_key(&key) {
+            later.push(format!("{key} ({done})"));
+        }
+    }
+    (now, later)
 }
 
 /// Many systems start programs with 1,024 open files and let them ask for more; the connections alone

@@ -18,7 +18,7 @@ mod tenants;
 mod tests;
 mod zone;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -86,6 +86,8 @@ pub(crate) struct Config {
     pub(crate) access: AccessSettings,
     pub(crate) tenants: TenantsSettings,
     pub(crate) supply: SupplySettings,
+    /// What the file says, by the path of each key: what is declared by name has no key of its own to be compared by.
+    pub(crate) written: BTreeMap<String, toml::Value>,
 }
 
 /// The part of the configuration that is about HTTP.
@@ -139,6 +141,7 @@ impl Default for Config {
             access: AccessSettings::default(),
             tenants: TenantsSettings::new(),
             supply: SupplySettings::default(),
+            written: BTreeMap::new(),
         }
     }
 }
@@ -251,6 +254,9 @@ impl Config {
             Ok(document) => document.read(KEYS, self),
             Err(found) => found,
         };
+        if let Ok(table) = file.text.parse() {
+            flatten("", &table, &mut self.written);
+        }
         let path = file.path.display();
         policy::place(&mut self.registry.ceilings, &path.to_string(), &Lines::in_text(&file.text));
         mistakes.extend(found.iter().map(|mistake| format!("{path}: {mistake}")));
@@ -334,6 +340,37 @@ impl Config {
             .filter(|(_, key)| key.show(self) != key.show(other))
             .map(|(path, key)| (path, key.show(other)))
             .collect()
+    }
+
+    /// Whether a key of that path can be shown.
+    pub(crate) fn has_key(&self, path: &str) -> bool {
+        leaves::<Self>(KEYS).iter().any(|(known, _)| known == path)
+    }
+
+    /// What was done to keys of the file that changed: `added`, `changed` or `removed`.
+    pub(crate) fn rewritten(&self, other: &Self) -> BTreeMap<String, &'static str> {
+        let keys = self.written.keys().chain(other.written.keys());
+        let done = keys.filter_map(|key| {
+            let done = match (self.written.get(key), other.written.get(key)) {
+                (Some(old), Some(new)) if old == new => return None,
+                (Some(_), Some(_)) => "changed",
+                (None, _) => "added",
+                (_, None) => "removed",
+            };
+            Some((key.clone(), done))
+        });
+        done.collect()
+    }
+}
+
+/// Every value of a table by its path.
+fn flatten(path: &str, table: &toml::Table, into: &mut BTreeMap<String, toml::Value>) {
+    for (name, value) in table {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        match value {
+            toml::Value::Table(table) if !table.is_empty() => flatten(&path, table, into),
+            value => drop(into.insert(path, value.clone())),
+        }
     }
 }
 

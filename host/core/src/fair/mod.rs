@@ -5,14 +5,17 @@
 //! flow (a tenant, or an agent of one) stands at a virtual time, that of the least served one is next, and being
 //! served moves a flow on by what it cost, divided by its weight. A flow that comes back stands no earlier than the
 //! service is, so nobody saves up turns by staying away; one that leaves after a costly turn still owes it, so nobody
-//! sheds a debt by leaving either. [`Permits`] hands out places in that order.
+//! sheds a debt by leaving either. [`Permits`] hands out places in that order, and [`Parts`]
+//! those of which no tenant may hold all.
 //!
 //! The same order decides about the cores, places for calls, the compiler, models and uploads. What bounds it: state
 //! for the flows that wait or owe something, and the cost of every step grows with the logarithm of their number.
 
+mod parts;
 mod permits;
 mod queue;
 
+pub use parts::{Parts, Place};
 pub use permits::{Acquire, Permit, Permits};
 pub use queue::{Queue, Ticket};
 

@@ -75,14 +75,19 @@ pub struct CodeHeld {
 }
 
 impl CodeHeld {
-    /// Holds it. While a revision replaces another one of its agent, the older one does not count.
+    /// Holds it. While a revision replaces another one of its agent, the older one does not count. Of several agents that
+    /// are loaded at one time and do not fit together, all may be refused.
     ///
     /// # Errors
     /// When it does not fit.
     pub fn take(payer: Arc<Payer>, bytes: u64) -> Result<Self, Failure> {
         let over =
             |account: &Account, bytes: u64| account.code.limit().is_some_and(|limit| bytes > limit);
-        let (agent, tenant) = (&payer.agent, &payer.tenant);
+        // Held before it is compared: of two that do not fit together, each sees the other.
+        payer.agent.code.add(bytes);
+        payer.tenant.code.add(bytes);
+        let held = Self { payer, bytes };
+        let (agent, tenant) = (&held.payer.agent, &held.payer.tenant);
         let others = tenant.code.used().saturating_sub(agent.code.used());
         if over(agent, bytes) {
             return Err(agent.refuse(Resource::Code, None));
@@ -90,9 +95,7 @@ impl CodeHeld {
         if over(tenant, others.saturating_add(bytes)) {
             return Err(tenant.refuse(Resource::Code, None));
         }
-        agent.code.add(bytes);
-        tenant.code.add(bytes);
-        Ok(Self { payer, bytes })
+        Ok(held)
     }
 }
 

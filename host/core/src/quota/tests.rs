@@ -116,6 +116,31 @@ fn a_new_revision_takes_the_place_of_the_code_of_the_old_one() {
 }
 
 #[test]
+fn agents_that_are_loaded_at_one_time_do_not_exceed_a_quota_together() {
+    let quota = Quota { code_max_bytes: Some(100), ..Quota::default() };
+    let accounts = accounts(Quota::default(), quota);
+    let owner = accounts.tenant(&tenant("acme"));
+    let barrier = std::sync::Barrier::new(8);
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            for number in 0..8 {
+                let payer = accounts.payer(&tenant("acme"), &agent(&format!("a{number}")));
+                let (barrier, owner) = (&barrier, &owner);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let held = CodeHeld::take(payer, 40);
+                    barrier.wait();
+                    assert!(owner.code.used() <= 100, "{}", owner.code.used());
+                    barrier.wait();
+                    drop(held);
+                });
+            }
+        });
+        assert_eq!(owner.code.used(), 0);
+    }
+}
+
+#[test]
 fn egress_is_counted_and_refused_in_words() {
     let quota = Quota { egress_bytes_per_hour: Some(1 << 20), ..Quota::default() };
     let accounts = accounts(Quota::default(), quota);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aop_core::Standing;
 use rmcp::ErrorData;
 use rmcp::model::{
     CallToolResult, GetPromptResult, InputRequests, InputResponses, ReadResourceResult,
@@ -43,6 +44,8 @@ pub(crate) struct Ongoing {
     /// The size of its arguments.
     arguments_bytes: usize,
     ended: Option<End>,
+    /// Whether the client that attends it may still have it; none where nobody can take it away.
+    pub(crate) standing: Option<Standing>,
     /// Cancelled when the call has ended.
     pub(crate) done: CancellationToken,
 }
@@ -63,7 +66,8 @@ impl Ongoing {
             .in_current_span(),
         );
         let call = AbortOnDropHandle::new(task);
-        Self { client, open: BTreeMap::new(), outlet, call, arguments_bytes: 0, ended: None, done }
+        let (open, arguments_bytes, ended, standing) = Default::default();
+        Self { client, open, outlet, call, arguments_bytes, ended, standing, done }
     }
 
     /// Says how large the arguments are that it keeps.

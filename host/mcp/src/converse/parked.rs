@@ -5,7 +5,7 @@
 //! not start again: it waits here, with its instance, its deadline and its place in the agent's concurrency.
 //!
 //! A `requestState` names one wait of one call. It is sealed, bound to the caller and to the request (method,
-//! name and arguments), good for one use, and worthless once the call has ended, which its own deadline sees to.
+//! name and arguments), good for one use, and worthless once the call has ended, which its own deadline sees to, and the end of its client's credential.
 //!
 //! Calls that wait are bounded in number, since each keeps an instance, and in the bytes of their arguments and
 //! questions, which clients and agents choose. None waits once the host stops.
@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use aop_core::{Caller, Digest, Subject, TenantName};
+use aop_core::{Caller, Digest, Standing, Subject, TenantName};
 use rmcp::ErrorData;
 use rmcp::model::{JsonObject, RequestStateCodec, SealOptions};
 use serde_json::Value;
@@ -133,6 +133,14 @@ fn write_object(object: &JsonObject, text: &mut String) {
     text.push('}');
 }
 
+/// Until whoever began a call may not have it any more.
+async fn lost(standing: Option<Standing>) {
+    let Some(standing) = standing else { return std::future::pending().await };
+    while standing.holds() {
+        tokio::time::sleep(Standing::ASKED_EVERY).await;
+    }
+}
+
 impl Parked {
     pub(crate) fn new(limits: ParkedLimits) -> Arc<Self> {
         // States are worth nothing after a restart, because the calls are gone: the key need not be kept.
@@ -158,7 +166,7 @@ impl Parked {
         // What was answered in advance and not asked for by now would wait with it.
         ongoing.client.forget_advance();
         let id = Uuid::new_v4();
-        let done = ongoing.done.clone();
+        let (done, standing) = (ongoing.done.clone(), ongoing.standing.clone());
         let held_bytes = ongoing.held_bytes();
         {
             let mut kept = self.kept();
@@ -171,10 +179,14 @@ impl Parked {
         }
         let me = self.me.clone();
         tokio::spawn(async move {
-            done.cancelled().await;
-            if let Some(parked) = me.upgrade() {
-                parked.kept().remove(&id);
+            tokio::select! {
+                () = done.cancelled() => {}
+                () = lost(standing) => {}
             }
+            let Some(parked) = me.upgrade() else { return };
+            let waiting = parked.kept().remove(&id);
+            // Outside the lock: dropping a call stops its guest.
+            drop(waiting);
         });
         let options = SealOptions::new().associated_data(&identity.request);
         Ok(self.codec.seal_with(id.as_bytes(), &options))

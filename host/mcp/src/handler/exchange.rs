@@ -96,9 +96,10 @@ impl<'a> Exchange<'a> {
     /// Attends a call for as long as this request is open.
     async fn attend(
         &self,
-        ongoing: Ongoing,
+        mut ongoing: Ongoing,
         identity: &RequestIdentity,
     ) -> Result<Step, ErrorData> {
+        ongoing.standing = self.arrival.standing.clone();
         let stream = Stream { peer: &self.context.peer, request: &self.context.id };
         let attended = async {
             if self.stateless {

@@ -66,13 +66,14 @@ impl SessionManager for Sessions {
             };
             let extensions = request.request.extensions_mut();
             let arrival = Arrival::of(extensions).ok_or(SessionError::Foreign)?;
-            let caller = arrival.caller.clone();
+            let (caller, standing) = (arrival.caller.clone(), arrival.standing.clone());
             let slot = extensions
                 .get::<http::request::Parts>()
                 .and_then(|parts| parts.extensions.get::<Slot>())
                 .ok_or(SessionError::Foreign)?;
             let mut state = session.state();
             state.slot = slot.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            state.standing = standing;
             state.announced = self.changes.subscribe(&caller.tenant).versions();
             state.opening = Some(opening);
             let _ = session.caller.set(caller);

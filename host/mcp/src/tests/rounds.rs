@@ -304,6 +304,22 @@ async fn a_call_that_ended_while_it_waited_is_forgotten() {
     assert!(error.message.contains("has ended"), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_ends_with_the_credential_of_its_client() {
+    let server = world().server();
+    let fickle = std::sync::Arc::<super::sessions::Fickle>::default();
+    let mut parked = Started::new(std::future::pending());
+    parked.ongoing.standing = Some(fickle.standing());
+    let identity = parked.identity.clone();
+    let state = server.edge().parked.park(parked.ongoing, &identity).ok().unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    assert_eq!(server.calls_parked(), 1);
+    fickle.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(server.calls_parked(), 0);
+    assert!(server.edge().parked.take(&state, &identity).is_err());
+}
+
 #[tokio::test]
 async fn prompts_and_resources_ask_as_well() {
     let server = world().server();

@@ -183,9 +183,10 @@ async fn waiting_requests_of_a_session_are_bounded() {
 
 #[tokio::test]
 async fn sessions_are_bounded_and_places_come_back() {
-    let server = World::new().server_with(McpConfig { sessions_max: 2, ..McpConfig::default() });
+    let server = World::new().server_with(McpConfig { sessions_max: 3, ..McpConfig::default() });
     let client = Client::open(&server).await;
     Client::open(&server).await;
+    // One place is never its tenant's.
     let refused = send(&server, initialize("2025-11-25")).await;
     assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers.contains_key("retry-after"));
@@ -306,4 +307,74 @@ async fn draining_lets_a_running_call_finish_and_ends_its_session_with_it() {
     while sessions(&server) > 0.5 {
         tokio::task::yield_now().await;
     }
+}
+
+/// Believes everybody until it does not.
+#[derive(Default)]
+pub(super) struct Fickle(pub(super) std::sync::atomic::AtomicBool);
+
+impl aop_core::Authenticate for Fickle {
+    fn authenticate(&self, _: aop_core::Presented<'_>) -> aop_core::Identified {
+        aop_core::Identified::Now(Err(aop_core::AuthenticateError::Missing))
+    }
+
+    fn holds(&self, _: &aop_core::Known) -> bool {
+        !self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Fickle {
+    /// The standing of a client with a token.
+    pub(super) fn standing(self: &std::sync::Arc<Self>) -> aop_core::Standing {
+        let bond = aop_core::Bond::Token { expires_unix_ms: 0 };
+        let known = aop_core::Known { caller: crate::tests::local("default"), bond };
+        aop_core::Standing::of(known, self.clone()).unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_ends_with_the_credential_that_was_used_last() {
+    let server = World::new().server();
+    let (first, renewed) = (std::sync::Arc::<Fickle>::default(), std::sync::Arc::default());
+    let mut open = initialize("2025-11-25");
+    open.extensions_mut().insert(first.standing());
+    let opened = send(&server, open).await;
+    let client = Client { server: &server, session: opened.headers["mcp-session-id"].clone() };
+    let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    assert_eq!(client.send(&initialized).await.status, StatusCode::ACCEPTED);
+    let ping = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+    let with = |fickle: &std::sync::Arc<Fickle>| {
+        let mut request = client.request(&ping);
+        request.extensions_mut().insert(fickle.standing());
+        request
+    };
+    assert_eq!(send(&server, with(&renewed)).await.status, StatusCode::OK);
+    first.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(sessions(&server) > 0.5, "the client has renewed its credential");
+    let stream = mounted(&server).oneshot(client.bare(Method::GET)).await.unwrap();
+    renewed.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(sessions(&server) < 0.5);
+    stream.into_body().collect().await.unwrap();
+    let revoked = |sample: &aop_core::Sample| sample.name == "mcp_sessions_revoked";
+    assert!(server.measure().iter().any(|sample| revoked(sample) && sample.value > 0.5));
+    assert_eq!(client.send(&ping).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn no_tenant_has_all_sessions_or_streams() {
+    let config = McpConfig { sessions_max: 9, streams_max: 9, ..McpConfig::default() };
+    let server = World::new().server_with(config);
+    let of = |tenant: &str| {
+        let mut request = initialize("2025-11-25");
+        *request.uri_mut() = format!("/t/{tenant}/mcp").parse().unwrap();
+        request
+    };
+    let mut open = 0;
+    while send(&server, of("greedy")).await.status == StatusCode::OK {
+        open += 1;
+    }
+    assert_eq!(open, 8);
+    assert_eq!(send(&server, of("other")).await.status, StatusCode::OK);
 }

@@ -17,9 +17,14 @@ pub(crate) struct Begun {
     before: Option<(Origin, Option<Attempt>)>,
     /// Names that the agent owns only because of this attempt.
     claimed: Vec<ToolName>,
+    /// Of the table when it began, before its settings were held against any ceiling.
+    ceilings: u64,
     /// Whether the end was reported.
     is_over: bool,
 }
+
+/// What a refusal by a ceiling names as its setting.
+pub(crate) const CEILING: &str = "ceiling";
 
 /// What an attempt was about, for the log.
 #[derive(Clone, Copy)]
@@ -37,6 +42,7 @@ impl Agents {
         let agent = table.agents.entry(name.clone()).or_insert_with(|| Agent::new(origin.clone()));
         agent.origin = origin;
         agent.attempt = Some(Attempt { state: State::Init, error: None, retry: Retry::Never });
+        let ceilings = table.ceilings;
         drop(table);
         log(name, None, None, State::Init);
         self.changed();
@@ -45,6 +51,7 @@ impl Agents {
             name: name.clone(),
             before,
             claimed: Vec::new(),
+            ceilings,
             is_over: false,
         }
     }
@@ -139,6 +146,9 @@ impl Begun {
     fn failed_attempt(&self, error: &RegistryError) -> Attempt {
         let retry = match error {
             RegistryError::NameTaken { .. } => Retry::NamesReleased(self.agents.table().released),
+            RegistryError::Refused { setting: CEILING, .. } => {
+                Retry::CeilingsChanged(self.ceilings)
+            }
             error if error.is_of_the_host() => Retry::After(Instant::now()),
             _ => Retry::Never,
         };

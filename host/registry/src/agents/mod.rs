@@ -25,7 +25,7 @@ use aop_core::{
 };
 use tokio::sync::watch;
 
-pub(crate) use self::begun::{About, Begun, report};
+pub(crate) use self::begun::{About, Begun, CEILING, report};
 pub(crate) use self::changed::Changed;
 use self::foreign::Foreign;
 pub(crate) use self::foreign::Settled;
@@ -57,6 +57,8 @@ struct Table {
     generation: u64,
     /// Grows whenever an agent goes, and may leave a name that another one waits for.
     released: u64,
+    /// Grows whenever settings are held against other ceilings.
+    ceilings: u64,
 }
 
 struct Agent {
@@ -97,6 +99,8 @@ enum Retry {
     NamesReleased(u64),
     /// Time, since the host failed then.
     After(Instant),
+    /// The ceilings changed, since `ceilings` had this value.
+    CeilingsChanged(u64),
 }
 
 /// Agents that deserve another attempt.
@@ -329,14 +333,20 @@ impl Agents {
         built
     }
 
+    /// Settings are held against other ceilings from now on: what was refused may not be any more.
+    pub(crate) fn ceilings_changed(&self) {
+        self.table().ceilings += 1;
+    }
+
     /// Agents whose failure may have passed. One that is in the data directory is due once, and only
     /// while nothing of it serves: what failed of another was told to whoever sent it.
     pub(crate) fn due_for_retry(&self, now: Instant, after: std::time::Duration) -> Due {
         let mut table = self.table();
-        let released = table.released;
+        let (released, ceilings) = (table.released, table.ceilings);
         let is_due = |agent: &Agent| match agent.attempt.as_ref().map(|attempt| attempt.retry) {
             Some(Retry::NamesReleased(then)) => released != then,
             Some(Retry::After(failed)) => now.duration_since(failed) >= after,
+            Some(Retry::CeilingsChanged(then)) => ceilings != then,
             Some(Retry::Never) | None => false,
         };
         let mut due = Due::default();

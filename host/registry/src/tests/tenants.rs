@@ -144,3 +144,29 @@ async fn what_a_tenant_has_itself_comes_first() {
     assert_eq!(host.tools_of(&acme), ["a_mine"]);
     assert_eq!(host.tools_of(&tenant()), ["a_theirs"]);
 }
+
+#[tokio::test]
+async fn no_tenant_has_all_the_agents_that_the_host_may_hold() {
+    let host = Host::with(|config| config.agents_max = 9);
+    host.registry.scan().await.unwrap();
+    let (acme, other) = (named("acme"), named("other"));
+    host.registry.begin(&acme);
+    host.registry.begin(&other);
+    for number in 0..8 {
+        host.upload(&acme, &format!("a{number}"), "fn run", "").await;
+    }
+    let request = |name: &str| aop_core::LoadRequest {
+        name: super::agent(name),
+        id: None,
+        component: b"fn run".to_vec(),
+        settings: Settings::default(),
+    };
+    let refused = host.registry.load(&acme, request("more")).await.unwrap_err();
+    let refused = refused.to_string();
+    assert!(refused.contains("at most 9 agents, 8 of them now of this tenant"), "{refused}");
+    host.registry.load(&acme, request("a0")).await.unwrap();
+    host.upload(&other, "one", "fn run", "").await;
+    assert!(host.registry.load(&other, request("two")).await.is_err(), "now all are there");
+    host.registry.unload(&acme, "a0").await.unwrap();
+    host.registry.load(&other, request("two")).await.unwrap();
+}

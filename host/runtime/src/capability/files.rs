@@ -17,6 +17,7 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use aop_core::Asked;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::filesystem::Descriptor;
 
@@ -32,38 +33,65 @@ const SETTINGS: &[&str] = &["policy.directories"];
 /// Which directory each descriptor of an instance belongs to. A number is used again only by a descriptor that is made
 /// here, too, so what is dropped need not be noted.
 #[derive(Debug, Default)]
-pub(crate) struct Descriptors(HashMap<u32, Arc<Room>>);
+pub(crate) struct Descriptors {
+    rooms: HashMap<u32, Arc<Room>>,
+    /// The place of its grant in the policy; noted for a witness only.
+    grants: HashMap<u32, usize>,
+}
 
 impl Descriptors {
     fn room(&self, descriptor: &Resource<Descriptor>) -> Option<Arc<Room>> {
-        self.0.get(&descriptor.rep()).cloned()
+        self.rooms.get(&descriptor.rep()).cloned()
     }
 
     fn enter(&mut self, descriptor: &Resource<Descriptor>, room: Option<Arc<Room>>) {
         match room {
-            Some(room) => drop(self.0.insert(descriptor.rep(), room)),
-            None => drop(self.0.remove(&descriptor.rep())),
-        }
-    }
-
-    /// Enters the directories that a guest begins with, in the order of its grants.
-    fn begin(
-        &mut self,
-        directories: &[(Resource<Descriptor>, String)],
-        rooms: &[Option<Arc<Room>>],
-    ) {
-        for ((descriptor, _), room) in directories.iter().zip(rooms) {
-            self.enter(descriptor, room.clone());
+            Some(room) => drop(self.rooms.insert(descriptor.rep(), room)),
+            None => drop(self.rooms.remove(&descriptor.rep())),
         }
     }
 
     /// Whether something may go from below one descriptor to below another.
     fn are_together(&self, from: &Resource<Descriptor>, to: &Resource<Descriptor>) -> bool {
-        match (self.0.get(&from.rep()), self.0.get(&to.rep())) {
+        match (self.rooms.get(&from.rep()), self.rooms.get(&to.rep())) {
             (Some(from), Some(to)) => from.is(to),
             (None, None) => true,
             _ => false,
         }
+    }
+}
+
+/// Enters the directories that a guest begins with, in the order of its grants.
+fn begin(state: &mut State, directories: &[(Resource<Descriptor>, String)]) {
+    let is_witnessed = state.guest.voice.is_witnessed();
+    let rooms = &state.guest.grants.rooms;
+    for (index, ((descriptor, _), room)) in directories.iter().zip(rooms).enumerate() {
+        state.descriptors.enter(descriptor, room.clone());
+        if is_witnessed {
+            state.descriptors.grants.insert(descriptor.rep(), index);
+        }
+    }
+}
+
+/// Enters what was opened below a descriptor: it belongs where that does.
+fn enter(state: &mut State, opened: &Resource<Descriptor>, below: u32, room: Option<Arc<Room>>) {
+    let descriptors = &mut state.descriptors;
+    descriptors.enter(opened, room);
+    match descriptors.grants.get(&below).copied() {
+        Some(grant) => drop(descriptors.grants.insert(opened.rep(), grant)),
+        None => drop(descriptors.grants.remove(&opened.rep())),
+    }
+}
+
+/// Tells the witness what a guest does below a descriptor.
+fn saw(state: &State, descriptor: &Resource<Descriptor>, writes: bool) {
+    let Some(index) = state.descriptors.grants.get(&descriptor.rep()) else { return };
+    let Some(grant) = state.guest.grants.policy.directories.get(*index) else { return };
+    let voice = &state.guest.voice;
+    if writes {
+        voice.saw(Asked::Write(&grant.guest), grant.writable);
+    } else {
+        voice.saw(Asked::Read(&grant.guest), true);
     }
 }
 
@@ -91,8 +119,14 @@ struct Place {
 }
 
 impl Place {
-    /// Where a descriptor belongs to, if that has limits.
+    /// Where a descriptor belongs to, if that has limits. For whoever is about to change something there.
     fn of(state: &State, descriptor: &Resource<Descriptor>) -> Option<Self> {
+        saw(state, descriptor, true);
+        Self::below(state, descriptor)
+    }
+
+    /// The same, for whoever may only read.
+    fn below(state: &State, descriptor: &Resource<Descriptor>) -> Option<Self> {
         let room = state.descriptors.room(descriptor)?;
         Some(Self { room, voice: Arc::clone(&state.guest.voice) })
     }

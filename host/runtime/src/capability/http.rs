@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use aop_core::Asked;
 use aop_core::egress::{EgressBody, EgressError, EgressTimeouts, Sender};
 use aop_core::quota::Payer;
 use bytes::Bytes;
@@ -78,6 +79,7 @@ impl Guest {
     {
         let policy = Arc::clone(&self.grants.policy);
         let permit = policy.permits_request(request.method(), request.uri());
+        self.voice.saw(Asked::Request(request.method(), request.uri()), permit.is_ok());
         permit.map_err(|rule| denied(&self.voice, &rule))?;
         let place = self.place(Bounded::Requests).map_err(|_| Error::ConnectionLimitReached)?;
         let context = self.peek().cloned().ok_or(Error::HttpRequestDenied)?;
@@ -95,11 +97,18 @@ impl Guest {
             let over = |message: String| EgressError::Protocol(message).into();
             Box::pin(Placed { body: body.map_err(Into::into), payer, over, _place: sent })
         });
-        let agent = Sender { tenant: context.owner.clone(), policy };
+        let asked = self.voice.is_witnessed().then(|| request.uri().clone());
+        let payer = Arc::clone(&context.payer);
+        let agent = Sender { tenant: context.owner.clone(), policy, payer };
         let sending = services.egress.send(agent, request, timeouts);
         let (voice, payer) = (Arc::clone(&self.voice), Arc::clone(&context.payer));
         Ok(async move {
-            let response = sending.await.map_err(|error| refused(&voice, error))?;
+            let response = sending.await.map_err(|error| {
+                if let (EgressError::Denied(_), Some(uri)) = (&error, &asked) {
+                    voice.saw(Asked::PrivateAddress(uri), false);
+                }
+                refused(&voice, error)
+            })?;
             Ok(response.map(|body| {
                 let over = |message| Error::InternalError(Some(message));
                 Placed { body: body.map_err(broken), payer, over, _place: place }.boxed_unsync()

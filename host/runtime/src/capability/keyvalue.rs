@@ -11,12 +11,12 @@ mod tests;
 
 use std::sync::Arc;
 
-use aop_core::CallContext;
 use aop_core::bucket::{
     Bucket, BucketError, BucketQuota, BucketScope, Buckets, KEY_MAX_BYTES, KeyPage, PAGE_KEYS_MAX,
     VALUE_MAX_BYTES,
 };
 use aop_core::quota::{self, Payer};
+use aop_core::{Asked, CallContext};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Resource, ResourceTableError};
 
@@ -96,10 +96,14 @@ impl From<BucketError> for Refusal {
 impl Whose {
     /// The bucket of a name.
     fn named(guest: &Guest, name: &str) -> Result<Self, Refusal> {
+        let is_permitted = guest.grants.policy.shared_state;
+        if name == "tenant" {
+            guest.voice.saw(Asked::SharedState, is_permitted);
+        }
         match name {
             "" | "session" => Ok(Self::Session),
             "agent" => Ok(Self::Agent),
-            "tenant" if guest.grants.policy.shared_state => Ok(Self::Tenant),
+            "tenant" if is_permitted => Ok(Self::Tenant),
             "tenant" => {
                 let rule = "the agent's policy does not permit state that all agents share";
                 guest.voice.refuse(rule, &["policy.shared_state"]);

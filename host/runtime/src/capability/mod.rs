@@ -37,6 +37,7 @@ pub(crate) fn linker(engine: &Engine, model: Model) -> Result<Linker<State>, Run
         wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
     }
     files::add_to_linker(&mut linker, model).map_err(RuntimeError::engine)?;
+    surroundings::add_to_linker(&mut linker, model).map_err(RuntimeError::engine)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
         WasiConfig::new(&state.guest.grants.config)
     })

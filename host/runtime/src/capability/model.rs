@@ -16,7 +16,7 @@ use std::sync::Arc;
 use aop_core::model::{
     self, Completion, CompletionEvent, CompletionRequest, CompletionStream, ModelBinding, Spender,
 };
-use aop_core::{CallContext, Meter};
+use aop_core::{Asked, CallContext, Meter};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::Resource;
 
@@ -149,6 +149,7 @@ impl Prepared {
         context: Arc<CallContext>,
         request: Request,
     ) -> Result<Self, model::ModelError> {
+        guest.voice.saw(Asked::Model, guest.grants.settings.model.is_some());
         let Some(bound) = guest.grants.settings.model.clone() else {
             let rule = "no model is bound to the agent";
             guest.voice.refuse(rule, &["model"]);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aop_core::{
-    Call, CallContext, ErrorCode, Failure, Lineage, Output, Route, Target, ToolName, Violation,
+    Asked, Call, CallContext, ErrorCode, Failure, Lineage, Output, Route, Target, ToolName,
+    Violation,
 };
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -97,7 +98,9 @@ impl Desk {
     fn permit(&self, tool: &str) -> Result<(), Failure> {
         // Longer ones are no names, whatever the patterns are.
         let tool = clip(tool, NAME_SHOWN_MAX_BYTES);
-        self.grants.policy.permits_tool(tool).map_err(|rule| self.refuse(rule))
+        let permit = self.grants.policy.permits_tool(tool);
+        self.voice.saw(Asked::Tool(tool), permit.is_ok());
+        permit.map_err(|rule| self.refuse(rule))
     }
 
     fn refuse(&self, rule: String) -> Failure {
@@ -107,6 +110,7 @@ impl Desk {
 
     fn discover(&self, query: &str, limit: Option<u32>) -> Result<Vec<Summary>, Failure> {
         let policy = &self.grants.policy;
+        self.voice.saw(Asked::Search, !policy.tools.is_empty());
         if policy.tools.is_empty() {
             return Err(self.refuse("the agent's policy permits no tools".to_owned()));
         }

@@ -162,6 +162,12 @@ impl<L, R> Table<L, R> {
         self.remove_all(|place| place.pool == pool)
     }
 
+    /// What callers of a tenant hold, and the tenant's places.
+    pub(super) fn remove_tenant(&mut self, tenant: &TenantName) -> Vec<Place<L>> {
+        self.tenants.remove(tenant);
+        self.remove_all(|place| place.caller.tenant == *tenant)
+    }
+
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Place<L>> {
         self.remove_all(|place| place.is_expired(now))
     }

@@ -373,3 +373,26 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn what_a_deleted_tenant_holds_ends_and_its_places_are_free() {
+    let world = World::new(HandleBounds { instances_max: 4, tenant_instances_max: 2 });
+    let pool = world.pool();
+    let caller = |tenant: &str| Caller::local(TenantName::new(tenant).unwrap());
+    let (acme, other) = (caller("acme"), caller("other"));
+    let held = world.make(&pool, &acme, None, 1).await.unwrap();
+    world.make(&pool, &acme, None, 2).await.unwrap();
+    world.make(&pool, &acme, None, 3).await.unwrap_err();
+    let kept = world.make(&pool, &other, None, 4).await.unwrap();
+    // A call of it runs while the tenant goes.
+    let running = pool.seat(world.visitor(&acme, None), &[taken(held, false)]).await.unwrap();
+    world.handles.forget(&acme.tenant);
+    drop(running);
+    assert_eq!(world.ended(), 2);
+    let refused = world.call(&pool, &acme, None, &[taken(held, false)]).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::InvalidArguments);
+    assert_eq!(world.call(&pool, &other, None, &[taken(kept, false)]).await.unwrap(), [4]);
+    for value in 5..7 {
+        world.make(&pool, &acme, None, value).await.unwrap();
+    }
+}

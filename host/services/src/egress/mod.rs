@@ -36,7 +36,7 @@ use crate::share::{Place, Places, Shares};
 #[derive(Debug, Clone, Copy)]
 pub struct EgressConfig {
     /// Requests at one time, from sending to the end of both bodies. Each may hold a connection and a buffer; 512
-    /// leave most of a thousand file descriptors to clients. An agent may have a quarter of them.
+    /// leave most of a thousand file descriptors to clients. An agent may have a quarter of them, and no tenant all.
     pub requests_max: usize,
     /// The largest body of a request. 64 MiB are as much as an agent's memory holds by default.
     pub request_max_bytes: u64,
@@ -90,7 +90,7 @@ impl Inner {
         let (rule, grant) = permit.map_err(EgressError::Denied)?;
         let target = Target::of(request.uri()).map_err(EgressError::Denied)?;
         let is_named = is_named(policy, &request, &target);
-        let owner = Owner::agent(policy);
+        let owner = Owner::agent(policy, agent.payer.party());
         let bounds = Bounds::of(self.config, grant.limits, timeouts);
         let waiting = self.place(&owner, rule, grant.limits);
         let waiting = tokio::time::timeout(bounds.timeouts.connect, waiting).await;
@@ -152,7 +152,7 @@ impl Inner {
             .map(|max| format!(", or the {max} that its rule permits"))
             .unwrap_or_default();
         EgressError::Timeout(format!(
-            "the host's {} outgoing requests, or the {} of them that an agent may have{rule}, are all in use",
+            "the host's {} outgoing requests, its tenant's part of them, or the {} that an agent may have{rule}, are all in use",
             self.shares.places_max(),
             self.shares.agent_max()
         ))

@@ -5,6 +5,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use aop_core::quota::Payer;
 use aop_core::{Secret, SecretError, SecretName, Settings, TenantName};
 
 use super::*;
@@ -46,7 +47,11 @@ impl Secrets for Kept {
 }
 
 fn sender(policy: Policy) -> Sender {
-    Sender { tenant: TenantName::default_tenant(), policy: Arc::new(policy) }
+    Sender {
+        tenant: TenantName::default_tenant(),
+        policy: Arc::new(policy),
+        payer: Payer::nobody(),
+    }
 }
 
 fn body(text: &'static str) -> EgressBody {

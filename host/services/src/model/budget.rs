@@ -44,6 +44,16 @@ impl Today {
         *tenant = tenant.saturating_add(tokens);
     }
 
+    /// Counts what was spent of a reservation, where that is still counted: of a tenant that was deleted since, nothing is.
+    fn spend(&mut self, spender: &Spender, tokens: u64) {
+        if let Some(agent) = self.agents.get_mut(&spender.agent) {
+            *agent = agent.saturating_add(tokens);
+        }
+        if let Some(tenant) = self.tenants.get_mut(&spender.tenant) {
+            *tenant = tenant.saturating_add(tokens);
+        }
+    }
+
     fn subtract(&mut self, spender: &Spender, tokens: u64) {
         if let Some(agent) = self.agents.get_mut(&spender.agent) {
             *agent = agent.saturating_sub(tokens);
@@ -135,7 +145,7 @@ impl Budgets {
             // Yesterday's counters are gone.
             if today.day == day {
                 today.subtract(spender, reserved);
-                today.add(spender.agent, &spender.tenant, spent);
+                today.spend(spender, spent);
             }
         });
         let (Some(ledger), Ok(runtime)) = (&self.ledger, tokio::runtime::Handle::try_current())
@@ -152,6 +162,13 @@ impl Budgets {
                 }
             });
         }
+    }
+
+    /// Forgets what a tenant used that is deleted: the next one of its name has used nothing.
+    pub(super) fn forget(&self, tenant: &TenantName) {
+        self.today(|today| {
+            today.tenants.remove(tenant);
+        });
     }
 
     #[cfg(test)]

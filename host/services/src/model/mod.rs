@@ -26,7 +26,7 @@ use aop_core::model::{
     Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Reserved,
     Spender, TokenLedger, Usage,
 };
-use aop_core::{AgentId, BoxFuture, Measure, Sample};
+use aop_core::{AgentId, BoxFuture, Measure, Sample, Tenancy, TenantName};
 use rig_core::http_client::{DynHttpClient, HttpClientExt};
 use rig_core::operation;
 use rig_core::providers::anthropic::wire::AnthropicConfig;
@@ -337,6 +337,15 @@ impl Models for ModelProviders {
         // The client's model works from now on, whoever waits for it.
         reservation.sent();
         Ok(Box::new(reservation))
+    }
+}
+
+impl Tenancy for ModelProviders {
+    fn begin(&self, _: &TenantName) {}
+
+    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+        self.budgets.forget(tenant);
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use aop_core::BoxFuture;
 use aop_core::egress::EgressBody;
+use aop_core::fair::Parts;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
@@ -45,6 +46,9 @@ const HEADERS_MAX: usize = 128;
 /// still waits; tokio has 512 threads for this and for everything else that blocks.
 const LOOKUPS_MAX: usize = 32;
 
+/// Of those, what all agents together may have under way: the rest is the host's, for its own servers. No tenant may have
+/// all of it.
+const LOOKUPS_OF_AGENTS_MAX: usize = 28;
 /// Of those, what one agent may have under way: one that asks for names that are never answered leaves the rest to
 /// the others.
 const LOOKUPS_PER_OWNER_MAX: usize = 4;
@@ -118,6 +122,8 @@ struct Inner {
     pool: Arc<Pool>,
     opened: AtomicU64,
     lookups: Mutex<HashMap<Owner, Arc<Semaphore>>>,
+    /// By the tenant's id among parties.
+    lookups_of_tenants: Parts<u64>,
 }
 
 impl Inner {
@@ -125,7 +131,10 @@ impl Inner {
     /// places count threads, not patience.
     async fn look_up(self: &Arc<Self>, owner: &Owner, host: &str) -> Vec<IpAddr> {
         let place = match self.lookups_of(owner) {
-            Some(places) => places.acquire_owned().await.ok(),
+            Some(places) => {
+                let (of_agent, party) = (places.acquire_owned().await.ok(), owner.party());
+                Some((of_agent, self.lookups_of_tenants.place(&party.tenant.id, party).await))
+            }
             None => None,
         };
         let (inner, host) = (Arc::clone(self), host.to_owned());
@@ -162,8 +171,11 @@ impl Network {
     }
 
     fn over(resolver: impl ResolveName + 'static, tls: OnceLock<TlsConnector>) -> Self {
-        let (pool, opened, lookups) = Default::default();
-        Self { inner: Arc::new(Inner { resolver: Box::new(resolver), tls, pool, opened, lookups }) }
+        let (resolver, pool, opened, lookups) =
+            (Box::new(resolver), Arc::default(), AtomicU64::new(0), Mutex::default());
+        let lookups_of_tenants = Parts::new(LOOKUPS_OF_AGENTS_MAX);
+        let inner = Inner { resolver, tls, pool, opened, lookups, lookups_of_tenants };
+        Self { inner: Arc::new(inner) }
     }
 
     #[cfg(test)]

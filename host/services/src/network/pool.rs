@@ -28,28 +28,35 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Whose a connection is.
 #[derive(Debug, Clone)]
-pub(crate) struct Owner(Option<Weak<Policy>>);
+pub(crate) struct Owner {
+    policy: Option<Weak<Policy>>,
+    /// Its place in the order of turns, and whose part of the host's places it takes.
+    party: Party,
+}
 
 impl Owner {
     /// The host, which speaks to the operator's servers for all agents.
-    pub(crate) const HOST: Self = Self(None);
+    pub(crate) const HOST: Self = {
+        let flow = Flow { id: 0, weight: Flow::WEIGHT_DEFAULT };
+        Self { policy: None, party: Party { tenant: flow, agent: flow } }
+    };
 
-    /// An agent, known by its own policy. As long as anybody remembers it, no other has the same address.
-    pub(crate) fn agent(policy: &Arc<Policy>) -> Self {
-        Self(Some(Arc::downgrade(policy)))
+    /// An agent, known by its own policy, on behalf of who pays. As long as anybody remembers it, no other policy has the
+    /// same address.
+    pub(crate) fn agent(policy: &Arc<Policy>, party: Party) -> Self {
+        Self { policy: Some(Arc::downgrade(policy)), party }
     }
 
-    /// Its place in the order of turns: agents share as equals here, since a policy does not say whose it is.
-    pub(crate) fn party(&self) -> Party {
-        let id = self.address().map_or(0, |address| address.addr() as u64);
-        let flow = Flow { id, weight: Flow::WEIGHT_DEFAULT };
-        Party { tenant: flow, agent: flow }
+    pub(crate) const fn party(&self) -> Party {
+        self.party
     }
 
     fn address(&self) -> Option<*const Policy> {
-        self.0.as_ref().map(Weak::as_ptr)
+        self.policy.as_ref().map(Weak::as_ptr)
     }
 }
+
+/// Connections are one agent's, whoever calls it.
 
 impl PartialEq for Owner {
     fn eq(&self, other: &Self) -> bool {

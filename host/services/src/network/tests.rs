@@ -58,6 +58,13 @@ fn target(is_tls: bool, host: &str, stub: &Stub) -> Target {
     Target { is_tls, host: host.to_owned(), port: stub.address.port() }
 }
 
+/// An agent on behalf of a tenant.
+fn owner(policy: &Arc<aop_core::Policy>, tenant: u64) -> Owner {
+    use aop_core::fair::{Flow, Party};
+    let flow = |id| Flow { id, weight: Flow::WEIGHT_DEFAULT };
+    Owner::agent(policy, Party { tenant: flow(tenant), agent: flow(tenant) })
+}
+
 #[tokio::test]
 async fn certificates_are_checked_against_the_name_that_was_asked_for() {
     let here: &[&[&str]] = &[&["127.0.0.1"]];
@@ -149,7 +156,7 @@ async fn a_connection_serves_its_owner_only() {
     let network = Network::new(Names::default());
     let target = target(false, "127.0.0.1", &stub);
     let policies = [Arc::default(), Arc::default()];
-    let owners = [Owner::HOST, Owner::agent(&policies[0]), Owner::agent(&policies[1])];
+    let owners = [Owner::HOST, owner(&policies[0], 1), owner(&policies[1], 1)];
     for _ in 0..2 {
         for owner in &owners {
             let idle = network.idle();
@@ -223,7 +230,7 @@ async fn an_agents_lookups_are_bounded_also_when_it_stops_waiting() {
     let silence = Silence::default();
     let network = Network::new(silence.clone());
     let (greedy, other) = (Arc::default(), Arc::default());
-    let (greedy, other) = (Owner::agent(&greedy), Owner::agent(&other));
+    let (greedy, other) = (owner(&greedy, 1), owner(&other, 1));
     for _ in 0..10 {
         let asking = network.inner.look_up(&greedy, "silent.test");
         assert!(tokio::time::timeout(Duration::from_secs(1), asking).await.is_err());
@@ -231,4 +238,25 @@ async fn an_agents_lookups_are_bounded_also_when_it_stops_waiting() {
     assert_eq!(silence.0.load(Ordering::SeqCst), LOOKUPS_PER_OWNER_MAX, "the rest never began");
     assert_eq!(network.inner.look_up(&other, "known.test").await.len(), 1);
     assert_eq!(network.inner.look_up(&Owner::HOST, "known.test").await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_agents_of_one_tenant_leave_lookups_to_others() {
+    let silence = Silence::default();
+    let network = Network::new(silence.clone());
+    let greedy: Vec<Arc<aop_core::Policy>> = (0..20).map(|_| Arc::default()).collect();
+    let asking = greedy.iter().flat_map(|policy| {
+        let asks = |_| async { network.inner.look_up(&owner(policy, 1), "silent.test").await };
+        (0..LOOKUPS_PER_OWNER_MAX).map(asks)
+    });
+    let asking = futures::future::join_all(asking);
+    assert!(tokio::time::timeout(Duration::from_secs(1), asking).await.is_err());
+    let begun = silence.0.load(Ordering::SeqCst);
+    assert!((LOOKUPS_OF_AGENTS_MAX / 2..LOOKUPS_OF_AGENTS_MAX).contains(&begun), "{begun}");
+    let other = owner(&Arc::default(), 2);
+    assert_eq!(network.inner.look_up(&other, "known.test").await.len(), 1);
+    let one_more = Arc::default();
+    let one_more = owner(&one_more, 1);
+    let waiting = network.inner.look_up(&one_more, "known.test");
+    assert!(tokio::time::timeout(Duration::from_secs(1), waiting).await.is_err());
 }

@@ -17,7 +17,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, PoolError};
+use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
 use crate::bounds::{Ceilings, Place};
@@ -89,6 +89,8 @@ pub enum PostgresError {
 #[derive(Clone)]
 pub struct PostgresBuckets {
     pool: Pool,
+    /// One connection to ask whether the database answers, whatever work goes on.
+    probing: Pool,
     ceilings: Ceilings,
     /// A quarter of the connections for each agent, and three quarters for each tenant.
     agents: Arc<Turns>,
@@ -114,17 +116,19 @@ impl PostgresBuckets {
             all_max_bytes: config.state_max_bytes,
             agent_max_bytes: config.agent_state_max_bytes,
         };
+        let probing = connect::pool(&PostgresConfig { connections_max: 1, ..config.clone() })?;
         let part =
             |quarters: usize| Arc::new(Turns::new((config.connections_max * quarters / 4).max(1)));
-        Ok(Self { pool, ceilings, agents: part(1), tenants: part(3) })
+        Ok(Self { pool, probing, ceilings, agents: part(1), tenants: part(3) })
     }
 
-    /// Whether the database answers now.
+    /// Whether the database answers now, over a connection of its own: that all others work is no reason to say that it is
+    /// away.
     ///
     /// # Errors
     /// Why not, in words for the operator, within seconds.
     pub async fn probe(&self) -> Result<(), String> {
-        let probing = self.within(async |connection| -> Result<(), Failed> {
+        let probing = within(&self.probing, async |connection| -> Result<(), Failed> {
             connection.simple_query("SELECT 1").await?;
             Ok(())
         });
@@ -144,13 +148,7 @@ impl PostgresBuckets {
         &self,
         operation: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut lent = Lent(Some(connection(&self.pool).await.map_err(Failed)?));
-        let Some(connection) = &mut lent.0 else { return Err(Failed(LATE.to_owned()).into()) };
-        let ended = tokio::time::timeout(OPERATION_TIMEOUT, operation(connection)).await;
-        let ended = ended.map_err(|_| Failed(LATE.to_owned()))?;
-        // It ended: the connection is good for the next one.
-        drop(lent.0.take());
-        ended
+        within(&self.pool, operation).await
     }
 
     /// The same for one place, in its owner's turn and its tenant's: one that uses the database without end leaves
@@ -187,6 +185,19 @@ impl Drop for Lent {
     }
 }
 
+async fn within<T, E: From<Failed> + From<tokio_postgres::Error>>(
+    pool: &Pool,
+    operation: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut lent = Lent(Some(connection(pool).await.map_err(Failed)?));
+    let Some(connection) = &mut lent.0 else { return Err(Failed(LATE.to_owned()).into()) };
+    let ended = tokio::time::timeout(OPERATION_TIMEOUT, operation(connection)).await;
+    let ended = ended.map_err(|_| Failed(LATE.to_owned()))?;
+    // It ended: the connection is good for the next one.
+    drop(lent.0.take());
+    ended
+}
+
 /// Why an operation failed, in one sentence.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -201,9 +212,11 @@ impl From<tokio_postgres::Error> for Failed {
 async fn connection(pool: &Pool) -> Result<Object, String> {
     pool.get().await.map_err(|error| match error {
         PoolError::Backend(error) => describe(&error),
-        PoolError::Timeout(_) => {
-            "the state database gave no connection in time: it is away, or `connections_max` are too few".to_owned()
-        }
+        PoolError::Timeout(TimeoutType::Wait) => format!(
+            "all {} connections to the state database are in use: raise `connections_max` under [state.database], or see why it is slow",
+            pool.status().max_size
+        ),
+        PoolError::Timeout(_) => "the state database gave no connection in time".to_owned(),
         error => error.to_string(),
     })
 }

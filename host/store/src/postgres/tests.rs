@@ -172,6 +172,23 @@ async fn what_cannot_be_used_is_refused_at_the_start() {
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_whose_connections_all_work_is_no_database_that_is_away() {
+    let Some(server) = server() else { return };
+    let config = PostgresConfig { connections_max: 1, ..database(&server).await };
+    let buckets = PostgresBuckets::open(&config).await.unwrap();
+    let working = connection(&buckets.pool).await.unwrap();
+    let bucket = session(AgentId(Uuid::now_v7()), "talk");
+    let refused = buckets.get(&bucket, "k").await.unwrap_err().to_string();
+    assert!(
+        refused.contains("all 1 connections") && refused.contains("connections_max"),
+        "{refused}"
+    );
+    buckets.probe().await.unwrap();
+    drop(working);
+    assert_eq!(buckets.get(&bucket, "k").await.unwrap(), None);
+}
+
 /// Alone in its name, so that the script runs it after the others: it stops their server.
 #[tokio::test(flavor = "multi_thread")]
 async fn outage_fails_what_comes_meanwhile_and_nothing_after_it() {

@@ -67,7 +67,10 @@ impl Place {
     }
 
     /// The bucket, which begins to exist when it is written to first.
-    fn open(&self, connection: &Connection) -> rusqlite::Result<i64> {
+    ///
+    /// # Errors
+    /// Also when the tenant is gone: what its last calls write must not be there for the next one of its name.
+    fn open(&self, connection: &Connection) -> Result<i64, Refused> {
         let now = now_unix_ms();
         if let Some(bucket) = self.find(connection)? {
             touch(connection, bucket, now)?;
@@ -75,15 +78,19 @@ impl Place {
         }
         connection
             .prepare_cached(
-                "INSERT INTO owners (tenant, agent) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+                "INSERT INTO owners (tenant, agent)
+                 SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM tenants WHERE name = ?1)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute(params![self.tenant, self.agent])?;
-        connection
+        let made = connection
             .prepare_cached(
                 "INSERT INTO buckets (owner, session, touched_unix_ms)
                  SELECT id, ?3, ?4 FROM owners WHERE tenant = ?1 AND agent = ?2 RETURNING id",
             )?
             .query_row(params![self.tenant, self.agent, self.session, now], |row| row.get(0))
+            .optional()?;
+        made.ok_or_else(|| Refused::Bucket(BucketError::Failed("the tenant is gone".to_owned())))
     }
 }
 

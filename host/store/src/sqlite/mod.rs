@@ -97,6 +97,12 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// Whether a data directory has a store already.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        directory.join(DATABASE_FILE).is_file()
+    }
+
     /// Opens the store of a data directory, creating both when they do not exist, and brings its
     /// schema up to date. Blocks on the disk; call it before serving.
     ///

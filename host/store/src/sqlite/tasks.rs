@@ -27,7 +27,8 @@ impl Tasks for SqliteStore {
     fn begin(&self, task: TaskRecord, tasks_max: u32) -> BoxFuture<'_, Result<(), TaskError>> {
         Box::pin(async move {
             let begun = self.writer.write(move |connection| {
-                begin(connection, &task, tasks_max).map_err(|error| failed(&error))
+                let begun = begin(connection, &task, tasks_max).map_err(|error| failed(&error))?;
+                begun.ok_or(StoreError::Missing)
             });
             if begun.await? { Ok(()) } else { Err(TaskError::Full) }
         })
@@ -104,12 +105,12 @@ fn forget(connection: &Connection, now: i64) -> Result<(), rusqlite::Error> {
     connection.execute(sql, [now]).map(|_| ())
 }
 
-/// Whether there was a place for it.
+/// Whether there was a place for it; none when its tenant is gone.
 fn begin(
     connection: &Connection,
     task: &TaskRecord,
     tasks_max: u32,
-) -> Result<bool, rusqlite::Error> {
+) -> Result<Option<bool>, rusqlite::Error> {
     let (created, updated, expires) = (
         milliseconds(task.created_unix_ms),
         milliseconds(task.updated_unix_ms),
@@ -127,15 +128,15 @@ fn begin(
                        SELECT rowid FROM tasks WHERE tenant = ?1 AND subject = ?2 AND state <> 'working'
                        ORDER BY created_unix_ms LIMIT 1)";
         if connection.prepare_cached(sql)?.execute(params![tenant, task.subject])? == 0 {
-            return Ok(false);
+            return Ok(Some(false));
         }
     }
     let sql = "INSERT INTO tasks (tenant, id, subject, state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+               SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+               WHERE EXISTS (SELECT 1 FROM tenants WHERE name = ?1)";
     let (subject, state, outcome) = (&task.subject, task.state.as_str(), &task.outcome);
     let values = params![tenant, task.id, subject, state, created, updated, expires, outcome];
-    connection.execute(sql, values)?;
-    Ok(true)
+    Ok((connection.execute(sql, values)? > 0).then_some(true))
 }
 
 fn find(

@@ -14,6 +14,11 @@ use super::*;
 const COMPONENT: &[u8] = b"\0asm, or so";
 const PASSWORD: &str = "hunter2-hunter2";
 
+/// No bundle is better than another.
+fn any(_: &[u8], _: &str) -> u8 {
+    0
+}
+
 /// What a registry answers to a path: the whole response, `{}` standing for its own address.
 type Answers = HashMap<String, String>;
 
@@ -143,7 +148,7 @@ fn pinned() -> String {
 
 async fn refused(answers: Answers, rest: &str) -> String {
     let stub = Stub::start(answers).await;
-    let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(rest), None).await;
+    let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(rest), None, &any).await;
     pull.unwrap_err().to_string()
 }
 
@@ -156,7 +161,7 @@ async fn a_component_is_pulled_by_the_digest_of_its_manifest_or_its_own() {
         (format!(":1.2{}", pinned()), None),
         (":1.2".to_owned(), Some(Digest::of(COMPONENT))),
     ] {
-        let pulled = registries.pull(&stub.reference(&rest), component).await.unwrap();
+        let pulled = registries.pull(&stub.reference(&rest), component, &any).await.unwrap();
         assert_eq!(pulled.component, COMPONENT);
         assert_eq!(format!("@{}", pulled.reference.digest().unwrap()), pinned());
         assert_eq!(pulled.bundle, None);
@@ -166,8 +171,10 @@ async fn a_component_is_pulled_by_the_digest_of_its_manifest_or_its_own() {
 #[tokio::test]
 async fn a_tag_alone_is_no_component() {
     let stub = Stub::start(honest()).await;
-    let error =
-        registries(&[&stub.host], |_| ()).pull(&stub.reference(":1.2"), None).await.unwrap_err();
+    let error = registries(&[&stub.host], |_| ())
+        .pull(&stub.reference(":1.2"), None, &any)
+        .await
+        .unwrap_err();
     assert!(matches!(error, PullError::NotPinned(_)), "{error}");
     assert!(stub.requests().is_empty());
 }
@@ -175,8 +182,10 @@ async fn a_tag_alone_is_no_component() {
 #[tokio::test]
 async fn a_registry_that_nobody_listed_is_not_asked() {
     let stub = Stub::start(honest()).await;
-    let error =
-        registries(&["ghcr.io"], |_| ()).pull(&stub.reference(&pinned()), None).await.unwrap_err();
+    let error = registries(&["ghcr.io"], |_| ())
+        .pull(&stub.reference(&pinned()), None, &any)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("AOP_SUPPLY_REGISTRIES"), "{error}");
     assert!(stub.requests().is_empty());
 }
@@ -194,7 +203,7 @@ async fn what_has_another_digest_is_refused() {
 
     let stub = Stub::start(honest()).await;
     let own = Some(Digest::of(b"other"));
-    let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(":1.2"), own).await;
+    let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(":1.2"), own, &any).await;
     assert!(matches!(pull.unwrap_err(), PullError::WrongDigest { what: "the component", .. }));
     assert_eq!(stub.requests().len(), 1, "the component itself is not even asked for");
 }
@@ -213,13 +222,14 @@ async fn what_is_too_large_is_not_read() {
         answers.insert("/v2/acme/textkit/manifests/1.2".to_owned(), endless(length));
         let stub = Stub::start(answers).await;
         let own = Some(Digest::of(COMPONENT));
-        let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(":1.2"), own).await;
+        let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(":1.2"), own, &any).await;
         let error = pull.unwrap_err().to_string();
         assert!(error.contains("larger than"), "{error}");
     }
     let stub = Stub::start(honest()).await;
     let registries = registries(&[&stub.host], |config| config.component_max_bytes = 3);
-    let error = registries.pull(&stub.reference(&pinned()), None).await.unwrap_err().to_string();
+    let error =
+        registries.pull(&stub.reference(&pinned()), None, &any).await.unwrap_err().to_string();
     assert!(error.contains("this host accepts 3"), "{error}");
 }
 
@@ -233,9 +243,9 @@ async fn a_registry_that_never_answers_is_given_up() {
     let host = silent.local_addr().unwrap().to_string();
     let silent_registries = self::registries(&[&host], |config| config.pull_timeout = limit);
     let reference: OciReference = format!("oci://{host}/acme/textkit{}", pinned()).parse().unwrap();
-    let error = silent_registries.pull(&reference, None).await.unwrap_err();
+    let error = silent_registries.pull(&reference, None, &any).await.unwrap_err();
     assert_eq!(error, PullError::Timeout(limit));
-    assert!(registries.pull(&stub.reference(&pinned()), None).await.is_err());
+    assert!(registries.pull(&stub.reference(&pinned()), None, &any).await.is_err());
 }
 
 #[tokio::test]
@@ -292,8 +302,10 @@ async fn a_token_is_fetched_from_a_listed_realm_for_this_artifact_only() {
         files.get(path).cloned().unwrap_or_else(|| status(404, ""))
     })
     .await;
-    let pulled =
-        registries(&[&stub.host], |_| ()).pull(&stub.reference(&pinned()), None).await.unwrap();
+    let pulled = registries(&[&stub.host], |_| ())
+        .pull(&stub.reference(&pinned()), None, &any)
+        .await
+        .unwrap();
     assert_eq!(pulled.component, COMPONENT);
     let requests = stub.requests();
     assert!(!requests[0].contains("authorization"), "{requests:?}");
@@ -319,7 +331,8 @@ async fn a_realm_elsewhere_sees_no_password() {
     for (realm, complaint) in realms {
         let header = format!("WWW-Authenticate: Bearer realm=\"{realm}\"\r\n");
         let stub = Stub::answering(move |_| status(401, &header)).await;
-        let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(&pinned()), None).await;
+        let pull =
+            registries(&[&stub.host], |_| ()).pull(&stub.reference(&pinned()), None, &any).await;
         let error = pull.unwrap_err().to_string();
         assert!(error.contains(complaint), "{realm}: {error}");
         assert_eq!(stub.requests().len(), 1);
@@ -339,14 +352,15 @@ async fn a_password_goes_where_it_is_asked_for_and_is_shown_nowhere() {
     })
     .await;
     let registries = registries(&[&stub.host], |_| ());
-    assert!(registries.pull(&stub.reference(&pinned()), None).await.is_ok());
-    let refused = registries.pull(&stub.reference(&format!("@{}", Digest::of(b"x"))), None).await;
+    assert!(registries.pull(&stub.reference(&pinned()), None, &any).await.is_ok());
+    let refused =
+        registries.pull(&stub.reference(&format!("@{}", Digest::of(b"x"))), None, &any).await;
     let error = refused.unwrap_err();
     assert!(error.to_string().contains("does not let this host read it"), "{error}");
     assert!(!format!("{error:?} {:?}", registries.config).contains("hunter2"));
 
     let nobody = self::registries(&[], |config| config.hosts = vec![stub.host.clone()]);
-    let error = nobody.pull(&stub.reference(&pinned()), None).await.unwrap_err();
+    let error = nobody.pull(&stub.reference(&pinned()), None, &any).await.unwrap_err();
     assert!(error.to_string().contains("AOP_REGISTRY_CREDENTIALS"), "{error}");
 }
 
@@ -360,7 +374,8 @@ async fn a_token_that_is_none_is_told_so() {
             status(401, "WWW-Authenticate: Bearer realm=\"http://{}/token\"\r\n")
         })
         .await;
-        let pull = registries(&[&stub.host], |_| ()).pull(&stub.reference(&pinned()), None).await;
+        let pull =
+            registries(&[&stub.host], |_| ()).pull(&stub.reference(&pinned()), None, &any).await;
         let error = pull.unwrap_err().to_string();
         assert!(error.contains("token"), "{token}: {error}");
     }
@@ -394,13 +409,54 @@ async fn a_bundle_that_refers_to_the_component_comes_along() {
         answers.insert(blob_path(bundle.as_bytes()), ok(bundle));
         let stub = Stub::start(answers.clone()).await;
         let registries = registries(&[&stub.host], |_| ());
-        let pulled = registries.pull(&stub.reference(&pinned()), None).await.unwrap();
+        let pulled = registries.pull(&stub.reference(&pinned()), None, &any).await.unwrap();
         assert_eq!(pulled.bundle.as_deref(), Some(bundle));
 
         // One that is not what the list says is none.
         answers.insert(of_bundle, ok(&attached.replace("schemaVersion\":2", "schemaVersion\":3")));
         let stub = Stub::start(answers).await;
         let registries = self::registries(&[&stub.host], |_| ());
-        assert_eq!(registries.pull(&stub.reference(&pinned()), None).await.unwrap().bundle, None);
+        assert_eq!(
+            registries.pull(&stub.reference(&pinned()), None, &any).await.unwrap().bundle,
+            None
+        );
     }
+}
+
+#[tokio::test]
+async fn no_bundle_stands_in_the_way_of_a_better_one() {
+    const KIND: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let attached = |bundle: &str| {
+        format!(
+            r#"{{"schemaVersion":2,"artifactType":"{KIND}","layers":[{{"mediaType":"{KIND}","digest":"{}","size":{}}}]}}"#,
+            Digest::of(bundle.as_bytes()),
+            bundle.len()
+        )
+    };
+    let bundles = ["junk", "good", "fair", "good, too"];
+    let mut answers = honest();
+    let mut entries = Vec::new();
+    for bundle in bundles {
+        let attached = attached(bundle);
+        let digest = Digest::of(attached.as_bytes());
+        entries.push(format!(
+            r#"{{"mediaType":"{IMAGE}","digest":"{digest}","size":{},"artifactType":"{KIND}"}}"#,
+            attached.len()
+        ));
+        answers.insert(format!("/v2/acme/textkit/manifests/{digest}"), ok(&attached));
+        answers.insert(blob_path(bundle.as_bytes()), ok(bundle));
+    }
+    let list = format!(r#"{{"mediaType":"{INDEX}","manifests":[{}]}}"#, entries.join(","));
+    let place = format!("/v2/acme/textkit/referrers/{}", &pinned()[1..]);
+    answers.insert(place, ok(&list));
+    let stub = Stub::start(answers).await;
+    let registries = registries(&[&stub.host], |_| ());
+    let rank = |component: &[u8], bundle: &str| {
+        assert_eq!(component, COMPONENT);
+        u8::from(bundle.starts_with("fair")) + 2 * u8::from(bundle.starts_with("good"))
+    };
+    let pulled = registries.pull(&stub.reference(&pinned()), None, &rank).await.unwrap();
+    assert_eq!(pulled.bundle.as_deref(), Some("good"));
+    let pulled = registries.pull(&stub.reference(&pinned()), None, &any).await.unwrap();
+    assert_eq!(pulled.bundle.as_deref(), Some("junk"), "the first of equals");
 }

@@ -288,13 +288,13 @@ async fn an_upload_that_never_ends_is_given_up() {
 #[tokio::test]
 async fn only_so_many_uploads_of_a_tenant_are_worked_on_at_once_and_only_so_many_wait() {
     // The last place of the host is not for the tenant that has all others.
-    const OF_TENANT: u32 = UPLOADS_MAX - 1;
+    const OF_TENANT: usize = UPLOADS_MAX - 1;
     let catalog =
         Arc::new(FakeCatalog { loads_allowed: Semaphore::new(0), ..FakeCatalog::default() });
     let state = state(Arc::clone(&catalog));
     let account = state.accounts.tenant(&TenantName::default_tenant());
     let app = open_router(state);
-    let uploads: Vec<_> = (0..OF_TENANT + UPLOADS_WAITING_MAX + 1)
+    let uploads: Vec<_> = (0..OF_TENANT + UPLOADS_WAITING_MAX as usize + 1)
         .map(|number| {
             let request = put(&format!("agent{number}"), multipart(&[("component", b"component")]));
             let app = app.clone();
@@ -302,11 +302,11 @@ async fn only_so_many_uploads_of_a_tenant_are_worked_on_at_once_and_only_so_many
         })
         .collect();
     while !uploads.iter().any(tokio::task::JoinHandle::is_finished)
-        || catalog.loading.load(Ordering::SeqCst) < OF_TENANT as usize
+        || catalog.loading.load(Ordering::SeqCst) < OF_TENANT
     {
         tokio::task::yield_now().await;
     }
-    assert_eq!(catalog.loading.load(Ordering::SeqCst), OF_TENANT as usize);
+    assert_eq!(catalog.loading.load(Ordering::SeqCst), OF_TENANT);
     catalog.loads_allowed.add_permits(uploads.len());
     let mut refused = Vec::new();
     for upload in uploads {

@@ -2,7 +2,7 @@
 //!
 //! It wraps the whole app behind the [`Guard`](crate::Guard): it reads the credential, asks [`Authenticate`] who that is, holds what the
 //! route needs ([`needs`]) against what the caller may do, and puts the [`Caller`] into the request. Behind it nothing
-//! authenticates, and nothing can be reached that has no line in the table of routes: a new route is closed to
+//! authenticates (what lasts is asked again whether its caller still counts, by [`open`]), and nothing can be reached that has no line in the table of routes: a new route is closed to
 //! everyone but `cluster:admin` until it has one. What an MCP request needs depends on its method, which `mcp` knows.
 //!
 //! `/t/{tenant}` in front of a path names a tenant. It ends here: what is routed is the path behind it.
@@ -11,6 +11,7 @@
 //! to a missing and a wrong one say nothing else than that (RFC 6750, RFC 9728, and MCP's authorization on them).
 
 mod needs;
+mod open;
 mod resource;
 
 use std::convert::Infallible;
@@ -22,8 +23,8 @@ use std::task::{Context, Poll};
 
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
-    Audit, AuditEvent, Authenticate, AuthenticateError, BoxFuture, Caller, Identified, Presented,
-    Scope,
+    Audit, AuditEvent, Authenticate, AuthenticateError, BoxFuture, Caller, Challenge, Identified,
+    Known, Presented, Scope, Standing,
 };
 use axum::body::Body;
 use axum::response::IntoResponse as _;
@@ -33,6 +34,7 @@ use pin_project_lite::pin_project;
 #[cfg(test)]
 pub(crate) use self::needs::ROUTES;
 pub(crate) use self::needs::{Need, needs};
+use self::open::{Followed, Open};
 pub use self::resource::ProtectedResource;
 pub(crate) use self::resource::WELL_KNOWN;
 use crate::problem::Problem;
@@ -49,6 +51,7 @@ struct Keeper {
     authenticate: Arc<dyn Authenticate>,
     audit: Arc<dyn Audit>,
     resource: ProtectedResource,
+    open: Arc<Open>,
 }
 
 impl Gate {
@@ -60,7 +63,7 @@ impl Gate {
         audit: Arc<dyn Audit>,
         resource: ProtectedResource,
     ) -> Self {
-        Self(Arc::new(Keeper { authenticate, audit, resource }))
+        Self(Arc::new(Keeper { authenticate, audit, resource, open: Arc::default() }))
     }
 }
 
@@ -115,8 +118,9 @@ where
                 match self.keeper.admit(request, tenant.as_deref(), identified, need) {
                     Ok(request) => {
                         let watch = Watch::of(&self.keeper, &request, need);
+                        let followed = self.keeper.follow(&request);
                         let future = self.inner.call(request);
-                        GatedFuture { progress: Progress::Passed { future, watch } }
+                        GatedFuture { progress: Progress::Passed { future, watch, followed } }
                     }
                     Err(answer) => GatedFuture::answered(*answer),
                 }
@@ -185,12 +189,12 @@ pin_project! {
     #[project = Projection]
     enum Progress<S, F> {
         /// The app works on it.
-        Passed { #[pin] future: F, watch: Option<Watch> },
+        Passed { #[pin] future: F, watch: Option<Watch>, followed: Option<Followed> },
         /// The gate has answered; taken when the answer has been given.
         Answered { answer: Option<Response<Body>> },
         /// The credential is being checked.
         Identifying {
-            identifying: BoxFuture<'static, Result<Caller, AuthenticateError>>,
+            identifying: BoxFuture<'static, Result<Known, AuthenticateError>>,
             waiting: Option<(Waiting<S>, Request<Body>)>,
         },
     }
@@ -198,7 +202,7 @@ pin_project! {
 
 impl<S, F> GatedFuture<S, F> {
     const fn passed(future: F) -> Self {
-        Self { progress: Progress::Passed { future, watch: None } }
+        Self { progress: Progress::Passed { future, watch: None, followed: None } }
     }
 
     const fn answered(answer: Response<Body>) -> Self {
@@ -216,13 +220,24 @@ where
         let mut progress = self.project().progress;
         loop {
             let next = match progress.as_mut().project() {
-                Projection::Passed { future, watch } => {
-                    let answered = std::task::ready!(future.poll(cx));
-                    if let (Ok(answer), Some(watch)) = (&answered, watch.take()) {
-                        watch.see(answer);
+                Projection::Passed { future, watch, followed } => match future.poll(cx) {
+                    Poll::Ready(answered) => {
+                        if let (Ok(answer), Some(watch)) = (&answered, watch.take()) {
+                            watch.see(answer);
+                        }
+                        return Poll::Ready(match followed.take() {
+                            Some(followed) => answered.map(|answer| followed.follow(answer)),
+                            None => answered,
+                        });
                     }
-                    return Poll::Ready(answered);
-                }
+                    Poll::Pending => {
+                        let Some(followed) = followed else { return Poll::Pending };
+                        if !followed.is_over(cx) {
+                            return Poll::Pending;
+                        }
+                        Progress::Answered { answer: Some(followed.refusal()) }
+                    }
+                },
                 Projection::Answered { answer } => {
                     return answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)));
                 }
@@ -233,7 +248,9 @@ where
                     match waiting.keeper.admit(request, tenant, identified, waiting.need) {
                         Ok(request) => {
                             let watch = Watch::of(&waiting.keeper, &request, waiting.need);
-                            Progress::Passed { future: waiting.inner.call(request), watch }
+                            let followed = waiting.keeper.follow(&request);
+                            let future = waiting.inner.call(request);
+                            Progress::Passed { future, watch, followed }
                         }
                         Err(answer) => Progress::Answered { answer: Some(*answer) },
                     }
@@ -250,27 +267,39 @@ impl Keeper {
         &self,
         mut request: Request<Body>,
         tenant: Option<&str>,
-        identified: Result<Caller, AuthenticateError>,
+        identified: Result<Known, AuthenticateError>,
         need: Need,
     ) -> Result<Request<Body>, Box<Response<Body>>> {
-        let caller = match identified {
-            Ok(caller) => caller,
+        let known = match identified {
+            Ok(known) => known,
             Err(error) => return Err(Box::new(self.refusal(&request, tenant, &error, need))),
         };
+        let caller = &known.caller;
         if let Need::Scope(scope) = need
             && !caller.scopes.has(scope)
         {
-            self.note_lacking(&caller, scope.as_str(), request.uri().path());
+            self.note_lacking(caller, scope.as_str(), request.uri().path());
             return Err(Box::new(self.insufficient(&request, tenant, scope)));
         }
         // Nothing behind the gate has a use for it, and what nobody has cannot leak.
         request.headers_mut().remove(header::AUTHORIZATION);
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(caller.clone());
         if need == Need::Caller {
             let challenge = self.challenge_for(&request, tenant);
             request.extensions_mut().insert(challenge);
+            // What can be asked of MCP may last, and open what lasts.
+            if let Some(standing) = Standing::of(known, Arc::clone(&self.authenticate)) {
+                request.extensions_mut().insert(standing);
+            }
         }
         Ok(request)
+    }
+
+    /// What an admitted request is followed with, if its caller can lose its standing.
+    fn follow(&self, request: &Request<Body>) -> Option<Followed> {
+        let standing = request.extensions().get::<Standing>()?.clone();
+        let challenge = request.extensions().get::<Challenge>().cloned();
+        Some(Followed::new(Arc::clone(&self.open), standing, challenge))
     }
 
     /// Writes down that a caller lacked a scope. Those of one scope are counted together where they are many.
@@ -285,9 +314,9 @@ impl Keeper {
     }
 
     /// What `mcp` answers with when the caller lacks a scope.
-    fn challenge_for(&self, request: &Request<Body>, tenant: Option<&str>) -> aop_core::Challenge {
+    fn challenge_for(&self, request: &Request<Body>, tenant: Option<&str>) -> Challenge {
         let metadata = self.resource.metadata_url(request, tenant);
-        aop_core::Challenge::new(metadata)
+        Challenge::new(metadata)
     }
 
     fn refusal(

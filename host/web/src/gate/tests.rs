@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use aop_core::{Scopes, TenantName};
+use aop_core::{Bond, Scopes, TenantName};
 use axum::Router;
 use axum::routing::any;
 use http::Method;
@@ -37,6 +37,7 @@ impl Authenticate for Names {
             Some(tenant) if **tenant != *caller.tenant => Err(AuthenticateError::UnknownTenant),
             _ => Ok(caller),
         });
+        let known = known.map(|caller| Known { caller, bond: Bond::Open });
         match bearer.starts_with("slow-") {
             true => Identified::Soon(Box::pin(async {
                 tokio::task::yield_now().await;
@@ -44,6 +45,93 @@ impl Authenticate for Names {
             })),
             false => Identified::Now(known),
         }
+    }
+
+    fn holds(&self, _: &Known) -> bool {
+        true
+    }
+}
+
+/// Believes everybody until it does not.
+#[derive(Default)]
+struct Fickle(std::sync::atomic::AtomicBool);
+
+impl Authenticate for Fickle {
+    fn authenticate(&self, _: Presented<'_>) -> Identified {
+        let caller = Caller::local(TenantName::default_tenant());
+        Identified::Now(Ok(Known { caller, bond: Bond::Token { expires_unix_ms: 0 } }))
+    }
+
+    fn holds(&self, _: &Known) -> bool {
+        !self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Says when it is dropped.
+struct Alive(Arc<std::sync::atomic::AtomicBool>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let fickle = Arc::new(Fickle::default());
+    let dropped = [Arc::<AtomicBool>::default(), Arc::default()];
+    let [of_call, of_stream] = dropped.clone();
+    let app = Router::new().fallback(any(move |request: Request<Body>| {
+        let (of_call, of_stream) = (Alive(of_call.clone()), Alive(of_stream.clone()));
+        async move {
+            match request.method() {
+                &Method::POST => {
+                    let _alive = of_call;
+                    std::future::pending::<Response<Body>>().await
+                }
+                &Method::GET => Response::new(Body::new(Never(of_stream))),
+                _ => Response::new(Body::from("done")),
+            }
+        }
+    }));
+    let gate = Gate::new(fickle.clone(), Arc::new(aop_core::NoAudit), ProtectedResource::default());
+    let keeper = gate.0.clone();
+    let gated = gate.layer(app);
+    let ask = |method| gated.clone().oneshot(request(&method, "/mcp", &["Bearer key"]));
+    assert_eq!(text(ask(Method::PUT).await.unwrap()).await, "done");
+    assert!(keeper.open.is_empty(), "what is answered at once is not noted");
+    dropped.iter().for_each(|dropped| dropped.store(false, Ordering::Relaxed));
+
+    let call = tokio::spawn(ask(Method::POST));
+    let stream = ask(Method::GET).await.unwrap();
+    let mut stream = tokio::spawn(stream.into_body().collect());
+    let waited = tokio::time::timeout(Duration::from_secs(60), &mut stream).await;
+    assert!(waited.is_err() && !call.is_finished(), "as long as it counts, both go on");
+    fickle.0.store(true, Ordering::Relaxed);
+    let since = tokio::time::Instant::now();
+    let refused = call.await.unwrap().unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let challenge = refused.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    assert!(stream.await.unwrap().unwrap().to_bytes().is_empty(), "the stream ends");
+    assert!(since.elapsed() <= 2 * Standing::ASKED_EVERY, "{:?}", since.elapsed());
+    assert!(dropped.iter().all(|dropped| dropped.load(Ordering::Relaxed)), "and what made them");
+    assert!(keeper.open.is_empty());
+}
+
+/// A body that never says anything.
+struct Never(#[expect(dead_code, reason = "it is dropped with the body")] Alive);
+
+impl http_body::Body for Never {
+    type Data = axum::body::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<axum::body::Bytes>, Infallible>>> {
+        Poll::Pending
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use aop_core::egress::{Egress as _, EgressBody, EgressTimeouts, Sender};
 use aop_core::policy::HttpGrant;
+use aop_core::quota::Payer;
 use aop_core::supply::OciReference;
 use aop_core::{AgentName, Digest, Policy, Settings, TenantName};
 use aop_runtime::CompileLimits;
@@ -125,7 +126,10 @@ async fn pull(
     let file = File::find(config)?;
     let config = Config::load(file.as_ref(), &Flags::default())?;
     let registries = supply::registries(&config).map_err(usage)?;
-    let pulled = registries.pull(reference, digest).await.map_err(|error| match error {
+    // What this machine knows of signers helps to choose; whom to believe is the host's to say.
+    let signatures = supply::signatures(&config.supply).map_err(usage)?;
+    let rank = |component: &[u8], bundle: &str| signatures.rank(component, bundle);
+    let pulled = registries.pull(reference, digest, &rank).await.map_err(|error| match error {
         PullError::NotListed { .. } | PullError::NotPinned(_) => misuse(error.to_string()),
         error => failure(format!("cannot pull {reference}: {error}")),
     })?;
@@ -142,7 +146,11 @@ async fn fetch(url: &str, digest: Digest) -> Result<Vec<u8>, CommandError> {
     let without_query = url.split('?').next().unwrap_or(url);
     let rule = format!("GET {without_query}").parse().map_err(misuse)?;
     let policy = Policy { http: vec![HttpGrant::of(rule)], ..Policy::deny_all() };
-    let sender = Sender { tenant: TenantName::default_tenant(), policy: Arc::new(policy) };
+    let sender = Sender {
+        tenant: TenantName::default_tenant(),
+        policy: Arc::new(policy),
+        payer: Payer::nobody(),
+    };
     let config = EgressConfig {
         response_max_bytes: CompileLimits::default().component_max_bytes,
         ..EgressConfig::default()

@@ -7,12 +7,13 @@ use wasmtime::component::{Linker, LinkerInstance, Resource};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, Filesize, Host as _, HostDescriptor as _, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, Host as _, HostDescriptor as _,
+    OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
 use super::writer::Writer;
-use super::{Growth, NoRoom, Place, note_denied, writable};
+use super::{Growth, NoRoom, Place, begin, enter, note_denied, saw, writable};
 use crate::state::State;
 
 type Fd = Resource<Descriptor>;
@@ -32,10 +33,22 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     preopens.func_wrap("get-directories", |mut store: Store<'_>, (): ()| {
         let state = store.data_mut();
         let directories = preopens::Host::get_directories(&mut state.filesystem())?;
-        state.descriptors.begin(&directories, &state.guest.grants.rooms);
+        begin(state, &directories);
         Ok((directories,))
     })?;
     let mut types = linker.instance("wasi:filesystem/types@0.2.12")?;
+    types.func_wrap_async(
+        "[method]descriptor.stat-at",
+        |mut store: Store<'_>,
+         (fd, at, path): (Fd, PathFlags, String)|
+         -> Answering<'_, DescriptorStat> {
+            Box::new(async move {
+                let state = store.data_mut();
+                saw(state, &fd, false);
+                answer(state.filesystem().stat_at(fd, at, path).await)
+            })
+        },
+    )?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
@@ -199,7 +212,8 @@ async fn open(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> FsResult<Fd> {
-    let place = Place::of(state, &fd);
+    let (below, place) = (fd.rep(), Place::below(state, &fd));
+    saw(state, &fd, writes(how, flags));
     let growth = match &place {
         Some(_) if how.contains(OpenFlags::CREATE) => {
             let found = state.filesystem().stat_at(borrowed(&fd), at, path.clone()).await;
@@ -215,7 +229,7 @@ async fn open(
             note_denied(&state.guest.voice);
         }
     })?;
-    state.descriptors.enter(&opened, place.as_ref().map(|place| place.room.clone()));
+    enter(state, &opened, below, place.as_ref().map(|place| place.room.clone()));
     if let Some(place) = &place {
         if how.contains(OpenFlags::TRUNCATE) {
             place.room.freed();
@@ -225,6 +239,12 @@ async fn open(
         }
     }
     Ok(opened)
+}
+
+/// Whether opening something so is for changing it.
+fn writes(how: OpenFlags, flags: DescriptorFlags) -> bool {
+    how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
+        || flags.contains(DescriptorFlags::WRITE)
 }
 
 async fn set_size(state: &mut State, fd: Fd, size: Filesize) -> FsResult<()> {

@@ -17,11 +17,12 @@ use wasmtime::component::{
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p3::bindings::filesystem::preopens;
 use wasmtime_wasi::p3::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, Filesize, HostDescriptorWithStore as _, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, HostDescriptorWithStore as _, OpenFlags,
+    PathFlags,
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::{Growth, NoRoom, Place, Taken, note_denied, writable};
+use super::{Growth, NoRoom, Place, Taken, begin, enter, note_denied, saw, writable};
 use crate::state::State;
 
 /// What a guest writes is taken from it in pieces of this size at most.
@@ -51,10 +52,21 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     preopens.func_wrap("get-directories", |mut store: StoreContextMut<'_, State>, (): ()| {
         let state = store.data_mut();
         let directories = preopens::Host::get_directories(&mut state.filesystem())?;
-        state.descriptors.begin(&directories, &state.guest.grants.rooms);
+        begin(state, &directories);
         Ok((directories,))
     })?;
     let mut types = linker.instance("wasi:filesystem/types@0.3.0")?;
+    types.func_wrap_concurrent(
+        "[method]descriptor.stat-at",
+        |store: Store<'_>,
+         (fd, at, path): (Fd, PathFlags, String)|
+         -> Answering<'_, DescriptorStat> {
+            Box::pin(async move {
+                store.with(|mut access| saw(access.get(), &fd, false));
+                answer(WasiFilesystem::stat_at(&files(store), fd, at, path).await)
+            })
+        },
+    )?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
@@ -178,7 +190,13 @@ async fn open(
     how: OpenFlags,
     flags: DescriptorFlags,
 ) -> FilesystemResult<Fd> {
-    let (place, files) = (place_of(store, &fd), files(store));
+    let below = fd.rep();
+    let place = store.with(|mut access| {
+        let state = access.get();
+        saw(state, &fd, writes(how, flags));
+        Place::below(state, &fd)
+    });
+    let files = files(store);
     let growth = match &place {
         Some(_) if how.contains(OpenFlags::CREATE) => {
             let found = WasiFilesystem::stat_at(&files, borrowed(&fd), at, path.clone()).await;
@@ -194,7 +212,7 @@ async fn open(
     })?;
     store.with(|mut access| {
         let state = access.get();
-        state.descriptors.enter(&opened, place.as_ref().map(|place| Arc::clone(&place.room)));
+        enter(state, &opened, below, place.as_ref().map(|place| Arc::clone(&place.room)));
         let Some(place) = &place else { return Ok(()) };
         if how.contains(OpenFlags::TRUNCATE) {
             place.room.freed();
@@ -205,6 +223,12 @@ async fn open(
         FilesystemResult::Ok(())
     })?;
     Ok(opened)
+}
+
+/// Whether opening something so is for changing it.
+fn writes(how: OpenFlags, flags: DescriptorFlags) -> bool {
+    how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
+        || flags.contains(DescriptorFlags::WRITE)
 }
 
 async fn set_size(store: Store<'_>, fd: Fd, size: Filesize) -> FilesystemResult<()> {

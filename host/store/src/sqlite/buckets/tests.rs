@@ -6,7 +6,7 @@ use aop_core::bucket::{
     Bucket, BucketError, BucketQuota, BucketScope, Buckets as _, PAGE_KEYS_MAX,
 };
 use aop_core::model::{SpentTokens, TokenLedger as _};
-use aop_core::{AgentId, AgentName, Store as _, TenantName};
+use aop_core::{AccessStore as _, AgentId, AgentName, Store as _, Tenant, TenantName};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -60,7 +60,14 @@ fn sums(connection: &Connection) -> [(i64, i64); 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn buckets_conform_and_their_sums_hold() {
     let directory = TempDir::new().unwrap();
-    conformance::buckets(async || open(&directory)).await;
+    let with_tenant = async || {
+        let store = open(&directory);
+        let tenant = Tenant { name: TenantName::new("elsewhere").unwrap(), created_unix_ms: 0 };
+        // The first time only.
+        let _ = store.add_tenant(tenant).await;
+        store
+    };
+    conformance::buckets(with_tenant).await;
     for (said, counted) in sums(&onlooker(&directory)) {
         assert_eq!(said, counted);
         assert!(said > 0);
@@ -241,4 +248,24 @@ async fn writes_of_one_agent_take_turns_and_hold_up_no_other() {
     }
     drop(taken);
     waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_last_calls_of_a_deleted_tenant_write_leaves_nothing() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let gone = TenantName::new("gone").unwrap();
+    let tenant = || Tenant { name: gone.clone(), created_unix_ms: 0 };
+    store.add_tenant(tenant()).await.unwrap();
+    let bucket = Bucket { tenant: gone.clone(), scope: BucketScope::Tenant };
+    let entry = [("k".to_owned(), b"v".to_vec())];
+    store.set(&bucket, ROOMY, &entry).await.unwrap();
+    store.remove_tenant(&gone).await.unwrap();
+    let late = store.set(&bucket, ROOMY, &entry).await.unwrap_err();
+    assert!(matches!(&late, BucketError::Failed(reason) if reason.contains("tenant is gone")));
+    let late = store.swap(&bucket, ROOMY, "k", None, b"v".to_vec()).await;
+    assert!(matches!(late, Err(BucketError::Failed(_))), "{late:?}");
+    store.add_tenant(tenant()).await.unwrap();
+    assert_eq!(store.get(&bucket, "k").await.unwrap(), None);
+    store.set(&bucket, ROOMY, &entry).await.unwrap();
 }

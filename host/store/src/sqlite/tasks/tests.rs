@@ -1,10 +1,18 @@
-use aop_core::{TaskError, TaskRecord, TaskState, Tasks as _, TenantName};
+use aop_core::{
+    AccessStore as _, TaskError, TaskRecord, TaskState, Tasks as _, Tenant, TenantName,
+};
 use tempfile::TempDir;
 
 use crate::{SqliteStore, StoreConfig};
 
 fn open(directory: &TempDir) -> SqliteStore {
     SqliteStore::open(&StoreConfig::new(directory.path())).unwrap()
+}
+
+async fn with_other(store: SqliteStore) -> SqliteStore {
+    let tenant = Tenant { name: TenantName::new("other").unwrap(), created_unix_ms: 0 };
+    store.add_tenant(tenant).await.unwrap();
+    store
 }
 
 fn task(id: &str, created_unix_ms: u64) -> TaskRecord {
@@ -36,7 +44,7 @@ async fn a_task_is_its_tenants_alone() {
 #[tokio::test]
 async fn a_task_ends_once() {
     let directory = TempDir::new().unwrap();
-    let store = open(&directory);
+    let store = with_other(open(&directory)).await;
     let mine = TenantName::default_tenant();
     store.begin(task("a", 5), 9).await.unwrap();
     store.end(&mine, "a", TaskState::Completed, Some("{}".to_owned()), 7).await.unwrap();
@@ -66,7 +74,7 @@ async fn what_ran_when_the_host_stopped_has_failed() {
 #[tokio::test]
 async fn tasks_are_bounded_and_make_room_when_they_expire() {
     let directory = TempDir::new().unwrap();
-    let store = open(&directory);
+    let store = with_other(open(&directory)).await;
     let mine = TenantName::default_tenant();
     store.begin(task("a", 0), 2).await.unwrap();
     store.begin(task("b", 0), 2).await.unwrap();
@@ -84,7 +92,7 @@ async fn results_are_bounded_per_tenant_and_make_room_when_they_expire() {
     let directory = TempDir::new().unwrap();
     let config =
         StoreConfig { task_outcomes_max_bytes: 10_000, ..StoreConfig::new(directory.path()) };
-    let store = SqliteStore::open(&config).unwrap();
+    let store = with_other(SqliteStore::open(&config).unwrap()).await;
     let (mine, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
     for id in ["a", "b", "c"] {
         store.begin(task(id, 0), 9).await.unwrap();
@@ -112,4 +120,17 @@ async fn results_are_bounded_per_tenant_and_make_room_when_they_expire() {
     end(&mine, "e", 10_000, 999).await.unwrap_err();
     end(&mine, "e", 10_000, 1000).await.unwrap();
     assert_eq!(store.find(&mine, "a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_task_of_a_tenant_that_is_gone_does_not_begin() {
+    let directory = TempDir::new().unwrap();
+    let store = with_other(open(&directory)).await;
+    let other = TenantName::new("other").unwrap();
+    let late = || TaskRecord { tenant: other.clone(), ..task("a", 0) };
+    store.begin(late(), 9).await.unwrap();
+    store.remove_tenant(&other).await.unwrap();
+    let refused = store.begin(late(), 9).await;
+    assert!(matches!(refused, Err(TaskError::Store(_))), "{refused:?}");
+    with_other(store).await.begin(late(), 9).await.unwrap();
 }

@@ -1,0 +1,198 @@
+//! Requests that are open, and whether what their callers showed still counts.
+//!
+//! A credential is checked when a request comes, and a request may last: a stream of events has no end of its own. So those
+//! that are not answered at once are noted here, and every second it is asked whether their callers' credentials still
+//! hold. Where one was revoked or has expired, or its tenant is gone, the request is dropped, which stops its call, and its
+//! stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
+//!
+//! What a request opened beyond itself (a session, a call that waits for its client) asks for itself, by the
+//! [`Standing`] in the request's extensions.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+
+use aop_core::{Challenge, Scope, Standing};
+use axum::body::{Body, Bytes};
+use axum::response::IntoResponse as _;
+use http::{Response, StatusCode, header};
+use http_body::{Body as _, Frame, SizeHint};
+
+use super::set;
+use crate::problem::Problem;
+
+/// The requests that are open.
+#[derive(Default)]
+pub(super) struct Open {
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_id: HashMap<u64, Arc<Entry>>,
+    next_id: u64,
+    /// Whether a task looks after them.
+    is_watched: bool,
+}
+
+struct Entry {
+    standing: Standing,
+    is_over: AtomicBool,
+    /// Whoever drives the request.
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Open {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nothing is.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries().by_id.is_empty()
+    }
+
+    fn note(self: &Arc<Self>, standing: Standing) -> Noted {
+        let entry =
+            Arc::new(Entry { standing, is_over: AtomicBool::new(false), waker: Mutex::default() });
+        let mut entries = self.entries();
+        let id = entries.next_id;
+        entries.next_id += 1;
+        entries.by_id.insert(id, Arc::clone(&entry));
+        if !std::mem::replace(&mut entries.is_watched, true) {
+            tokio::spawn(watch(Arc::downgrade(self)));
+        }
+        drop(entries);
+        Noted { open: Arc::clone(self), id, entry }
+    }
+}
+
+/// Ends what should not be open any more, until nothing is.
+async fn watch(open: Weak<Open>) {
+    loop {
+        tokio::time::sleep(Standing::ASKED_EVERY).await;
+        let Some(open) = open.upgrade() else { return };
+        let known: Vec<_> = {
+            let mut entries = open.entries();
+            entries.is_watched = !entries.by_id.is_empty();
+            if !entries.is_watched {
+                return;
+            }
+            entries.by_id.values().cloned().collect()
+        };
+        for entry in known.iter().filter(|entry| !entry.standing.holds()) {
+            entry.is_over.store(true, Ordering::SeqCst);
+            let waker = entry.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// A request in the list, until this is dropped.
+struct Noted {
+    open: Arc<Open>,
+    id: u64,
+    entry: Arc<Entry>,
+}
+
+impl Noted {
+    /// Whether it has to end; if not, the task is woken when it has.
+    fn is_over(&self, cx: &Context<'_>) -> bool {
+        let mut waker = self.entry.waker.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        drop(waker);
+        self.entry.is_over.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        self.open.entries().by_id.remove(&self.id);
+    }
+}
+
+/// What a request of a caller who can lose its standing is followed with.
+pub(super) struct Followed {
+    open: Arc<Open>,
+    standing: Standing,
+    challenge: Option<Challenge>,
+    /// From when it was not answered at once.
+    noted: Option<Noted>,
+}
+
+impl Followed {
+    pub(super) const fn new(
+        open: Arc<Open>,
+        standing: Standing,
+        challenge: Option<Challenge>,
+    ) -> Self {
+        Self { open, standing, challenge, noted: None }
+    }
+
+    /// Whether the request has to end, of which nothing came yet.
+    pub(super) fn is_over(&mut self, cx: &Context<'_>) -> bool {
+        let noted = self.noted.get_or_insert_with(|| self.open.note(self.standing.clone()));
+        noted.is_over(cx)
+    }
+
+    /// What it is answered with then.
+    pub(super) fn refusal(&self) -> Response<Body> {
+        let message = "the credential is not valid any more: it has expired or was revoked";
+        let mut response =
+            Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).into_response();
+        if let Some(challenge) = &self.challenge {
+            let scope = format!("{} {}", Scope::ToolsCall, Scope::ToolsList);
+            let value = challenge.header(Some("invalid_token"), &scope);
+            set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
+        }
+        response
+    }
+
+    /// Follows an answer that goes on.
+    pub(super) fn follow(self, answer: Response<Body>) -> Response<Body> {
+        if answer.body().size_hint().exact().is_some() {
+            return answer;
+        }
+        let noted = self.noted.unwrap_or_else(|| self.open.note(self.standing));
+        answer.map(|body| Body::new(Stream { going: Some((body, noted)) }))
+    }
+}
+
+/// A body that ends when its caller's word counts no more.
+struct Stream {
+    going: Option<(Body, Noted)>,
+}
+
+impl http_body::Body for Stream {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let Some((body, noted)) = &mut self.going else { return Poll::Ready(None) };
+        if noted.is_over(cx) {
+            // Dropping the body tells whoever writes it that nobody reads.
+            self.going = None;
+            return Poll::Ready(None);
+        }
+        Pin::new(body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.going.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.going.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+    }
+}
