@@ -27,6 +27,8 @@ pub struct HostOptions {
     pub arguments: Vec<String>,
     /// Variables in its environment.
     pub environment: Vec<(String, String)>,
+    /// The network namespace it runs in, if not this process's own.
+    pub within: Option<String>,
 }
 
 impl Default for HostOptions {
@@ -38,6 +40,7 @@ impl Default for HostOptions {
             config: None,
             arguments: vec!["--log-format".into(), "json".into()],
             environment: Vec::new(),
+            within: None,
         }
     }
 }
@@ -85,7 +88,15 @@ impl Host {
         };
         let data = options.data.unwrap_or_else(|| directory("aop-data-"));
         let home = directory("aop-home-");
-        let mut command = Command::new(aop_binary());
+        let mut command = match &options.within {
+            None => Command::new(aop_binary()),
+            Some(namespace) => {
+                // It becomes the host: the process id is the host's own.
+                let mut command = Command::new("/usr/sbin/ip");
+                command.args(["netns", "exec", namespace]).arg(aop_binary());
+                command
+            }
+        };
         command.env_clear().env("HOME", &home).env("NO_COLOR", "1").current_dir(&home);
         let listen = options.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |at| at.to_string());
         command.args(["serve", "--listen", &listen, "--data"]).arg(&data);

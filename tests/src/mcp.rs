@@ -77,6 +77,25 @@ impl Mcp {
         ToolResult::of(&answer)
     }
 
+    /// Calls a tool of a host that may be gone.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub async fn try_call(&self, tool: &str, arguments: Value) -> Result<Value, CallFault> {
+        let message = self.message("tools/call", json!({ "name": tool, "arguments": arguments }));
+        let response = self.post(&message).send().await.map_err(CallFault::no_answer)?;
+        let text = response.text().await.map_err(CallFault::no_answer)?;
+        let answer: Value = serde_json::from_str(&text).map_err(CallFault::no_answer)?;
+        let envelope = &answer["result"]["structuredContent"];
+        if envelope["success"] == true {
+            return Ok(envelope["result"].clone());
+        }
+        let code = envelope["code"]
+            .as_str()
+            .map_or_else(|| answer["error"]["code"].to_string(), str::to_owned);
+        Err(CallFault { code, message: text })
+    }
+
     /// Calls a tool and asks for its progress.
     pub async fn call_with_progress(&self, tool: &str, arguments: Value, token: &str) -> Answer {
         let params =
@@ -117,6 +136,25 @@ impl Mcp {
         let mut events = Events::of(self.post(&message).send().await.expect("the host answers"));
         events.next_of("notifications/subscriptions/acknowledged").await;
         events
+    }
+}
+
+/// How a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFault {
+    /// The envelope's code, that of a JSON-RPC error, or [`CallFault::NO_ANSWER`].
+    pub code: String,
+    /// What was answered.
+    pub message: String,
+}
+
+impl CallFault {
+    /// The code of a call that nobody answered.
+    pub const NO_ANSWER: &'static str = "no_answer";
+
+    fn no_answer(error: impl std::error::Error) -> Self {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self { code: Self::NO_ANSWER.to_owned(), message: format!("{error}{cause}") }
     }
 }
 
