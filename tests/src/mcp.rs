@@ -15,6 +15,7 @@ pub const STATELESS: &str = "2026-07-28";
 pub struct Mcp {
     http: reqwest::Client,
     url: String,
+    key: Option<String>,
     ids: AtomicU64,
 }
 
@@ -22,7 +23,13 @@ impl Mcp {
     /// A client of the server at a URL.
     #[must_use]
     pub fn new(url: String) -> Self {
-        Self { http: http_client(), url, ids: AtomicU64::new(1) }
+        Self { http: http_client(), url, key: None, ids: AtomicU64::new(1) }
+    }
+
+    /// With the key that opens the server.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
     }
 
     /// A request with everything that the revision asks for.
@@ -53,12 +60,17 @@ impl Mcp {
 
     /// A POST of any body with the headers that every request has.
     pub fn post_bytes(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
-        self.http
+        let request = self
+            .http
             .post(&self.url)
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", STATELESS)
-            .body(body)
+            .body(body);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// Sends a request and reads its answer.
