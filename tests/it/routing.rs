@@ -2,78 +2,10 @@
 
 use std::time::Duration;
 
+use aop_tests::zone::{cluster, load, node_of, options, until_replicas, until_tool, zone};
 use aop_tests::{Aop, Host, HostOptions, eventually, guest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-
-/// Fast rounds, so that tests are; the failure detector follows the rhythm.
-const CONFIG: &str = "[cluster]\nlisten = \"127.0.0.1:0\"\ngossip_interval = \"200ms\"\n";
-
-fn options(arguments: &[&str]) -> HostOptions {
-    let mut options = HostOptions { config: Some(CONFIG.to_owned()), ..HostOptions::default() };
-    options.arguments.extend(arguments.iter().map(ToString::to_string));
-    options
-}
-
-async fn cluster(host: &Host) -> Value {
-    serde_json::from_str(&host.get("/api/v1/cluster").await).expect("the zone is shown")
-}
-
-async fn node_of(host: &Host) -> String {
-    cluster(host).await["node"].as_str().expect("it has an id").to_owned()
-}
-
-/// So many nodes that know each other.
-async fn zone(count: usize) -> Vec<Host> {
-    let first = Host::start(options(&[])).await;
-    let uses = count.to_string();
-    let token = first.aop(&["cluster", "join-token", "--uses", &uses]).run().await.code(0);
-    let address = cluster(&first).await["endpoint"].as_str().expect("it has one").to_owned();
-    let mut hosts = vec![first];
-    for _ in 1..count {
-        hosts.push(
-            Host::start(options(&["--join", &address, "--token", token.stdout.trim()])).await,
-        );
-    }
-    for host in &hosts {
-        eventually("the zone has its nodes", || async {
-            let status = cluster(host).await;
-            let members = status["members"].as_array().map_or(0, Vec::len);
-            (members == count).then_some(())
-        })
-        .await;
-    }
-    hosts
-}
-
-async fn load(host: &Host, fixture: &str, settings: &str, arguments: &[&str]) {
-    let directory = tempfile::tempdir().expect("a directory can be made");
-    let file = directory.path().join("settings.toml");
-    std::fs::write(&file, settings).expect("settings can be written");
-    let (component, file) = (guest(fixture), file.display().to_string());
-    let component = component.display().to_string();
-    let load = ["agent", "load", &component, "--name", fixture, "--settings", &file];
-    let loaded = host.aop(&[&load[..], arguments].concat()).run().await.code(0);
-    loaded.prints(&[fixture]);
-}
-
-async fn until_tool(host: &Host, tool: &str) {
-    eventually(&format!("{tool} is known"), || async {
-        host.mcp().tool_names().await.iter().any(|name| name == tool).then_some(())
-    })
-    .await;
-}
-
-async fn until_replicas(host: &Host, agent: &str, count: usize) -> Vec<String> {
-    eventually(&format!("{agent} has {count} replicas"), || async {
-        let status = cluster(host).await;
-        let replicas = status["replicas"].as_array()?;
-        let found = replicas.iter().find(|replica| replica["agent"] == agent)?;
-        let nodes: Vec<_> = found["nodes"].as_array()?.iter().filter_map(Value::as_str).collect();
-        (nodes.len() == count).then(|| nodes.into_iter().map(str::to_owned).collect())
-    })
-    .await
-}
 
 #[tokio::test]
 async fn a_tool_that_is_loaded_on_one_node_is_called_on_every_other() {

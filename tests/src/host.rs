@@ -27,6 +27,10 @@ pub struct HostOptions {
     pub arguments: Vec<String>,
     /// Variables in its environment.
     pub environment: Vec<(String, String)>,
+    /// The network namespace it runs in, if not this process's own.
+    pub within: Option<String>,
+    /// The key that opens it, if it is closed.
+    pub key: Option<String>,
 }
 
 impl Default for HostOptions {
@@ -38,6 +42,8 @@ impl Default for HostOptions {
             config: None,
             arguments: vec!["--log-format".into(), "json".into()],
             environment: Vec::new(),
+            within: None,
+            key: None,
         }
     }
 }
@@ -47,6 +53,7 @@ pub struct Host {
     child: Child,
     address: SocketAddr,
     data: PathBuf,
+    key: Option<String>,
     log: Arc<Mutex<String>>,
     /// Lines of standard output after the address.
     rest: Option<BufReader<ChildStdout>>,
@@ -85,7 +92,15 @@ impl Host {
         };
         let data = options.data.unwrap_or_else(|| directory("aop-data-"));
         let home = directory("aop-home-");
-        let mut command = Command::new(aop_binary());
+        let mut command = match &options.within {
+            None => Command::new(aop_binary()),
+            Some(namespace) => {
+                // It becomes the host: the process id is the host's own.
+                let mut command = Command::new("/usr/sbin/ip");
+                command.args(["netns", "exec", namespace]).arg(aop_binary());
+                command
+            }
+        };
         command.env_clear().env("HOME", &home).env("NO_COLOR", "1").current_dir(&home);
         let listen = options.listen.map_or_else(|| "127.0.0.1:0".to_owned(), |at| at.to_string());
         command.args(["serve", "--listen", &listen, "--data"]).arg(&data);
@@ -108,7 +123,7 @@ impl Host {
             let status = child.wait();
             panic!("the host printed no address but {line:?} ({status:?}):\n{}", text(&log));
         };
-        Self { child, address, data, log, rest: Some(rest), _kept: kept }
+        Self { child, address, data, key: options.key, log, rest: Some(rest), _kept: kept }
     }
 
     /// Where it listens.
@@ -146,7 +161,11 @@ impl Host {
     /// # Panics
     /// When it does not.
     pub async fn get(&self, path: &str) -> String {
-        let answer = http_client().get(self.url(path)).send().await.expect("the host answers");
+        let mut request = http_client().get(self.url(path));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key);
+        }
+        let answer = request.send().await.expect("the host answers");
         let status = answer.status();
         let body = answer.text().await.expect("the body can be read");
         assert!(status.is_success(), "GET {path}: {status} {body}");
@@ -177,7 +196,11 @@ impl Host {
     /// A client of the stateless revision.
     #[must_use]
     pub fn mcp(&self) -> Mcp {
-        Mcp::new(self.url("/mcp"))
+        let mcp = Mcp::new(self.url("/mcp"));
+        match &self.key {
+            Some(key) => mcp.with_key(key),
+            None => mcp,
+        }
     }
 
     /// A client of the revision with sessions.
@@ -194,7 +217,11 @@ impl Host {
     #[must_use]
     pub fn aop(&self, arguments: &[&str]) -> Aop {
         let url = self.url("");
-        Aop::new(&[arguments, &["--url", &url]].concat())
+        let aop = Aop::new(&[arguments, &["--url", &url]].concat());
+        match &self.key {
+            Some(key) => aop.env("AOP_KEY", key),
+            None => aop,
+        }
     }
 
     /// An agent as `aop agent list` has it, if it is there.

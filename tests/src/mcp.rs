@@ -15,6 +15,7 @@ pub const STATELESS: &str = "2026-07-28";
 pub struct Mcp {
     http: reqwest::Client,
     url: String,
+    key: Option<String>,
     ids: AtomicU64,
 }
 
@@ -22,7 +23,13 @@ impl Mcp {
     /// A client of the server at a URL.
     #[must_use]
     pub fn new(url: String) -> Self {
-        Self { http: http_client(), url, ids: AtomicU64::new(1) }
+        Self { http: http_client(), url, key: None, ids: AtomicU64::new(1) }
+    }
+
+    /// With the key that opens the server.
+    #[must_use]
+    pub fn with_key(self, key: &str) -> Self {
+        Self { key: Some(key.to_owned()), ..self }
     }
 
     /// A request with everything that the revision asks for.
@@ -53,12 +60,17 @@ impl Mcp {
 
     /// A POST of any body with the headers that every request has.
     pub fn post_bytes(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
-        self.http
+        let request = self
+            .http
             .post(&self.url)
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", STATELESS)
-            .body(body)
+            .body(body);
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// Sends a request and reads its answer.
@@ -75,6 +87,25 @@ impl Mcp {
         let answer =
             self.request("tools/call", json!({ "name": tool, "arguments": arguments })).await;
         ToolResult::of(&answer)
+    }
+
+    /// Calls a tool of a host that may be gone.
+    ///
+    /// # Errors
+    /// How it failed.
+    pub async fn try_call(&self, tool: &str, arguments: Value) -> Result<Value, CallFault> {
+        let message = self.message("tools/call", json!({ "name": tool, "arguments": arguments }));
+        let response = self.post(&message).send().await.map_err(CallFault::no_answer)?;
+        let text = response.text().await.map_err(CallFault::no_answer)?;
+        let answer: Value = serde_json::from_str(&text).map_err(CallFault::no_answer)?;
+        let envelope = &answer["result"]["structuredContent"];
+        if envelope["success"] == true {
+            return Ok(envelope["result"].clone());
+        }
+        let code = envelope["code"]
+            .as_str()
+            .map_or_else(|| answer["error"]["code"].to_string(), str::to_owned);
+        Err(CallFault { code, message: text })
     }
 
     /// Calls a tool and asks for its progress.
@@ -117,6 +148,25 @@ impl Mcp {
         let mut events = Events::of(self.post(&message).send().await.expect("the host answers"));
         events.next_of("notifications/subscriptions/acknowledged").await;
         events
+    }
+}
+
+/// How a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFault {
+    /// The envelope's code, that of a JSON-RPC error, or [`CallFault::NO_ANSWER`].
+    pub code: String,
+    /// What was answered.
+    pub message: String,
+}
+
+impl CallFault {
+    /// The code of a call that nobody answered.
+    pub const NO_ANSWER: &'static str = "no_answer";
+
+    fn no_answer(error: impl std::error::Error) -> Self {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self { code: Self::NO_ANSWER.to_owned(), message: format!("{error}{cause}") }
     }
 }
 

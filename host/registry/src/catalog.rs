@@ -161,7 +161,12 @@ impl OfTenant {
         let payer = |agent: &ForeignAgent| {
             let revision = &agent.revision;
             let payer = self.common.parts.accounts.payer(&revision.tenant, &revision.agent);
-            payer.set_agent(&revision.settings.quota, &revision.settings.limits);
+            // A replica here keeps its own limits. Where calls that enter here are balanced over others, a place of
+            // this node may not be what a call waits for that runs on another one: two nodes could wait for each other.
+            let own = self.agents.serving(revision.agent.as_str());
+            if own.is_none_or(|own| own.settings.balance.is_some()) {
+                payer.set_agent(&revision.settings.quota, &revision.settings.limits);
+            }
             payer
         };
         let held: Vec<_> = agents.iter().map(payer).collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aop_core::quota::Resource;
 use aop_core::{
     AgentId, Catalog, CatalogError, Digest, ForeignAgent, Hints, Origin, Publish, RefusedAgent,
     Resolve, Revision, RevisionNumber, Settings, Source, State, TaskUse, Tool, ToolName,
@@ -191,6 +192,22 @@ async fn what_calls_of_a_foreign_agent_used_is_remembered_while_it_is_here() {
     assert!(Arc::ptr_eq(&account, &accounts.agent(&tenant(), "far").unwrap()));
     host.registry.publish(&Source::Nodes, vec![]);
     assert!(accounts.agent(&tenant(), "far").is_none());
+}
+
+#[tokio::test]
+async fn a_replica_here_keeps_its_own_limits_whatever_is_said_of_those_elsewhere() {
+    let host = Host::scanned().await;
+    let component = "fn run From afar.";
+    let mut settings = Settings::default();
+    settings.limits.concurrency = 3;
+    settings.quota.calls_per_second = Some(7);
+    host.load_with("far", component, settings).await.unwrap();
+    let account = host.registry.common.parts.accounts.agent(&tenant(), "far").unwrap();
+    for component in ["x", "y"] {
+        host.registry.publish(&Source::Nodes, vec![foreign("far", &["far"], component)]);
+        assert_eq!(account.limit(Resource::Concurrency), Some(3));
+        assert_eq!(account.limit(Resource::Calls), Some(7));
+    }
 }
 
 #[tokio::test]

@@ -113,6 +113,12 @@ impl Zone {
         self.nodes[who].gossip.view.borrow().members.keys().cloned().collect()
     }
 
+    /// Whether a node knows what another one published.
+    fn knows(&self, who: usize, speaker: usize, version: DocumentVersion) -> bool {
+        let view = self.nodes[who].gossip.view.borrow();
+        view.members.get(&node_id(speaker)).and_then(Member::catalogue) == Some(version)
+    }
+
     /// How long it takes until something holds.
     async fn until(&self, within: Duration, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
         let start = Instant::now();
@@ -297,6 +303,55 @@ async fn an_update_reaches_everybody_within_four_intervals() {
         let (p50, max) = (times[times.len() / 2], times[times.len() - 1]);
         println!("{count} nodes: an update is known after p50 {p50:.2}, max {max:.2} intervals");
         assert!(p50 <= 2.0 && max <= 4.0, "{count} nodes: p50 {p50}, max {max}");
+    }
+}
+
+/// Two fifths of a zone and the rest lose each other, over a network that is slow and loses every tenth message; both
+/// go on, each with news of its own, and are one again with the same registry.
+#[tokio::test(start_paused = true)]
+async fn zones_of_every_size_survive_loss_latency_and_a_partition() {
+    for count in [3, 10, 50, 100] {
+        let mut zone = Zone::new(count, Duration::from_millis(50), 0.1);
+        let formed = zone.until_whole().await;
+        // Long enough for failure detectors to know the rhythm.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let cut = (count * 2).div_ceil(5);
+        let sides = [(0..cut).collect::<BTreeSet<_>>(), (cut..count).collect()];
+        let [few, many] = sides.each_ref().map(|side| side.iter().copied().map(address).collect());
+        zone.network.cut(few, many);
+        let apart = |zone: &Zone| {
+            sides.iter().all(|side| {
+                let own: BTreeSet<_> = side.iter().copied().map(node_id).collect();
+                side.iter().all(|node| zone.sees(*node) == own)
+            })
+        };
+        let parted = zone.until(Duration::from_secs(30), "each side sees itself", apart).await;
+        // One node that is gone may have died; several are a partition.
+        for side in sides.iter().filter(|side| count - side.len() > 1) {
+            let suspects = |node: &usize| {
+                let gossip = &zone.nodes[*node].gossip;
+                gossip.with_roster(|roster| roster.partition(Instant::now()).is_some())
+            };
+            assert!(side.iter().all(suspects), "{count} nodes");
+        }
+        let news = [0, cut].map(|node| (node, zone.publish(node)));
+        for (side, (speaker, version)) in sides.iter().zip(news) {
+            let heard = |zone: &Zone| side.iter().all(|node| zone.knows(*node, speaker, version));
+            zone.until(Duration::from_secs(30), "each side hears its news", heard).await;
+        }
+        zone.network.heal();
+        let healed = zone.until_whole().await;
+        let same = |zone: &Zone| {
+            let digest = |node: &Node| node.gossip.view.borrow().registry_digest();
+            let digests: BTreeSet<_> = zone.nodes.iter().map(digest).collect();
+            let all =
+                |(speaker, version)| (0..count).all(|node| zone.knows(node, speaker, version));
+            digests.len() == 1 && news.into_iter().all(all)
+        };
+        let equal = zone.until(Duration::from_secs(30), "all registries are the same", same).await;
+        println!(
+            "{count} nodes, latency 50 ms, loss 10 %: whole after {formed:?}; a partition shows after {parted:?}; healed, whole after {healed:?}, the same after {equal:?} more"
+        );
     }
 }
 
