@@ -57,7 +57,6 @@ impl Owner {
 }
 
 /// Connections are one agent's, whoever calls it.
-
 impl PartialEq for Owner {
     fn eq(&self, other: &Self) -> bool {
         self.address() == other.address()
