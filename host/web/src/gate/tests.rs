@@ -85,8 +85,8 @@ async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
     let app = Router::new().fallback(any(move |request: Request<Body>| {
         let (of_call, of_stream) = (Alive(of_call.clone()), Alive(of_stream.clone()));
         async move {
-            match request.method() {
-                &Method::POST => {
+            match *request.method() {
+                Method::POST => {
                     let _alive = of_call;
                     std::future::pending::<Response<Body>>().await
                 }
