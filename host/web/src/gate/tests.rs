@@ -90,7 +90,7 @@ async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
                     let _alive = of_call;
                     std::future::pending::<Response<Body>>().await
                 }
-                &Method::GET => Response::new(Body::new(Never(of_stream))),
+                Method::GET => Response::new(Body::new(Never(of_stream))),
                 _ => Response::new(Body::from("done")),
             }
         }
