@@ -246,7 +246,7 @@ async fn the_wit_of_what_agents_import_comes_with_the_binary() {
     source.aop(&["wit", "aop:agent"]).run().await.code(0).prints(&["aop:agent/model@0.1.0"]);
     let world = WIT.replace("export answer", "import aop:agent/model@0.1.0;\n    export answer");
     source.write("wit/sums.wit", world.as_bytes());
-    let _ = source.aop(&["build"]).run().await.code(0);
+    source.aop(&["build"]).run().await.code(0).prints(&["sums_answer"]);
     let report = source.aop(&["wit", "aop:agent", "--json"]).run().await.code(0).json();
     assert_eq!(report["packages"][0]["package"], "aop:agent@0.1.0");
 
