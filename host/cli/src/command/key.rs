@@ -195,7 +195,10 @@ mod tests {
         assert!(!is_last_admin(&[first.clone(), second.clone()], &first.id));
         assert!(is_last_admin(&[first.clone(), revoked.clone(), weak.clone()], &first.id));
         assert!(!is_last_admin(&[first.clone(), revoked, weak.clone()], &weak.id));
-        assert!(!is_last_admin(std::slice::from_ref(&weak), &weak.id), "there was none before either");
+        assert!(
+            !is_last_admin(std::slice::from_ref(&weak), &weak.id),
+            "there was none before either"
+        );
     }
 
     #[test]

@@ -385,13 +385,13 @@ async fn what_a_deleted_tenant_holds_ends_and_its_places_are_free() {
     world.make(&pool, &acme, None, 3).await.unwrap_err();
     let kept = world.make(&pool, &other, None, 4).await.unwrap();
     // A call of it runs while the tenant goes.
-    let running = pool.seat(world.visitor(&acme, None), &[taken(held, false)]).await.unwrap();
+    let running = pool.seat(world.visitor(&acme, None), &[lent(held)]).await.unwrap();
     world.handles.forget(&acme.tenant);
     drop(running);
     assert_eq!(world.ended(), 2);
-    let refused = world.call(&pool, &acme, None, &[taken(held, false)]).await.unwrap_err();
+    let refused = world.call(&pool, &acme, None, &[lent(held)]).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::InvalidArguments);
-    assert_eq!(world.call(&pool, &other, None, &[taken(kept, false)]).await.unwrap(), [4]);
+    assert_eq!(world.call(&pool, &other, None, &[lent(kept)]).await.unwrap(), [4]);
     for value in 5..7 {
         world.make(&pool, &acme, None, value).await.unwrap();
     }
