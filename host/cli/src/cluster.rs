@@ -17,6 +17,7 @@ use aop_core::cluster::{
     Cluster, ClusterError, ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant,
     JoinTokenRequest, KeyRotation, RotateKeyRequest,
 };
+use aop_core::quota::Accounts;
 use aop_core::{BoxFuture, Invoke, Measure, Sample};
 use aop_registry::Registry;
 use aop_runtime::Runtime;
@@ -44,6 +45,8 @@ pub(crate) struct Routes {
     pub(crate) invoke: Arc<dyn Invoke>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) runtime: Arc<Runtime>,
+    /// Whose quotas hold for the zone.
+    pub(crate) accounts: Arc<Accounts>,
     /// Where placements are remembered.
     pub(crate) directory: PathBuf,
     pub(crate) component_max_bytes: u64,
@@ -125,6 +128,9 @@ impl Zone {
                 let joins = !self.directory.has_zone() && !self.config.join.is_empty();
                 let membership = Membership::start(&self.directory, &self.config, http2).await?;
                 membership.report_routes(router.clone());
+                // Before the first call.
+                let file = self.routes.directory.join("quota-nodes.json");
+                membership.share_quotas(self.routes.accounts.clone(), file, joins);
                 self.agree(&membership, joins).await?;
                 tokio::spawn(say_load(Arc::downgrade(&membership)));
                 Ok::<_, MembershipError>(membership)

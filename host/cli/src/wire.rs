@@ -137,7 +137,8 @@ impl Host {
         gate.open(dispatcher.clone());
         let ground = (registry, library, &outside.network);
         let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
-        let zone = zone(config, &state.directory, (&router, &dispatcher, registry, runtime));
+        let parts = (&router, &dispatcher, registry, runtime, accounts);
+        let zone = zone(config, &state.directory, parts);
         let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
@@ -412,11 +413,12 @@ fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
 fn zone(
     config: &Config,
     directory: &Path,
-    (router, dispatcher, registry, runtime): (
+    (router, dispatcher, registry, runtime, accounts): (
         &Arc<routing::Router>,
         &Arc<Dispatcher>,
         &Arc<Registry>,
         &Arc<Runtime>,
+        &Arc<Accounts>,
     ),
 ) -> Arc<Zone> {
     let routes = Routes {
@@ -424,6 +426,7 @@ fn zone(
         invoke: dispatcher.clone(),
         registry: Arc::clone(registry),
         runtime: Arc::clone(runtime),
+        accounts: Arc::clone(accounts),
         directory: directory.join("cluster"),
         component_max_bytes: config.registry.component_max_bytes,
     };

@@ -2,7 +2,8 @@
 //!
 //! A call takes a place of its agent, one of its tenant and one of the node, in this order: who waits for the agent's own
 //! keeps nobody else's. Each kind is given out in fair turn ([`aop_core::fair`]), and a tenant always leaves some of the
-//! node's places to others. Everything is given back when the call ends or its caller goes away.
+//! node's places to others. A call that another node of the zone passed here holds a place of its tenant's quota there; here
+//! it holds one that only keeps the fair order. Everything is given back when the call ends or its caller goes away.
 //!
 //! Refusing early is kinder than queueing without end: a caller that is told to come back can go
 //! elsewhere, one that waits behind a thousand others times out having learnt nothing.
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aop_core::fair::{Permit, Permits};
-use aop_core::quota::{Account, Payer, Resource};
+use aop_core::quota::{Account, Owner, Payer, Resource};
 use aop_core::{AgentName, ErrorCode, Failure};
 use tokio::time::timeout_at;
 
@@ -31,6 +32,8 @@ pub(crate) struct Applicant<'a> {
     pub(crate) deadline: Instant,
     /// Whether an agent makes it.
     pub(crate) is_nested: bool,
+    /// Whether another node passed it here, where it holds a place of its tenant's quota.
+    pub(crate) passed_on: bool,
 }
 
 /// Waits for what a call needs; only briefly when an agent makes it. `queued` counts those that wait.
@@ -76,7 +79,11 @@ enum Because<'p> {
 
 impl<'p> Wait<'p, '_> {
     async fn place_of(&mut self, account: &'p Account) -> Result<Permit<&'p Permits>, Failure> {
-        let (permits, party) = (&*account.places, self.payer.party());
+        let party = self.payer.party();
+        let permits = match account.owner() {
+            Owner::Tenant(_) if self.applicant.passed_on => &*account.passed_on,
+            _ => &*account.places,
+        };
         if let Some(permit) = Permits::try_acquire(permits, party) {
             return Ok(permit);
         }
