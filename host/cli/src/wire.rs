@@ -136,7 +136,8 @@ impl Host {
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), accounts.clone(), services);
         gate.open(dispatcher.clone());
         let ground = (registry, library, &outside.network);
-        let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
+        let federated =
+            OwnZone::open(&config.zone, &state.directory, bound, ground, (&gate, &router))?;
         let parts = (&router, &dispatcher, registry, runtime, accounts);
         let zone = zone(config, &state.directory, parts);
         let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
