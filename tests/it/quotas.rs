@@ -223,3 +223,77 @@ async fn an_operator_sees_the_quotas_of_an_agent() {
     assert_eq!(metrics.with("aop_quota_used_ratio", &labels), None, "no limit, no ratio");
     assert!(metrics.with("aop_lane_wait_seconds", &[("tenant", "default")]).is_some());
 }
+
+/// A limit of the tenant's on a node, as it is there now.
+async fn here(host: &Host, name: &str) -> u64 {
+    let usage: Value = serde_json::from_str(&host.get("/api/v1/usage").await).expect("JSON");
+    let quotas = usage["quotas"].as_array().expect("it has quotas");
+    let quota = quotas.iter().find(|quota| quota["quota"] == name).expect("it has this one");
+    quota["here"].as_u64().expect("it has a part")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_quota_holds_for_the_zone_and_idle_nodes_lend() {
+    const PER_SECOND: u64 = 30;
+    let agents = AgentsDirectory::new().with("echo");
+    let config = format!(
+        "[cluster]\nlisten = \"127.0.0.1:0\"\ngossip_interval = \"200ms\"\n[quota.tenant]\ncalls_per_second = {PER_SECOND}\nconcurrency = {PER_SECOND}\n"
+    );
+    let start = |arguments: Vec<String>, agents: Vec<std::path::PathBuf>| {
+        let mut options =
+            HostOptions { agents, config: Some(config.clone()), ..HostOptions::default() };
+        options.arguments.extend(arguments);
+        Host::start(options)
+    };
+    let first = start(Vec::new(), vec![agents.path().to_owned()]).await;
+    let made = Aop::new(&["cluster", "join-token", "--uses", "2", "--url", &first.url("")]);
+    let token = made.run().await.code(0).stdout.trim().to_owned();
+    assert_eq!(here(&first, "calls_per_second").await, PER_SECOND, "it is alone");
+    let status: Value = serde_json::from_str(&first.get("/api/v1/cluster").await).expect("JSON");
+    let endpoint = status["endpoint"].as_str().expect("it has an endpoint").to_owned();
+    let join = || vec!["--join".to_owned(), endpoint.clone(), "--token".to_owned(), token.clone()];
+    let hosts = [first, start(join(), Vec::new()).await, start(join(), Vec::new()).await];
+    eventually("every node has an even part", || async {
+        let mut parts = Vec::new();
+        for host in &hosts {
+            parts.push(here(host, "calls_per_second").await);
+        }
+        (parts.iter().all(|part| (9..=10).contains(part))).then_some(())
+    })
+    .await;
+    // Everybody calls on every node, for a while; the agent is on one.
+    let began = Instant::now();
+    let each = hosts.iter().map(|host| async move {
+        let (mcp, mut through) = (host.mcp(), 0_u64);
+        while began.elapsed() < Duration::from_secs(4) {
+            let calls = (0..8).map(|_| mcp.call("echo_echo", json!({ "text": "hello" })));
+            let results = join_all(calls).await;
+            through +=
+                results.iter().filter(|result| result.envelope()["success"] == true).count() as u64;
+        }
+        through
+    });
+    let through: u64 = join_all(each).await.into_iter().sum();
+    let seconds = began.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "some hundred calls")]
+    let most = PER_SECOND as f64 * (seconds + 1.0) + 3.0;
+    #[expect(clippy::cast_precision_loss, reason = "some hundred calls")]
+    let through = through as f64;
+    assert!(through <= most, "{through} > {most} in {seconds} s");
+    assert!(through >= PER_SECOND as f64 * 2.0, "a call that is passed on counts once: {through}");
+    // Only one node is called from now on.
+    let mcp = hosts[1].mcp();
+    eventually("the others lend it their parts", || async {
+        let calls = (0..4).map(|_| mcp.call("echo_echo", json!({ "text": "hello" })));
+        join_all(calls).await;
+        (here(&hosts[1], "calls_per_second").await >= 28).then_some(())
+    })
+    .await;
+    assert!(here(&hosts[1], "concurrency").await >= 28);
+    let lent =
+        here(&hosts[0], "calls_per_second").await + here(&hosts[2], "calls_per_second").await;
+    assert!(lent <= 2, "{lent}");
+    let over = join_all((0..80).map(|_| mcp.call("echo_echo", json!({ "text": "hello" })))).await;
+    let over = over.iter().find(|result| result.envelope()["success"] == false).expect("too many");
+    refused(over, "rate_limited", "in the whole zone; this node has 2");
+}

@@ -17,6 +17,7 @@ use aop_core::cluster::{
     Cluster, ClusterError, ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant,
     JoinTokenRequest, KeyRotation, RotateKeyRequest,
 };
+use aop_core::quota::Accounts;
 use aop_core::{BoxFuture, Invoke, Measure, Sample};
 use aop_registry::Registry;
 use aop_runtime::Runtime;
@@ -44,6 +45,8 @@ pub(crate) struct Routes {
     pub(crate) invoke: Arc<dyn Invoke>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) runtime: Arc<Runtime>,
+    /// Whose quotas hold for the zone.
+    pub(crate) accounts: Arc<Accounts>,
     /// Where placements are remembered.
     pub(crate) directory: PathBuf,
     pub(crate) component_max_bytes: u64,
@@ -81,26 +84,44 @@ impl Zone {
 
     /// Has tenants, keys and secrets alike with the others from now on. A node that has just joined waits for theirs:
     /// without their keys it would be open to everybody on this machine.
-    async fn agree(
-        &self,
-        membership: &Arc<Membership>,
-        has_joined: bool,
-    ) -> Result<(), MembershipError> {
+    async fn agree(&self, membership: &Arc<Membership>) -> Result<(), MembershipError> {
         let Some(access) = self.access.get() else { return Ok(()) };
         access.share(self.routes.directory.join("departed.json")).await;
         let (merged, mut first) = watch::channel(false);
         membership.agree(Arc::new(SharedAccess { access: access.clone(), merged }));
-        if !has_joined {
+        if !self.awaits_keys().exists() {
             return Ok(());
         }
         let first = tokio::time::timeout(FIRST_KEYS_MAX, first.wait_for(|merged| *merged)).await;
         match first {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(_)) => std::fs::remove_file(self.awaits_keys()).map_err(|error| {
+                MembershipError::Refused(format!(
+                    "it cannot be noted that the keys are here: {error}"
+                ))
+            }),
             _ => Err(MembershipError::Refused(format!(
-                "the tenants and keys of the zone did not arrive within {} s, and without them this host would be open: start it again",
+                "the tenants and keys of the zone did not arrive within {} s, and without them this host would be open: start it again when another node runs",
                 FIRST_KEYS_MAX.as_secs()
             ))),
         }
+    }
+
+    /// A file that is there from before a node joins until it has the keys of the zone, so that no restart in between
+    /// opens it.
+    fn awaits_keys(&self) -> PathBuf {
+        self.routes.directory.join("awaits-keys")
+    }
+
+    fn note_that_keys_are_awaited(&self) -> Result<(), MembershipError> {
+        let write = || {
+            std::fs::create_dir_all(&self.routes.directory)?;
+            aop_cluster::durable::write(&self.awaits_keys(), b"")
+        };
+        write().map_err(|error| {
+            MembershipError::Refused(format!(
+                "it cannot be noted that the zone's keys are awaited: {error}"
+            ))
+        })
     }
 
     /// The agents of this host are loaded: from now on it tells others of them, and routes to theirs.
@@ -123,9 +144,15 @@ impl Zone {
                 let Routes { router, invoke, registry, .. } = &self.routes;
                 let http2 = router.serve(invoke.clone(), registry.clone());
                 let joins = !self.directory.has_zone() && !self.config.join.is_empty();
+                if joins {
+                    self.note_that_keys_are_awaited()?;
+                }
                 let membership = Membership::start(&self.directory, &self.config, http2).await?;
                 membership.report_routes(router.clone());
-                self.agree(&membership, joins).await?;
+                // Before the first call.
+                let file = self.routes.directory.join("quota-nodes.json");
+                membership.share_quotas(self.routes.accounts.clone(), file, joins);
+                self.agree(&membership).await?;
                 tokio::spawn(say_load(Arc::downgrade(&membership)));
                 Ok::<_, MembershipError>(membership)
             })

@@ -136,8 +136,10 @@ impl Host {
         let dispatcher = dispatcher(registry.clone(), metrics.clone(), accounts.clone(), services);
         gate.open(dispatcher.clone());
         let ground = (registry, library, &outside.network);
-        let federated = OwnZone::open(&config.zone, &state.directory, bound, ground, &gate)?;
-        let zone = zone(config, &state.directory, (&router, &dispatcher, registry, runtime));
+        let federated =
+            OwnZone::open(&config.zone, &state.directory, bound, ground, (&gate, &router))?;
+        let parts = (&router, &dispatcher, registry, runtime, accounts);
+        let zone = zone(config, &state.directory, parts);
         let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
@@ -414,11 +416,12 @@ fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
 fn zone(
     config: &Config,
     directory: &Path,
-    (router, dispatcher, registry, runtime): (
+    (router, dispatcher, registry, runtime, accounts): (
         &Arc<routing::Router>,
         &Arc<Dispatcher>,
         &Arc<Registry>,
         &Arc<Runtime>,
+        &Arc<Accounts>,
     ),
 ) -> Arc<Zone> {
     let routes = Routes {
@@ -426,6 +429,7 @@ fn zone(
         invoke: dispatcher.clone(),
         registry: Arc::clone(registry),
         runtime: Arc::clone(runtime),
+        accounts: Arc::clone(accounts),
         directory: directory.join("cluster"),
         component_max_bytes: config.registry.component_max_bytes,
     };

@@ -8,10 +8,10 @@ use anyhow::Context as _;
 use aop_cluster::federation::authority::{Authority, Presence, ZoneFiles, system_clock};
 use aop_cluster::federation::export::{Exports, Local};
 use aop_cluster::federation::record::Endpoint;
-use aop_cluster::federation::resolver::Alone;
 use aop_cluster::federation::{
     self, FullName, Gate, Imports, Tending, Zone, ZoneHandle, ZoneParts,
 };
+use aop_cluster::routing::NameOwners;
 use aop_core::federation::Federation;
 use aop_core::{AgentName, Catalog as _, Library, TenantName, ToolList};
 use aop_registry::Registry;
@@ -39,7 +39,7 @@ impl OwnZone {
         data: &Path,
         bound: Option<SocketAddr>,
         (registry, library, network): (&Arc<Registry>, &Library, &Network),
-        gate: &Arc<Gate>,
+        (gate, router): (&Arc<Gate>, &Arc<aop_cluster::routing::Router>),
     ) -> anyhow::Result<Self> {
         let Some(name) = config.name.clone() else { return Ok(Self::default()) };
         let presence = Presence {
@@ -55,10 +55,11 @@ impl OwnZone {
         let zone = ZoneHandle(Zone::new(ZoneParts {
             authority: Arc::new(authority),
             transport: Arc::new(Zones::new(network.clone(), config.private_networks.clone())),
-            owners: Arc::new(Alone),
+            owners: Arc::new(NameOwners(Arc::downgrade(router))),
             invoke: gate.clone(),
             library: library.clone(),
         }));
+        router.answer_names(Arc::new(zone.clone()));
         gate.federate(zone.clone());
         tracing::info!(zone = %name, "serving a zone");
         Ok(Self {

@@ -164,6 +164,18 @@ pub struct ClusterStatus {
     pub replicas: Vec<ReplicaStatus>,
     /// Breakers that are not closed.
     pub breakers: Vec<BreakerStatus>,
+    /// What this host and those that it hears have of tenants' quotas.
+    #[serde(default)]
+    pub quotas: Option<QuotaParts>,
+}
+
+/// What some nodes have together of tenants' quotas, which hold for the whole zone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaParts {
+    /// Which part of every quota: 1000 when nobody is silent.
+    pub reach_permille: u32,
+    /// Nodes that keep an even part though they are not heard, in case they live.
+    pub silent: Vec<NodeId>,
 }
 
 /// What a join token may do.

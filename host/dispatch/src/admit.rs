@@ -2,7 +2,9 @@
 //!
 //! A call takes a place of its agent, one of its tenant and one of the node, in this order: who waits for the agent's own
 //! keeps nobody else's. Each kind is given out in fair turn ([`aop_core::fair`]), and a tenant always leaves some of the
-//! node's places to others, and some of an agent's that another tenant shares with it. Everything is given back when the call ends or its caller goes away.
+//! node's places to others, and some of an agent's that another tenant shares with it. A call that another node of the zone
+//! passed here holds a place of its tenant's quota there; here it holds one that only keeps the fair order. Everything is
+//! given back when the call ends or its caller goes away.
 //!
 //! Refusing early is kinder than queueing without end: a caller that is told to come back can go
 //! elsewhere, one that waits behind a thousand others times out having learnt nothing.
@@ -31,6 +33,8 @@ pub(crate) struct Applicant<'a> {
     pub(crate) deadline: Instant,
     /// Whether an agent makes it.
     pub(crate) is_nested: bool,
+    /// Whether another node passed it here, where it holds a place of its tenant's quota.
+    pub(crate) passed_on: bool,
 }
 
 /// Waits for what a call needs; only briefly when an agent makes it. `queued` counts those that wait.
@@ -45,16 +49,17 @@ pub(crate) async fn admit<'p>(
 ) -> Result<Places<'p>, Failure> {
     let mut wait = Wait { payer, applicant, queued, place: None };
     let [agent, tenant, node] = payer.accounts();
-    let share = match payer.share.as_deref() {
-        Some(share) => Some(wait.place_of(agent, share).await?),
+    let part = match payer.part.as_deref() {
+        Some(part) => Some(wait.place_of(agent, part).await?),
         None => None,
     };
+    let of_tenant = if applicant.passed_on { &tenant.passed_on } else { &tenant.places };
     let places = [
         wait.place_of(agent, &agent.places).await?,
-        wait.place_of(tenant, &tenant.places).await?,
+        wait.place_of(tenant, of_tenant).await?,
         wait.place_of(node, &node.places).await?,
     ];
-    Ok((share, places))
+    Ok((part, places))
 }
 
 /// The wait of one call, over all that it waits for.

@@ -95,7 +95,7 @@ impl Dispatcher {
         }
 
         let payer = self.payer(call, &work);
-        payer.begin(call.received)?;
+        payer.begin(call.received, call.here)?;
 
         let executable = &work.revision.executable;
         let arguments = executable
@@ -104,7 +104,8 @@ impl Dispatcher {
 
         let deadline = deadline(call, &work);
         let agent = &work.revision.agent;
-        let applicant = Applicant { agent, deadline, is_nested: call.lineage.is_some() };
+        let is_nested = call.lineage.is_some();
+        let applicant = Applicant { agent, deadline, is_nested, passed_on: call.here };
         let _places = admit(&payer, &applicant, &self.queued).await?;
         record.admitted(&work.revision);
 

@@ -370,6 +370,7 @@ impl Cluster for Zone {
                 wanted: Some(2),
                 nodes: vec![node.clone()],
             }],
+            quotas: None,
             breakers: vec![BreakerStatus {
                 node,
                 tool: "echo_run".to_owned(),

@@ -5,6 +5,7 @@ mod source;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
+use aop_core::cluster::ClusterStatus;
 use aop_core::supply::Provenance;
 use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings, Source};
 use serde_json::{Map, Value};
@@ -208,6 +209,7 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
     let settings = Some(settings).filter(|text| !text.is_empty());
     let component = component.bytes;
     let client = Client::of(&args.host)?;
+    let before = client.cluster().await;
     let agent = client.load_agent(&name, component, settings).await?;
     if args.json {
         return output::json(&agent);
@@ -216,7 +218,34 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
     for warning in &agent.warnings {
         output::note(format_args!("warning: {}", output::printable(warning)));
     }
+    if let Some(note) =
+        note_of_replicas(&name, args.replicas.or(stated.replicas), before.ok().as_ref())
+    {
+        output::note(note);
+    }
     Ok(())
+}
+
+/// What somebody may not expect of the replicas of an agent; nothing when that is not known. `before` is the zone as it was
+/// before.
+fn note_of_replicas(
+    name: &AgentName,
+    wanted: Option<u32>,
+    before: Option<&ClusterStatus>,
+) -> Option<String> {
+    match (wanted, before) {
+        (Some(wanted), None) if wanted > 1 => Some(format!(
+            "note: {wanted} replicas are wanted, and this host is in no zone or does not show it: there is one until others join (`aop cluster status`)"
+        )),
+        (None, Some(zone)) => {
+            let replica = zone.replicas.iter().find(|replica| replica.agent == *name)?;
+            let had = replica.wanted.filter(|had| *had > 1)?;
+            Some(format!(
+                "note: {name} had {had} replicas and lives on this node only from now on: load it with --replicas {had} to keep them"
+            ))
+        }
+        _ => None,
+    }
 }
 
 /// What the command line and the component's source add to the settings, as lines of TOML for their top, before any

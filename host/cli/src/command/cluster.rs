@@ -143,6 +143,18 @@ fn facts(status: &ClusterStatus) -> String {
     if let Some(seconds) = status.key_retires_in_s {
         lines.push(("key", format!("rotated; the one before counts for {seconds} s more")));
     }
+    if let Some(quotas) = status.quotas.as_ref().filter(|quotas| quotas.reach_permille < 1000) {
+        let percent = quotas.reach_permille / 10;
+        let silent: Vec<_> = quotas.silent.iter().map(ToString::to_string).collect();
+        let why = match silent.as_slice() {
+            [] => "this node has not heard the others for long enough".to_owned(),
+            silent => format!(
+                "kept for silent nodes, in case they live: {}; `aop cluster evict` gives on what one that is gone had",
+                silent.join(" ")
+            ),
+        };
+        lines.push(("quotas", format!("{percent} % here and at nodes that are heard; {why}")));
+    }
     let line = |(name, value): &(&str, String)| format!("{name:<12} {}", output::printable(value));
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }

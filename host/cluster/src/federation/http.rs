@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -29,6 +29,7 @@ use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Zone;
+use super::adapters::{Page, World};
 use super::book::Relation;
 use super::message::{
     HOPS_MAX, NAMES_MAX, QUERY_CHARS_MAX, REQUEST_ID_CHARS_MAX, REQUEST_MAX_BYTES, ResolveRequest,
@@ -103,6 +104,11 @@ pub fn router(zone: Arc<Zone>) -> Router {
         .route("/zone/v1/descriptors/{digest}", get(descriptor))
         .route("/zone/v1/mcp", post(call))
         .route("/.well-known/aop-zone.json", get(well_known))
+        .route("/.well-known/ai-catalog.json", get(catalog))
+        .route("/.well-known/agent-card.json", get(card))
+        .route("/v0.1/servers", get(servers))
+        .route("/v0.1/servers/{name}/versions", get(versions))
+        .route("/v0.1/servers/{name}/versions/{version}", get(version))
         .with_state(Arc::new(door))
 }
 
@@ -288,6 +294,45 @@ async fn well_known(
     document.map(|document| json_of(&document)).map_err(|_| {
         door.refuse(StatusCode::INTERNAL_SERVER_ERROR, "the zone cannot say who it is")
     })
+}
+
+/// Whoever asks for what is for the world is a stranger, whatever it shows.
+fn look(door: &Door) -> Result<SemaphorePermit<'_>, Refusal> {
+    door.enter(&door.questions, &None)
+}
+
+async fn catalog(State(door): State<Arc<Door>>) -> Result<Response, Refusal> {
+    let _place = look(&door)?;
+    Ok(World(door.zone.authority()).catalog().into_response())
+}
+
+async fn card(State(door): State<Arc<Door>>) -> Result<Response, Refusal> {
+    let _place = look(&door)?;
+    Ok(World(door.zone.authority()).card().into_response())
+}
+
+async fn servers(
+    State(door): State<Arc<Door>>,
+    Query(page): Query<Page>,
+) -> Result<Response, Refusal> {
+    let _place = look(&door)?;
+    Ok(World(door.zone.authority()).servers(&page).into_response())
+}
+
+async fn versions(
+    State(door): State<Arc<Door>>,
+    Path(name): Path<String>,
+) -> Result<Response, Refusal> {
+    let _place = look(&door)?;
+    Ok(World(door.zone.authority()).versions(&name).into_response())
+}
+
+async fn version(
+    State(door): State<Arc<Door>>,
+    Path((name, version)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let _place = look(&door)?;
+    Ok(World(door.zone.authority()).version(&name, &version).into_response())
 }
 
 #[cfg(test)]

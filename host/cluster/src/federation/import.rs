@@ -9,9 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aop_core::{Caller, ForeignAgent, Publish, RefusedAgent, Revision, Source, TenantName, Tool};
 
+use futures::future::join_all;
+
 use super::Zone;
 use super::call::Foreign;
 use super::name::{FullName, ZoneName};
+
+/// Imports that are looked up together, so that one zone that does not answer keeps few others waiting.
+const LOOKUPS_MAX: usize = 16;
 
 /// What is imported, and into what.
 pub struct Imports {
@@ -44,8 +49,13 @@ impl Imports {
         let caller = Caller::local(TenantName::default_tenant());
         let mut found: BTreeMap<FullName, (Arc<Foreign>, BTreeSet<String>)> = BTreeMap::new();
         let mut missing = Vec::new();
-        for name in &self.names {
-            match zone.foreign(&caller, name).await {
+        let mut looked = Vec::with_capacity(self.names.len());
+        for names in self.names.chunks(LOOKUPS_MAX) {
+            let lookups = names.iter().map(|name| zone.foreign(&caller, name));
+            looked.extend(names.iter().zip(join_all(lookups).await));
+        }
+        for (name, result) in looked {
+            match result {
                 Ok(foreign) => {
                     let entry = found.entry(foreign.name().clone());
                     let (_, labels) = entry.or_insert_with(|| (foreign, BTreeSet::new()));

@@ -34,6 +34,10 @@ pub struct Counters {
     pub unreachable: Counter,
     /// Answers that came from a parent's cache.
     pub parent_hits: Counter,
+    /// Names of which another node of this zone was asked, which owns them.
+    pub owners_asked: Counter,
+    /// Those without an answer that holds: this node resolved them itself.
+    pub owners_failed: Counter,
     /// Names asked by other zones.
     pub answered: Counter,
     /// Requests of other zones that were refused at the door.
@@ -103,7 +107,7 @@ impl Measure for Zone {
 }
 
 impl Counters {
-    fn exchanges(&self) -> [Sample; 8] {
+    fn exchanges(&self) -> [Sample; 10] {
         let count = |name, help, counter: &Counter| Sample::counter(name, help, counter.get());
         [
             count("zone_requests_sent", "Requests sent to other zones", &self.asked),
@@ -116,6 +120,16 @@ impl Counters {
                 "zone_parent_cache_hits",
                 "Answers of other zones that came from their caches",
                 &self.parent_hits,
+            ),
+            count(
+                "zone_owners_asked",
+                "Names that the node that owns them was asked for; it counts what its cache has",
+                &self.owners_asked,
+            ),
+            count(
+                "zone_owners_failed",
+                "Names that this node resolved itself because their owner did not",
+                &self.owners_failed,
             ),
             count("zone_names_answered", "Names that other zones asked for", &self.answered),
             count(

@@ -5,6 +5,7 @@
 //! *Which machine is this?* That of a URL in a signed record, over TLS. *May this caller call?* The called zone
 //! decides by the token that it gave to the calling one; what a caller showed to its own zone is never passed on.
 
+mod adapters;
 mod answer;
 pub mod authority;
 pub mod book;

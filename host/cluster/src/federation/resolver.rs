@@ -5,6 +5,7 @@
 //! the same time, and what an outage leaves. [`walk`] asks other zones; nothing that they say is used before
 //! [`proof`] has checked it against a key that was pinned, or that a zone vouched for which was checked before.
 
+mod owner;
 mod proof;
 mod trace;
 mod walk;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use aop_core::federation::ZoneTransport;
 use aop_core::{BoxFuture, ErrorCode, Failure, TenantName};
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::{Shared, WeakShared};
 use quick_cache::Weighter;
@@ -152,11 +154,9 @@ impl ResolveError {
 
 /// Who keeps the zone's second level for a name. A zone of one node keeps all of it itself.
 pub trait Owners: Send + Sync {
-    /// Asks the node that owns a name to resolve it; none when that is this node.
-    fn elsewhere<'a>(
-        &'a self,
-        name: &'a FullName,
-    ) -> Option<BoxFuture<'a, Result<Answer, ResolveError>>>;
+    /// Asks the node that owns a name to resolve it; none when that is this node. The answer is what
+    /// [`Zone::answer_node`](super::Zone::answer_node) of that node says.
+    fn ask(&self, name: &FullName) -> Option<BoxFuture<'static, Result<Bytes, String>>>;
 }
 
 /// A zone of one node.
@@ -164,10 +164,7 @@ pub trait Owners: Send + Sync {
 pub struct Alone;
 
 impl Owners for Alone {
-    fn elsewhere<'a>(
-        &'a self,
-        _: &'a FullName,
-    ) -> Option<BoxFuture<'a, Result<Answer, ResolveError>>> {
+    fn ask(&self, _: &FullName) -> Option<BoxFuture<'static, Result<Bytes, String>>> {
         None
     }
 }
@@ -193,6 +190,8 @@ impl Weighter<ZoneName, Arc<Cut>> for CutScales {
 }
 
 type Walked = Result<Arc<Resolved>, ResolveError>;
+/// A question to the node that owns a name, and what it said if that holds.
+type Asking = Shared<BoxFuture<'static, Option<Answer>>>;
 type Flight = Shared<BoxFuture<'static, Walked>>;
 
 /// What resolving stands on.
@@ -215,6 +214,8 @@ pub struct Resolver {
     cuts: Storage<ZoneName, Arc<Cut>, CutScales>,
     seen: Seen,
     flights: Mutex<HashMap<FullName, WeakShared<BoxFuture<'static, Walked>>>>,
+    /// Questions to the owners of names.
+    asked: Mutex<HashMap<FullName, WeakShared<BoxFuture<'static, Option<Answer>>>>>,
     /// Spreads requests over endpoints.
     turn: AtomicU64,
 }
@@ -229,6 +230,7 @@ impl Resolver {
             cuts: Storage::with_weighter(CUTS_LIKELY, CUTS_MAX_BYTES, CutScales),
             seen: Seen::default(),
             flights: Mutex::default(),
+            asked: Mutex::default(),
             turn: AtomicU64::new(0),
         })
     }
@@ -256,11 +258,7 @@ impl Resolver {
                 Answer { resolved: Arc::new(resolved), is_stale: false }
             });
         }
-        let answer = match self.parts.owners.elsewhere(name) {
-            Some(asking) => asking.await,
-            None => self.resolve_for_zone(name, trace).await,
-        };
-        match answer {
+        match self.beyond(name, trace).await {
             Ok(answer) => {
                 if !answer.is_stale {
                     let resolved = Arc::clone(&answer.resolved);

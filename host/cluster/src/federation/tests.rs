@@ -2,6 +2,7 @@
 
 mod calls;
 mod faults;
+mod owners;
 mod scale;
 mod search;
 

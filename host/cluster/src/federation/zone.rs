@@ -24,6 +24,7 @@ use super::export::{Asker, DESCRIPTOR_MAX_BYTES, Descriptor};
 use super::measure::Counters;
 use super::name::{FullName, ZoneName};
 use super::resolver::{Answer, Found, Owners, Resolver, ResolverParts, TRIED_MAX, Trace};
+use crate::routing::AnswerNames;
 
 /// What the agents of other zones whose tools are kept may take. Their documents never change, so they are kept while
 /// there is room.
@@ -94,6 +95,11 @@ impl Zone {
             foreign: Storage::with_weighter(FOREIGN_LIKELY, FOREIGN_MAX_BYTES, ForeignScales),
             searches: Mutex::default(),
         })
+    }
+
+    /// Resolves a name for another node of this zone, which this one owns; none when there is nothing to say.
+    pub async fn answer_node(&self, name: &str) -> Option<Vec<u8>> {
+        self.resolver.answer_node(name).await
     }
 
     /// What the zone says itself.
@@ -257,6 +263,12 @@ pub(super) fn full_name(name: &str) -> Result<FullName, Failure> {
 /// What edges see of a zone. A handle, because its lookups outlive the call that began them.
 #[derive(Clone)]
 pub struct ZoneHandle(pub Arc<Zone>);
+
+impl AnswerNames for ZoneHandle {
+    fn answer<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<Vec<u8>>> {
+        Box::pin(self.0.answer_node(name))
+    }
+}
 
 impl Federation for ZoneHandle {
     fn discover<'a>(

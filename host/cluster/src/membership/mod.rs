@@ -27,7 +27,9 @@ mod tests;
 mod token;
 mod view;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +37,7 @@ use aop_core::cluster::{
     ClusterError, ClusterStatus, EvictionReport, JoinTokenGrant, JoinTokenRequest, KeyRotation,
     ReportRoutes, RotateKeyRequest,
 };
+use aop_core::quota::Accounts;
 use aop_core::{BoxFuture, NodeId};
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -50,6 +53,8 @@ pub use peer::{Connect, PeerStream, ServeHttp2};
 pub use start::{DEFAULT_ENDPOINT, DEFAULT_ZONE, MembershipConfig};
 pub use view::{DocumentVersion, Load, Member, View};
 
+pub(crate) use gossip::keys::VALUE_MAX_BYTES;
+
 use self::belonging::Belonging;
 use self::documents::DocumentStore;
 use self::exchange::Answerer;
@@ -58,6 +63,7 @@ use self::gossip::transport::Streams;
 use self::gossip::{Gossip, keys};
 use self::identity::{Identity, Protocol};
 use self::peer::{Connector, Counts, Expect};
+use crate::quota::{Neighbour, Parts, Surroundings};
 
 /// How long the parts of a membership that is left may take to end.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -75,6 +81,7 @@ pub struct Membership {
     contacts: Arc<Contacts>,
     counts: Arc<Counts>,
     routes: OnceLock<Arc<dyn ReportRoutes>>,
+    quotas: OnceLock<Arc<Parts>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -95,6 +102,17 @@ impl Membership {
     pub fn agree(self: &Arc<Self>, agreed: Arc<dyn Agreed>) {
         let (members, stop) = (Arc::clone(self), self.stop.clone());
         self.tasks.spawn(agree::run(members, agreed, stop));
+    }
+
+    /// Has quotas of tenants hold for all nodes together, until this node leaves; `file` remembers which nodes there are,
+    /// and `joins` says that it has just joined. Only the first time counts.
+    pub fn share_quotas(self: &Arc<Self>, accounts: Arc<Accounts>, file: PathBuf, joins: bool) {
+        self.quotas.get_or_init(|| {
+            let parts = Parts::open(accounts, file, joins, &**self);
+            let (around, stop) = (Arc::clone(self), self.stop.clone());
+            self.tasks.spawn(Arc::clone(&parts).run(around, stop));
+            parts
+        });
     }
 
     /// Tells everybody that this node takes no more calls, before its last ones finish.
@@ -172,6 +190,26 @@ fn cluster_error(error: MembershipError) -> ClusterError {
     match error {
         MembershipError::Refused(reason) => ClusterError::Invalid(reason),
         error => ClusterError::Unavailable(error.to_string()),
+    }
+}
+
+impl Surroundings for Membership {
+    fn me(&self) -> &NodeId {
+        self.identity.id()
+    }
+
+    fn neighbours(&self) -> Option<Vec<Neighbour>> {
+        self.gossip.neighbours()
+    }
+
+    fn evicted(&self) -> BTreeSet<NodeId> {
+        self.identity.trust().borrow().evicted().map(|evicted| evicted.node).collect()
+    }
+
+    fn say(&self, said: BTreeMap<u8, String>) {
+        if let Err(error) = self.gossip.say(|own| keys::set_quotas(own, said)) {
+            tracing::error!(%error, "the zone cannot be told what this node uses of quotas");
+        }
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn status(membership: &Membership) -> ClusterStatus {
         certificate_ends_in_s: membership.identity.validity().1.saturating_sub(unix_now()),
         replicas: routes.map(|routes| routes.replicas()).unwrap_or_default(),
         breakers: routes.map(|routes| routes.breakers()).unwrap_or_default(),
+        quotas: membership.quotas.get().map(|parts| parts.status()),
     }
 }
 
@@ -90,6 +91,7 @@ impl Measure for Membership {
             self.measure_documents(now),
             self.measure_gossip(),
             self.measure_connections(),
+            self.measure_quotas(),
         ]
         .concat()
     }
@@ -197,6 +199,28 @@ impl Membership {
                 "cluster_gossip_restarts",
                 "How often gossip ended by itself and was started anew.",
                 restarts,
+            ),
+        ]
+    }
+
+    fn measure_quotas(&self) -> Vec<Sample> {
+        let Some(parts) = self.quotas.get() else { return Vec::new() };
+        let status = parts.status();
+        vec![
+            Sample::gauge(
+                "cluster_quota_reach_permille",
+                "Which part of tenants' quotas the nodes have together that this node hears.",
+                u64::from(status.reach_permille),
+            ),
+            Sample::gauge(
+                "cluster_quota_silent_nodes",
+                "Nodes that keep their part of tenants' quotas though they are not heard.",
+                status.silent.len() as u64,
+            ),
+            Sample::gauge(
+                "cluster_quota_tenants",
+                "Tenants of which this node says how much of their quota it wants.",
+                parts.said_count(),
             ),
         ]
     }

@@ -121,6 +121,7 @@ impl Membership {
             streams,
             contacts,
             routes: OnceLock::new(),
+            quotas: OnceLock::new(),
             tasks,
             stop,
         });

@@ -21,6 +21,7 @@ mod forward;
 mod joined;
 mod kept;
 mod local;
+mod names;
 mod peers;
 mod pick;
 mod place;
@@ -39,6 +40,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use self::names::{AnswerNames, NameOwners};
+
 use self::attempt::Ended;
 use self::directory::Sets;
 use self::joined::Joined;
@@ -53,6 +56,7 @@ use crate::membership::{Members, ServeHttp2};
 pub struct Router {
     zone: OnceLock<Zone>,
     server: OnceLock<Arc<PeerServer>>,
+    names: Arc<OnceLock<Arc<dyn AnswerNames>>>,
     sets: ArcSwap<Sets>,
     counters: Counters,
     stop: CancellationToken,
@@ -61,6 +65,7 @@ pub struct Router {
 /// What there is once the host is in a zone.
 struct Zone {
     node: NodeId,
+    members: Arc<dyn Members>,
     peers: Arc<Peers>,
     placer: Arc<Placer>,
 }
@@ -122,8 +127,14 @@ impl Router {
         invoke: Arc<dyn Invoke>,
         holdings: Arc<dyn Holdings>,
     ) -> Arc<dyn ServeHttp2> {
-        let server = || Arc::new(PeerServer::new(invoke, holdings, self.stop.clone()));
+        let names = Arc::clone(&self.names);
+        let server = || Arc::new(PeerServer::new(invoke, holdings, names, self.stop.clone()));
         self.server.get_or_init(server).clone()
+    }
+
+    /// Resolves names of other zones for the other nodes of this one from now on. Only the first one counts.
+    pub fn answer_names(&self, names: Arc<dyn AnswerNames>) {
+        let _ = self.names.set(names);
     }
 
     /// Begins to route: the host is in a zone now. A host joins once in its life; a second time changes nothing.
@@ -131,12 +142,12 @@ impl Router {
         self.zone.get_or_init(|| {
             let peers = Arc::new(Peers::new(parts.members.clone()));
             let placer = Arc::new(Placer::open(&parts));
-            let node = parts.members.node().clone();
+            let (node, members) = (parts.members.node().clone(), parts.members.clone());
             let joined =
                 Joined::new(Arc::clone(self), parts, Arc::clone(&peers), Arc::clone(&placer));
             let stop = self.stop.clone();
             tokio::spawn(async move { stop.run_until_cancelled(joined.run()).await });
-            Zone { node, peers, placer }
+            Zone { node, members, peers, placer }
         });
     }
 

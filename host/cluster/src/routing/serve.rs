@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /mcp` | a call; see [`wire`](super::wire). With a progress token, the answer is a stream of events |
 //! | `GET /component/{digest}` | the bytes of a component |
+//! | `POST /name` | a name of another zone that this node owns, see [`names`](super::names) |
 //! | `GET /alive` | nothing, at once: whether this node still turns |
 //!
 //! A call runs within its stream: when the stream is reset, because the caller went away or the node behind it
@@ -11,8 +12,8 @@
 //! request, and bytes of all requests that are read or run at one time.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use aop_core::bucket::SessionId;
@@ -33,6 +34,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::names::{self, AnswerNames};
 use super::peers::STREAMS_MAX;
 use super::wire::{self, FORM, PROTOCOL, REQUEST_MAX_BYTES, Request, WAITING_MAX};
 use crate::membership::{PeerStream, ServeHttp2};
@@ -64,6 +66,8 @@ pub(super) struct PeerServer(Arc<Inner>);
 struct Inner {
     invoke: Arc<dyn Invoke>,
     holdings: Arc<dyn Holdings>,
+    /// None of a host that belongs to no zone that others know.
+    names: Arc<OnceLock<Arc<dyn AnswerNames>>>,
     reading: Arc<Semaphore>,
     served: AtomicU64,
     stop: CancellationToken,
@@ -73,10 +77,11 @@ impl PeerServer {
     pub(super) fn new(
         invoke: Arc<dyn Invoke>,
         holdings: Arc<dyn Holdings>,
+        names: Arc<OnceLock<Arc<dyn AnswerNames>>>,
         stop: CancellationToken,
     ) -> Self {
         let reading = Arc::new(Semaphore::new(READING_MAX_KIB));
-        Self(Arc::new(Inner { invoke, holdings, reading, served: AtomicU64::new(0), stop }))
+        Self(Arc::new(Inner { invoke, holdings, names, reading, served: AtomicU64::new(0), stop }))
     }
 
     /// Calls that were run for other nodes.
@@ -125,6 +130,7 @@ impl Inner {
                 Ok((bytes, room)) => self.call(bytes, room).await,
                 Err(status) => empty(status),
             },
+            (&Method::POST, names::PATH) => self.name(request).await,
             (&Method::GET, "/alive") => empty(StatusCode::NO_CONTENT),
             (&Method::GET, path) => match path.strip_prefix("/component/") {
                 Some(digest) => self.component(digest).await,
@@ -153,6 +159,21 @@ impl Inner {
         let body = body.map_err(|_| StatusCode::REQUEST_TIMEOUT)?;
         let body = body.map_err(|_| StatusCode::BAD_REQUEST)?;
         Ok((body.to_bytes(), room))
+    }
+
+    /// Resolves a name for the node that asks. Nobody is asked in turn.
+    async fn name(&self, request: http::Request<Incoming>) -> Response {
+        let Some(names) = self.names.get() else { return empty(StatusCode::NOT_FOUND) };
+        let read = Limited::new(request.into_body(), names::QUESTION_MAX_BYTES).collect();
+        let Ok(Ok(body)) = tokio::time::timeout(READING_TIMEOUT, read).await else {
+            return empty(StatusCode::BAD_REQUEST);
+        };
+        let body = body.to_bytes();
+        let Ok(name) = std::str::from_utf8(&body) else { return empty(StatusCode::BAD_REQUEST) };
+        match names.answer(name).await {
+            Some(answer) => whole(answer),
+            None => empty(StatusCode::NOT_FOUND),
+        }
     }
 
     async fn call(self: Arc<Self>, bytes: Bytes, room: OwnedSemaphorePermit) -> Response {

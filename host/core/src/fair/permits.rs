@@ -57,6 +57,12 @@ impl Permits {
         Self::made(Some(whole), capacity, quantum)
     }
 
+    /// Further places of the same whole, as many as it leaves to one of its parts.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        Self::made(self.0.whole.clone(), Self::UNLIMITED, 1)
+    }
+
     fn made(whole: Option<Arc<Self>>, capacity: u32, quantum: u64) -> Self {
         Self(Arc::new(Places {
             capacity: AtomicU32::new(capacity),

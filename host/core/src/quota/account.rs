@@ -1,12 +1,13 @@
 //! What one owner may use, and what it uses.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::share::{Share, Tokens};
 use super::{Quota, Rate, Resource};
 use crate::fair::{Flow, Permits};
 use crate::{AgentName, TenantName};
@@ -83,6 +84,12 @@ pub struct Account {
     weight: AtomicU32,
     /// Of its calls.
     pub places: Arc<Permits>,
+    /// How many its quota says; those of `places` are the part of this node.
+    concurrency: AtomicU32,
+    /// Of calls that another node of the zone passed here, which hold a place of the quota there: as many as leave places
+    /// to others.
+    pub passed_on: Arc<Permits>,
+    pub(super) tokens: Mutex<Tokens>,
     pub(super) calls: Rate,
     pub(super) cpu: Rate,
     pub(super) egress: Rate,
@@ -106,6 +113,8 @@ pub struct Figure {
     pub quota: &'static str,
     /// None when nothing limits it.
     pub limit: Option<u64>,
+    /// What this node may use of it now: less than the limit when other nodes of the zone have parts of it.
+    pub here: Option<u64>,
     /// None where only the store or a ledger knows.
     pub used: Option<u64>,
     /// Refusals since the start.
@@ -120,6 +129,8 @@ impl fmt::Debug for Account {
 
 impl Account {
     pub(super) fn new(owner: Owner, places: Permits) -> Self {
+        let concurrency = AtomicU32::new(places.capacity());
+        let passed_on = Arc::new(places.sibling());
         let courtesy = Rate::per(SECOND);
         courtesy.set(Some(nanos(COURTESY_PER_SECOND)), Some(nanos(COURTESY_AT_ONCE)));
         Self {
@@ -127,6 +138,9 @@ impl Account {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             weight: AtomicU32::new(Flow::WEIGHT_DEFAULT),
             places: Arc::new(places),
+            concurrency,
+            passed_on,
+            tokens: Mutex::default(),
             calls: Rate::per(SECOND),
             cpu: Rate::per(MINUTE),
             egress: Rate::per(HOUR),
@@ -160,7 +174,21 @@ impl Account {
         store(&self.queue_wait_ms, quota.queue_wait_ms);
         store(&self.stored_max_bytes, quota.stored_max_bytes);
         store(&self.tokens_per_day, quota.tokens_per_day);
-        self.places.set_capacity(concurrency);
+        self.concurrency.store(concurrency, Ordering::Relaxed);
+        self.apply_places();
+    }
+
+    /// Has as many places as its part of the quota is, and always one.
+    pub(super) fn apply_places(&self) {
+        let concurrency = self.concurrency.load(Ordering::Relaxed);
+        let capacity = match self.share() {
+            Share::WHOLE => concurrency,
+            _ if concurrency == Permits::UNLIMITED => concurrency,
+            share => narrow(share.part_of(u64::from(concurrency))).max(1),
+        };
+        if capacity != self.places.capacity() {
+            self.places.set_capacity(capacity);
+        }
     }
 
     /// Whose it is.
@@ -238,6 +266,11 @@ impl Account {
         self.refused[resource as usize].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// How often something was refused.
+    pub(super) fn refusals(&self, resource: Resource) -> u64 {
+        self.refused[resource as usize].load(Ordering::Relaxed)
+    }
+
     /// What it may use of something.
     #[must_use]
     pub fn limit(&self, resource: Resource) -> Option<u64> {
@@ -246,7 +279,7 @@ impl Account {
         match resource {
             Resource::Calls => self.calls.limit(),
             Resource::Concurrency => {
-                let capacity = self.places.capacity();
+                let capacity = self.concurrency.load(Ordering::Relaxed);
                 (capacity != Permits::UNLIMITED).then_some(u64::from(capacity))
             }
             Resource::Queue => self.queue.limit(),
@@ -276,8 +309,9 @@ impl Account {
         let figure = |resource: Resource| Figure {
             quota: resource.as_str(),
             limit: self.limit(resource),
+            here: self.limit_here(resource),
             used: used(resource),
-            refused: self.refused[resource as usize].load(Ordering::Relaxed),
+            refused: self.refusals(resource),
         };
         Resource::ALL.into_iter().map(figure).collect()
     }

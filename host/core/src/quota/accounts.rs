@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::account::{Owner, nanos, narrow};
-use super::{Account, Quota, Resource};
+use super::{Account, Quota, Resource, Share};
 use crate::fair::{Party, Permits};
-use crate::{AgentName, BoxFuture, Failure, Limits, Tenancy, TenantName};
+use crate::{AgentName, BoxFuture, Digest, Failure, Limits, Tenancy, TenantName};
 
 /// How long to wait for memory or a place that is in use: most calls are short.
 const IN_USE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ pub struct Payer {
     /// The host.
     pub node: Arc<Account>,
     /// What the tenant may hold of the agent's places, where another tenant shares the agent with it: never all.
-    pub share: Option<Arc<Permits>>,
+    pub part: Option<Arc<Permits>>,
 }
 
 impl Payer {
@@ -34,7 +34,7 @@ impl Payer {
         static NOBODY: LazyLock<Arc<Payer>> = LazyLock::new(|| {
             let account =
                 || Arc::new(Account::new(Owner::Node, Permits::new(Permits::UNLIMITED, 1)));
-            Arc::new(Payer { agent: account(), tenant: account(), node: account(), share: None })
+            Arc::new(Payer { agent: account(), tenant: account(), node: account(), part: None })
         });
         Arc::clone(&NOBODY)
     }
@@ -51,14 +51,16 @@ impl Payer {
         Party { tenant: self.tenant.flow(), agent: self.agent.flow() }
     }
 
-    /// Whether another call may begin now.
+    /// Whether another call may begin now. One that was `passed_on` by another node of the zone has begun there: it is
+    /// one call of its tenant.
     ///
     /// # Errors
     /// Which quota refuses it, and when that ends.
-    pub fn begin(&self, now: Instant) -> Result<(), Failure> {
+    pub fn begin(&self, now: Instant, passed_on: bool) -> Result<(), Failure> {
+        let begins = |account: &Account| !passed_on || !matches!(account.owner(), Owner::Tenant(_));
         for (index, account) in self.accounts().into_iter().enumerate() {
-            if let Err((resource, after)) = may_begin(account, now) {
-                for begun in self.accounts().into_iter().take(index) {
+            if let Err((resource, after)) = may_begin(account, begins(account), now) {
+                for begun in self.accounts().into_iter().take(index).filter(|a| begins(a)) {
                     begun.calls.give_back(1, now);
                 }
                 return Err(account.refuse(resource, Some(after)));
@@ -108,8 +110,8 @@ impl Payer {
     }
 }
 
-fn may_begin(account: &Account, now: Instant) -> Result<(), (Resource, Duration)> {
-    if let Some(limit) = account.cpu.limit()
+fn may_begin(account: &Account, begins: bool, now: Instant) -> Result<(), (Resource, Duration)> {
+    if let Some(limit) = account.limit_here(Resource::Cpu).map(|ms| ms.saturating_mul(1_000_000))
         && let Some(after) = account.cpu.wait((limit / CPU_FRACTION).max(1), now)
     {
         return Err((Resource::Cpu, after));
@@ -117,7 +119,44 @@ fn may_begin(account: &Account, now: Instant) -> Result<(), (Resource, Duration)
     if account.memory.limit().is_some_and(|limit| account.memory.used() >= limit) {
         return Err((Resource::Memory, IN_USE_RETRY_AFTER));
     }
-    account.calls.take(1, now).map_err(|after| (Resource::Calls, after))
+    match begins {
+        true => account.calls.take(1, now).map_err(|after| (Resource::Calls, after)),
+        false => Ok(()),
+    }
+}
+
+/// Which part of their quotas tenants have on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shares {
+    /// Those that are not named.
+    pub others: Share,
+    /// Those that use more or less than others.
+    pub named: HashMap<TenantKey, Share>,
+}
+
+/// A tenant's name in eight bytes: what nodes tell each other of its quota fits a few bytes of gossip. Two names that have
+/// one key share what they use, which two of 100,000 names do once in four billion zones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantKey(pub [u8; 8]);
+
+impl TenantKey {
+    /// A tenant's.
+    #[must_use]
+    pub fn of(tenant: &TenantName) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = *Digest::of(tenant.as_str().as_bytes()).as_bytes();
+        Self([a, b, c, d, e, f, g, h])
+    }
+}
+
+impl Shares {
+    /// A tenant's.
+    #[must_use]
+    pub fn of(&self, tenant: &TenantName) -> Share {
+        match self.named.is_empty() {
+            true => self.others,
+            false => self.named.get(&TenantKey::of(tenant)).copied().unwrap_or(self.others),
+        }
+    }
 }
 
 /// The accounts of a host: one of the node, one of each tenant, one of each agent. They stay while their agents and
@@ -131,13 +170,14 @@ struct Tenants {
     default: Quota,
     named: HashMap<TenantName, Quota>,
     live: HashMap<TenantName, Tenant>,
+    shares: Shares,
 }
 
 struct Tenant {
     account: Arc<Account>,
     agents: HashMap<AgentName, Weak<Payer>>,
     /// Its parts of the agents that others share with it, by the agents' flows, while it holds or wants something of them.
-    shares: HashMap<u64, Weak<Permits>>,
+    parts: HashMap<u64, Weak<Permits>>,
 }
 
 impl Accounts {
@@ -153,6 +193,7 @@ impl Accounts {
                 default: tenant,
                 named: HashMap::new(),
                 live: HashMap::new(),
+                shares: Shares { others: Share::WHOLE, named: HashMap::new() },
             }),
         })
     }
@@ -167,6 +208,27 @@ impl Accounts {
         if let Some(tenant) = tenants.live.get(name) {
             set_tenant(&tenant.account, tenants.quota(name));
         }
+    }
+
+    /// Has so much of every tenant's quota on this node from now on.
+    pub fn set_shares(&self, shares: Shares, now: Instant) {
+        if self.read(|tenants| tenants.shares == shares) {
+            return;
+        }
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        for (name, tenant) in &tenants.live {
+            tenant.account.set_share(shares.of(name), Some(now));
+        }
+        tenants.shares = shares;
+    }
+
+    /// The accounts of tenants of whose quotas nodes have parts.
+    #[must_use]
+    pub fn shared(&self) -> Vec<(TenantName, Arc<Account>)> {
+        self.read(|tenants| {
+            let live = tenants.live.iter().filter(|(_, tenant)| tenant.account.is_shared());
+            live.map(|(name, tenant)| (name.clone(), Arc::clone(&tenant.account))).collect()
+        })
     }
 
     /// Forgets a tenant that is gone. Calls that still run keep what they pay with.
@@ -211,7 +273,7 @@ impl Accounts {
                 agent: Arc::new(Account::new(Owner::Agent(agent.clone()), places)),
                 tenant: Arc::clone(&live.account),
                 node: Arc::clone(&self.node),
-                share: None,
+                part: None,
             });
             live.agents.insert(agent.clone(), Arc::downgrade(&payer));
             payer
@@ -225,16 +287,16 @@ impl Accounts {
         let flow = agent.agent.flow().id;
         let known = self.read(|tenants| {
             let live = tenants.live.get(tenant)?;
-            Some((Arc::clone(&live.account), live.shares.get(&flow)?.upgrade()?))
+            Some((Arc::clone(&live.account), live.parts.get(&flow)?.upgrade()?))
         });
-        let (tenant, share) = known.unwrap_or_else(|| {
-            self.write(tenant, |live| (Arc::clone(&live.account), live.share(flow, &agent.agent)))
+        let (tenant, part) = known.unwrap_or_else(|| {
+            self.write(tenant, |live| (Arc::clone(&live.account), live.part(flow, &agent.agent)))
         });
         Arc::new(Payer {
             agent: Arc::clone(&agent.agent),
             tenant,
             node: Arc::clone(&agent.node),
-            share: Some(share),
+            part: Some(part),
         })
     }
 
@@ -272,30 +334,30 @@ impl Accounts {
 
     fn write<T>(&self, name: &TenantName, work: impl FnOnce(&mut Tenant) -> T) -> T {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        let Tenants { default, named, live } = &mut *tenants;
+        let Tenants { default, named, live, shares } = &mut *tenants;
         work(live.entry(name.clone()).or_insert_with(|| {
             let places = Permits::part_of(Arc::clone(&self.node.places), Permits::UNLIMITED, 1);
             let account = Arc::new(Account::new(Owner::Tenant(name.clone()), places));
             set_tenant(&account, named.get(name).unwrap_or(default));
-            Tenant { account, agents: HashMap::new(), shares: HashMap::new() }
+            account.set_share(shares.of(name), None);
+            Tenant { account, agents: HashMap::new(), parts: HashMap::new() }
         }))
     }
 }
 
 impl Tenant {
     /// Its part of an agent's places.
-    fn share(&mut self, flow: u64, agent: &Account) -> Arc<Permits> {
-        if let Some(share) = self.shares.get(&flow).and_then(Weak::upgrade) {
-            return share;
+    fn part(&mut self, flow: u64, agent: &Account) -> Arc<Permits> {
+        if let Some(part) = self.parts.get(&flow).and_then(Weak::upgrade) {
+            return part;
         }
-        if self.shares.len() == self.shares.capacity() {
+        if self.parts.len() == self.parts.capacity() {
             // Before it grows, as above.
-            self.shares.retain(|_, share| share.strong_count() > 0);
+            self.parts.retain(|_, part| part.strong_count() > 0);
         }
-        let part = Permits::part_of(Arc::clone(&agent.places), Permits::UNLIMITED, 1);
-        let share = Arc::new(part);
-        self.shares.insert(flow, Arc::downgrade(&share));
-        share
+        let part = Arc::new(Permits::part_of(Arc::clone(&agent.places), Permits::UNLIMITED, 1));
+        self.parts.insert(flow, Arc::downgrade(&part));
+        part
     }
 }
 

@@ -8,6 +8,8 @@
 //! out only while a guest runs: one that used up the CPU time waits for its turns until time comes back, within its
 //! deadline; one that wants more memory than is left is refused that memory.
 //!
+//! In a zone, what a tenant may use per time and at one time holds for all nodes together: each has a [`Share`] of it.
+//!
 //! Without a quota, a call pays for all of this with some loads and the counting of its places: no lock and no allocation.
 
 mod account;
@@ -15,16 +17,18 @@ mod accounts;
 mod held;
 mod rate;
 mod refusal;
+mod share;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use account::{Account, Execution, Figure, Owner};
-pub use accounts::{Accounts, Payer};
+pub use accounts::{Accounts, Payer, Shares, TenantKey};
 pub use held::{CodeHeld, MemoryHeld};
 pub use rate::Rate;
 pub use refusal::Resource;
+pub use share::{Share, Taken, ZoneTokens};
 
 /// How much one owner may use. None is no limit of that owner.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

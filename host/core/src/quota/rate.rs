@@ -6,8 +6,10 @@
 //! change while it is in use, and it is told the time.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use super::Share;
 
 /// Stands for no limit, where an `Option` would not fit an atomic.
 const NONE: u64 = u64::MAX;
@@ -20,6 +22,10 @@ pub struct Rate {
     amount: AtomicU64,
     /// Units at once.
     burst: AtomicU64,
+    /// The part of both that holds here, in billionths.
+    share: AtomicU32,
+    /// Units that were used so far.
+    taken: AtomicU64,
     /// What times count from: the first that it is told.
     origin: OnceLock<Instant>,
     paid_until: AtomicU64,
@@ -33,6 +39,8 @@ impl Rate {
             window_nanos: saturated(window.as_nanos()),
             amount: AtomicU64::new(NONE),
             burst: AtomicU64::new(NONE),
+            share: AtomicU32::new(Share::WHOLE.billionths()),
+            taken: AtomicU64::new(0),
             origin: OnceLock::new(),
             paid_until: AtomicU64::new(0),
         }
@@ -51,6 +59,52 @@ impl Rate {
         Some(self.amount.load(Ordering::Relaxed)).filter(|amount| *amount != NONE)
     }
 
+    /// The part of it that holds here.
+    pub(super) fn share(&self) -> Share {
+        Share::from_billionths(self.share.load(Ordering::Relaxed))
+    }
+
+    /// The window.
+    pub(super) const fn window(&self) -> Duration {
+        Duration::from_nanos(self.window_nanos)
+    }
+
+    /// Units that were used since the beginning, while there was a limit.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Another part of it holds here from now on. What was used stays used, and what a growing part would have let
+    /// through before it grew is not free now. Without a time, nothing was used yet.
+    pub(super) fn set_share(&self, share: Share, now: Option<Instant>) {
+        let old = self.share();
+        if share == old {
+            return;
+        }
+        let before = now.and_then(|now| self.terms(now));
+        self.share.store(share.billionths(), Ordering::Relaxed);
+        let (Some(before), Some(after)) = (before, now.and_then(|now| self.terms(now))) else {
+            return;
+        };
+        let scaled = |time: u64| {
+            let old = u128::from(old.billionths().max(1));
+            saturated(u128::from(time) * old / u128::from(share.billionths().max(1)))
+        };
+        self.paid_until.update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
+            let paid = paid.max(before.now);
+            match paid.checked_sub(before.latest()) {
+                // What is owed is owed in units.
+                Some(late) if late > 0 => {
+                    after.latest().saturating_add(scaled(late).min(after.tolerance))
+                }
+                _ => {
+                    // What is free stays as much, but never more than fits.
+                    after.latest() - scaled(before.latest() - paid).min(after.tolerance)
+                }
+            }
+        });
+    }
+
     /// Uses units.
     ///
     /// # Errors
@@ -63,7 +117,7 @@ impl Rate {
             .try_update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
                 (next(paid) <= terms.latest()).then(|| next(paid))
             })
-            .map(drop)
+            .map(|_| self.count(units))
             .map_err(|paid| Duration::from_nanos(next(paid).saturating_sub(terms.latest())))
     }
 
@@ -78,6 +132,7 @@ impl Rate {
     /// Charges units that were used already. What is owed never grows beyond another burst.
     pub fn charge(&self, units: u64, now: Instant) {
         let Some(terms) = self.terms(now) else { return };
+        self.count(units);
         let (cost, most) = (terms.cost(units), terms.latest().saturating_add(terms.tolerance));
         self.paid_until.update(Ordering::Relaxed, Ordering::Relaxed, |paid| {
             paid.max(terms.now).saturating_add(cost).min(most.max(paid))
@@ -99,7 +154,11 @@ impl Rate {
         let Some(terms) = self.terms(now) else { return 0 };
         let ahead = self.paid_until.load(Ordering::Relaxed).saturating_sub(terms.now);
         let units = u128::from(ahead) * u128::from(terms.amount);
-        saturated(units.div_ceil(u128::from(terms.window)))
+        let units = saturated(units.div_ceil(u128::from(terms.window)));
+        match terms.share {
+            Share::WHOLE => units,
+            share => share.part_of(units),
+        }
     }
 
     fn terms(&self, now: Instant) -> Option<Terms> {
@@ -109,10 +168,20 @@ impl Rate {
             now: saturated(now.saturating_duration_since(*origin).as_nanos()),
             amount,
             window: self.window_nanos,
+            share: self.share(),
             tolerance: 0,
         };
-        terms.tolerance = terms.cost(self.burst.load(Ordering::Relaxed));
+        // A part of the burst in the part of the rate: the same time. But something must be able to begin everywhere.
+        let burst = terms.whole(self.burst.load(Ordering::Relaxed));
+        terms.tolerance = match terms.share {
+            Share::WHOLE => burst,
+            _ => burst.max(terms.cost(1)),
+        };
         Some(terms)
+    }
+
+    fn count(&self, units: u64) {
+        self.taken.fetch_add(units, Ordering::Relaxed);
     }
 }
 
@@ -121,12 +190,26 @@ struct Terms {
     now: u64,
     amount: u64,
     window: u64,
+    share: Share,
     tolerance: u64,
 }
 
 impl Terms {
     /// The time in which so many units become free.
     fn cost(&self, units: u64) -> u64 {
+        let whole = self.whole(units);
+        match self.share {
+            Share::WHOLE => whole,
+            // Never for ever: the smallest part is a billionth.
+            share => saturated(
+                u128::from(whole) * u128::from(Share::WHOLE.billionths())
+                    / u128::from(share.billionths().max(1)),
+            ),
+        }
+    }
+
+    /// The same if all of the rate were here.
+    fn whole(&self, units: u64) -> u64 {
         saturated(u128::from(units) * u128::from(self.window) / u128::from(self.amount))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Account, Owner};
+use super::{Account, Owner, Share};
 use crate::settings::{show_size, show_time};
 use crate::{ErrorCode, Failure};
 
@@ -90,7 +90,24 @@ impl Account {
             Owner::Tenant(_) => "the tenant".to_owned(),
             Owner::Node => return explain_node(resource).to_owned(),
         };
-        let limit = self.limit(resource).unwrap_or_default();
+        let (limit, here) = (self.limit(resource).unwrap_or_default(), self.limit_here(resource));
+        let said = self.explain_limit(resource, &whose, limit);
+        match here.filter(|here| self.share() != Share::WHOLE && *here < limit) {
+            // What was refused is this node's part of it.
+            Some(_) if resource == Resource::Tokens => said,
+            Some(here) => {
+                let here = match resource {
+                    Resource::Egress => show_size(here),
+                    Resource::Cpu => show_time(Duration::from_millis(here)),
+                    _ => here.to_string(),
+                };
+                format!("{said} (in the whole zone; this node has {here} of it now)")
+            }
+            None => said,
+        }
+    }
+
+    fn explain_limit(&self, resource: Resource, whose: &str, limit: u64) -> String {
         let (size, time) = (show_size(limit), show_time(Duration::from_millis(limit)));
         match resource {
             Resource::Calls => {

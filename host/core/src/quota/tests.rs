@@ -32,14 +32,14 @@ fn a_call_needs_room_at_its_agent_its_tenant_and_the_node() {
     {
         let accounts = accounts(per_second(node), per_second(tenant));
         let payer = payer(&accounts, &per_second(agent));
-        payer.begin(now).unwrap();
-        let failure = payer.begin(now).unwrap_err();
+        payer.begin(now, false).unwrap();
+        let failure = payer.begin(now, false).unwrap_err();
         assert_eq!(failure.code, ErrorCode::RateLimited);
         assert!(failure.message.contains(whose), "{}", failure.message);
         assert!(failure.retry_after.is_some() && !failure.executed);
         // What the others had let through is theirs again.
         assert!(payer.accounts().iter().all(|account| account.calls.used(now) <= 1));
-        payer.begin(now + failure.retry_after.unwrap()).unwrap();
+        payer.begin(now + failure.retry_after.unwrap(), false).unwrap();
     }
 }
 
@@ -50,13 +50,13 @@ fn cpu_time_that_is_used_up_comes_back_with_time() {
     let (payer, now) = (payer(&accounts, &quota), Instant::now());
     assert_eq!(payer.cpu_pause(now), None);
     payer.used_cpu(Duration::from_secs(7), now);
-    let failure = payer.begin(now).unwrap_err();
+    let failure = payer.begin(now, false).unwrap_err();
     assert_eq!(failure.code, ErrorCode::RateLimited);
     assert!(failure.message.contains("6s"), "{}", failure.message);
     // One second of time over, and a sixteenth of the budget must be back.
     let after = failure.retry_after.unwrap();
     assert!((Duration::from_secs(13)..Duration::from_secs(14)).contains(&after), "{after:?}");
-    payer.begin(now + after).unwrap();
+    payer.begin(now + after, false).unwrap();
     let pause = payer.cpu_pause(now).unwrap();
     assert!(pause < after && payer.cpu_pause(now + pause).is_none(), "{pause:?}");
 }
@@ -74,12 +74,12 @@ fn memory_is_held_by_all_three_and_given_back() {
     assert_eq!(refusing.owner(), &Owner::Tenant(tenant("acme")));
     assert_eq!(payer.node.memory.used(), 40, "nothing of the refused part is left");
     second.grow(20).unwrap();
-    let failure = payer.begin(Instant::now()).unwrap_err();
+    let failure = payer.begin(Instant::now(), false).unwrap_err();
     assert_eq!(failure.code, ErrorCode::ResourceExhausted);
     assert!(failure.retry_after.is_some() && !payer.may_idle());
     drop(first);
     assert!(payer.may_idle());
-    payer.begin(Instant::now()).unwrap();
+    payer.begin(Instant::now(), false).unwrap();
     let other = accounts.payer(&tenant("other"), &agent("one"));
     second.move_to(&other);
     assert_eq!((payer.tenant.memory.used(), other.tenant.memory.used()), (0, 20));
@@ -174,10 +174,10 @@ fn loading_an_agent_anew_forgives_it_nothing_and_unloading_forgets_it() {
     let quota = Quota { calls_per_second: Some(1), ..Quota::default() };
     let accounts = accounts(Quota::default(), Quota::default());
     let (first, now) = (payer(&accounts, &quota), Instant::now());
-    first.begin(now).unwrap();
+    first.begin(now, false).unwrap();
     let second = payer(&accounts, &quota);
     drop(first);
-    assert!(second.begin(now).is_err());
+    assert!(second.begin(now, false).is_err());
     assert!(accounts.agent(&tenant("acme"), "one").is_some());
     drop(second);
     assert!(accounts.agent(&tenant("acme"), "one").is_none());
@@ -190,9 +190,9 @@ fn a_shared_agent_is_paid_for_by_the_tenant_that_calls_it() {
     let owners = payer(&accounts, &Quota::default());
     let callers = accounts.on_behalf_of(&tenant("caller"), &owners);
     let now = Instant::now();
-    callers.begin(now).unwrap();
-    owners.begin(now).unwrap();
-    assert!(callers.begin(now).is_err());
+    callers.begin(now, false).unwrap();
+    owners.begin(now, false).unwrap();
+    assert!(callers.begin(now, false).is_err());
     assert!(Arc::ptr_eq(&callers.agent, &owners.agent));
 }
 
@@ -201,12 +201,18 @@ fn figures_say_what_is_used_of_what_and_what_was_refused() {
     let quota = Quota { calls_per_second: Some(1), ..Quota::default() };
     let accounts = accounts(Quota::default(), Quota::default());
     let (payer, now) = (payer(&accounts, &quota), Instant::now());
-    payer.begin(now).unwrap();
-    payer.begin(now).unwrap_err();
+    payer.begin(now, false).unwrap();
+    payer.begin(now, false).unwrap_err();
     let figures = payer.agent.figures(now);
     assert_eq!(
         figures[0],
-        Figure { quota: "calls_per_second", limit: Some(1), used: Some(1), refused: 1 }
+        Figure {
+            quota: "calls_per_second",
+            limit: Some(1),
+            here: Some(1),
+            used: Some(1),
+            refused: 1
+        }
     );
     assert_eq!(figures.len(), Resource::ALL.len());
     for (index, resource) in Resource::ALL.into_iter().enumerate() {
@@ -218,7 +224,7 @@ fn figures_say_what_is_used_of_what_and_what_was_refused() {
 fn nobody_has_no_limits() {
     let (nobody, now) = (Payer::nobody(), Instant::now());
     nobody.used_cpu(Duration::from_secs(1_000), now);
-    nobody.begin(now).unwrap();
+    nobody.begin(now, false).unwrap();
     assert_eq!(nobody.cpu_pause(now), None);
     assert_eq!(nobody.node.places.capacity(), Permits::UNLIMITED);
 }

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 use aop_core::model::{
     ModelBinding, ModelError, Reserved, Spender, SpentTokens, TokenLedger, Usage,
 };
-use aop_core::quota::{Account, Resource};
+use aop_core::quota::{Account, Resource, Share};
 use aop_core::{AgentId, TenantName};
 
 use super::Clock;
@@ -52,6 +52,12 @@ impl Today {
         if let Some(tenant) = self.tenants.get_mut(&spender.tenant) {
             *tenant = tenant.saturating_add(tokens);
         }
+    }
+
+    /// The other nodes of the zone learn from the account what was used here.
+    fn tell(&self, spender: &Spender) {
+        let used = self.tenants.get(&spender.tenant).copied().unwrap_or_default();
+        spender.payer.tenant.note_tokens(self.day, used);
     }
 
     fn subtract(&mut self, spender: &Spender, tokens: u64) {
@@ -107,7 +113,16 @@ impl Budgets {
         let wanted = total(size);
         self.today(|today| {
             let payer = &spender.payer;
-            let tenant_max = payer.tenant.limit(Resource::Tokens).unwrap_or(self.tenant_max);
+            // Also when it is refused: what was used before a restart is known to nobody else yet.
+            today.tell(spender);
+            let day = today.day;
+            let in_zone = |limit| payer.tenant.tokens_here(day, limit);
+            let tenant_max =
+                payer.tenant.limit(Resource::Tokens).map_or(self.tenant_max, in_zone);
+            let whose = match payer.tenant.share() {
+                Share::WHOLE => "the tenant",
+                _ => "the tenant, on this node of the zone,",
+            };
             let over = |account: &Account, whose: &str, used: u64, budget: u64| {
                 (used.saturating_add(wanted) > budget).then(|| {
                     account.count_refusal(Resource::Tokens);
@@ -123,11 +138,12 @@ impl Budgets {
             let tenant = today.tenants.get(&spender.tenant).copied().unwrap_or_default();
             let agent_used = agent.unwrap_or_default();
             let refusal = over(&payer.agent, "the agent", agent_used, binding.tokens_per_day)
-                .or_else(|| over(&payer.tenant, "the tenant", tenant, tenant_max));
+                .or_else(|| over(&payer.tenant, whose, tenant, tenant_max));
             if let Some(refusal) = refusal {
                 return Err(refusal);
             }
             today.add(spender.agent, &spender.tenant, wanted);
+            today.tell(spender);
             Ok(())
         })?;
         Ok(Reservation {
@@ -146,6 +162,7 @@ impl Budgets {
             if today.day == day {
                 today.subtract(spender, reserved);
                 today.spend(spender, spent);
+                today.tell(spender);
             }
         });
         let (Some(ledger), Ok(runtime)) = (&self.ledger, tokio::runtime::Handle::try_current())

@@ -62,3 +62,12 @@ fn figures_are_shown_with_three_digits() {
     p99_ms  -
     ");
 }
+
+#[test]
+fn replicas_that_there_cannot_be_are_not_promised() {
+    let name = AgentName::new("textkit").unwrap();
+    let note = note_of_replicas(&name, Some(3), None).unwrap();
+    assert!(note.contains("3 replicas") && note.contains("in no zone"), "{note}");
+    assert_eq!(note_of_replicas(&name, Some(1), None), None);
+    assert_eq!(note_of_replicas(&name, None, None), None);
+}

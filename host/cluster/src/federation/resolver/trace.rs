@@ -21,6 +21,8 @@ pub(in super::super) enum Step {
     Cache { level: Level, hit: bool, stale: bool, ttl_s: Option<u64> },
     /// This zone answers itself.
     Own { zone: String, found: &'static str },
+    /// The node of this zone that owns the name was asked.
+    Owner { answered: bool },
     /// Where the walk begins, and why that zone is believed.
     Start { zone: String, because: &'static str },
     /// A zone was asked.

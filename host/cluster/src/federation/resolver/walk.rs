@@ -64,7 +64,7 @@ impl Resolver {
     fn start(&self, name: &FullName, trace: &Trace) -> Result<Place, ResolveError> {
         let (book, epoch) = self.parts.authority.book_now();
         let own = self.parts.authority.zone();
-        let (anchor, peer) = book
+        let (anchor, _) = book
             .anchor_of(name)
             .filter(|(zone, _)| *zone != own)
             .ok_or_else(|| ResolveError::NoAnchor(name.clone()))?;
@@ -84,6 +84,17 @@ impl Resolver {
         let is_child = anchor.is_below(own);
         let because = if is_child { "delegated by this zone" } else { "pinned" };
         trace.note(|| Step::Start { zone: anchor.to_string(), because });
+        self.anchor(name)
+    }
+
+    /// The zone of the book that is closest to a name.
+    pub(super) fn anchor(&self, name: &FullName) -> Result<Place, ResolveError> {
+        let (book, epoch) = self.parts.authority.book_now();
+        let own = self.parts.authority.zone();
+        let (anchor, peer) = book
+            .anchor_of(name)
+            .filter(|(zone, _)| *zone != own)
+            .ok_or_else(|| ResolveError::NoAnchor(name.clone()))?;
         let mut place = Place {
             zone: anchor.clone(),
             endpoints: peer.endpoints.clone(),
@@ -93,7 +104,7 @@ impl Resolver {
             until: Until::of(PINNED, Instant::now()),
             epoch,
         };
-        if is_child {
+        if anchor.is_below(own) {
             // So that what is found there can be proved to others.
             let failed = |error: RecordError| ResolveError::Own(error.to_string());
             let delegation = self.parts.authority.delegation(anchor, peer).map_err(failed)?;
@@ -143,11 +154,11 @@ impl Resolver {
         }))
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now { unix_s: self.parts.authority.now_s(), instant: Instant::now() }
     }
 
-    fn accept(
+    pub(super) fn accept(
         &self,
         place: &Place,
         apex: &[String],
@@ -160,7 +171,7 @@ impl Resolver {
         Ok(cut)
     }
 
-    fn refer(
+    pub(super) fn refer(
         &self,
         from: &Arc<Cut>,
         delegation: &str,

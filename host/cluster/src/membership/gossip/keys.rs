@@ -6,6 +6,7 @@
 //! | `capacity` | a number |
 //! | `labels` | a JSON object of texts |
 //! | `drain`, `left`, `authority` | `1`, or the key is not there |
+//! | `quota:N` | what it wants and used of quotas, see [`quota`](crate::quota) |
 //! | `doc:NAME` | `SERIAL;HEX`, a document's state |
 //!
 //! Unknown keys are ignored and missing ones have defaults, so that two adjacent releases understand
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use aop_core::Digest;
 
 use crate::membership::{DocumentVersion, Load, MembershipError};
+use crate::quota;
 
 pub(crate) const LOAD: &str = "load";
 pub(crate) const CAPACITY: &str = "capacity";
@@ -65,6 +67,16 @@ pub(crate) fn document_key(name: &str) -> String {
     format!("{DOCUMENT}{name}")
 }
 
+/// Sets what is said of quotas, in place of what was.
+pub(crate) fn set_quotas(
+    keys: &mut Keys,
+    said: BTreeMap<u8, String>,
+) -> Result<(), MembershipError> {
+    keys.retain(|key, _| !key.starts_with(quota::PREFIX));
+    said.into_iter()
+        .try_for_each(|(number, value)| set(keys, &format!("{}{number}", quota::PREFIX), value))
+}
+
 /// A document's state as it is gossiped.
 pub(crate) fn write_version(version: DocumentVersion) -> String {
     format!("{};{}", version.serial, version.digest.hex())
@@ -86,6 +98,7 @@ pub(crate) struct Said {
     pub(crate) left: bool,
     pub(crate) holds_authority: bool,
     pub(crate) documents: BTreeMap<String, DocumentVersion>,
+    pub(crate) quotas: BTreeMap<u8, String>,
 }
 
 impl Said {
@@ -100,6 +113,12 @@ impl Said {
                 DRAIN => said.draining = true,
                 LEFT => said.left = true,
                 AUTHORITY => said.holds_authority = true,
+                _ if key.starts_with(quota::PREFIX) => {
+                    let number = key[quota::PREFIX.len()..].parse().ok();
+                    if let Some(number) = number.filter(|number| *number < quota::KEYS_MAX) {
+                        said.quotas.insert(number, value.to_owned());
+                    }
+                }
                 _ => {
                     let name = key.strip_prefix(DOCUMENT).filter(|name| is_document_name(name));
                     if let (Some(name), Some(version)) = (name, read_version(value))
@@ -154,6 +173,7 @@ mod tests {
                 left: false,
                 holds_authority: false,
                 documents: BTreeMap::from([("cat".to_owned(), version)]),
+                quotas: BTreeMap::new(),
             });
         }
 

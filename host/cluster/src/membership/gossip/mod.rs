@@ -38,6 +38,7 @@ use self::keys::{Keys, Said};
 use self::roster::{Life, Roster};
 use crate::ZoneName;
 use crate::membership::{Member, MembershipError, View};
+use crate::quota::Neighbour;
 
 /// How long a dead node is remembered. Longer than restarts and short outages take, and short enough
 /// that even a node that restarts every second leaves fewer lives than a digest holds.
@@ -73,6 +74,8 @@ pub(crate) struct Gossip {
     own: watch::Sender<Keys>,
     view: watch::Sender<Arc<View>>,
     roster: Mutex<Roster>,
+    /// Nodes that others know of and this one has not heard.
+    hearsay: Mutex<BTreeSet<NodeId>>,
     contacts: Arc<Contacts>,
     /// Nodes of which nothing is believed any more.
     evicted: watch::Sender<BTreeSet<NodeId>>,
@@ -92,6 +95,7 @@ impl Gossip {
             own: watch::Sender::new(own),
             view: watch::Sender::new(Arc::new(alone)),
             roster: Mutex::default(),
+            hearsay: Mutex::default(),
             contacts,
             evicted: watch::Sender::default(),
             is_alone: AtomicBool::new(false),
@@ -141,6 +145,32 @@ impl Gossip {
             known.map(|known| known.life.clone())
         });
         self.take_in(own.into_iter().collect());
+    }
+
+    /// Every other node that is known, as quotas see it; none when this one was evicted.
+    pub(crate) fn neighbours(&self) -> Option<Vec<Neighbour>> {
+        if self.is_alone.load(Ordering::SeqCst) {
+            return None;
+        }
+        let is_other = |node: &NodeId| *node != self.config.node;
+        let mut neighbours: Vec<_> = self.with_roster(|roster| {
+            let others = roster.nodes().filter(|known| is_other(&known.life.node));
+            let seen = |known: &roster::Known| Neighbour {
+                node: known.life.node.clone(),
+                heard: known.life.live.then_some(known.heard),
+                has_left: known.life.said.left,
+                said: known.life.said.quotas.clone(),
+            };
+            others.map(seen).collect()
+        });
+        let hearsay = self.hearsay.lock().unwrap_or_else(PoisonError::into_inner);
+        neighbours.extend(hearsay.iter().filter(|node| is_other(node)).map(|node| Neighbour {
+            node: node.clone(),
+            heard: None,
+            has_left: false,
+            said: BTreeMap::new(),
+        }));
+        Some(neighbours)
     }
 
     /// Where this node is reached.
@@ -284,6 +314,8 @@ impl Gossip {
             }
             !is_evicted
         });
+        let mut hearsay: BTreeSet<_> =
+            lives.iter().filter(|life| !life.said.left).map(|life| life.node.clone()).collect();
         let view = {
             let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
             let before = roster.partition(now).is_some();
@@ -296,6 +328,8 @@ impl Gossip {
                 );
             }
             self.contacts.saw(roster.live_endpoints(&self.config.node));
+            hearsay.retain(|node| !roster.nodes().any(|known| known.life.node == *node));
+            *self.hearsay.lock().unwrap_or_else(PoisonError::into_inner) = hearsay;
             roster.view(&self.config.node)
         };
         self.view.send_if_modified(|current| {
