@@ -6,19 +6,13 @@
 
 #![expect(clippy::expect_used, clippy::print_stdout, reason = "a benchmark says what it measured")]
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use aop_tests::{AgentsDirectory, Aop, Host, HostOptions, eventually, guest, http_client};
+use aop_tests::{AgentsDirectory, Aop, Host, HostOptions, Link, eventually, guest, http_client};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 /// One way over a link.
 const DELAY: Duration = Duration::from_millis(10);
@@ -27,54 +21,6 @@ const COLD: usize = 60;
 /// Lookups with a warm cache.
 const CACHED: usize = 5000;
 
-/// Forwards connections to an address that is known later, and delays every byte.
-struct Link {
-    address: SocketAddr,
-    target: Arc<OnceLock<SocketAddr>>,
-}
-
-impl Link {
-    async fn open() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let address = listener.local_addr().expect("it has an address");
-        let target: Arc<OnceLock<SocketAddr>> = Arc::default();
-        let towards = Arc::clone(&target);
-        tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let Some(target) = towards.get() else { continue };
-                let Ok(far) = TcpStream::connect(target).await else { continue };
-                let _ = (near.set_nodelay(true), far.set_nodelay(true));
-                let (near_read, near_write) = near.into_split();
-                let (far_read, far_write) = far.into_split();
-                pump(near_read, far_write);
-                pump(far_read, near_write);
-            }
-        });
-        Self { address, target }
-    }
-}
-
-fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
-    let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
-    tokio::spawn(async move {
-        let mut buffer = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let piece = (Instant::now() + DELAY, buffer[..count].to_vec());
-            if sender.send(piece).await.is_err() {
-                return;
-            }
-        }
-    });
-    tokio::spawn(async move {
-        while let Some((due, piece)) = receiver.recv().await {
-            sleep_until(due).await;
-            if to.write_all(&piece).await.is_err() {
-                return;
-            }
-        }
-    });
-}
-
 struct Zone {
     host: Host,
     link: Link,
@@ -82,11 +28,11 @@ struct Zone {
 }
 
 async fn zone(name: &str, agents: &Path) -> Zone {
-    let (data, link) = (TempDir::new().expect("a directory"), Link::open().await);
+    let (data, link) = (TempDir::new().expect("a directory"), Link::open(DELAY).await);
     aop(&["zone", "keygen", "--data", &data.path().display().to_string()]).await;
     let config = format!(
         "[zone]\nname = \"{name}\"\nttl = \"1s\"\nendpoints = [\"http://{}\"]\nprivate_networks = [\"127.0.0.0/8\"]\n",
-        link.address
+        link.address()
     );
     std::fs::write(data.path().join("zone.toml"), &config).expect("it can be written");
     let host = Host::start(HostOptions {
@@ -96,13 +42,13 @@ async fn zone(name: &str, agents: &Path) -> Zone {
         ..HostOptions::default()
     })
     .await;
-    link.target.set(host.address()).expect("it is set once");
+    link.lead_to(host.address());
     Zone { host, link, data }
 }
 
 impl Zone {
     fn url(&self) -> String {
-        format!("http://{}", self.link.address)
+        format!("http://{}", self.link.address())
     }
 
     async fn command(&self, arguments: &[&str]) {
