@@ -318,6 +318,96 @@ async fn rotating_a_key_goes_on_with_its_sessions() {
     assert!(!listed.stdout.contains(old), "no list shows a key");
 }
 
+/// Opens a session with a key, and gives back its id.
+async fn session_of(host: &Host, key: &str) -> String {
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 0, "method": "initialize",
+        "params": {
+            "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": { "name": "aop-tests", "version": "1" },
+        },
+    });
+    let request = http_client().post(host.url("/mcp")).bearer_auth(key);
+    let request = request.header("accept", "application/json, text/event-stream");
+    let request = request.header("content-type", "application/json");
+    let answer = request.body(initialize.to_string()).send().await.expect("the host answers");
+    let id = answer.headers().get("mcp-session-id").expect("it has a session");
+    id.to_str().expect("it is text").to_owned()
+}
+
+/// The stream of a session.
+async fn stream_of(host: &Host, key: &str, session: &str) -> reqwest::Response {
+    let request = http_client().get(host.url("/mcp")).bearer_auth(key);
+    let request = request.header("mcp-session-id", session);
+    let request = request.header("mcp-protocol-version", "2025-11-25");
+    let stream = request.header("accept", "text/event-stream").send().await;
+    let stream = stream.expect("the host answers");
+    assert_eq!(stream.status(), 200);
+    stream
+}
+
+/// Waits until the host ends an answer.
+async fn ends(answer: reqwest::Response) {
+    let reading = tokio::time::timeout(std::time::Duration::from_secs(20), answer.bytes());
+    let _ = reading.await.expect("it ends within seconds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_key_opened_ends_with_the_key() {
+    let agents = AgentsDirectory::new()
+        .with("capabilities")
+        .with_settings("capabilities", "timeout = \"10m\"\n");
+    let (host, admin, _data) = closed(&agents).await;
+    let create = ["key", "create", "stolen", "--scope", "tools:call", "--scope", "tools:list"];
+    let stolen = run(&host, &admin, &[&create[..], &["--json"]].concat()).await.code(0).json();
+    let text = stolen["text"].as_str().expect("it is text");
+    let id = stolen["key"]["id"].as_str().expect("it has an id");
+
+    let session = session_of(&host, text).await;
+    let events = stream_of(&host, text, &session).await;
+    let mcp = Mcp::new(host.url("/mcp"));
+    let listen = json!({ "notifications": { "toolsListChanged": true } });
+    let listen = mcp.post(&mcp.message("subscriptions/listen", listen)).bearer_auth(text);
+    let listening = listen.send().await.expect("the host answers");
+    assert_eq!(listening.status(), 200);
+    let spin = json!({ "name": "capabilities_spin", "arguments": { "n": 1 } });
+    let spin = mcp.post(&mcp.message("tools/call", spin)).bearer_auth(text);
+    let spinning = tokio::spawn(spin.send());
+    let admins = session_of(&host, &admin).await;
+    let mut others = stream_of(&host, &admin, &admins).await;
+
+    let _ = run(&host, &admin, &["key", "revoke", id]).await.code(0);
+    ends(events).await;
+    ends(listening).await;
+    let spinning = tokio::time::timeout(std::time::Duration::from_secs(20), spinning);
+    let refused = spinning.await.expect("it ends within seconds");
+    let refused = refused.expect("it is sent").expect("the host answers");
+    assert_eq!(refused.status(), 401);
+    assert!(refused.headers().contains_key("www-authenticate"));
+    aop_tests::eventually("its session has ended, and its call", || async {
+        let metrics = http_client().get(host.url("/metrics")).bearer_auth(&admin);
+        let metrics = metrics.send().await.expect("the host answers");
+        let metrics = metrics.text().await.expect("it is text");
+        let has_ended = metrics.contains("aop_mcp_sessions_revoked_total 1")
+            && metrics.contains("aop_mcp_sessions 1.0\n");
+        has_ended.then_some(())
+    })
+    .await;
+    let chunk = tokio::time::timeout(std::time::Duration::from_millis(100), others.chunk());
+    assert!(chunk.await.is_err(), "another's stream stays open");
+
+    let short = run(&host, &admin, &["key", "create", "short", "--expires", "3s"]).await.code(0);
+    let short = short.stdout.trim().to_owned();
+    let session = session_of(&host, &short).await;
+    ends(stream_of(&host, &short, &session).await).await;
+    let _ = run(&host, &admin, &["tenant", "create", "acme"]).await.code(0);
+    let of_tenant = key(&host, &admin, "acme", &["tools:list"]).await;
+    let session = session_of(&host, &of_tenant).await;
+    let events = stream_of(&host, &of_tenant, &session).await;
+    let _ = run(&host, &admin, &["tenant", "delete", "acme", "--yes"]).await.code(0);
+    ends(events).await;
+}
+
 #[tokio::test]
 async fn the_last_key_that_manages_a_host_does_not_go_by_accident() {
     let (host, admin, _data) = closed(&AgentsDirectory::new()).await;

@@ -341,7 +341,7 @@ impl Access {
     }
 }
 
-/// Changes of one kind that are written down one by one when another node tells of them. A node that joins may be told of all
+/// Changes that are written down one by one when another node tells of them. A node that joins may be told of all
 /// that a zone has, which the log's queue would not hold.
 const NOTED_MAX: u32 = 256;
 
@@ -366,7 +366,7 @@ impl<'a> Told<'a> {
         }
         self.access.inner.audit.note(AuditEvent {
             tenant: Some(tenant),
-            detail: "another node of the zone told of it",
+            detail: "as the zone has it",
             ..AuditEvent::of_host(action, subject)
         });
     }
@@ -377,7 +377,7 @@ impl Drop for Told<'_> {
     fn drop(&mut self) {
         let Some(action) = self.last else { return };
         let more = self.noted.saturating_sub(NOTED_MAX);
-        let detail = format!("another node of the zone told of {more} more changes like it");
+        let detail = format!("as the zone has it: {more} more changes like it");
         self.access
             .inner
             .audit

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use aop_core::supply::{BUNDLE_MAX_BYTES, Provenance, Vouch};
 use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, TrustedRoot};
-use sigstore_verify::types::{Artifact, Bundle};
+use sigstore_verify::types::{Artifact, Bundle, SignatureContent};
 use sigstore_verify::{Error, VerificationPolicy, VerificationResult, Verifier};
 
 use crate::crypto;
@@ -165,7 +165,14 @@ impl Signatures {
         let bundle =
             Bundle::from_json(bundle).map_err(|error| Doubt::NoBundle(error.to_string()))?;
         let policy = VerificationPolicy::any_identity();
-        let verified = self.verifier.verify(component, &bundle, &policy);
+        let component: Artifact<'a> = component.into();
+        let verify = || self.verifier.verify(component.clone(), &bundle, &policy);
+        let verified = match (&component, &bundle.content) {
+            (Artifact::Blob(bytes), SignatureContent::MessageSignature(_)) => {
+                crypto::with_message(bytes, verify)
+            }
+            _ => verify(),
+        };
         let result = verified.map_err(|error| match error {
             Error::ArtifactMismatch(_) => Doubt::OtherArtifact,
             other => Doubt::Wrong(other.to_string()),

@@ -227,7 +227,7 @@ static MCP_KEYS: &[Key<Config>] = &[
     ),
     Key::count(
         "sessions_max",
-        "Sessions at one time, for clients of the revisions that have them.",
+        "Sessions at one time, for clients of the revisions that have them. No tenant has all of them.",
         Bounds::new(
             0,
             1_000_000,
@@ -256,7 +256,7 @@ static MCP_KEYS: &[Key<Config>] = &[
     ),
     Key::count(
         "streams_max",
-        "Open event streams at one time.",
+        "Open event streams at one time. No tenant has all of them.",
         Bounds::new(0, 1_000_000, "0 refuses them, and each holds a connection"),
         |config| config.mcp.streams_max as u64,
         |config, count| config.mcp.streams_max = wide(count),
@@ -424,7 +424,7 @@ static WEB_KEYS: &[Key<Config>] = &[
 static REGISTRY_KEYS: &[Key<Config>] = &[
     Key::count(
         "agents_max",
-        "Agents at once, from files and the API together.",
+        "Agents at once, from files and the API together. Where there are several tenants, none has all of them.",
         Bounds::new(1, 1_000_000, "a loaded agent takes about 100 KiB"),
         |config| config.registry.agents_max as u64,
         |config, count| config.registry.agents_max = wide(count),

@@ -21,6 +21,8 @@ use super::recorder::{Finding, Request, Seen, Want};
 const PATHS_MAX: usize = 4;
 /// Rules that one kind of grant may have in settings.
 const GRANTS_MAX: usize = 256;
+/// Longest address of a rule, which leaves room for every method before it.
+const RULE_MAX_BYTES: usize = 2000;
 /// Methods that a rule can name.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -188,7 +190,7 @@ impl Proposal {
                 calls(&finding.calls)
             ));
         }
-        for pattern in &policy.tools {
+        for pattern in policy.tools.iter().take(GRANTS_MAX - named) {
             let why = "it searched for tools, and finds those only".to_owned();
             self.grant("tools", quote(&pattern.to_string()), finding, why);
         }
@@ -281,6 +283,9 @@ impl Request {
     /// A rule for requests to this server, with that end of its path.
     fn rule(&self, methods: &BTreeSet<&str>, path: &str) -> Option<HttpRule> {
         let address = self.url(path);
+        if address.len() > RULE_MAX_BYTES {
+            return None;
+        }
         // Without methods a rule permits all, which is the only way to permit others than it can name.
         if methods.iter().all(|method| METHODS.contains(method)) {
             let methods = methods.iter().copied().collect::<Vec<_>>().join(",");
