@@ -259,7 +259,7 @@ async fn a_policy_is_learnt_from_calls_without_granting_anything() {
     let _ = run(&get).await.code(0);
     let _ = run(&write).await.code(0);
     let elsewhere = get[1].replace("/v1/x", "/v1/y");
-    run(&["get".to_owned(), elsewhere]).await.code(1).complains(&["HttpRequestDenied"]);
+    run(&["get".to_owned(), elsewhere]).await.code(1).complains(&["denied: no `http` rule"]);
     let unused = write[1].replace("/notes", "/unused");
     run(&["write".to_owned(), unused]).await.code(1).complains(&["there is no /unused"]);
 }

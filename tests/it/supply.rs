@@ -154,8 +154,9 @@ async fn a_component_that_the_right_one_signed_is_accepted_and_says_so() {
     load(&unknown).await.code(1).complains(&["signature is not believed"]);
     let of_echo = bundle("echo", &instance.sign(&echo, &RELEASE));
     load(&of_echo).await.code(1).complains(&["that of another artifact"]);
-    // What was refused changed nothing.
+    // What was refused is told, and the one that serves stays what it was.
     let shown = host.aop(&["agent", "show", "kit", "--json"]).run().await.code(0).json();
-    assert_eq!(shown["agent"]["state"], "ACTIVE", "{shown}");
-    assert_eq!(shown["agent"]["provenance"]["identity"], RELEASE.workflow);
+    assert_eq!(shown["agent"]["provenance"]["identity"], RELEASE.workflow, "{shown}");
+    let called = host.mcp().call("kit_identity_u8", serde_json::json!({ "value": 8 })).await;
+    assert_eq!(called.value(), 8);
 }

@@ -273,9 +273,9 @@ impl Ledger {
         let wanted = u16::try_from(wanted).unwrap_or(WEIGHT_MAX).min(WEIGHT_MAX);
         let want =
             self.wants.entry(tenant).or_insert(Want { weight: WEIGHT_MIN, less_since: None });
-        if wanted >= want.weight {
-            *want = Want { weight: wanted, less_since: None };
-        } else if now.duration_since(*want.less_since.get_or_insert(now)) >= HOLD {
+        // More is wanted at once, less only after a while.
+        if wanted >= want.weight || now.duration_since(*want.less_since.get_or_insert(now)) >= HOLD
+        {
             *want = Want { weight: wanted, less_since: None };
         }
     }
