@@ -333,12 +333,13 @@ async fn a_tenant_sees_what_it_uses() {
     let quota = aop_core::quota::Quota { calls_per_second: Some(7), ..Default::default() };
     state.accounts.set_tenant(&tenant, Some(quota));
     let echo = state.accounts.payer(&tenant, &agent("echo"));
-    echo.begin(std::time::Instant::now()).unwrap();
+    echo.begin(std::time::Instant::now(), false).unwrap();
     let app = open_router(state.clone());
     let (status, body) =
         check("showUsage", ask(&app, plain(Method::GET, "/api/v1/usage")).await).await;
     assert_eq!((status, &body["tenant"]), (StatusCode::OK, &json!("default")));
-    let calls = json!({ "quota": "calls_per_second", "limit": 7, "used": 1, "refused": 0 });
+    let calls =
+        json!({ "quota": "calls_per_second", "limit": 7, "here": 7, "used": 1, "refused": 0 });
     assert_eq!(body["quotas"][0], calls);
     let (_, body) =
         check("showAgent", ask(&app, plain(Method::GET, "/api/v1/agents/echo")).await).await;
