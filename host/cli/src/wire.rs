@@ -138,8 +138,18 @@ impl Host {
         let ground = (registry, library, &outside.network);
         let federated =
             OwnZone::open(&config.zone, &state.directory, bound, ground, (&gate, &router))?;
-        let parts = (&router, &dispatcher, registry, runtime, accounts);
-        let zone = zone(config, &state.directory, parts);
+        let routes = Routes {
+            router: Arc::clone(&router),
+            invoke: dispatcher.clone(),
+            registry: Arc::clone(registry),
+            runtime: Arc::clone(runtime),
+            accounts: Arc::clone(accounts),
+            directory: state.directory.join("cluster"),
+            component_max_bytes: config.registry.component_max_bytes,
+        };
+        // Nothing of it runs yet.
+        let identity = IdentityDirectory::of_data(&state.directory);
+        let zone = Arc::new(Zone::new(identity, config.cluster.membership(), routes));
         let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
@@ -410,31 +420,6 @@ fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
     let log = AuditLog::open(&directory, config.audit)
         .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
     Ok(Arc::new(log))
-}
-
-/// The zone of a host, of which nothing runs yet.
-fn zone(
-    config: &Config,
-    directory: &Path,
-    (router, dispatcher, registry, runtime, accounts): (
-        &Arc<routing::Router>,
-        &Arc<Dispatcher>,
-        &Arc<Registry>,
-        &Arc<Runtime>,
-        &Arc<Accounts>,
-    ),
-) -> Arc<Zone> {
-    let routes = Routes {
-        router: Arc::clone(router),
-        invoke: dispatcher.clone(),
-        registry: Arc::clone(registry),
-        runtime: Arc::clone(runtime),
-        accounts: Arc::clone(accounts),
-        directory: directory.join("cluster"),
-        component_max_bytes: config.registry.component_max_bytes,
-    };
-    let identity = IdentityDirectory::of_data(directory);
-    Arc::new(Zone::new(identity, config.cluster.membership(), routes))
 }
 
 /// A dispatcher whose calls reach its own services: `services` makes them around it.

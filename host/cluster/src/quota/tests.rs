@@ -108,7 +108,7 @@ impl World {
             self.now += STEP;
             self.deliver();
             for number in 0..self.hosts.len() {
-                if (self.step + number as u64) % 2 == 0 {
+                if (self.step + number as u64).is_multiple_of(2) {
                     self.look(number);
                 }
             }
@@ -144,7 +144,7 @@ impl World {
         for (by, to) in (0..count).flat_map(|by| (0..count).map(move |to| (by, to))) {
             let (source, target) = (&self.hosts[by], &self.hosts[to]);
             let is_up = source.ledger.is_some() && target.ledger.is_some();
-            let is_due = (self.step + 3 * by as u64 + to as u64) % 8 == 0;
+            let is_due = (self.step + 3 * by as u64 + to as u64).is_multiple_of(8);
             if by == to || !is_up || !is_due || source.side != target.side {
                 continue;
             }

@@ -216,9 +216,11 @@ async fn a_page_has_a_thousand_keys_at_most() {
     let keys: Vec<_> = (0..=PAGE_KEYS_MAX).map(|number| format!("{number:04}")).collect();
     let entries: Vec<_> = keys.iter().map(|key| (key.clone(), Vec::new())).collect();
     store.set(&bucket, ROOMY, &entries).await.unwrap();
-    let page = Buckets::keys(&store, &bucket, None, u32::MAX).await.unwrap();
+    let page = aop_core::bucket::Buckets::keys(&store, &bucket, None, u32::MAX).await.unwrap();
     assert_eq!(page.keys, keys[..1000]);
-    let page = Buckets::keys(&store, &bucket, page.next.as_deref(), u32::MAX).await.unwrap();
+    let page = aop_core::bucket::Buckets::keys(&store, &bucket, page.next.as_deref(), u32::MAX)
+        .await
+        .unwrap();
     assert_eq!((page.keys.as_slice(), page.next), (&keys[1000..], None));
 }
 
