@@ -167,6 +167,9 @@ async fn no_tenant_has_all_the_agents_that_the_host_may_hold() {
     host.registry.load(&acme, request("a0")).await.unwrap();
     host.upload(&other, "one", "fn run", "").await;
     assert!(host.registry.load(&other, request("two")).await.is_err(), "now all are there");
+    // One that is free is for the next tenant.
     host.registry.unload(&acme, "a0").await.unwrap();
+    assert!(host.registry.load(&other, request("two")).await.is_err());
+    host.registry.unload(&acme, "a1").await.unwrap();
     host.registry.load(&other, request("two")).await.unwrap();
 }
