@@ -118,7 +118,7 @@ async fn a_client_that_says_no_or_nonsense_is_told_to_the_agent() {
     let client = Client::open_with(&server, everything()).await;
     for (answer, expected) in [
         (json!({ "error": { "code": -1, "message": "User rejected" } }), "User rejected"),
-        (json!({ "result": { "x": 1 } }), "is none"),
+        (json!({ "result": { "x": 1 } }), "does not answer"),
     ] {
         let mut events = Events::open(&client, &call_message(1, "ask", &json!({}))).await;
         let mut message = answer.clone();

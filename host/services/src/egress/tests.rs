@@ -494,7 +494,7 @@ async fn one_agent_leaves_requests_to_others() {
     let held = ask(&greedy).await.unwrap();
     let refusal = error(ask(&greedy).await);
     assert!(
-        matches!(&refusal, EgressError::Timeout(text) if text.contains("the 1 of them")),
+        matches!(&refusal, EgressError::Timeout(text) if text.contains("the 1 that an agent may have")),
         "{refusal}"
     );
     ask(&other).await.unwrap();

@@ -76,12 +76,23 @@ async fn tasks_are_bounded_and_make_room_when_they_expire() {
     let directory = TempDir::new().unwrap();
     let store = with_other(open(&directory)).await;
     let mine = TenantName::default_tenant();
-    store.begin(task("a", 0), 2).await.unwrap();
-    store.begin(task("b", 0), 2).await.unwrap();
+    // A quarter of eight is what one caller may have.
+    store.begin(task("a", 0), 8).await.unwrap();
+    store.begin(task("b", 0), 8).await.unwrap();
+    assert!(matches!(store.begin(task("c", 998), 8).await, Err(TaskError::Full)));
     store.end(&mine, "a", TaskState::Failed, None, 1).await.unwrap();
-    assert!(matches!(store.begin(task("c", 999), 2).await, Err(TaskError::Full)));
-    store.begin(task("c", 1000), 2).await.unwrap();
-    assert_eq!(store.find(&mine, "a").await.unwrap(), None);
+    store.begin(task("c", 998), 8).await.unwrap();
+    assert_eq!(store.find(&mine, "a").await.unwrap(), None, "the caller's oldest that has ended");
+    assert!(matches!(store.begin(task("d", 999), 8).await, Err(TaskError::Full)));
+    let somebody = |id: &str| TaskRecord { subject: "key:other".to_owned(), ..task(id, 999) };
+    store.begin(somebody("e"), 8).await.unwrap();
+    assert!(matches!(store.begin(somebody("f"), 3).await, Err(TaskError::Full)), "three are there");
+    store.end(&mine, "c", TaskState::Completed, None, 999).await.unwrap();
+    store.begin(task("d", 1000), 8).await.unwrap();
+    assert_eq!(store.find(&mine, "c").await.unwrap(), None, "the next to go");
+    store.end(&mine, "d", TaskState::Completed, None, 1001).await.unwrap();
+    store.begin(task("g", 2000), 80).await.unwrap();
+    assert_eq!(store.find(&mine, "d").await.unwrap(), None, "it has expired");
     assert!(store.find(&mine, "b").await.unwrap().is_some(), "one that still works stays");
     let other = TaskRecord { tenant: TenantName::new("other").unwrap(), ..task("d", 1000) };
     store.begin(other, 1).await.unwrap();
@@ -95,10 +106,10 @@ async fn results_are_bounded_per_tenant_and_make_room_when_they_expire() {
     let store = with_other(SqliteStore::open(&config).unwrap()).await;
     let (mine, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
     for id in ["a", "b", "c"] {
-        store.begin(task(id, 0), 9).await.unwrap();
+        store.begin(task(id, 0), 99).await.unwrap();
     }
     let of_other = TaskRecord { tenant: other.clone(), ..task("d", 0) };
-    store.begin(of_other, 9).await.unwrap();
+    store.begin(of_other, 99).await.unwrap();
     let end = async |tenant: &TenantName, id: &str, bytes: usize, now: u64| {
         // A letter of two bytes: the limit counts bytes.
         let outcome = Some("\u{e9}".repeat(bytes / 2));
@@ -116,7 +127,7 @@ async fn results_are_bounded_per_tenant_and_make_room_when_they_expire() {
     end(&mine, "c", 1024, 1).await.unwrap();
 
     let later = TaskRecord { expires_unix_ms: 9000, ..task("e", 0) };
-    store.begin(later, 9).await.unwrap();
+    store.begin(later, 99).await.unwrap();
     end(&mine, "e", 10_000, 999).await.unwrap_err();
     end(&mine, "e", 10_000, 1000).await.unwrap();
     assert_eq!(store.find(&mine, "a").await.unwrap(), None);
