@@ -128,7 +128,7 @@ impl Host {
         let secrets: Arc<HostSecrets> = Arc::default();
         let (outside, mounts) = ways_out(config, &state.store, &secrets)?;
         let agents = Agents::open(config, &state, (&router, &audit, &guest_logs, &outside))?;
-        let Agents { registry, runtime, library, accounts, metrics, .. } = &agents;
+        let Agents { registry, library, accounts, metrics, .. } = &agents;
         let gate: Arc<federation::Gate> = Arc::default();
         // Agents call other zones' tools as clients do.
         let invoke = Arc::downgrade(&gate) as Weak<dyn Invoke>;
@@ -138,18 +138,7 @@ impl Host {
         let ground = (registry, library, &outside.network);
         let federated =
             OwnZone::open(&config.zone, &state.directory, bound, ground, (&gate, &router))?;
-        let routes = Routes {
-            router: Arc::clone(&router),
-            invoke: dispatcher.clone(),
-            registry: Arc::clone(registry),
-            runtime: Arc::clone(runtime),
-            accounts: Arc::clone(accounts),
-            directory: state.directory.join("cluster"),
-            component_max_bytes: config.registry.component_max_bytes,
-        };
-        // Nothing of it runs yet.
-        let identity = IdentityDirectory::of_data(&state.directory);
-        let zone = Arc::new(Zone::new(identity, config.cluster.membership(), routes));
+        let zone = agents.zone(config, &state.directory, (&router, &dispatcher));
         let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
@@ -301,6 +290,26 @@ impl Agents {
             [runtime.clone(), registry.clone(), guest_logs.clone(), audit.clone(), router.clone()];
         measures.into_iter().for_each(|measure| metrics.register(measure));
         Ok(Self { registry, runtime, library, accounts, changes, metrics })
+    }
+
+    /// The zone, of which nothing runs yet.
+    fn zone(
+        &self,
+        config: &Config,
+        directory: &Path,
+        (router, dispatcher): (&Arc<routing::Router>, &Arc<Dispatcher>),
+    ) -> Arc<Zone> {
+        let routes = Routes {
+            router: Arc::clone(router),
+            invoke: dispatcher.clone(),
+            registry: Arc::clone(&self.registry),
+            runtime: Arc::clone(&self.runtime),
+            accounts: Arc::clone(&self.accounts),
+            directory: directory.join("cluster"),
+            component_max_bytes: config.registry.component_max_bytes,
+        };
+        let identity = IdentityDirectory::of_data(directory);
+        Arc::new(Zone::new(identity, config.cluster.membership(), routes))
     }
 
     fn mcp(
