@@ -61,6 +61,11 @@ async fn until_at_least(host: &Host, agent: &str, count: usize) {
     .await;
 }
 
+fn all_but(at: usize, hosts: &[Host]) -> Vec<&Host> {
+    let others = hosts.iter().enumerate().filter(|(number, _)| *number != at);
+    others.map(|(_, host)| host).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_k_of_k_and_one_replicas_fails_only_what_ran_there_and_cannot_be_repeated() {
     let mut hosts = zone(NODES).await;
@@ -118,12 +123,7 @@ async fn a_frozen_node_of_five_is_ejected_and_its_calls_end_elsewhere_in_time() 
             (at, node) = (number, id);
         }
     }
-    let others: Vec<_> = hosts
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| *number != at)
-        .map(|(_, host)| host)
-        .collect();
+    let others = all_but(at, &hosts);
     let calls = repeatable(&others);
     calls.goes_on_for(SOME).await;
     hosts[at].signal(Signal::STOP);
@@ -145,12 +145,7 @@ async fn a_rolling_restart_fails_no_call() {
     let loads = [repeatable(&all), once(&all)];
     let mut ended = Vec::new();
     for at in 0..NODES {
-        let others: Vec<_> = hosts
-            .iter()
-            .enumerate()
-            .filter(|(number, _)| *number != at)
-            .map(|(_, host)| host)
-            .collect();
+        let others = all_but(at, &hosts);
         for load in &loads {
             load.goes_on_for(SOME).await;
             // New calls enter elsewhere. Those that are under way here end here, and what others pass on goes on.
