@@ -1,5 +1,6 @@
 //! Uses what the host offers and reports what it was given.
 
+use std::ffi::{CString, c_char, c_int};
 use std::io::Read;
 use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,6 +17,10 @@ wit_bindgen::generate!({
 use exports::fixture::config::surroundings::{Guest, Level};
 use wasi::config::store;
 use wasi::logging::logging;
+
+unsafe extern "C" {
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int;
+}
 
 struct Surroundings;
 
@@ -62,6 +67,19 @@ impl Guest for Surroundings {
 
     fn write_file(path: String, text: String) -> Result<(), String> {
         std::fs::write(path, text).map_err(|error| error.to_string())
+    }
+
+    fn point(target: String, path: String) -> Result<(), String> {
+        let (target, path) = (CString::new(target), CString::new(path));
+        let (Ok(target), Ok(path)) = (target, path) else {
+            return Err("a path has no zero byte".to_owned());
+        };
+        // The standard library has it for nightly compilers only.
+        // SAFETY: both are strings that end with a zero byte and live until it returns.
+        match unsafe { symlink(target.as_ptr(), path.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().to_string()),
+        }
     }
 
     fn list_directory(path: String) -> Result<Vec<String>, String> {

@@ -116,6 +116,10 @@ impl Guest for Outside {
         linked.map_err(|code| name(&code))
     }
 
+    async fn point(directory: String, target: String, path: String) -> Result<(), String> {
+        of(&directory)?.symlink_at(target, path).await.map_err(|code| name(&code))
+    }
+
     async fn remove(directory: String, path: String) -> Result<(), String> {
         of(&directory)?.unlink_file_at(path).await.map_err(|code| name(&code))
     }

@@ -109,3 +109,31 @@ async fn what_is_hidden_counts_while_it_is_open() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_link_of_a_guest_leads_up() {
+    let (machine, world) = world("outside", "size_max = \"100KiB\", files_max = 50").await;
+    let settings =
+        format!("[policy]\ndirectories = [\"write {}/work as /work\"]\n", machine.path().display());
+    let world = world.with("older", "config", &settings).await;
+    std::fs::write(machine.path().join("secret"), "key").expect("a file can be written");
+    for target in ["..", "../secret", "inner/../../secret", "/etc", "./.."] {
+        let link = json!({ "directory": "/work", "target": target, "path": "up" });
+        let said = world.error("a_point", link).await;
+        assert!(said.contains("NotPermitted"), "{target}: {said}");
+        let link = json!({ "target": target, "path": "/work/up" });
+        let said = world.error("older_point", link).await;
+        assert!(said.to_lowercase().contains("not permitted"), "{target}: {said}");
+        assert!(!machine.path().join("work/up").is_symlink(), "{target}");
+    }
+    world.log.has(&["policy: refused", "must lead to something below it"]);
+    // Whoever is granted a directory that another one made a link to sees what is there, and nothing above.
+    std::fs::create_dir(machine.path().join("work/inner")).expect("a directory can be made");
+    let link = json!({ "directory": "/work", "target": "inner", "path": "in" });
+    world.answer("a_point", link).await;
+    world.answer("older_point", json!({ "target": "inner", "path": "/work/again" })).await;
+    for made in ["in", "again"] {
+        let target = std::fs::read_link(machine.path().join("work").join(made));
+        assert_eq!(target.expect("it is a link"), std::path::Path::new("inner"));
+    }
+}

@@ -54,8 +54,13 @@ async fn a_shared_agent_calls_what_its_owner_shares_and_nothing_of_the_caller() 
         [("s_call", called("mine_echo")), ("s_describe", json!({ "tool": "mine_echo" }))]
     {
         let said = world.error(tool, arguments).await;
-        assert!(said.starts_with("permission_denied: "), "{tool}: {said}");
+        assert!(said.starts_with("not_found: "), "{tool}: {said}");
     }
+    // Which tools its caller has is not to be told by the answers to guesses.
+    let guess = |tool: &str| json!({ "tool": tool });
+    let there = world.error("s_describe", guess("mine_echo")).await;
+    let absent = world.error("s_describe", guess("none_echo")).await;
+    assert_eq!(there.replace("mine", "none"), absent);
 }
 
 #[tokio::test(flavor = "multi_thread")]

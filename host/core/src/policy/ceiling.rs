@@ -224,7 +224,7 @@ impl List<'_> {
 }
 
 /// Whether a directory lies in the one of a ceiling, as it is written. A link inside that leads out is the
-/// operator's own, who made it: guests cannot make any that do.
+/// operator's own, who made it: those that guests make lead down only.
 fn is_below(directory: &DirectoryGrant, limit: &DirectoryGrant) -> bool {
     let is_plain = !directory.host.components().any(|part| part == Component::ParentDir);
     let is_small = !directory.writable || directory.limits.is_within(&limit.limits);

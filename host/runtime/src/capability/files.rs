@@ -6,6 +6,9 @@
 //! it was opened below, which is noted when it is made, since both versions make them in two functions only.
 //! [`v0_2`] and [`v0_3`] have a version each; [`writer`] is the stream of 0.2.
 //!
+//! Links that guests make stay below themselves: wasmtime-wasi follows none that leads out, but a grant of a directory
+//! below one that guests change is opened by the host, which follows all.
+//!
 //! A guest that finds no room gets `quota` (`EDQUOT`), the operator's log the grant. Names and links do not lead from
 //! one granted directory into another (`cross-device`), since that would carry files past the limits.
 
@@ -15,6 +18,7 @@ mod v0_3;
 mod writer;
 
 use std::collections::HashMap;
+use std::path::{Component, Path};
 use std::sync::Arc;
 
 use aop_core::Asked;
@@ -166,6 +170,22 @@ fn note_denied(voice: &Voice) {
     voice.refuse(rule, SETTINGS);
 }
 
+/// Whether the target of a link that a guest makes leads nowhere but below the link, wherever that is moved to. If not, the
+/// operator is told.
+fn stays_below(voice: &Voice, target: &str) -> bool {
+    let leads_down = leads_down(target);
+    if !leads_down {
+        let rule = "a link that an agent makes must lead to something below it: its target is absolute or has `..`";
+        voice.refuse(rule, SETTINGS);
+    }
+    leads_down
+}
+
+fn leads_down(target: &str) -> bool {
+    let mut parts = Path::new(target).components();
+    parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
 /// How long a file is; 0 when the file system does not say, so that everything written counts.
 async fn length(file: &Arc<std::fs::File>) -> u64 {
     let file = Arc::clone(file);
@@ -178,5 +198,20 @@ fn writable(descriptor: &Descriptor) -> Option<Arc<std::fs::File>> {
     match descriptor {
         Descriptor::File(file) if !file.perms.write_not_permitted() => Some(Arc::clone(&file.file)),
         Descriptor::File(_) | Descriptor::Dir(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::leads_down;
+
+    #[test]
+    fn links_lead_down_only() {
+        for target in ["file", "a/b", "./a", "a/./b", "..a", "a..", "a/...", ""] {
+            assert!(leads_down(target), "{target}");
+        }
+        for target in ["..", "../a", "a/..", "a/../../b", "./..", "/", "/etc/passwd", "//a"] {
+            assert!(!leads_down(target), "{target}");
+        }
     }
 }

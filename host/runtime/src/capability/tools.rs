@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use aop_core::{
     Asked, Call, CallContext, ErrorCode, Failure, Lineage, Output, Route, Target, ToolName,
-    Violation,
+    Violation, unknown_tool,
 };
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
@@ -130,7 +130,8 @@ impl Desk {
     }
 
     /// Where a tool's name leads, for an agent that another tenant shares; none for the tenant's own, whose calls are resolved
-    /// like any. What it leads to is what is called, so that nothing changes in between.
+    /// like any. What it leads to is what is called, so that nothing changes in between. A tool of the caller's own is as
+    /// unknown as one that does not exist: which ones that tenant has is not the owner's to learn.
     fn route(&self, tool: &str) -> Result<Option<Route>, Failure> {
         let context = &self.context;
         if !context.is_shared() {
@@ -140,23 +141,13 @@ impl Desk {
         if route.revision.tenant == context.owner {
             return Ok(Some(route));
         }
-        Err(Failure::before_execution(
-            ErrorCode::PermissionDenied,
-            format!(
-                "the agent is shared by the tenant `{}`, and calls what that tenant shares: `{tool}` is another's",
-                context.owner
-            ),
-        ))
+        Err(unknown_tool(tool))
     }
 
     /// The same, for a tool that the guest named.
     fn named(&self, tool: &str) -> Result<Option<Route>, Failure> {
         self.permit(tool)?;
-        self.route(tool).inspect_err(|failure| {
-            if failure.code == ErrorCode::PermissionDenied {
-                self.voice.refuse(&failure.message, &["policy.tools"]);
-            }
-        })
+        self.route(tool)
     }
 
     fn describe(&self, tool: &str) -> Result<Definition, Failure> {

@@ -13,7 +13,7 @@ use wasmtime_wasi::p2::bindings::filesystem::types::{
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
 use super::writer::Writer;
-use super::{Growth, NoRoom, Place, begin, enter, note_denied, saw, writable};
+use super::{Growth, NoRoom, Place, begin, enter, note_denied, saw, stays_below, writable};
 use crate::state::State;
 
 type Fd = Resource<Descriptor>;
@@ -86,6 +86,9 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
+                if !stays_below(&state.guest.voice, &to) {
+                    return Ok((Err(ErrorCode::NotPermitted),));
+                }
                 let growth = Growth { bytes: to.len() as u64, files: 1 };
                 let done = add(place.as_ref(), growth, async {
                     state.filesystem().symlink_at(fd, to, path).await

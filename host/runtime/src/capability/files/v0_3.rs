@@ -22,7 +22,7 @@ use wasmtime_wasi::p3::bindings::filesystem::types::{
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::{Growth, NoRoom, Place, Taken, begin, enter, note_denied, saw, writable};
+use super::{Growth, NoRoom, Place, Taken, begin, enter, note_denied, saw, stays_below, writable};
 use crate::state::State;
 
 /// What a guest writes is taken from it in pieces of this size at most.
@@ -97,6 +97,9 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |store: Store<'_>, (fd, to, path): (Fd, String, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
+                if !store.with(|mut access| stays_below(&access.get().guest.voice, &to)) {
+                    return Ok((Err(ErrorCode::NotPermitted),));
+                }
                 let growth = Growth { bytes: to.len() as u64, files: 1 };
                 let doing = WasiFilesystem::symlink_at(&files, fd, to, path);
                 answer(add(place.as_ref(), growth, doing).await)
