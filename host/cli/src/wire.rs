@@ -20,7 +20,7 @@ use aop_core::{
     Resolve, Services, Tenancy, TenantName,
 };
 use aop_dispatch::Dispatcher;
-use aop_mcp::{Changes, McpParts, McpServer, Mounts};
+use aop_mcp::{Beside, Changes, McpParts, McpServer, Mounts};
 use aop_registry::{Parts, Registry, RegistryConfig};
 use aop_runtime::{Runtime, RuntimeConfig, WorkerProgram};
 use aop_services::GuestLogs;
@@ -188,7 +188,7 @@ impl Host {
         &self,
         config: &Config,
         bound: SocketAddr,
-    ) -> anyhow::Result<Guarded<Gated<Router>>> {
+    ) -> anyhow::Result<Guarded<Gated<Beside<Router>>>> {
         let guard = Guard::new(&GuardConfig {
             bound,
             allowed_hosts: [config.web.allowed_hosts.as_slice(), self.federated.hosts()].concat(),
@@ -196,8 +196,8 @@ impl Host {
         })?;
         let authenticate = Arc::new(self.gatekeeper.access.clone());
         let entrance = Gate::new(authenticate, self.audit.clone(), self.app.resource.clone());
-        let routes = aop_web::router(self.app.clone()).merge(self.mcp.router());
-        Ok(guard.layer(entrance.layer(self.federated.serve(routes))))
+        let routes = self.federated.serve(aop_web::router(self.app.clone()));
+        Ok(guard.layer(entrance.layer(self.mcp.beside(routes))))
     }
 
     /// Who a client on standard input is: whoever started the host.

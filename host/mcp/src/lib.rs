@@ -14,6 +14,7 @@
 //! Every bound is a field of [`McpConfig`], or a constant beside what it bounds.
 
 mod arrival;
+mod beside;
 mod builtin;
 mod changes;
 mod config;
@@ -44,6 +45,7 @@ mod tasks;
 mod tests;
 mod uri;
 
+pub use beside::Beside;
 pub use changes::Changes;
 pub use config::{Expose, McpConfig};
 pub use content::check as check_content;

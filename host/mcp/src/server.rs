@@ -4,13 +4,9 @@ use std::sync::Arc;
 
 use aop_core::federation::Federation;
 use aop_core::{BoxFuture, Caller, Catalog, Invoke, Library, Tasks, Tenancy, TenantName};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::routing::any;
-use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
 
+use crate::beside::Beside;
 use crate::changes::Changes;
 use crate::config::McpConfig;
 use crate::edge::Edge;
@@ -69,13 +65,13 @@ impl McpServer {
         Self { edge, sessions, http, draining }
     }
 
-    /// `/mcp`, for the [`Caller`] that whoever mounts it puts into the extensions of a request. A request without one is
-    /// refused.
+    /// `/mcp` in front of `others`, for the [`Caller`] that whoever mounts it puts into the extensions of a request. A request
+    /// without one is refused.
     ///
-    /// The route also trusts the `Host` and `Origin` of a request: a guard against DNS rebinding belongs in front,
+    /// It also trusts the `Host` and `Origin` of a request: a guard against DNS rebinding belongs in front,
     /// as `web` has for the whole application.
-    pub fn router(&self) -> Router {
-        Router::new().route("/mcp", any(serve)).with_state(self.http.clone())
+    pub fn beside<S>(&self, others: S) -> Beside<S> {
+        Beside::new(Arc::clone(&self.http), others)
     }
 
     /// Serves one client, which is `caller`, on standard input and output until it closes them or `shutdown` resolves.
@@ -158,8 +154,4 @@ impl Tenancy for McpServer {
             Ok(())
         })
     }
-}
-
-async fn serve(State(http): State<Arc<Http>>, request: Request<Body>) -> Response<Body> {
-    http.handle(request).await
 }

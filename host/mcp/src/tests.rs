@@ -21,19 +21,19 @@ use axum::body::Body;
 use http::Request;
 use tower::util::MapRequest;
 
-use crate::McpServer;
+use crate::{Beside, McpServer};
 
 /// Whoever uses a host that is open to its own machine.
 pub(crate) fn local(tenant: &str) -> Caller {
     Caller::local(TenantName::new(tenant).unwrap())
 }
 
-type Mounted = MapRequest<Router, fn(Request<Body>) -> Request<Body>>;
+type Mounted = MapRequest<Beside<Router>, fn(Request<Body>) -> Request<Body>>;
 
 /// The server as the host mounts it: a request gets its caller in front. Here whoever asks says so: the tenant in the
 /// path, in `test-subject` a key, in `test-scopes` the scopes.
 pub(crate) fn mounted(server: &McpServer) -> Mounted {
-    MapRequest::new(server.router(), |mut request| {
+    MapRequest::new(server.beside(Router::new()), |mut request| {
         let path = request.uri().path().to_owned();
         let tenant = path.strip_prefix("/t/").and_then(|rest| rest.strip_suffix("/mcp"));
         let mut caller = local(tenant.unwrap_or("default"));

@@ -192,7 +192,8 @@ async fn other_methods_and_requests_of_nobody_are_refused() {
     *request.method_mut() = Method::GET;
     assert_eq!(send(&server, request).await.status, StatusCode::METHOD_NOT_ALLOWED);
     let request = call("echo", &json!({}));
-    let nobody = tower::ServiceExt::oneshot(server.router(), request).await.unwrap();
+    let nobody =
+        tower::ServiceExt::oneshot(server.beside(axum::Router::new()), request).await.unwrap();
     assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
 }
 
