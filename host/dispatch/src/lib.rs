@@ -151,11 +151,12 @@ impl Invoke for Dispatcher {
                     // The node that passed it here knows the tenant, and this one will.
                     Err(_) if call.here => Err(unknown_yet()),
                     Err(refused) => Err(refused),
-                    // Held until the call is dropped: then nothing of it runs any more.
+                    // Held until the call is dropped: then nothing of it runs any more. The call comes first, so that
+                    // one which is done at once waits for nothing.
                     Ok(mut stay) => tokio::select! {
                         biased;
-                        ended = stay.ended() => Err(ended),
                         result = self.call(&call, &mut record) => result,
+                        ended = stay.ended() => Err(ended),
                     },
                 };
                 let session = record.session();

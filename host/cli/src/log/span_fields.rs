@@ -59,12 +59,18 @@ impl<'a> Members<'a> {
 
     /// Field names are identifiers and dots: nothing in them needs escaping.
     fn member(&mut self, field: &Field, value: impl FnOnce(&mut dyn fmt::Write) -> fmt::Result) {
-        let comma = if self.is_first { "" } else { "," };
-        self.is_first = false;
-        let name = field.name().trim_start_matches("r#");
         if self.result.is_ok() {
-            self.result = write!(self.out, "{comma}\"{name}\":").and_then(|()| value(self.out));
+            self.result = self.begin(field.name()).and_then(|()| value(self.out));
         }
+    }
+
+    fn begin(&mut self, name: &str) -> fmt::Result {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_char(',')?;
+        }
+        self.out.write_char('"')?;
+        self.out.write_str(name.trim_start_matches("r#"))?;
+        self.out.write_str("\":")
     }
 
     fn text(&mut self, field: &Field, text: fmt::Arguments<'_>) {
@@ -94,11 +100,15 @@ impl Visit for Members<'_> {
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.member(field, |out| write!(out, "{value}"));
+        self.member(field, |out| out.write_str(if value { "true" } else { "false" }));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.text(field, format_args!("{value}"));
+        self.member(field, |out| {
+            out.write_char('"')?;
+            Escaping(out).write_str(value)?;
+            out.write_char('"')
+        });
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -112,13 +122,12 @@ struct Escaping<'a>(&'a mut dyn fmt::Write);
 impl fmt::Write for Escaping<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| matches!(c, '"' | '\\' | '\0'..='\x1f')) {
-            let (plain, special) = rest.split_at(at);
-            // All of them have one byte.
-            let (special, after) = special.split_at(1);
-            self.0.write_str(plain)?;
-            write!(self.0, "\\u{:04x}", special.as_bytes()[0])?;
-            rest = after;
+        // Each of them is a character of one byte, and no part of a longer one.
+        let special = |byte: u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+        while let Some(at) = rest.bytes().position(special) {
+            self.0.write_str(&rest[..at])?;
+            write!(self.0, "\\u{:04x}", rest.as_bytes()[at])?;
+            rest = &rest[at + 1..];
         }
         self.0.write_str(rest)
     }

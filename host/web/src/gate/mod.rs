@@ -150,10 +150,8 @@ struct Watch {
 impl Watch {
     fn of(keeper: &Arc<Keeper>, request: &Request<Body>, need: Need) -> Option<Self> {
         let caller = request.extensions().get::<Caller>().filter(|_| need == Need::Caller)?;
-        // MCP asks for these only, and copying a caller would cost on the path of every call.
-        let asked = [Scope::ToolsCall, Scope::ToolsList];
-        let lacks = asked.into_iter().any(|scope| !caller.scopes.has(scope));
-        lacks.then(|| Self { keeper: Arc::clone(keeper), caller: caller.clone() })
+        // Copying a caller would cost on the path of every call.
+        lacks_any(caller).then(|| Self { keeper: Arc::clone(keeper), caller: caller.clone() })
     }
 
     fn see(self, answer: &Response<Body>) {
@@ -167,6 +165,11 @@ impl Watch {
             self.keeper.note_lacking(&self.caller, scope, "/mcp");
         }
     }
+}
+
+/// Whether a caller lacks one of the scopes that MCP asks for.
+fn lacks_any(caller: &Caller) -> bool {
+    [Scope::ToolsCall, Scope::ToolsList].into_iter().any(|scope| !caller.scopes.has(scope))
 }
 
 /// A request whose caller is not known yet.
@@ -285,10 +288,15 @@ impl Keeper {
         request.headers_mut().remove(header::AUTHORIZATION);
         request.extensions_mut().insert(caller.clone());
         if need == Need::Caller {
-            let challenge = self.challenge_for(&request, tenant);
-            request.extensions_mut().insert(challenge);
             // What can be asked of MCP may last, and open what lasts.
-            if let Some(standing) = Standing::of(known, Arc::clone(&self.authenticate)) {
+            let is_limited = lacks_any(caller);
+            let standing = Standing::of(known, Arc::clone(&self.authenticate));
+            // Each costs an allocation, and nobody challenges whoever may do everything for as long as it likes.
+            if is_limited || standing.is_some() {
+                let challenge = self.challenge_for(&request, tenant);
+                request.extensions_mut().insert(challenge);
+            }
+            if let Some(standing) = standing {
                 request.extensions_mut().insert(standing);
             }
         }
