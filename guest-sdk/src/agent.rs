@@ -70,8 +70,8 @@ macro_rules! __embed {
 /// ```
 ///
 /// An agent that answers with [`content`](crate::content), or offers [`resources`](crate::resources),
-/// [`prompts`](crate::prompts) or [`completion`](crate::completion), names them in its world and says where the
-/// package `aop:agent` is. What it `offers` it implements by the traits of those modules:
+/// [`prompts`](crate::prompts), [`completion`](crate::completion) or [`skills`](crate::skills), names them in its
+/// world and says where the package `aop:agent` is. What it `offers` it implements by the traits of those modules:
 ///
 /// ```
 /// use aop_agent::content::Body;
@@ -280,6 +280,39 @@ macro_rules! __offer {
                         total: found.total,
                         has_more: found.has_more,
                     })
+                }
+            }
+        };
+    };
+    (skills $agent:ident) => {
+        const _: () = {
+            use exports::aop::agent::skills as generated;
+            use $crate::skills::{GetError, Skills};
+
+            fn skill(skill: $crate::skills::Skill) -> generated::Skill {
+                let file = |file: $crate::skills::File| generated::File {
+                    path: file.path,
+                    mime_type: file.mime_type,
+                    body: file.body,
+                };
+                generated::Skill {
+                    name: skill.name,
+                    files: skill.files.into_iter().map(file).collect(),
+                    dynamic: skill.dynamic,
+                }
+            }
+
+            impl generated::Guest for $agent {
+                fn list() -> Result<Vec<generated::Skill>, String> {
+                    Ok(<$agent as Skills>::list()?.into_iter().map(skill).collect())
+                }
+
+                fn get(name: String) -> Result<generated::Skill, generated::GetError> {
+                    match <$agent as Skills>::get(&name) {
+                        Ok(found) => Ok(skill(found)),
+                        Err(GetError::NotFound) => Err(generated::GetError::NotFound),
+                        Err(GetError::Failed(why)) => Err(generated::GetError::Failed(why)),
+                    }
                 }
             }
         };

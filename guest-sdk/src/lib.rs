@@ -13,6 +13,7 @@
 //! | [`state`], [`config`], [`log`] | what the agent remembers, was told, and says |
 //! | [`content`] | answers with images, sounds, links and documents |
 //! | [`resources`], [`prompts`], [`completion`], [`changes`] | offers documents and prompts |
+//! | [`skills`] | offers instructions for the models of clients |
 //! | [`task`] | the standard interface: a task in words |
 //!
 //! Everything works in plain `cargo test` as well: outside a component the wrappers talk to the
@@ -63,6 +64,7 @@ pub mod model;
 pub mod progress;
 pub mod prompts;
 pub mod resources;
+pub mod skills;
 pub mod state;
 pub mod task;
 #[cfg(not(target_family = "wasm"))]

@@ -38,6 +38,8 @@ async fn content_that_breaks_a_rule_is_a_failure() {
         ("liar_wrong_kind", "text/html"),
         ("liar_wrong_priority", "priority"),
         ("liar_wrong_link", "absolute URI"),
+        ("liar_foreign_document", "another agent"),
+        ("liar_foreign_link", "another agent"),
     ] {
         let result = mcp.call(tool, json!({})).await;
         assert_eq!(result.code(), "bad_output", "{tool}");
@@ -45,7 +47,7 @@ async fn content_that_breaks_a_rule_is_a_failure() {
     }
     let counted = [("agent", "liar"), ("code", "bad_output")];
     let bad = host.metrics().await.with("aop_calls", &counted);
-    assert_eq!(bad, Some(3.0), "that is how they are counted");
+    assert_eq!(bad, Some(5.0), "that is how they are counted");
     let result = mcp.call("liar_large_image", json!({ "mebibytes": 100 })).await;
     assert_eq!(result.code(), "guest_limit");
     let fits = json!({ "name": "liar_large_image", "arguments": { "mebibytes": 1 } });
@@ -66,8 +68,8 @@ async fn what_is_not_an_agents_own_is_left_out() {
     let (host, _agents) = host().await;
     let mcp = host.mcp();
     let resources = names(&mcp, "resources/list", "resources", "uri").await;
-    let own: Vec<_> = resources.iter().filter(|uri| !uri.starts_with("test://")).collect();
-    assert_eq!(own, ["liar://honest"]);
+    let own: Vec<_> = resources.iter().filter(|uri| !uri.contains("test")).collect();
+    assert_eq!(own, ["liar://honest", "skill://liar/honest/SKILL.md"]);
     assert!(resources.contains(&"test://static-text".to_owned()), "{resources:?}");
     let templates =
         names(&mcp, "resources/templates/list", "resourceTemplates", "uriTemplate").await;
@@ -96,4 +98,46 @@ async fn what_is_not_an_agents_own_is_left_out() {
     // The other agent was never concerned.
     let simple: Value = mcp.call("test_simple_text", json!({})).await.value().clone();
     assert_eq!(simple, "This is a simple text response for testing.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skills_that_lie_are_left_out() {
+    let (host, _agents) = host().await;
+    let mcp = host.mcp();
+    let skills = names(&mcp, "skills/list", "skills", "uri").await;
+    let honest = ["liar/honest", "test/charts", "test/clock"];
+    assert_eq!(skills, honest.map(|skill| format!("skill://{skill}/SKILL.md")));
+
+    let get = async |uri: &str| {
+        let message = mcp.message("skills/get", json!({ "uri": uri }));
+        Answer::read(mcp.post(&message).send().await.expect("the host answers")).await
+    };
+    let unlisted = get("skill://liar/unlisted/SKILL.md").await;
+    assert_eq!(unlisted.result()["skill"]["frontmatter"]["name"], "unlisted");
+    for (name, code) in [("another", -32603), ("failed", -32603), ("none", -32602)] {
+        assert_eq!(
+            get(&format!("skill://liar/{name}/SKILL.md")).await.error_code(),
+            code,
+            "{name}"
+        );
+    }
+    for absent in ["skill://nobody/a/SKILL.md", "skill://liar", "liar://honest", "no uri"] {
+        assert_eq!(get(absent).await.error_code(), -32602, "{absent}");
+    }
+    for absent in
+        ["skill://liar/forged/SKILL.md", "skill://liar/way-out/../../test/charts/SKILL.md"]
+    {
+        assert_eq!(read(&mcp, absent).await.error_code(), -32602, "{absent}");
+    }
+
+    // What the other agent's entry says is so.
+    let charts = get("skill://test/charts/SKILL.md").await.result()["skill"].clone();
+    assert_eq!(charts["frontmatter"]["metadata"]["version"], "1.0");
+    for file in charts["resources"].as_array().expect("a manifest") {
+        let uri = file["uri"].as_str().expect("a URI");
+        let contents = read(&mcp, uri).await.result()["contents"][0].clone();
+        let Some(text) = contents["text"].as_str() else { continue };
+        assert_eq!(file["size"], text.len(), "{uri}");
+        assert_eq!(file["digest"], aop_core::Digest::of(text.as_bytes()).to_string(), "{uri}");
+    }
 }

@@ -1,5 +1,6 @@
 //! An agent that keeps notes, and shows what an agent can be besides tools: its notes are resources that
-//! clients read and subscribe to, its prompts put them into conversations, and it asks before it removes one.
+//! clients read and subscribe to, its prompts put them into conversations, its skill tells models how to take minutes,
+//! and it asks before it removes one.
 
 mod address;
 mod book;
@@ -9,6 +10,7 @@ use aop_agent::content::{Block, Body, Role};
 use aop_agent::elicit::{Answer, AskError, Field, Form};
 use aop_agent::prompts::{self, Arguments, GetError, Prompt, Prompts};
 use aop_agent::resources::{Contents, Entry, ReadError, Resources, Template};
+use aop_agent::skills::{File, Skill, Skills};
 use serde::Deserialize;
 
 use book::{Book, Note};
@@ -18,7 +20,7 @@ aop_agent::agent! {
     wit: "wit/notes.wit",
     world: "examples:notes/notes",
     packages: ["../../wit/agent-0.1.0"],
-    offers: [resources, prompts, completion],
+    offers: [resources, prompts, completion, skills],
 }
 
 use exports::examples::notes::notebook as wit;
@@ -148,6 +150,15 @@ impl Completion for Notes {
             "tag" => Suggestions::beginning_with(value, book.tags()?),
             _ => Suggestions::default(),
         })
+    }
+}
+
+impl Skills for Notes {
+    fn list() -> Result<Vec<Skill>, String> {
+        let template = include_str!("../skills/meeting-minutes/templates/minutes.md");
+        let minutes = include_str!("../skills/meeting-minutes/SKILL.md");
+        let template = File::text("templates/minutes.md", template).mime_type(MIME_TYPE);
+        Ok(vec![Skill::new("meeting-minutes", minutes).file(template)])
     }
 }
 

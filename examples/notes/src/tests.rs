@@ -52,13 +52,13 @@ fn notes_become_prompts() {
         write("Places", "Rome");
         let arguments =
             |name: &str, value: &str| Arguments::from(vec![(name.to_owned(), value.to_owned())]);
-        let review = Notes::get("review", &arguments("note", "Plans")).unwrap();
+        let review = <Notes as Prompts>::get("review", &arguments("note", "Plans")).unwrap();
         assert_eq!(review.messages.len(), 2);
-        assert_eq!(Notes::get("digest", &Arguments::default()).unwrap().messages.len(), 3);
+        assert_eq!(<Notes as Prompts>::get("digest", &Arguments::default()).unwrap().messages.len(), 3);
         for wrong in [Arguments::default(), arguments("note", "None")] {
-            assert!(matches!(Notes::get("review", &wrong), Err(GetError::Invalid(_))));
+            assert!(matches!(<Notes as Prompts>::get("review", &wrong), Err(GetError::Invalid(_))));
         }
-        assert_eq!(Notes::get("other", &Arguments::default()), Err(GetError::NotFound));
+        assert_eq!(<Notes as Prompts>::get("other", &Arguments::default()), Err(GetError::NotFound));
 
         let subject = Subject::Prompt("review".to_owned());
         let found = |name, value| {
@@ -68,4 +68,14 @@ fn notes_become_prompts() {
         assert_eq!(found("tag", ""), ["home"]);
         assert_eq!(found("other", ""), Vec::<String>::new());
     });
+}
+
+#[test]
+fn minutes_are_a_skill() {
+    let minutes = <Notes as Skills>::get("meeting-minutes").unwrap();
+    let Body::Text(instructions) = &minutes.files[0].body else { panic!("it is a text") };
+    assert!(instructions.starts_with("---\nname: meeting-minutes\n"));
+    for file in &minutes.files[1..] {
+        assert!(instructions.contains(&file.path), "nobody would read `{}`", file.path);
+    }
 }

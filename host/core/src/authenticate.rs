@@ -83,7 +83,7 @@ pub enum Scope {
     /// Run tools, read resources, get prompts.
     #[serde(rename = "tools:call")]
     ToolsCall,
-    /// See which tools, resources, prompts and agents there are.
+    /// See which tools, resources, prompts, skills and agents there are.
     #[serde(rename = "tools:list")]
     ToolsList,
     /// Load, unload and roll back the tenant's agents.

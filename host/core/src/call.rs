@@ -36,7 +36,7 @@ pub enum Target<'a> {
     Tool(&'a str),
     /// A tool that was found already, as one of another zone is.
     Found(&'a Route),
-    /// A function of the standard interfaces by which an agent offers resources, prompts and completions.
+    /// A function of the standard interfaces by which an agent offers resources, prompts, completions and skills.
     Feature {
         /// The agent's name as it was sent.
         agent: &'a str,

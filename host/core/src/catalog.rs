@@ -264,6 +264,20 @@ pub enum Offer {
 impl Offer {
     /// The longest URI of a resource, in bytes: what browsers and proxies carry.
     pub const URI_MAX_BYTES: usize = 2048;
+
+    /// The scheme of the files of skills (SEP-2640). It is no agent's, whatever one is called.
+    pub const SKILL_SCHEME: &str = "skill";
+
+    /// Whose a URI is: that of the agent that its scheme names, or, among the files of skills, its authority. Nobody
+    /// says that it is a URI, or that there is such an agent.
+    #[must_use]
+    pub fn owner(uri: &str) -> Option<&str> {
+        let (scheme, rest) = uri.split_once(':')?;
+        if scheme == Self::SKILL_SCHEME {
+            return rest.strip_prefix("//")?.split('/').next();
+        }
+        Some(scheme)
+    }
 }
 
 /// Is told when the tools of a tenant changed. Must not block.

@@ -162,7 +162,8 @@ pub struct Label {
 }
 
 /// A function of the standard interfaces by which an agent offers more than tools
-/// (`aop:agent/resources`, `prompts` and `completion`).
+/// (`aop:agent/resources`, `prompts`, `completion` and `skills`). New ones go to the end: nodes of a zone count them in
+/// this order, and one of an earlier version leaves out those that it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the variants are functions of aop:agent, documented there")]
@@ -173,17 +174,21 @@ pub enum Feature {
     PromptsList,
     PromptsGet,
     CompletionComplete,
+    SkillsList,
+    SkillsGet,
 }
 
 impl Feature {
     /// Every feature with the interface and the function that offers it.
-    pub const ALL: [(Self, &'static str, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str, &'static str); 8] = [
         (Self::ResourcesList, "aop:agent/resources", "list"),
         (Self::ResourcesTemplates, "aop:agent/resources", "templates"),
         (Self::ResourcesRead, "aop:agent/resources", "read"),
         (Self::PromptsList, "aop:agent/prompts", "list"),
         (Self::PromptsGet, "aop:agent/prompts", "get"),
         (Self::CompletionComplete, "aop:agent/completion", "complete"),
+        (Self::SkillsList, "aop:agent/skills", "list"),
+        (Self::SkillsGet, "aop:agent/skills", "get"),
     ];
 
     /// The feature that a function of an interface offers. The interface's version does not matter here.
@@ -204,6 +209,8 @@ impl Feature {
             Self::PromptsList => "prompts_list",
             Self::PromptsGet => "prompts_get",
             Self::CompletionComplete => "completion_complete",
+            Self::SkillsList => "skills_list",
+            Self::SkillsGet => "skills_get",
         }
     }
 }

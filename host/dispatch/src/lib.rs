@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use aop_core::interface::Feature;
 use aop_core::quota::{Accounts, Payer};
 use aop_core::{
-    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Output, Reply, Resolve,
-    Sample, Services, Shown, Tenancy, TenantName,
+    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Offer, Output, Reply,
+    Resolve, Sample, Services, Shown, Tenancy, TenantName,
 };
 use tracing::Instrument as _;
 
@@ -28,8 +29,8 @@ use record::{Record, Running};
 use tenants::Tenants;
 use work::Work;
 
-/// Says what rule a list of content blocks, as JSON, breaks.
-pub type ContentRule = fn(&str) -> Result<(), String>;
+/// Says what rule a list of content blocks, as JSON, breaks. It is told of a URI whether it is another agent's.
+pub type ContentRule = fn(&str, &dyn Fn(&str) -> bool) -> Result<(), String>;
 
 /// Runs calls.
 pub struct Dispatcher {
@@ -111,15 +112,24 @@ impl Dispatcher {
 
         let context = record.context(&work, deadline, (&payer, self.services.as_ref()));
         let output = attempt::run(&work, &arguments, &context, record).await?;
-        self.check(&output)?;
+        self.check(call, &work, &output)?;
         Ok(output)
     }
 
-    fn check(&self, output: &Output) -> Result<(), Failure> {
+    fn check(&self, call: &Call<'_>, work: &Work, output: &Output) -> Result<(), Failure> {
         let Some(rule) = self.content.filter(|_| output.shown == Shown::Content) else {
             return Ok(());
         };
-        rule(output.json.get()).map_err(|bad| {
+        let (agent, tenant) = (&work.revision.agent, &call.caller.tenant);
+        let reads =
+            |owner: &str, feature| self.resolve.resolve_feature(tenant, owner, feature).is_some();
+        let is_anothers = |uri: &str| {
+            Offer::owner(uri).is_some_and(|owner| {
+                owner != agent.as_str()
+                    && (reads(owner, Feature::ResourcesRead) || reads(owner, Feature::SkillsGet))
+            })
+        };
+        rule(output.json.get(), &is_anothers).map_err(|bad| {
             let reason = format!("the agent's content breaks a rule of MCP: {bad}");
             Failure::executed(ErrorCode::BadOutput, reason)
         })

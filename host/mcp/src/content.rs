@@ -22,12 +22,30 @@ const MIME_LENGTH_MAX: usize = 255;
 #[error("{0}")]
 pub(crate) struct BadContent(String);
 
-/// Whether a list of blocks, as the codec writes it, keeps the rules of MCP.
+/// Whether a list of blocks, as the codec writes it, keeps the rules of MCP, and shows nothing that is another agent's:
+/// `is_anothers` says so of a URI.
 ///
 /// # Errors
 /// The first rule that a block breaks, in words for the agent's author.
-pub fn check(json: &str) -> Result<(), String> {
-    blocks(json).map(drop).map_err(|bad| bad.to_string())
+pub fn check(json: &str, is_anothers: &dyn Fn(&str) -> bool) -> Result<(), String> {
+    let blocks = blocks(json).map_err(|bad| bad.to_string())?;
+    let uri = |block: &ContentBlock| match block {
+        ContentBlock::ResourceLink(link) => Some(link.uri.clone()),
+        ContentBlock::Resource(embedded) => match &embedded.resource {
+            ResourceContents::TextResourceContents { uri, .. }
+            | ResourceContents::BlobResourceContents { uri, .. } => Some(uri.clone()),
+            // Nothing above makes others.
+            _ => None,
+        },
+        _ => None,
+    };
+    match blocks.iter().filter_map(uri).find(|uri| is_anothers(uri)) {
+        None => Ok(()),
+        Some(uri) => Err(format!(
+            "`{}` is of another agent, for which only that one answers: name it in a text instead",
+            shown(&uri)
+        )),
+    }
 }
 
 impl BadContent {
@@ -82,7 +100,7 @@ pub(crate) struct Link {
 }
 
 /// What is inside a resource.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(tag = "tag", content = "val", rename_all = "snake_case")]
 pub(crate) enum Body {
     Text(String),

@@ -1,4 +1,4 @@
-//! What agents offer besides tools: resources, prompts, and suggestions while a person fills something in.
+//! What agents offer besides tools: resources, skills, prompts, and suggestions while a person fills something in.
 //!
 //! A function of `aop:agent` answers each of MCP's requests; the host decides whom to ask and checks what they
 //! say. A list asks every agent that offers one, a bounded number at a time and each for a short time: an agent
@@ -9,6 +9,7 @@ pub(crate) mod completion;
 mod listing;
 pub(crate) mod prompts;
 pub(crate) mod resources;
+pub(crate) mod skills;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,12 @@ pub(crate) fn error(failure: &Failure) -> ErrorData {
         _ => RpcCode::INTERNAL_ERROR,
     };
     ErrorData::new(code, failure.message.clone(), Some(data))
+}
+
+/// What rmcp tells clients of 2026-07-28 as invalid params, as that revision wants it.
+fn not_found(uri: &str) -> ErrorData {
+    let uri = shown(uri);
+    ErrorData::resource_not_found(format!("no resource `{uri}`"), Some(json!({ "uri": uri })))
 }
 
 /// The agent answered something that the protocol does not allow.

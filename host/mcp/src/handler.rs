@@ -4,6 +4,7 @@
 //! the request's cancellation and the connection it came over.
 #![expect(deprecated, reason = "2026-07-28 deprecates logging, and still has it")]
 
+mod capabilities;
 mod exchange;
 
 use std::borrow::Cow;
@@ -12,14 +13,14 @@ use std::sync::Arc;
 use aop_core::TraceContext;
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
-    CompleteResult, CustomRequest, CustomResult, ErrorCode, GetPromptRequestParams,
-    GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, JsonObject, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
-    PromptsCapability, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-    ResourcesCapability, ServerCapabilities, ServerConfig, SetLevelRequestMethod,
-    SetLevelRequestParams, SubscribeRequestMethod, SubscribeRequestParams, SubscriptionFilter,
-    TASKS_EXTENSION_ID, Tool, ToolsCapability, UnsubscribeRequestMethod, UnsubscribeRequestParams,
-    UpdateTaskParams,
+    CompleteResult, CustomRequest, CustomResult, DiscoverResult, ErrorCode, GetPromptRequestParams,
+    GetPromptResponse, GetSkillRequestParams, GetSkillResult, GetTaskParams, GetTaskResult,
+    Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListSkillsResult, ListToolsResult,
+    PaginatedRequestParams, ProtocolVersion, ReadResourceDirectoryRequestParams,
+    ReadResourceDirectoryResult, ReadResourceRequestParams, ReadResourceResponse, ServerConfig,
+    SetLevelRequestMethod, SetLevelRequestParams, SubscribeRequestMethod, SubscribeRequestParams,
+    SubscriptionFilter, Tool, UnsubscribeRequestMethod, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{RequestContext, RoleServer, SubscriptionContext, SubscriptionSendError};
 use rmcp::{ErrorData, ServerHandler};
@@ -28,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::exchange::Exchange;
 use crate::arrival::Arrival;
 use crate::edge::Edge;
-use crate::features::{completion, prompts, resources};
+use crate::features::{completion, prompts, resources, skills};
 use crate::following::Following;
 use crate::tasks::TaskRunner;
 use crate::uri;
@@ -112,7 +113,7 @@ fn arrival(extensions: &rmcp::model::Extensions) -> Result<&Arrival, ErrorData> 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         let config = &self.edge.config;
-        let capabilities = capabilities(self.edge.tasks.is_some());
+        let capabilities = capabilities::all(self.edge.tasks.is_some());
         let server = Implementation::new(config.server_name.clone(), env!("CARGO_PKG_VERSION"))
             .with_title("Agent Orchestration Protocol host");
         let info = ServerConfig::new(capabilities)
@@ -126,6 +127,26 @@ impl ServerHandler for Handler {
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
         Cow::Borrowed(REVISIONS)
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        let mut result = self.negotiate_initialize(&request)?;
+        capabilities::narrow(&mut result.capabilities, &self.edge, &context)?;
+        Ok(result)
+    }
+
+    async fn discover(
+        &self,
+        context: RequestContext<RoleServer>,
+    ) -> Result<DiscoverResult, ErrorData> {
+        let mut info = self.get_info();
+        capabilities::narrow(&mut info.capabilities, &self.edge, &context)?;
+        Ok(DiscoverResult::from_server_info(REVISIONS.to_vec(), info))
     }
 
     async fn list_tools(
@@ -206,6 +227,45 @@ impl ServerHandler for Handler {
         paged!(self, context, ListResourceTemplatesResult::with_all_items(page.items), page.next)
     }
 
+    async fn list_skills(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListSkillsResult, ErrorData> {
+        let caller = &arrival(&context.extensions)?.caller;
+        let cursor = cursor(request);
+        let page = skills::list(&self.edge, caller, cursor.as_deref());
+        let page = unless_cancelled(&context, page).await?;
+        paged!(self, context, ListSkillsResult::with_all_items(page.items), page.next)
+    }
+
+    async fn get_skill(
+        &self,
+        request: GetSkillRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetSkillResult, ErrorData> {
+        let caller = &arrival(&context.extensions)?.caller;
+        let skill = skills::get(&self.edge, caller, &request.uri);
+        let result = GetSkillResult::new(unless_cancelled(&context, skill).await?);
+        if !is_stateless(&context) {
+            return Ok(result);
+        }
+        let ttl_ms = list_ttl_ms(&self.edge);
+        Ok(result.with_ttl_ms(ttl_ms).with_cache_scope(CacheScope::Private))
+    }
+
+    async fn read_resource_directory(
+        &self,
+        request: ReadResourceDirectoryRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceDirectoryResult, ErrorData> {
+        let caller = &arrival(&context.extensions)?.caller;
+        let cursor = request.cursor.as_deref();
+        let children = skills::directory(&self.edge, caller, &request.uri, cursor);
+        let children = unless_cancelled(&context, children).await?;
+        Ok(ReadResourceDirectoryResult::with_all_items(children))
+    }
+
     async fn complete(
         &self,
         request: CompleteRequestParams,
@@ -237,7 +297,7 @@ impl ServerHandler for Handler {
         }
         let (arrival, following) = following(&context)?;
         let caller = &arrival.caller;
-        resources::reader(&self.edge, caller, &request.uri)?;
+        resources::Reader::of(&self.edge, caller, &request.uri)?;
         following
             .subscribe(&caller.tenant, &request.uri)
             .map_err(|full| ErrorData::invalid_request(full.to_string(), None))
@@ -350,19 +410,22 @@ impl ServerHandler for Handler {
 }
 
 /// The methods that this server knows.
-const METHODS: [&str; 18] = [
+const METHODS: [&str; 21] = [
     "completion/complete",
     "initialize",
     "logging/setLevel",
     "ping",
     "prompts/get",
     "prompts/list",
+    "resources/directory/read",
     "resources/list",
     "resources/read",
     "resources/subscribe",
     "resources/templates/list",
     "resources/unsubscribe",
     "server/discover",
+    "skills/get",
+    "skills/list",
     "subscriptions/listen",
     "tasks/cancel",
     "tasks/get",
@@ -374,26 +437,6 @@ const METHODS: [&str; 18] = [
 /// Those of them that 2026-07-28 does not have.
 const METHODS_OF_SESSIONS: [&str; 5] =
     ["initialize", "logging/setLevel", "ping", "resources/subscribe", "resources/unsubscribe"];
-
-/// What this server can do. Lists may be empty: agents come and go, capabilities cannot.
-fn capabilities(has_tasks: bool) -> ServerCapabilities {
-    let mut capabilities = ServerCapabilities::default();
-    let mut tools = ToolsCapability::default();
-    tools.list_changed = Some(true);
-    let mut prompts = PromptsCapability::default();
-    prompts.list_changed = Some(true);
-    let mut resources = ResourcesCapability::default();
-    resources.list_changed = Some(true);
-    resources.subscribe = Some(true);
-    capabilities.tools = Some(tools);
-    capabilities.prompts = Some(prompts);
-    capabilities.resources = Some(resources);
-    capabilities.completions = Some(JsonObject::new());
-    capabilities.logging = Some(JsonObject::new());
-    capabilities.extensions =
-        has_tasks.then(|| [(TASKS_EXTENSION_ID.to_owned(), JsonObject::new())].into());
-    capabilities
-}
 
 /// Resources that one `subscriptions/listen` may name, more of which are accepted than it can follow: `rmcp`
 /// compares every one of them with every accepted one. Beyond, none is accepted.

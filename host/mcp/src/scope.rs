@@ -22,10 +22,13 @@ pub(crate) fn needed(method: Option<&str>) -> Option<Scope> {
         Some(
             "tools/list"
             | "resources/list"
+            | "resources/directory/read"
             | "resources/templates/list"
             | "resources/subscribe"
             | "resources/unsubscribe"
             | "prompts/list"
+            | "skills/get"
+            | "skills/list"
             | "subscriptions/listen",
         ) => Some(Scope::ToolsList),
         _ => Some(Scope::ToolsCall),

@@ -5,6 +5,7 @@
 //! opens nothing for another caller: such a task does not exist for it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,6 +46,8 @@ struct Live {
     over: CancellationToken,
     /// Questions that wait for answers.
     open: Mutex<BTreeMap<String, Asked>>,
+    /// When it last began to wait for its client, or went on, in milliseconds since the Unix epoch.
+    changed_unix_ms: AtomicU64,
 }
 
 impl Live {
@@ -52,11 +55,20 @@ impl Live {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that its status changed.
+    fn changed(&self) {
+        self.changed_unix_ms.store(unix_ms(SystemTime::now()), Ordering::Relaxed);
+    }
+
     /// What the task does now.
     fn payload(&self) -> TaskPayload {
         let mut open = self.open();
+        let was_asking = !open.is_empty();
         open.retain(|_, asked| !asked.is_withdrawn());
         if open.is_empty() {
+            if was_asking {
+                self.changed();
+            }
             return TaskPayload::Working;
         }
         let requests = open.iter().map(|(key, asked)| (key.clone(), asked.request.clone()));
@@ -140,6 +152,7 @@ impl TaskRunner {
             stop: CancellationToken::new(),
             over: CancellationToken::new(),
             open: Mutex::default(),
+            changed_unix_ms: AtomicU64::new(record.updated_unix_ms),
         });
         self.live().insert(record.id.clone(), live.clone());
         tokio::spawn(self.clone().attend(record.clone(), live, call));
@@ -156,7 +169,13 @@ impl TaskRunner {
             };
             match event {
                 Event::Notice(_) => {}
-                Event::Asked => live.open().append(&mut ongoing.open),
+                Event::Asked => {
+                    let mut open = live.open();
+                    if open.is_empty() {
+                        live.changed();
+                    }
+                    open.append(&mut ongoing.open);
+                }
                 Event::Ended(end) => break Some(*end),
             }
         };
@@ -203,10 +222,14 @@ impl TaskRunner {
     pub(crate) async fn get(&self, caller: &Caller, id: &str) -> Result<DetailedTask, ErrorData> {
         // Asked first: a task that ends in between is then found ended.
         let live = self.running(caller, id);
-        let record = self.find(caller, id).await?;
+        let mut record = self.find(caller, id).await?;
         let payload = match (record.state, live) {
             (TaskState::Cancelled, _) => TaskPayload::Cancelled,
-            (TaskState::Working, Some(live)) => live.payload(),
+            (TaskState::Working, Some(live)) => {
+                let payload = live.payload();
+                record.updated_unix_ms = live.changed_unix_ms.load(Ordering::Relaxed);
+                payload
+            }
             // A host that starts ends what ran before, so this one ended here.
             (TaskState::Working, None) => failure(&unkept(ErrorCode::Internal, "the store failed")),
             (TaskState::Failed, _) if record.outcome.is_none() => failure(&lost()),
@@ -232,12 +255,16 @@ impl TaskRunner {
         self.find(caller, id).await?;
         let Some(live) = self.running(caller, id) else { return Ok(()) };
         let mut open = live.open();
+        let was_asking = !open.is_empty();
         for (key, answer) in responses {
             if let Some(asked) = open.remove(&key)
                 && let Some(asked) = asked.take(answer)
             {
                 open.insert(key, asked);
             }
+        }
+        if was_asking && open.is_empty() {
+            live.changed();
         }
         Ok(())
     }

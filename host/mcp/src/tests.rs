@@ -12,7 +12,7 @@ mod sessions;
 mod socket;
 mod stateless;
 
-pub(crate) use self::fakes::{CALL_ID, World, tool};
+pub(crate) use self::fakes::{CALL_ID, World, skill, tool};
 pub(crate) use self::requests::{Answer, post, send};
 
 use aop_core::{Caller, Scopes, Subject, TenantName};

@@ -1,4 +1,5 @@
-//! URIs of resources. An agent owns the scheme that is its name, so a URI says whom to ask.
+//! URIs of resources. An agent owns the scheme that is its name, and the authority of that name among skills, so a URI
+//! says whom to ask.
 
 use aop_core::{AgentName, Offer};
 
@@ -14,9 +15,10 @@ pub(crate) fn scheme(uri: &str) -> Option<&str> {
     fits.then_some(scheme)
 }
 
-/// The agent that a URI belongs to, by its scheme alone.
+/// The agent that a URI belongs to, by its words alone.
 pub(crate) fn owner(uri: &str) -> Option<AgentName> {
-    AgentName::new(scheme(uri)?).ok()
+    scheme(uri)?;
+    AgentName::new(Offer::owner(uri)?).ok()
 }
 
 #[cfg(test)]
@@ -50,5 +52,10 @@ mod tests {
     fn the_scheme_names_the_owner() {
         assert_eq!(owner("my-kit://a").unwrap().as_str(), "my-kit");
         assert!(owner("Notes://a").is_none() && owner("aop://a").is_none());
+        assert_eq!(owner("skill://my-kit/a/SKILL.md").unwrap().as_str(), "my-kit");
+        assert_eq!(owner("skill://my-kit").unwrap().as_str(), "my-kit");
+        for nobodys in ["skill:a", "skill://", "skill:///a", "skill://aop/a", "SKILL://my-kit/a"] {
+            assert!(owner(nobodys).is_none(), "{nobodys}");
+        }
     }
 }

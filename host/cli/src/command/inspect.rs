@@ -20,7 +20,7 @@ pub(crate) struct Inspection<'a> {
     size_bytes: u64,
     imports: &'a [String],
     tools: &'a [Arc<Tool>],
-    /// What the agent offers besides tools: `resources`, `prompts`, `completion`.
+    /// What the agent offers besides tools: `resources`, `prompts`, `completion`, `skills`.
     offers: Vec<&'static str>,
     refused: &'a [Refusal],
     allowed: Allowed<'a>,

@@ -41,6 +41,9 @@ fn structure(feature: Feature) -> String {
         "variant{{text(record{{text:string,annotations:{ANNOTATIONS}}}),image({media}),audio({media}),link(record{{uri:string,{described},mime-type:option<string>,size:option<u64>,annotations:{ANNOTATIONS}}}),embedded(record{{uri:string,mime-type:option<string>,body:{BODY},annotations:{ANNOTATIONS}}})}}",
         media = format_args!("record{{data:list<u8>,mime-type:string,annotations:{ANNOTATIONS}}}"),
     );
+    let skill = format!(
+        "record{{name:string,files:list<record{{path:string,mime-type:option<string>,body:{BODY}}}>,dynamic:bool}}"
+    );
     match feature {
         Feature::ResourcesList => format!(
             "result<list<record{{uri:string,{described},mime-type:option<string>,size:option<u64>,annotations:{ANNOTATIONS}}}>,string>"
@@ -60,6 +63,10 @@ fn structure(feature: Feature) -> String {
         Feature::CompletionComplete => format!(
             "variant{{prompt(string),template(string)}};string;string;{known}result<record{{values:list<string>,total:option<u32>,has-more:bool}},string>"
         ),
+        Feature::SkillsList => format!("result<list<{skill}>,string>"),
+        Feature::SkillsGet => {
+            format!("string;result<{skill},variant{{not-found,failed(string)}}>")
+        }
     }
 }
 

@@ -94,9 +94,10 @@ pub(crate) fn list_roots() -> (&'static str, InputRequest) {
     ("roots", InputRequest::ListRoots(ListRootsRequest::default()))
 }
 
-/// Reads the roots of a client; none when it is no answer to a request for them.
+/// Reads the roots of a client; none when it is no answer to a request for them. What is no `file://`, which MCP does
+/// not have, is left out.
 pub(crate) fn roots(answer: &Value) -> Option<Vec<Root>> {
     let result: ListRootsResult = serde_json::from_value(answer.clone()).ok()?;
-    let root = |root: rmcp::model::Root| Root { uri: root.uri, name: root.name };
-    Some(result.roots.into_iter().map(root).collect())
+    let files = result.roots.into_iter().filter(|root| root.uri.starts_with("file://"));
+    Some(files.map(|root| Root { uri: root.uri, name: root.name }).collect())
 }

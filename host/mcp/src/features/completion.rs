@@ -3,14 +3,18 @@
 use std::time::Instant;
 
 use aop_core::interface::Feature;
-use aop_core::{AgentName, Caller};
+use aop_core::{AgentName, Caller, Offer};
 use rmcp::ErrorData;
 use rmcp::model::{CompleteRequestParams, CompleteResult, CompletionInfo, Reference};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{bad_output, error, prompts, resources};
+use super::resources::Reader;
+use super::{bad_output, error, prompts};
 use crate::edge::{Edge, FeatureCall, is_unknown};
+
+/// The longest suggestion: what a URI template is filled in with has to fit into a URI.
+const VALUE_MAX_BYTES: usize = Offer::URI_MAX_BYTES;
 
 /// What could be filled in. An agent that suggests nothing suggests nothing: that is no error.
 ///
@@ -61,9 +65,10 @@ async fn subject(
             Ok((found.agent, json!({ "tag": "prompt", "val": found.name })))
         }
         Reference::Resource(template) => {
-            let agent = resources::reader(edge, caller, &template.uri)
+            let reader = Reader::of(edge, caller, &template.uri)
                 .map_err(|error| ErrorData::invalid_params(error.message, error.data))?;
-            Ok((agent, json!({ "tag": "template", "val": template.uri })))
+            let subject = json!({ "tag": "template", "val": template.uri });
+            Ok((reader.agent().clone(), subject))
         }
         _ => Err(ErrorData::invalid_params("this kind of reference has no suggestions", None)),
     }
@@ -78,6 +83,12 @@ fn suggestions(json: &str) -> Result<CompleteResult, ErrorData> {
     }
     let Suggestions { mut values, total, mut has_more } =
         serde_json::from_str(json).map_err(bad_output)?;
+    let offered = values.len();
+    values.retain(|value| value.len() <= VALUE_MAX_BYTES);
+    if values.len() < offered {
+        let count = offered - values.len();
+        tracing::warn!(count, "left out suggestions of more than {VALUE_MAX_BYTES} bytes");
+    }
     if values.len() > CompletionInfo::MAX_VALUES {
         values.truncate(CompletionInfo::MAX_VALUES);
         has_more = true;
@@ -87,4 +98,22 @@ fn suggestions(json: &str) -> Result<CompleteResult, ErrorData> {
     let completion =
         CompletionInfo::with_pagination(values, total, has_more).map_err(bad_output)?;
     Ok(CompleteResult::new(completion))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suggestions_are_bounded() {
+        let offered = |values: &[String], total: Option<u32>| {
+            let json = json!({ "values": values, "total": total, "has_more": false });
+            suggestions(&json.to_string()).unwrap().completion
+        };
+        let many = vec!["x".repeat(VALUE_MAX_BYTES); 101];
+        let found = offered(&many, Some(3));
+        assert_eq!((found.values.len(), found.total, found.has_more), (100, Some(100), Some(true)));
+        let long = ["a".to_owned(), "x".repeat(VALUE_MAX_BYTES + 1), "\u{e9}".to_owned()];
+        assert_eq!(offered(&long, None).values, ["a", "\u{e9}"]);
+    }
 }

@@ -1,5 +1,6 @@
 //! Lists that are put together from what many agents say.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aop_core::interface::Feature;
@@ -7,6 +8,7 @@ use aop_core::{AgentName, Caller};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt as _;
+use futures::future::join_all;
 use rmcp::ErrorData;
 
 use crate::content::BadContent;
@@ -37,6 +39,21 @@ pub(super) struct Entry<T> {
 pub(super) type Read<T> =
     fn(&AgentName, &str) -> Result<Vec<Result<Entry<T>, BadContent>>, BadContent>;
 
+/// What an agent is asked for its part of a list, and how its answer is read.
+pub(super) struct Source<T> {
+    pub(super) feature: Feature,
+    pub(super) read: Read<T>,
+}
+
+// Derived, they would ask for entries that can be copied.
+impl<T> Clone for Source<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Source<T> {}
+
 /// The last entry of a page: the next one begins after it, whoever came or went meanwhile.
 struct Last {
     agent: String,
@@ -63,22 +80,29 @@ impl Last {
 pub(super) async fn page<T>(
     edge: &Edge,
     caller: &Caller,
-    feature: Feature,
+    sources: &[Source<T>],
     cursor: Option<&str>,
-    read: Read<T>,
 ) -> Result<Paged<T>, ErrorData> {
     let after = cursor.map(Last::decode).transpose();
     let after = after.map_err(|bad| ErrorData::invalid_params(bad.to_string(), None))?;
-    let mut agents = edge.parts.catalog.offering(&caller.tenant, feature);
+    let mut agents: BTreeMap<AgentName, Vec<Source<T>>> = BTreeMap::new();
+    for source in sources {
+        for agent in edge.parts.catalog.offering(&caller.tenant, source.feature) {
+            agents.entry(agent).or_default().push(*source);
+        }
+    }
     if let Some(after) = &after {
-        agents.retain(|agent| agent.as_str() >= after.agent.as_str());
+        agents.retain(|agent, _| agent.as_str() >= after.agent.as_str());
     }
     let page_size = edge.config.page_size.get();
     let deadline = deadline();
     let mut items = Vec::new();
     let mut last: Option<Last> = None;
-    let asked = agents.into_iter().map(|agent| async move {
-        let entries = entries(edge, caller, (&agent, feature), read, deadline).await;
+    let asked = agents.into_iter().map(|(agent, sources)| async move {
+        let ask = |source| entries(edge, caller, (&agent, source), deadline);
+        let mut entries =
+            join_all(sources.into_iter().map(ask)).await.into_iter().flatten().collect::<Vec<_>>();
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
         (agent, entries)
     });
     let mut answers = futures::stream::iter(asked).buffered(AGENTS_AT_ONCE);
@@ -107,8 +131,7 @@ pub(super) fn deadline() -> tokio::time::Instant {
 pub(super) async fn entries<T>(
     edge: &Edge,
     caller: &Caller,
-    (agent, feature): (&AgentName, Feature),
-    read: Read<T>,
+    (agent, Source { feature, read }): (&AgentName, Source<T>),
     deadline: tokio::time::Instant,
 ) -> Vec<Entry<T>> {
     let left = deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -14,7 +14,7 @@ use rmcp::model::{GetPromptResult, JsonObject, Prompt, PromptArgument, PromptMes
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::listing::{self, Entry};
+use super::listing::{self, Entry, Source};
 use super::{Paged, bad_output, check_texts, error, tag};
 use crate::content::{BadContent, Block, Speaker, shown};
 use crate::edge::{Edge, is_unknown};
@@ -47,6 +47,8 @@ struct Parameter {
     required: bool,
 }
 
+const ON_THE_MENU: Source<Found> = Source { feature: Feature::PromptsList, read };
+
 /// A page of the prompts that exist now.
 ///
 /// # Errors
@@ -57,7 +59,7 @@ pub(crate) async fn list(
     cursor: Option<&str>,
 ) -> Result<Paged<Prompt>, ErrorData> {
     let owners = Owners::now(edge, caller);
-    let page = listing::page(edge, caller, Feature::PromptsList, cursor, read).await?;
+    let page = listing::page(edge, caller, &[ON_THE_MENU], cursor).await?;
     let is_own = |found: &Found| match owners.of(&found.prompt.name) {
         Some(owner) if *owner != found.agent => {
             let (prompt, agent) = (&found.prompt.name, &found.agent);
@@ -134,8 +136,8 @@ impl Owners {
 pub(crate) async fn find(edge: &Edge, caller: &Caller, name: &str) -> Result<Found, ErrorData> {
     let owners = Owners::now(edge, caller);
     let owner = owners.of(name).ok_or_else(|| unknown(name))?;
-    let asked = (owner, Feature::PromptsList);
-    let entries = listing::entries(edge, caller, asked, read, listing::deadline()).await;
+    let asked = (owner, ON_THE_MENU);
+    let entries = listing::entries(edge, caller, asked, listing::deadline()).await;
     let entry = entries.into_iter().find(|entry| entry.key == name);
     entry.map(|entry| entry.item).ok_or_else(|| unknown(name))
 }

@@ -11,6 +11,14 @@ use crate::tests::requests::{Client, stateless};
 use crate::tests::{Answer, World, send};
 use crate::{McpConfig, McpServer};
 
+const RESOURCES: [&str; 5] = [
+    "my-kit://z",
+    "notes://a",
+    "notes://b",
+    "skill://tutor/live/SKILL.md",
+    "skill://tutor/refunds/SKILL.md",
+];
+
 async fn ask(server: &McpServer, method: &str, params: Value) -> Answer {
     send(server, stateless(&json!(1), method, params)).await
 }
@@ -24,7 +32,7 @@ fn names(result: &Value, list: &str, member: &str) -> Vec<String> {
 async fn lists_leave_out_who_fails_and_what_lies() {
     let server = World::new().server();
     let list = ask(&server, "resources/list", json!({})).await.result();
-    assert_eq!(names(&list, "resources", "uri"), ["my-kit://z", "notes://a", "notes://b"]);
+    assert_eq!(names(&list, "resources", "uri"), RESOURCES);
     assert_eq!(list["resources"][1]["title"], "A");
     assert_eq!(
         list["resources"][1]["annotations"],
@@ -33,7 +41,10 @@ async fn lists_leave_out_who_fails_and_what_lies() {
     assert_eq!(list["resources"][2]["size"], 3);
     assert_eq!((&list["ttlMs"], &list["cacheScope"]), (&json!(30_000), &json!("private")));
     let list = ask(&server, "resources/templates/list", json!({})).await.result();
-    assert_eq!(names(&list, "resourceTemplates", "uriTemplate"), ["notes://by-day/{day}"]);
+    assert_eq!(
+        names(&list, "resourceTemplates", "uriTemplate"),
+        ["notes://by-day/{day}", "notes://{/day*,month:3}{?q}"]
+    );
     let list = ask(&server, "prompts/list", json!({})).await.result();
     assert_eq!(names(&list, "prompts", "name"), ["notes_ask", "notes_code_review"]);
     let review = &list["prompts"][1];
@@ -62,7 +73,7 @@ async fn lists_have_pages() {
             cursor => params = json!({ "cursor": cursor }),
         }
     }
-    assert_eq!(seen, ["my-kit://z", "notes://a", "notes://b"]);
+    assert_eq!(seen, RESOURCES);
     for cursor in ["", "x", "!!!", "YWZ0ZXI"] {
         let refused = ask(&server, "resources/list", json!({ "cursor": cursor })).await;
         assert_eq!(refused.error_code(), Some(-32602), "{cursor}");

@@ -25,7 +25,8 @@ use crate::converse::{
 };
 use crate::edge::{Edge, FeatureCall, ToolCall};
 use crate::features::prompts::Found;
-use crate::features::{self, prompts, resources};
+use crate::features::resources::Reader;
+use crate::features::{self, prompts};
 use crate::http::OVERLOADED;
 use crate::message;
 use crate::repeated;
@@ -240,13 +241,13 @@ impl<'a> Exchange<'a> {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let ReadResourceRequestParams { uri, input_responses, request_state, .. } = request;
         let caller = &self.arrival.caller;
-        let agent = resources::reader(self.edge, caller, &uri)?;
+        let reader = Reader::of(self.edge, caller, &uri)?;
         let identity = RequestIdentity::new(caller, "resources/read", &uri, None);
         let mut answers =
             Answers { state: request_state, responses: input_responses.unwrap_or_default() };
         let ongoing = match self.resume(&identity, &mut answers)? {
             Some(ongoing) => ongoing,
-            None => self.start_read(agent, uri, answers.responses),
+            None => self.start_read(reader, uri, answers.responses),
         };
         match self.attend(ongoing, &identity).await? {
             Step::Finished(Finished::Resource(result)) => {
@@ -257,16 +258,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn start_read(&self, agent: AgentName, uri: String, advance: InputResponses) -> Ongoing {
-        let arguments = resources::read_arguments(&uri);
+    fn start_read(&self, reader: Reader, uri: String, advance: InputResponses) -> Ongoing {
+        let arguments = reader.arguments(&uri);
         let held_bytes = arguments.len();
-        let work = FeatureWork::new(self, agent.clone(), Feature::ResourcesRead, arguments);
+        let work = FeatureWork::new(self, reader.agent().clone(), reader.feature(), arguments);
         let edge = Arc::clone(self.edge);
         self.start(advance, held_bytes, |client| {
             Box::pin(async move {
                 let (reply, missing) = work.run(client).await;
-                let contents = resources::contents(&agent, &uri, &reply).map(Finished::Resource);
-                note(&edge, &agent, &reply, &contents);
+                let contents = reader.contents(&uri, &reply).map(Finished::Resource);
+                note(&edge, reader.agent(), &reply, &contents);
                 contents.map_err(|error| missing.unwrap_or(error))
             })
         })

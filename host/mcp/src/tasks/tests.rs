@@ -107,6 +107,9 @@ async fn a_task_asks_and_is_answered() {
     let id = begin(&server, "job-ask").await;
     let task = until(&server, &id, "input_required").await;
     assert_eq!(task["inputRequests"]["user_name"]["method"], "elicitation/create");
+    let asked_at = task["lastUpdatedAt"].as_str().unwrap().to_owned();
+    assert!(asked_at.as_str() >= task["createdAt"].as_str().unwrap());
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     for responses in
         [json!({}), json!({ "unknown": { "action": "accept" } }), json!({ "user_name": 7 })]
     {
@@ -115,12 +118,17 @@ async fn a_task_asks_and_is_answered() {
             ask(&server, "tasks/update", params).await.result(),
             json!({ "resultType": "complete" })
         );
-        assert_eq!(get(&server, &id).await["status"], "input_required");
+        let task = get(&server, &id).await;
+        assert_eq!(
+            (&task["status"], &task["lastUpdatedAt"]),
+            (&json!("input_required"), &json!(asked_at))
+        );
     }
     let responses = json!({ "user_name": { "action": "accept", "content": { "user_name": "A" } } });
     ask(&server, "tasks/update", json!({ "taskId": id, "inputResponses": responses })).await;
     let task = until(&server, &id, "completed").await;
     assert_eq!(task["result"]["content"][0]["text"], r#"{"user_name":"A"}"#);
+    assert!(task["lastUpdatedAt"].as_str().unwrap() > asked_at.as_str());
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn a_call_asks_within_its_own_stream() {
         (
             "roots",
             "roots/list",
-            json!({ "roots": [{ "uri": "file:///a" }] }),
+            json!({ "roots": [{ "uri": "https://a.example" }, { "uri": "file:///a" }, { "uri": "a" }, { "uri": "" }] }),
             r#"[Root { uri: "file:///a", name: None }]"#,
         ),
     ] {

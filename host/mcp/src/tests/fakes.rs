@@ -1,7 +1,7 @@
 //! A catalogue of tools that misbehave in known ways.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) arguments: Mutex<String>,
     /// Further agents that never answer when they are asked for their prompts.
     pub(crate) hung: AtomicUsize,
+    /// Whether agents offer skills.
+    pub(crate) skills: AtomicBool,
     /// What was kept of tasks.
     pub(crate) kept: Mutex<HashMap<String, TaskRecord>>,
     /// Outcomes of tasks that are longer are not kept; without a limit, no end is.
@@ -95,6 +97,7 @@ impl World {
             trace: Mutex::default(),
             arguments: Mutex::default(),
             hung: AtomicUsize::new(0),
+            skills: AtomicBool::new(true),
             kept: Mutex::default(),
             outcome_max_bytes: Mutex::new(Some(usize::MAX)),
         };
@@ -354,7 +357,43 @@ const PROMPTS: &str = r#"[
             {"name":"ask","parameters":[]},{"name":"no spaces","parameters":[]},
             {"name":"LONG","parameters":[]}]"#;
 
-/// What the agents `broken`, `hung`, `my`, `my-kit` and `notes` offer besides tools.
+/// A skill as the codec writes it, with so much in its `SKILL.md`.
+pub(crate) fn skill(name: &str, more: &serde_json::Value) -> serde_json::Value {
+    let instructions = format!("---\nname: {name}\ndescription: Does {name}.\n---\nhello\n");
+    let mut files = vec![
+        serde_json::json!({ "path": "SKILL.md", "body": { "tag": "text", "val": instructions } }),
+    ];
+    files.extend(more.as_array().into_iter().flatten().cloned());
+    serde_json::json!({ "name": name, "files": files, "dynamic": name == "live" })
+}
+
+/// The one skill with more in it.
+fn refunds() -> serde_json::Value {
+    skill(
+        "refunds",
+        &serde_json::json!([
+            { "path": "references/limits.md", "body": { "tag": "text", "val": "hello" } },
+            { "path": "references/deep/pixel.png", "mime_type": "image/png", "body": { "tag": "blob", "val": "AAE=" } },
+        ]),
+    )
+}
+
+/// The skills of the agent `tutor`, or the details of its error.
+fn skills(feature: Feature, arguments: &serde_json::Value) -> Result<String, &'static str> {
+    let none = serde_json::Value::Null;
+    let skill = match (feature, arguments["name"].as_str()) {
+        (Feature::SkillsList, _) => {
+            serde_json::json!([refunds(), skill("live", &none), skill("Two Words", &none)])
+        }
+        (_, Some("refunds" | "another")) => refunds(),
+        (_, Some("unlisted")) => skill("unlisted", &none),
+        (_, Some("failed")) => return Err(r#"{"tag":"failed","val":"guest said no"}"#),
+        _ => return Err(r#"{"tag":"not_found"}"#),
+    };
+    Ok(skill.to_string())
+}
+
+/// What the agents `broken`, `hung`, `my`, `my-kit`, `notes` and `tutor` offer besides tools.
 async fn offered(
     agent: &str,
     feature: Feature,
@@ -376,7 +415,9 @@ async fn offered(
         ("notes", Feature::ResourcesList) => RESOURCES.to_owned(),
         ("my-kit", Feature::ResourcesList) => r#"[{"uri":"my-kit://z","name":"z"}]"#.to_owned(),
         ("notes", Feature::ResourcesTemplates) => {
-            r#"[{"uri_template":"notes://by-day/{day}","name":"day"},{"uri_template":"x:{y}","name":"y"}]"#.to_owned()
+            r#"[{"uri_template":"notes://by-day/{day}","name":"day"},{"uri_template":"x:{y}","name":"y"},
+                {"uri_template":"notes://{","name":"z"},{"uri_template":"notes://{a b}","name":"z"},{"uri_template":"notes://}","name":"z"},
+                {"uri_template":"notes://{/day*,month:3}{?q}","name":"full"}]"#.to_owned()
         }
         ("notes", Feature::ResourcesRead) => match arguments["uri"].as_str().unwrap() {
             "notes://a" => r#"[{"uri":"notes://a","mime_type":"text/plain","body":{"tag":"text","val":"hello"}},
@@ -408,6 +449,10 @@ async fn offered(
                 "messages": [{ "role": "assistant", "content": { "tag": "image",
                     "val": { "data": "AAE=", "mime_type": "image/png" } } }] })
             .to_string(),
+        },
+        ("tutor", _) => match skills(feature, &arguments) {
+            Ok(json) => json,
+            Err(details) => return guest_error(details),
         },
         ("notes", Feature::CompletionComplete) => {
             let values: Vec<_> = (0..150).map(|n| format!("{}{n}", arguments["value"].as_str().unwrap())).collect();
@@ -572,6 +617,9 @@ impl Catalog for World {
             Feature::ResourcesList => &["broken", "hung", "my-kit", "notes"],
             Feature::PromptsList => &["broken", "hung", "my", "my-kit", "notes"],
             Feature::ResourcesRead => &["my-kit", "notes"],
+            Feature::SkillsList if !self.skills.load(Ordering::Relaxed) => &[],
+            Feature::SkillsList => &["broken", "tutor"],
+            Feature::SkillsGet => &["broken", "tutor"],
             _ => &["notes"],
         };
         let hung = match feature {

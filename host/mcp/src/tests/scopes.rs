@@ -22,6 +22,15 @@ async fn a_method_needs_its_scope() {
         (stateless(&json!(1), "tools/list", json!({})), "tools:list"),
         (stateless(&json!(1), "resources/list", json!({})), "tools:list"),
         (stateless(&json!(1), "prompts/list", json!({})), "tools:list"),
+        (stateless(&json!(1), "skills/list", json!({})), "tools:list"),
+        (
+            stateless(&json!(1), "skills/get", json!({ "uri": "skill://notes/a/SKILL.md" })),
+            "tools:list",
+        ),
+        (
+            stateless(&json!(1), "resources/directory/read", json!({ "uri": "skill://notes" })),
+            "tools:list",
+        ),
         (stateless(&json!(1), "resources/read", json!({ "uri": "notes://a" })), "tools:call"),
         (stateless(&json!(1), "prompts/get", json!({ "name": "notes" })), "tools:call"),
         (stateless(&json!(1), "tasks/get", json!({ "taskId": "x" })), "tools:call"),

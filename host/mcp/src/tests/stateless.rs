@@ -27,7 +27,10 @@ async fn discover_says_what_the_server_speaks() {
         "prompts": { "listChanged": true },
         "completions": {},
         "logging": {},
-        "extensions": { "io.modelcontextprotocol/tasks": {} },
+        "extensions": {
+            "io.modelcontextprotocol/skills": { "directoryRead": true },
+            "io.modelcontextprotocol/tasks": {},
+        },
     });
     assert_eq!(result["capabilities"], capabilities);
     assert!(result["instructions"].as_str().unwrap().contains("aop_discover"));
@@ -229,15 +232,9 @@ async fn a_subscription_hears_of_changes_and_ends_with_the_server() {
 #[tokio::test]
 async fn what_is_not_offered_is_not_found() {
     let server = World::new().server();
-    for method in [
-        "tasks/list",
-        "tasks/result",
-        "skills/list",
-        "ping",
-        "logging/setLevel",
-        "resources/subscribe",
-        "x/y",
-    ] {
+    for method in
+        ["tasks/list", "tasks/result", "ping", "logging/setLevel", "resources/subscribe", "x/y"]
+    {
         let answer = send(&server, stateless(&json!(1), method, json!({}))).await;
         assert_eq!(
             (answer.status, answer.error_code()),

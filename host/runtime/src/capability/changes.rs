@@ -1,6 +1,6 @@
 //! `aop:agent/changes`: tells clients that what the agent offers has changed.
 //!
-//! An agent speaks only for itself: a URI must be in the scheme that is its name. How much it tells
+//! An agent speaks only for itself: a URI must be in the scheme that is its name, or be of one of its skills. How much it tells
 //! during one call is bounded, since every client that subscribed is told. While it is asked what it offers it tells
 //! nothing: clients ask again when they are told, and a list that said so of itself would be asked for without end.
 
@@ -56,12 +56,13 @@ impl Guest {
 /// # Errors
 /// The rule that it breaks.
 fn check(agent: &str, uri: &str) -> Result<(), String> {
-    let is_own = uri
-        .strip_prefix(agent)
-        .and_then(|rest| rest.strip_prefix(':'))
-        .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_graphic()));
+    let is_own = Offer::owner(uri) == Some(agent)
+        && !uri.ends_with(':')
+        && uri.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_own {
-        return Err(format!("the URI must be one of the agent's own, like `{agent}://path`"));
+        return Err(format!(
+            "the URI must be one of the agent's own, like `{agent}://path` or `skill://{agent}/name/SKILL.md`"
+        ));
     }
     if uri.len() > Offer::URI_MAX_BYTES {
         return Err(format!("the URI has more than {} bytes", Offer::URI_MAX_BYTES));
@@ -76,11 +77,23 @@ mod tests {
     #[test]
     fn an_agent_speaks_for_its_own_uris_only() {
         assert_eq!(check("notes", "notes://a/b?c#d"), Ok(()));
+        assert_eq!(check("notes", "skill://notes/weekly/SKILL.md"), Ok(()));
         let long = format!("notes://{}", "x".repeat(Offer::URI_MAX_BYTES));
-        for uri in
-            ["", "notes", "notes:", "note://a", "notes2://a", "NOTES://a", "notes://a b", &long]
-        {
+        for uri in [
+            "",
+            "notes",
+            "notes:",
+            "note://a",
+            "notes2://a",
+            "NOTES://a",
+            "notes://a b",
+            "skill://other/weekly/SKILL.md",
+            "skill:notes",
+            "skill://",
+            &long,
+        ] {
             assert!(check("notes", uri).is_err(), "{uri}");
         }
+        assert!(check("skill", "skill://other/weekly/SKILL.md").is_err());
     }
 }

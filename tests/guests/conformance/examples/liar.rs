@@ -5,6 +5,7 @@ use aop_agent::content::{Annotations, Block, Body, Role};
 use aop_agent::elicit::{ChoiceField, Field, Form};
 use aop_agent::prompts::{self, Arguments, GetError, Prompt, Prompts};
 use aop_agent::resources::{Contents, Entry, ReadError, Resources, Template};
+use aop_agent::skills::{self, File, Skill, Skills};
 use aop_agent::{changes, progress};
 use serde_json::Value;
 
@@ -13,7 +14,7 @@ aop_agent::agent! {
     wit: "wit/liar.wit",
     world: "conformance:liar/liar",
     packages: ["../../../wit/agent-0.1.0"],
-    offers: [resources, prompts, completion],
+    offers: [resources, prompts, completion, skills],
 }
 
 use exports::conformance::liar::lies::Guest;
@@ -35,6 +36,14 @@ impl Guest for Liar {
 
     fn wrong_link() -> Vec<Block> {
         vec![Block::text("see"), Block::link("nowhere", "nothing")]
+    }
+
+    fn foreign_document() -> Block {
+        Block::document("test://static-text", "text/plain", "It never said this.")
+    }
+
+    fn foreign_link() -> Block {
+        Block::link("skill://test/charts/SKILL.md", "charts")
     }
 
     fn wrong_progress() -> Vec<String> {
@@ -62,13 +71,19 @@ impl Resources for Liar {
             Entry::new("test://static-text", "of another agent"),
             Entry::new("file:///etc/passwd", "of the machine"),
             Entry::new("not a uri", "of nobody"),
+            Entry::new("skill://test/charts/SKILL.md", "a skill of another agent"),
+            Entry::new("skill://liar/forged/SKILL.md", "a skill by another way"),
             Entry::new("liar://honest", "honest"),
             Entry::new("liar://long", "n".repeat(100_000)),
         ])
     }
 
     fn templates() -> Result<Vec<Template>, String> {
-        Ok(vec![Template::new("test://{any}", "foreign"), Template::new("liar://{any}", "honest")])
+        Ok(vec![
+            Template::new("test://{any}", "foreign"),
+            Template::new("liar://{any}", "honest"),
+            Template::new("liar://{any", "no template"),
+        ])
     }
 
     fn read(uri: &str) -> Result<Vec<Contents>, ReadError> {
@@ -110,5 +125,48 @@ impl Completion for Liar {
     ) -> Result<Suggestions, String> {
         let values = (0..1000).map(|number| number.to_string()).collect();
         Ok(Suggestions { values, total: Some(3), has_more: false })
+    }
+}
+
+/// A `SKILL.md` with this frontmatter.
+fn instructions(yaml: &str) -> String {
+    format!("---\n{yaml}\n---\n\nDo as you like.\n")
+}
+
+/// A skill that keeps the rules, as far as its name does.
+fn honest(name: &str) -> Skill {
+    Skill::new(name, instructions(&format!("name: {name}\ndescription: Keeps the rules.")))
+}
+
+impl Skills for Liar {
+    fn list() -> Result<Vec<Skill>, String> {
+        let levels = (1..10)
+            .map(|n| format!("l{n}: &l{n} [{}]", vec![format!("*l{}", n - 1); 10].join(", ")));
+        let bomb = [vec!["l0: &l0 [x]".to_owned()], levels.collect()].concat().join("\n");
+        Ok(vec![
+            honest("honest"),
+            honest("Two Words"),
+            honest("../../test/charts"),
+            Skill::new("other-name", instructions("name: charts\ndescription: Says two names.")),
+            Skill::new("no-frontmatter", "Do as you like."),
+            Skill::new("no-yaml", instructions("name: [")),
+            Skill::new("bomb", instructions(&format!("name: bomb\ndescription: Grows.\n{bomb}"))),
+            Skill { name: "no-files".to_owned(), files: Vec::new(), dynamic: false },
+            honest("way-out").file(File::text("../../test/charts/SKILL.md", "of another agent")),
+            honest("two-files").file(File::text("a", "1")).file(File::text("a", "2")),
+            honest("file-and-directory").file(File::text("a", "1")).file(File::text("a/b", "2")),
+            honest("no-kind").file(File::text("a", "1").mime_type("?")),
+            (0..600)
+                .fold(honest("many-files"), |skill, n| skill.file(File::text(format!("{n}"), ""))),
+        ])
+    }
+
+    fn get(name: &str) -> Result<Skill, skills::GetError> {
+        match name {
+            "honest" | "unlisted" => Ok(honest(name)),
+            "another" => Ok(honest("honest")),
+            "failed" => Err(skills::GetError::Failed("not today".to_owned())),
+            _ => Err(skills::GetError::NotFound),
+        }
     }
 }
