@@ -197,6 +197,44 @@ async fn keys_that_are_long_invalid_go() {
 }
 
 #[tokio::test]
+async fn keys_that_are_revoked_keep_no_place_from_new_ones() {
+    let (access, store) = some().await;
+    let acme = Caller::local(named("acme"));
+    let call = Scopes::NONE.with(Scope::ToolsCall);
+    let first = access.create_key(&acme, key(call)).await.unwrap();
+    let record = access.inner.keys.get(&first.key.id).unwrap();
+    let now = unix_ms(SystemTime::now());
+    let of = |index: usize, revoked: bool| {
+        let (id, text) = generate();
+        let ended = now - 1_000_000 + index as u64;
+        let mut record = KeyRecord { hash: key::hash(text.expose()).into(), ..record.clone() };
+        record.key.id = id;
+        match revoked {
+            true => record.key.revoked_unix_ms = Some(ended),
+            false => record.key.expires_unix_ms = Some(ended),
+        }
+        record
+    };
+    let revoked: Vec<_> = (0..INVALID_PER_TENANT_MAX).map(|index| of(index, true)).collect();
+    let expired = of(INVALID_PER_TENANT_MAX, false);
+    let all = [revoked.clone(), vec![expired.clone()]].concat();
+    let stored = all.iter().map(|record| (record.key.id.clone(), record.clone()));
+    store.keys.lock().unwrap().extend(stored);
+    access.inner.keys.put(&all);
+    access.create_key(&acme, key(call)).await.unwrap();
+    assert!(access.inner.keys.get(&expired.key.id).is_none(), "what expired goes first");
+    access.revoke_key(&acme, &first.key.id).await.unwrap();
+    let second = access.create_key(&acme, key(call)).await.unwrap();
+    access.rotate_key(&acme, &second.key.id, Duration::ZERO).await.unwrap();
+    let is_kept = |index: usize| store.keys.lock().unwrap().contains_key(&revoked[index].key.id);
+    assert!(!is_kept(0), "then the oldest");
+    assert!(is_kept(2));
+    // What is invalid of others is no obstacle, either.
+    let oldest = access.inner.keys.oldest_invalid(now + 30_000).unwrap();
+    assert_eq!(oldest, second.key.id, "it was replaced, and nobody revoked it");
+}
+
+#[tokio::test]
 async fn tenants_begin_and_end_with_everything_of_them() {
     let store = FakeStore::with(&["default"]);
     let noted = Arc::new(Noted::default());
