@@ -14,6 +14,7 @@ use axum::extract::rejection::JsonRejection;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::body::InTime;
 use super::{AppRef, problems, whole};
 use crate::app::{App, By};
 use crate::problem::{Problem, quoted};
@@ -43,9 +44,9 @@ pub(super) async fn servers(State(app): AppRef) -> Json<Servers> {
     Json(Servers { servers: app.state.servers.servers() })
 }
 
-type Asked<T> = Result<Json<T>, JsonRejection>;
+type Asked<T> = InTime<Result<Json<T>, JsonRejection>>;
 
-fn asked<T>(request: Asked<T>) -> Result<T, Problem> {
+fn asked<T>(InTime(request): Asked<T>) -> Result<T, Problem> {
     request.map(|Json(request)| request).map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(error.status(), "too_large", quoted(&error.body_text()))

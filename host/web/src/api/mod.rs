@@ -5,6 +5,7 @@
 //! holds the two together: paths, methods, status codes and the shape of every answer.
 
 mod access;
+mod body;
 mod cluster;
 mod problems;
 mod upload;

@@ -1,5 +1,7 @@
 //! The one mapping of failures to status codes.
 
+use std::time::Duration;
+
 use aop_core::{AdminError, CatalogError};
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use http::StatusCode;
@@ -84,7 +86,7 @@ pub(super) fn unreadable(error: &MultipartError, max_bytes: usize) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
 }
 
-pub(super) fn too_slow(seconds: u64) -> Problem {
-    let message = format!("the upload took longer than {seconds} s");
+pub(super) fn too_slow(what: &str, limit: Duration) -> Problem {
+    let message = format!("the {what} took longer than {} s", limit.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline_exceeded", message)
 }

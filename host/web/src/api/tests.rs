@@ -465,6 +465,51 @@ fn json_to(method: Method, path: &str, body: &Value) -> Request<Body> {
     request.body(Body::from(body.to_string())).unwrap()
 }
 
+/// One byte now and then must not hold a connection: whoever may send bodies could hold all of them.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_given_up() {
+    let app = open_router(state(some_catalog()));
+    for (operation, method, path) in [
+        ("createKey", Method::POST, "/api/v1/keys"),
+        ("rotateKey", Method::POST, "/api/v1/keys/aaaaaaaaaaaa/rotate"),
+        ("setSecret", Method::PUT, "/api/v1/secrets/a"),
+        ("createTenant", Method::POST, "/api/v1/tenants"),
+        ("makeJoinToken", Method::POST, "/api/v1/cluster/join-tokens"),
+        ("evictNode", Method::POST, "/api/v1/cluster/evictions"),
+        ("rotateClusterKey", Method::POST, "/api/v1/cluster/key-rotations"),
+    ] {
+        let began = tokio::time::Instant::now();
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let response = ask(&app, request.body(Body::new(Trickle::default())).unwrap()).await;
+        let (status, body) = check(operation, response).await;
+        let code = &body["code"];
+        assert_eq!((status, code), (StatusCode::REQUEST_TIMEOUT, &json!("deadline_exceeded")));
+        let took = began.elapsed().as_secs();
+        assert!((30..=31).contains(&took), "{operation}: {took} s");
+    }
+}
+
+/// A body of one space every 0.8 s.
+#[derive(Default)]
+struct Trickle(Option<Pin<Box<tokio::time::Sleep>>>);
+
+impl hyper::body::Body for Trickle {
+    type Data = hyper::body::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        let pause = std::time::Duration::from_millis(800);
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        std::task::ready!(sleep.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(Some(Ok(Frame::data(Self::Data::from_static(b" ")))))
+    }
+}
+
 #[tokio::test]
 async fn keys_are_created_listed_rotated_and_revoked() {
     let app = open_router(state(some_catalog()));

@@ -48,7 +48,7 @@ pub(super) async fn read(request: Request, max_bytes: usize) -> Result<Upload, P
     }
     let fields = timeout(UPLOAD_TIMEOUT, fields(multipart, max_bytes))
         .await
-        .map_err(|_| problems::too_slow(UPLOAD_TIMEOUT.as_secs()))??;
+        .map_err(|_| problems::too_slow("upload", UPLOAD_TIMEOUT))??;
     let component = fields.component.ok_or_else(|| {
         problems::invalid("the field `component` is missing: send the .wasm file in it")
     })?;
