@@ -10,6 +10,7 @@
 //! go on while something is written.
 
 mod access;
+mod audit_end;
 mod buckets;
 mod decode;
 mod migration;
