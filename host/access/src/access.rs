@@ -220,12 +220,14 @@ impl Inner {
         match tenants.get(named).filter(|_| caller.scopes.has(Scope::ClusterAdmin)) {
             Some(tenant) => Ok(Caller { tenant: tenant.clone(), ..caller }),
             None => {
+                // Names are the caller's choice, so they make no kinds of refusals.
+                let detail = format!("it named a tenant that it may not act for: `{named}`");
                 self.audit.note(AuditEvent {
                     who: Actor::Caller(&caller.subject),
                     outcome: Outcome::Refused,
                     tenant: Some(&caller.tenant),
-                    detail: "it named a tenant that it may not act for",
-                    ..AuditEvent::of_host(Action::AccessRefuse, named)
+                    detail: &detail,
+                    ..AuditEvent::of_host(Action::AccessRefuse, "tenant")
                 });
                 Err(AuthenticateError::UnknownTenant)
             }

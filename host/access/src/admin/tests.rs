@@ -105,7 +105,7 @@ async fn what_was_tried_in_vain_is_noted() {
     let known = Caller { scopes: few, ..Caller::local(TenantName::default_tenant()) };
     let known = Known { caller: known, bond: Bond::Open };
     assert!(access.inner.accept(known, Some("made")).is_err());
-    assert_eq!(log.take(), ["local access.refuse refused default made"]);
+    assert_eq!(log.take(), ["local access.refuse refused default tenant"]);
 }
 
 #[tokio::test]

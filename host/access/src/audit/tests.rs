@@ -208,8 +208,7 @@ fn a_log_that_is_gone_or_was_written_anew_stays_damaged_for_ever() {
         }
         if deed.starts_with("anew") {
             let lines = if deed == "anew" { 5 } else { 7 };
-            let log =
-                AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
+            let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
             (0..lines).for_each(|_| log.note(load("sha256:forged")));
         }
         let before = verify(directory.path(), None, Some(&kept)).unwrap();

@@ -52,7 +52,8 @@ async fn claims_are_mapped_as_the_operator_says() {
     let tokens = tokens(config, &issuer);
     let mut claims = claims(NOW + 60);
     claims["realm"] = json!({ "roles": ["ops team", "tenant:admin"] });
-    let caller = tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.unwrap().caller;
+    let caller =
+        tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.unwrap().caller;
     assert_eq!(&*caller.tenant, "default");
     assert_eq!(caller.scopes.to_string(), "tools:call tools:list cluster:admin");
 }
@@ -177,7 +178,10 @@ async fn tokens_for_others_are_refused() {
     for missing in ["aud", "sub", "exp", "iss"] {
         let mut claims = claims(NOW + 60);
         claims.as_object_mut().unwrap().remove(missing);
-        assert!(tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.is_err(), "{missing}");
+        assert!(
+            tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.is_err(),
+            "{missing}"
+        );
     }
     let mut several = claims(NOW + 60);
     several["aud"] = json!(["someone", AUDIENCE]);
@@ -189,10 +193,16 @@ async fn an_algorithm_that_is_not_allowed_is_refused() {
     let issuer = Fake::new();
     let config = IssuerConfig { algorithms: vec!["ES256".to_owned()], ..issuer_config() };
     let tokens = tokens(config, &issuer);
-    assert_eq!(tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await, Err(TokenError::NotAllowed));
+    assert_eq!(
+        tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await,
+        Err(TokenError::NotAllowed)
+    );
     let config = IssuerConfig { algorithms: vec!["HS256".to_owned()], ..issuer_config() };
     let tokens = self::tokens(config, &issuer);
-    assert_eq!(tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await, Err(TokenError::NotAllowed));
+    assert_eq!(
+        tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await,
+        Err(TokenError::NotAllowed)
+    );
 }
 
 #[tokio::test]
@@ -289,7 +299,10 @@ async fn a_key_that_cannot_check_signatures_does_not_hide_the_others() {
     let shared = json!({ "kty": "oct", "kid": "ed", "k": URL_SAFE_NO_PAD.encode([1; 32]) });
     let odd = json!({ "kty": "odd", "kid": "ed" });
     issuer.publish("jwks", &json!({ "keys": [odd, shared, for_encryption, issuer.ed_jwk("ed")] }));
-    tokens(issuer_config(), &issuer).verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await.unwrap();
+    tokens(issuer_config(), &issuer)
+        .verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS)
+        .await
+        .unwrap();
     let unnamed = issuer.sign(&json!({ "alg": "EdDSA" }), &claims(NOW + 60));
     tokens(issuer_config(), &issuer).verify(&unnamed, Standing::Good, NOW_MS).await.unwrap();
     issuer.publish("jwks", &json!({ "keys": [issuer.ed_jwk("a"), issuer.ed_jwk("b")] }));

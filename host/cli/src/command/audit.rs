@@ -198,7 +198,9 @@ fn verify(args: &VerifyArgs) -> CommandResult {
     let data = args.log.data()?;
     // Before the lines are read, so that a host which writes meanwhile is not ahead of it.
     let kept = kept_end(&data).unwrap_or_else(|error| {
-        output::note(format!("where the host's store says that the log ends is not known: {error}"));
+        output::note(format!(
+            "where the host's store says that the log ends is not known: {error}"
+        ));
         None
     });
     // A log that the store knows of may be gone, which is what this is for.

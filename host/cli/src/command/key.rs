@@ -8,8 +8,8 @@ use aop_core::{Admin as _, ApiKey, Caller, KeyId, NewKey, Scope, Scopes, TenantN
 use aop_store::{SqliteStore, StoreConfig};
 
 use crate::access::Gatekeeper;
-use crate::audit::KeptLog;
 use crate::args::access::{KeyCommand, KeyCreateArgs, KeyRevokeArgs, KeyRotateArgs, ListArgs};
+use crate::audit::KeptLog;
 use crate::client::{Client, NewlyCreated};
 use crate::config::Config;
 use crate::exit::{CommandError, CommandResult, failure, misuse, usage};
@@ -55,7 +55,8 @@ async fn create_offline(args: &KeyCreateArgs, new: NewKey) -> Result<NewlyCreate
         Some(tenant) => tenant.clone(),
         None => TenantName::default_tenant(),
     };
-    let gatekeeper = Gatekeeper::open(&config, store.clone(), kept_log.log.clone(), Vec::new()).await?;
+    let gatekeeper =
+        Gatekeeper::open(&config, store.clone(), kept_log.log.clone(), Vec::new()).await?;
     let access = &gatekeeper.access;
     let tenants = access.tenants().await.map_err(|error| failure(error.to_string()))?;
     if tenants.iter().all(|known| known.name != tenant) {
