@@ -188,10 +188,18 @@ fn table(lines: impl IntoIterator<Item = AuditLine>) -> String {
             line.outcome,
             dash(line.tenant),
             dash(line.agent),
-            format!("{count}{what}").replace('\n', " "),
+            format!("{count}{what}"),
         ]
+        .map(|cell| one_line(&cell))
     });
     output::table(["TIME", "WHO", "ACTION", "OUTCOME", "TENANT", "AGENT", "WHAT"], rows)
+}
+
+/// Text of clients and issuers as a cell of one line: without what moves the cursor or turns what follows around.
+fn one_line(text: &str) -> String {
+    let is_turning = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_bad = |c: char| c.is_control() || is_turning(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    text.replace('\n', " ").replace(is_bad, "\u{fffd}")
 }
 
 fn verify(args: &VerifyArgs) -> CommandResult {
@@ -255,6 +263,12 @@ fn facts(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_is_one_line_that_reads_as_it_is() {
+        let said = one_line("a\nb\u{202e}c\u{1b}[2Jd\u{2066}é");
+        assert_eq!(said, "a b\u{fffd}c\u{fffd}[2Jd\u{fffd}é");
+    }
 
     #[test]
     fn an_action_is_one_of_the_log_or_what_several_are_done_to() {

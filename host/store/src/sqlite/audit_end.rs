@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use aop_core::StoreError;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{DATABASE_FILE, SqliteStore};
+use super::SqliteStore;
 use crate::error::failed;
 
 impl SqliteStore {
@@ -37,12 +37,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`] when the store is there and cannot be read.
     pub fn audit_end_in(directory: &Path) -> Result<Option<String>, StoreError> {
-        if !Self::is_in(directory) {
-            return Ok(None);
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(directory.join(DATABASE_FILE), flags)
-            .map_err(|error| failed(&error))?;
+        let Some(connection) = Self::look_into(directory)? else { return Ok(None) };
         let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'audit_end')";
         let is_known = connection.query_row(sql, [], |row| row.get::<_, bool>(0));
         if is_known.map_err(|error| failed(&error))? { read(&connection) } else { Ok(None) }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::body::InTime;
 use super::{AppRef, Name, name, problems};
 use crate::app::By;
-use crate::problem::{Problem, quoted};
+use crate::problem::{Problem, quoted, reason as shown};
 
 #[derive(Serialize)]
 pub(super) struct Keys {
@@ -79,7 +79,7 @@ fn refused(status: StatusCode, reason: &str) -> Problem {
         StatusCode::PAYLOAD_TOO_LARGE => "too_large",
         _ => "bad_request",
     };
-    Problem::new(status, code, quoted(reason))
+    Problem::new(status, code, shown(reason))
 }
 
 /// What a stranger's name means: there is nothing of that name.

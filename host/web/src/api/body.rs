@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::time::timeout;
 
 use super::problems;
@@ -12,6 +13,16 @@ use crate::problem::Problem;
 
 /// How long a body may take in total: the largest, a secret of 64 KiB, at 20 kbit/s. As long as an MCP request may by default.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Refuses a body that is not what it seems: nothing here is unpacked.
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain) {
+        Ok(())
+    } else {
+        Err(problems::encoded())
+    }
+}
 
 /// What was read of a request before that was over.
 pub(super) struct InTime<T>(pub(super) T);
@@ -24,6 +35,7 @@ where
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        check_encoding(request.headers())?;
         match timeout(BODY_TIMEOUT, T::from_request(request, state)).await {
             Ok(Ok(read)) => Ok(Self(read)),
             Ok(Err(never)) => match never {},

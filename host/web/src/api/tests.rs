@@ -511,6 +511,37 @@ impl hyper::body::Body for Trickle {
 }
 
 #[tokio::test]
+async fn an_agent_with_the_name_of_a_shared_one_is_new() {
+    let owner = TenantName::new("acme").unwrap();
+    let source = aop_core::Source::Tenant(owner);
+    let origin = aop_core::Origin::Elsewhere { source, places: Vec::new() };
+    let shared = aop_core::AgentStatus { origin, ..from_api("kit", 1) };
+    let app = open_router(state(Arc::new(FakeCatalog::with([shared]))));
+    let response = ask(&app, put("kit", multipart(&[("component", b"c")]))).await;
+    let (status, _) = check("loadAgent", response).await;
+    assert_eq!(status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_packed_body_is_refused_and_a_wrong_word_is_named() {
+    let app = open_router(state(some_catalog()));
+    let mut packed = json_to(Method::POST, "/api/v1/keys", &json!({}));
+    packed.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+    let (status, body) = check("createKey", ask(&app, packed).await).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{body}");
+    let mut packed = put("x", multipart(&[("component", b"c")]));
+    packed.headers_mut().insert(header::CONTENT_ENCODING, "zstd".parse().unwrap());
+    let (status, body) = check("loadAgent", ask(&app, packed).await).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{body}");
+    let wrong = json!({ "name": "x", "scopes": ["tools:cal"] });
+    let (status, body) =
+        check("createKey", ask(&app, json_to(Method::POST, "/api/v1/keys", &wrong)).await).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    let message = body["message"].as_str().unwrap();
+    assert!(message.contains("tools:cal") && message.contains("tools:call"), "{message}");
+}
+
+#[tokio::test]
 async fn keys_are_created_listed_rotated_and_revoked() {
     let app = open_router(state(some_catalog()));
     let new = json!({ "name": "ci", "scopes": ["tools:call"], "expires_in_seconds": 60 });
