@@ -12,20 +12,17 @@ impl OfTenant {
     pub(crate) fn note_new_revision(&self, name: &AgentName, draft: &Draft, record: &AgentRecord) {
         let is_of_file = matches!(draft.origin, Origin::File { .. });
         let known = self.agents.record(name).map(|known| known.active);
-        let changes = self.agents.serving(name).map(|serving| {
-            let changed =
-                changed((&serving.digest, &serving.settings), (&draft.digest, &draft.settings));
-            format!("; changed: {}", changed.join(", "))
-        });
         if is_of_file && matches!(draft.write, Write::Append) && known != Some(record.active) {
+            let new = (&draft.digest, &*draft.settings);
+            let mut detail = format!("revision {} from its file", record.active);
+            if let Some(serving) = self.agents.serving(name) {
+                let changed = changed((&serving.digest, &serving.settings), new);
+                detail.push_str(&format!("; changed: {}", changed.join(", ")));
+            }
             self.common.parts.audit.note(AuditEvent {
                 tenant: Some(&self.tenant),
                 agent: Some(name),
-                detail: &format!(
-                    "revision {} from its file{}",
-                    record.active,
-                    changes.unwrap_or_default()
-                ),
+                detail: &detail,
                 ..AuditEvent::of_host(Action::AgentLoad, &draft.digest.to_string())
             });
         }

@@ -48,7 +48,7 @@ impl Writer {
         make_private_directory(directory)?;
         let mut files = files::list(directory)?;
         let mut left = Left::of(&files)?;
-        left.hold_against(&files, files::head(directory), kept)?;
+        left.hold_against(&files, files::head(directory).as_ref(), kept)?;
         if left.is_broken || files.is_empty() {
             let path = files::file_of(directory, left.place.seq + 1);
             if files.last() != Some(&path) {
@@ -198,11 +198,11 @@ impl Left {
     fn hold_against(
         &mut self,
         files: &[PathBuf],
-        head: Option<ChainPlace>,
+        head: Option<&ChainPlace>,
         kept: Option<&ChainPlace>,
     ) -> io::Result<()> {
         let end = self.place.seq;
-        let latest = head.iter().chain(kept).max_by_key(|place| place.seq);
+        let latest = head.into_iter().chain(kept).max_by_key(|place| place.seq);
         if let Some(due) = latest.filter(|due| due.seq > end) {
             self.repairs.push(format!("the log ended at line {end} and should end at {}", due.seq));
             self.place = due.clone();
