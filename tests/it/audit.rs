@@ -79,16 +79,19 @@ async fn verifying_finds_a_changed_line_and_a_missing_end() {
     let checkpoint = format!("{}:{}", last["seq"], last["hash"].as_str().expect("a hash"));
     assert_eq!(verify(&["--checkpoint", &checkpoint]).await.code(0).json()["intact"], true);
 
-    // Without the note of where it ended, only a checkpoint says so.
+    // The host's store knows where it ended, too; without both, only a checkpoint says so.
     assert_eq!(verdict["end_is_checked"], true);
-    let head = host.data().join("audit/head");
-    let noted = std::fs::read(&head).expect("it is there");
+    let (head, store) = (host.data().join("audit/head"), host.data().join("aop.sqlite"));
+    let (aside, noted) = (host.data().join("aside"), std::fs::read(&head).expect("it is there"));
     std::fs::remove_file(&head).expect("it can be removed");
-    assert_eq!(verify(&[]).await.code(0).json()["end_is_checked"], false);
-    let said = Aop::new(&["audit", "verify", "--data", &data]).run().await.code(0);
+    assert_eq!(verify(&[]).await.code(0).json()["end_is_checked"], true);
+    std::fs::rename(&store, &aside).expect("it can be moved");
+    assert_eq!(verify(&[]).await.code(3).json()["end_is_checked"], false);
+    let said = Aop::new(&["audit", "verify", "--data", &data]).run().await.code(3);
     said.prints(&["UNCHECKED", "--checkpoint"]);
     let verdict = verify(&["--checkpoint", &checkpoint]).await.code(0).json();
     assert_eq!(verdict["end_is_checked"], true);
+    std::fs::rename(&aside, &store).expect("it can be moved back");
     std::fs::write(&head, noted).expect("it can be written");
     let bogus = ["audit", "show", "--action", "agent.lod", "--data", &data];
     Aop::new(&bogus).run().await.code(2).complains(&["did you mean `agent.load`?", "key.revoke"]);
@@ -102,6 +105,11 @@ async fn verifying_finds_a_changed_line_and_a_missing_end() {
     std::fs::write(&path, &text[..end]).expect("written");
     let found = verify(&["--checkpoint", &checkpoint]).await.code(1);
     assert!(found.stdout.contains("the end is missing"), "{}", found.stdout);
+    std::fs::write(&path, &text).expect("written");
+    assert_eq!(verify(&[]).await.code(0).json()["intact"], true);
+    std::fs::rename(host.data().join("audit"), &aside).expect("it can be moved");
+    let found = verify(&[]).await.code(1);
+    assert!(found.stdout.contains("the end is missing"), "a log that is gone: {}", found.stdout);
     let nowhere = tempfile::tempdir().expect("a directory can be made");
     let path = nowhere.path().to_str().expect("text");
     Aop::new(&["audit", "verify", "--data", path]).run().await.code(2).complains(&["--data"]);

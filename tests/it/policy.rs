@@ -155,6 +155,27 @@ async fn a_policy_is_explained_with_its_lines() {
         .complains(&["no agent `nobody`", "--agents"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_of_an_agent_that_came_over_the_api_is_explained() {
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let config = home.path().join("aop.toml");
+    std::fs::write(&config, "[ceiling]\ntools = [\"b_*\"]\n").expect("it can be written");
+    let agents = AgentsDirectory::new();
+    let host = Host::serve(agents.path()).await;
+    let component = guest("types");
+    host.aop(&["agent", "load", path(&component), "--name", "kit"]).run().await.code(0);
+    let explain = ["policy", "explain", "kit", "--config", path(&config), "--data"];
+    let said = Aop::new(&[&explain[..], &[path(host.data())]].concat()).run().await.code(0);
+    for expected in ["kit", "aop.toml", "nothing of it is over a ceiling"] {
+        assert!(said.stdout.contains(expected), "{expected}\n{}", said.stdout);
+    }
+    Aop::new(&[&explain[..], &[path(home.path())]].concat())
+        .run()
+        .await
+        .code(2)
+        .complains(&["`kit`", "--data"]);
+}
+
 /// A server that answers every request with the same bytes. Ends with the runtime of the test.
 async fn serving(answer: Vec<u8>) -> std::net::SocketAddr {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

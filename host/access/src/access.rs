@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use crate::departures::Departures;
 use crate::failures::Failures;
 use crate::key::{self, Keys};
-use crate::token::{Fetch, IssuerConfig, TokenError, Tokens};
+use crate::token::{Fetch, IssuerConfig, Standing, TokenError, Tokens};
 use crate::vault::Vault;
 
 /// How often uses of keys are written down.
@@ -220,12 +220,14 @@ impl Inner {
         match tenants.get(named).filter(|_| caller.scopes.has(Scope::ClusterAdmin)) {
             Some(tenant) => Ok(Caller { tenant: tenant.clone(), ..caller }),
             None => {
+                // Names are the caller's choice, so they make no kinds of refusals.
+                let detail = format!("it named a tenant that it may not act for: `{named}`");
                 self.audit.note(AuditEvent {
                     who: Actor::Caller(&caller.subject),
                     outcome: Outcome::Refused,
                     tenant: Some(&caller.tenant),
-                    detail: "it named a tenant that it may not act for",
-                    ..AuditEvent::of_host(Action::AccessRefuse, named)
+                    detail: &detail,
+                    ..AuditEvent::of_host(Action::AccessRefuse, "tenant")
                 });
                 Err(AuthenticateError::UnknownTenant)
             }
@@ -286,10 +288,10 @@ impl Inner {
         self: Arc<Self>,
         token: Secret,
         tenant: Option<String>,
-        address: Option<IpAddr>,
+        (address, standing): (Option<IpAddr>, Standing),
         now_unix_ms: u64,
     ) -> Result<Known, AuthenticateError> {
-        match self.tokens.verify(token.expose(), now_unix_ms).await {
+        match self.tokens.verify(token.expose(), standing, now_unix_ms).await {
             Ok(known) => self.accept(known, tenant.as_deref()),
             Err(TokenError::Unavailable(_)) => Err(AuthenticateError::Unavailable),
             Err(reason) => Err(self.refuse(address, now_unix_ms, &format_args!("token: {reason}"))),
@@ -314,15 +316,19 @@ impl Authenticate for Access {
         if let Some(known) = inner.tokens.known(text, now) {
             return Identified::Now(inner.accept(known, presented.tenant));
         }
-        if let Some(retry_after) = inner.failures.used_up(presented.address, now) {
+        let wait = inner.failures.used_up(presented.address, now);
+        if let Some(retry_after) = wait.filter(|_| !inner.tokens.may_be_good(text, now)) {
+            inner.failures.limited.fetch_add(1, Ordering::Relaxed);
             return Identified::Now(Err(AuthenticateError::TooMany { retry_after }));
         }
+        let standing = if wait.is_some() { Standing::Doubted } else { Standing::Good };
         if inner.tokens.is_empty() {
             let reason = "no issuer of tokens is configured";
             return Identified::Now(Err(inner.refuse(presented.address, now, &reason)));
         }
         let (token, tenant) = (Secret::new(text.to_owned()), presented.tenant.map(str::to_owned));
-        Identified::Soon(Box::pin(inner.clone().verify(token, tenant, presented.address, now)))
+        let verifying = inner.clone().verify(token, tenant, (presented.address, standing), now);
+        Identified::Soon(Box::pin(verifying))
     }
 
     fn holds(&self, known: &Known) -> bool {

@@ -6,6 +6,7 @@
 
 mod secrets;
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use aop_core::audit::{Action, Actor, Outcome};
@@ -21,8 +22,10 @@ use crate::key::{self, generate};
 
 /// Tenants of one host: each has tables of its own in memory.
 pub(crate) const TENANTS_MAX: usize = 10_000;
-/// Keys of one tenant, the invalid ones that are still listed included.
+/// Valid keys of one tenant.
 const KEYS_PER_TENANT_MAX: usize = 1_000;
+/// Keys of one tenant that are not valid any more and still listed: beyond, the oldest go early.
+const INVALID_PER_TENANT_MAX: usize = 1_000;
 /// Keys of the host: a table of this size is copied whenever one changes.
 pub(crate) const KEYS_MAX: usize = 100_000;
 /// Longest name of a key.
@@ -237,25 +240,36 @@ impl Access {
         }
     }
 
-    /// Makes room: keys that are long invalid go. Whoever calls this holds the lock of changes.
+    /// Makes room for one key. Invalid ones never stand in its way: those that are so for long go, and the oldest of
+    /// them when there are too many, of this tenant or of the host. Whoever calls this holds the lock of changes.
     async fn make_room(&self, tenant: &TenantName) -> Result<(), AdminError> {
         let now = unix_ms(SystemTime::now());
-        let old = |key: &ApiKey| {
-            let ended = key.revoked_unix_ms.or(key.expires_unix_ms);
-            !key.is_valid(now)
-                && ended.is_some_and(|ended| ended.saturating_add(INVALID_KEPT_MS) <= now)
-        };
         let keys = self.inner.keys.of(tenant);
-        let gone: Vec<_> = keys.iter().filter(|key| old(key)).map(|key| key.id.clone()).collect();
-        let left = keys.len() - gone.len();
-        if !gone.is_empty() {
-            self.inner.store.remove_keys(gone.clone()).await?;
-            self.inner.keys.retain(|key| !gone.contains(&key.id));
-        }
-        if left >= KEYS_PER_TENANT_MAX || self.inner.keys.len() >= KEYS_MAX {
+        let valid = keys.iter().filter(|key| key.is_valid(now)).count();
+        if valid >= KEYS_PER_TENANT_MAX {
             return Err(AdminError::Conflict(format!(
-                "there are too many keys ({left} of this tenant, of {KEYS_PER_TENANT_MAX}): invalid ones go after 30 days"
+                "the tenant has {valid} valid keys, which is the most: revoke one first"
             )));
+        }
+        let mut invalid: Vec<_> = keys.iter().filter(|key| !key.is_valid(now)).collect();
+        invalid.sort_by_key(|key| key.ended());
+        let surplus = invalid.len().saturating_sub(INVALID_PER_TENANT_MAX);
+        let is_gone = |(index, key): &(usize, &&ApiKey)| {
+            *index < surplus || key.ended().1.saturating_add(INVALID_KEPT_MS) <= now
+        };
+        let gone = invalid.iter().enumerate().filter(is_gone);
+        let mut gone: HashSet<_> = gone.map(|(_, key)| key.id.clone()).collect();
+        if gone.is_empty() && self.inner.keys.len() >= KEYS_MAX {
+            gone.extend(self.inner.keys.oldest_invalid(now));
+            if gone.is_empty() {
+                return Err(AdminError::Conflict(format!(
+                    "the host has {KEYS_MAX} valid keys, which is the most: revoke one first"
+                )));
+            }
+        }
+        if !gone.is_empty() {
+            self.inner.store.remove_keys(gone.iter().cloned().collect()).await?;
+            self.inner.keys.retain(|key| !gone.contains(&key.id));
         }
         Ok(())
     }

@@ -113,12 +113,44 @@ fn listed(gone: &BTreeMap<Which, u64>) -> Vec<Departed> {
         .collect()
 }
 
-/// Beside its place, then renamed into it: a crash leaves the old or the new one.
+/// Beside its place, then renamed into it: a crash leaves the old or the new one. For the host's own user only: names of
+/// tenants and secrets are nobody else's business.
 fn write(file: &Path, departed: &[Departed]) -> io::Result<()> {
     let beside = file.with_extension("json.new");
-    let mut written = std::fs::File::create(&beside)?;
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut written = options.open(&beside)?;
     written.write_all(&serde_json::to_vec(departed)?)?;
     written.sync_all()?;
     std::fs::rename(&beside, file)?;
     std::fs::File::open(file.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn nobody_else_reads_what_was_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("departed.json");
+        // What a crash left, and what an earlier version wrote.
+        for path in [&file, &file.with_extension("json.new")] {
+            std::fs::write(path, "[]").unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let departures = Departures::default();
+        departures.remember_in(file.clone());
+        let tenant = TenantName::new("acme").unwrap();
+        departures.note(&[Departed { tenant, secret: None, at_unix_ms: 1 }]).unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -1,8 +1,9 @@
 //! How many invalid credentials an address may send.
 //!
-//! What the limit is for: a flood of wrong credentials must not cost signatures, fetched keys and log lines. It is
-//! not what keeps a key from being guessed; 256 bits do that. So a valid key passes from a limited address too,
-//! and nobody behind the same proxy can be locked out by a neighbour; what has to be verified anew is refused.
+//! What the limit is for: a flood of wrong credentials must not cost fetched keys and log lines, and no more than one
+//! thread's signatures. It is not what keeps a key from being guessed; 256 bits do that. So a valid key passes from a
+//! limited address too, and a token that its issuer's keys could have signed is verified, one at a time: nobody behind
+//! the same proxy can be locked out by a neighbour.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -70,11 +71,7 @@ impl<C: Clock + Clone> Failures<C> {
     pub(crate) fn used_up(&self, address: Option<IpAddr>, now_unix_ms: u64) -> Option<Duration> {
         let address = self.addresses.get(&network(address?))?;
         let wait_ms = address.used_up_until.load(Ordering::Relaxed).saturating_sub(now_unix_ms);
-        if wait_ms == 0 {
-            return None;
-        }
-        self.limited.fetch_add(1, Ordering::Relaxed);
-        Some(Duration::from_millis(wait_ms))
+        (wait_ms > 0).then(|| Duration::from_millis(wait_ms))
     }
 
     fn address(&self, address: IpAddr) -> Arc<Address<C>> {

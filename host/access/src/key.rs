@@ -179,6 +179,14 @@ impl Keys {
             .map(|entry| KeyRecord { key: entry.shown(), hash: entry.record.hash })
     }
 
+    /// Of the invalid keys, the one that should go first when there are too many.
+    pub(crate) fn oldest_invalid(&self, now_unix_ms: u64) -> Option<KeyId> {
+        let table = self.table.load();
+        let keys = table.values().map(|entry| &entry.record.key);
+        let invalid = keys.filter(|key| !key.is_valid(now_unix_ms));
+        invalid.min_by_key(|key| key.ended()).map(|key| key.id.clone())
+    }
+
     /// How many there are, the invalid ones included.
     pub(crate) fn len(&self) -> usize {
         self.table.load().len()

@@ -31,6 +31,9 @@ impl Gatekeeper {
         audit: Arc<dyn Audit>,
         tenancies: Vec<Arc<dyn Tenancy>>,
     ) -> anyhow::Result<Self> {
+        if let Some(warning) = key_among_secrets(config) {
+            tracing::warn!("{warning}");
+        }
         let access_config = AccessConfig {
             required: config.access.required,
             is_local: is_loopback(config.listen.ip()),
@@ -52,6 +55,18 @@ impl Drop for Gatekeeper {
     fn drop(&mut self) {
         self.noting.abort();
     }
+}
+
+/// A key that lies with what it encrypts protects no copy of it.
+pub(crate) fn key_among_secrets(config: &Config) -> Option<String> {
+    let file = config.access.secrets_key_file.as_ref()?.canonicalize().ok()?;
+    let data = config.data_directory().ok()?.canonicalize().ok()?;
+    file.starts_with(&data).then(|| {
+        format!(
+            "`access.secrets_key_file` is in the data directory, {}: whoever gets a copy of that reads the secrets. Keep it elsewhere",
+            data.display()
+        )
+    })
 }
 
 /// What encrypts secrets; none when nobody gave a key.

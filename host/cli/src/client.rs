@@ -55,7 +55,8 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder =
             reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
-        if let Some(key) = key {
+        // An empty variable is as good as none.
+        if let Some(key) = key.filter(|key| !key.is_empty()) {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
                 .map_err(|_| misuse("the key has characters that no key has"))?;
             value.set_sensitive(true);

@@ -2,7 +2,7 @@
 //!
 //! 0: it worked. 1: it was tried and failed, as a call whose tool failed does. 2: it could not be
 //! tried, because of how it was asked for: usage, unreadable files, unparsable JSON, unknown tools,
-//! mistakes in the configuration.
+//! mistakes in the configuration. 3, of `aop audit verify` alone: nothing is wrong, and not all could be checked.
 
 use std::io;
 use std::process::ExitCode;
@@ -11,6 +11,8 @@ use std::process::ExitCode;
 const FAILURE: u8 = 1;
 /// Exit code of a usage error; clap's own.
 const USAGE: u8 = 2;
+/// Exit code of a check that found nothing, and could not check all.
+const UNCHECKED: u8 = 3;
 
 /// For `--help`.
 pub(crate) const EXIT_CODES: &str = "\
@@ -28,6 +30,8 @@ pub(crate) enum CommandError {
     Failure(anyhow::Error),
     /// It failed, and has already said so.
     Reported,
+    /// Nothing is wrong as far as could be checked, and it has said what could not be.
+    Unchecked,
 }
 
 /// How a command ends.
@@ -63,6 +67,7 @@ impl CommandError {
             Self::Failure(error) if is_broken_pipe(error) => (None, ExitCode::SUCCESS),
             Self::Failure(error) => (Some(format!("{error:#}")), ExitCode::from(FAILURE)),
             Self::Reported => (None, ExitCode::from(FAILURE)),
+            Self::Unchecked => (None, ExitCode::from(UNCHECKED)),
         }
     }
 }

@@ -7,6 +7,7 @@ mod access;
 mod allowed;
 mod args;
 mod arguments;
+mod audit;
 mod client;
 mod cluster;
 mod command;

@@ -34,6 +34,7 @@ use tempfile::TempDir;
 use tower::Layer as _;
 
 use crate::access::Gatekeeper;
+use crate::audit::KeptLog;
 use crate::cluster::{Routes, Zone};
 use crate::config::Config;
 use crate::mounts;
@@ -45,6 +46,7 @@ use crate::zone::OwnZone;
 /// A host that serves nothing yet.
 pub(crate) struct Host {
     pub(crate) audit: Arc<AuditLog>,
+    kept_log: KeptLog,
     pub(crate) mcp: McpServer,
     pub(crate) server: Server,
     pub(crate) readiness: Readiness,
@@ -122,7 +124,8 @@ impl Host {
         bound: Option<SocketAddr>,
     ) -> anyhow::Result<Self> {
         let remembering = Remembering::open(&config.services, &state.store).await?;
-        let audit = audit_log(config, &state.directory)?;
+        let kept_log = KeptLog::open(&state.store, &state.directory, config.audit).await?;
+        let audit = kept_log.log.clone();
         let router = routing::Router::new();
         let guest_logs = Arc::new(GuestLogs::default());
         let secrets: Arc<HostSecrets> = Arc::default();
@@ -163,6 +166,7 @@ impl Host {
         let app = agents.app_state(config, access, around, (&audit, &readiness));
         Ok(Self {
             audit,
+            kept_log,
             mcp,
             server,
             readiness,
@@ -239,11 +243,9 @@ impl Host {
         self.audit.note(AuditEvent::of_host(Action::HostStop, ""));
         self.zone.leave().await;
         self.gatekeeper.access.note_uses_now().await;
+        self.kept_log.close().await;
         // Connections that linger hold it, and the process does not wait for those.
         self.store.close().await;
-        let audit = Arc::clone(&self.audit);
-        // It only fails when the process ends anyway.
-        let _ = tokio::task::spawn_blocking(move || audit.close()).await;
     }
 }
 
@@ -421,14 +423,6 @@ fn ways_out(
     let mounts = Mounts::new(mounts::mounts(servers, &outside.environment)?);
     outside.hide_from_agents(config);
     Ok((outside, Arc::new(mounts)))
-}
-
-/// The audit log of a data directory.
-fn audit_log(config: &Config, data: &Path) -> anyhow::Result<Arc<AuditLog>> {
-    let directory = aop_access::audit::audit_directory(data);
-    let log = AuditLog::open(&directory, config.audit)
-        .with_context(|| format!("cannot open the audit log in {}", directory.display()))?;
-    Ok(Arc::new(log))
 }
 
 /// A dispatcher whose calls reach its own services: `services` makes them around it.

@@ -110,6 +110,14 @@ impl ApiKey {
         self.revoked_unix_ms.is_none()
             && self.expires_unix_ms.is_none_or(|expires| now_unix_ms < expires)
     }
+
+    /// Of an invalid key, whether it was revoked and when it ended, in milliseconds since the Unix epoch. Where not all can be kept, the
+    /// least goes first: that one expired is plain everywhere, that one was revoked only as long as it is remembered.
+    #[must_use]
+    pub fn ended(&self) -> (bool, u64) {
+        let ended = self.revoked_unix_ms.or(self.expires_unix_ms);
+        (self.revoked_unix_ms.is_some(), ended.unwrap_or(u64::MAX))
+    }
 }
 
 /// An API key as it is stored.

@@ -47,7 +47,8 @@ pub struct AgentStatus {
     pub revision: Option<RevisionNumber>,
     /// Its component.
     pub digest: Option<Digest>,
-    /// Where its component was had from, as its settings say.
+    /// Where its component was had from, as its settings say: a claim of whoever loaded it, which no host checks. What runs
+    /// is what `digest` says, and who vouches for it is in `provenance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<OciReference>,
     /// Who signed its component; none when nobody did.

@@ -72,7 +72,12 @@ impl Components {
         }
         let unfinished = self.directory.join(format!("{}{UNFINISHED_SUFFIX}", Uuid::now_v7()));
         let write = || {
-            let mut file = File::create_new(&unfinished)?;
+            // Where others may look into the directory, they still see no component.
+            let mut options = File::options();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&unfinished)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&unfinished, &path)?;

@@ -1,7 +1,7 @@
 //! What is written down of agents that come from files: nobody asked for it but whoever changed them.
 
 use aop_core::audit::{Action, Outcome};
-use aop_core::{AgentName, AgentRecord, AuditEvent, Origin};
+use aop_core::{AgentName, AgentRecord, AuditEvent, Digest, Origin, Settings};
 
 use crate::RegistryError;
 use crate::load::{Draft, Write};
@@ -13,10 +13,16 @@ impl OfTenant {
         let is_of_file = matches!(draft.origin, Origin::File { .. });
         let known = self.agents.record(name).map(|known| known.active);
         if is_of_file && matches!(draft.write, Write::Append) && known != Some(record.active) {
+            let new = (&draft.digest, &*draft.settings);
+            let mut detail = format!("revision {} from its file", record.active);
+            if let Some(serving) = self.agents.serving(name) {
+                let changed = changed((&serving.digest, &serving.settings), new);
+                detail.push_str(&format!("; changed: {}", changed.join(", ")));
+            }
             self.common.parts.audit.note(AuditEvent {
                 tenant: Some(&self.tenant),
                 agent: Some(name),
-                detail: &format!("revision {} from its file", record.active),
+                detail: &detail,
                 ..AuditEvent::of_host(Action::AgentLoad, &draft.digest.to_string())
             });
         }
@@ -43,5 +49,47 @@ impl OfTenant {
             detail: &reason,
             ..AuditEvent::of_host(action, subject)
         });
+    }
+}
+
+/// What differs between two revisions, as an operator finds it in `NAME.toml`.
+fn changed(
+    (old_digest, old): (&Digest, &Settings),
+    (new_digest, new): (&Digest, &Settings),
+) -> Vec<&'static str> {
+    let parts = [
+        ("the component", old_digest != new_digest),
+        ("[policy]", old.policy != new.policy),
+        ("[model]", old.model != new.model),
+        ("share", old.share != new.share),
+        ("[export]", old.export != new.export),
+        ("[quota]", old.quota != new.quota),
+    ];
+    let Settings { policy, model, share, export, quota, .. } = old.clone();
+    let others = Settings { policy, model, share, export, quota, ..new.clone() };
+    let others = ("other settings", others != *old);
+    parts
+        .into_iter()
+        .chain([others])
+        .filter(|(_, differs)| *differs)
+        .map(|(part, _)| part)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_policy_is_told_from_other_settings() {
+        let settings = |text: &str| Settings::from_toml(text).unwrap();
+        let (first, second) = (Digest::of(b"1"), Digest::of(b"2"));
+        let old = settings("timeout = \"5s\"\n");
+        let granting = settings("timeout = \"5s\"\n[policy]\ntools = [\"b_*\"]\n");
+        assert_eq!(changed((&first, &old), (&first, &granting)), ["[policy]"]);
+        assert_eq!(changed((&first, &old), (&second, &old)), ["the component"]);
+        let shared = settings("share = [\"acme\"]\n");
+        assert_eq!(changed((&first, &old), (&first, &shared)), ["share", "other settings"]);
+        assert!(changed((&first, &old), (&first, &old)).is_empty());
     }
 }

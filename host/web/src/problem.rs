@@ -48,10 +48,17 @@ impl IntoResponse for Problem {
 
 /// Client text that goes into a message: short, and without what a terminal would interpret.
 pub(crate) fn quoted(text: &str) -> String {
-    const SHOWN_MAX_CHARS: usize = 80;
-    let mut shown: String =
-        text.chars().filter(|c| !c.is_control()).take(SHOWN_MAX_CHARS).collect();
-    if text.chars().nth(SHOWN_MAX_CHARS).is_some() {
+    shortened(text, 80)
+}
+
+/// Why a body could not be read, with client text in it: as long as its point takes.
+pub(crate) fn reason(text: &str) -> String {
+    shortened(text, 600)
+}
+
+fn shortened(text: &str, chars_max: usize) -> String {
+    let mut shown: String = text.chars().filter(|c| !c.is_control()).take(chars_max).collect();
+    if text.chars().nth(chars_max).is_some() {
         shown.push('…');
     }
     shown

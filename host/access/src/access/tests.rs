@@ -149,10 +149,44 @@ async fn guessing_is_limited_by_address_and_does_not_lock_out_whoever_has_a_key(
     assert!((70..=80).contains(&limited), "{limited}");
     ask(&access, Some(good.expose()), None).await.unwrap();
     ask(&access, Some(&token), None).await.unwrap();
-    // A token that has to be verified first waits.
-    let another = issuer.token(soon() + 1);
-    let refused = ask(&access, Some(&another), None).await;
-    assert!(matches!(refused, Err(AuthenticateError::TooMany { .. })));
+}
+
+/// All clients of a host behind a proxy have one address.
+#[tokio::test]
+async fn a_flood_from_an_address_does_not_keep_fresh_tokens_of_it_out() {
+    let (store, issuer) = world();
+    let open_it =
+        || open(AccessConfig { issuers: vec![issuer_config()], ..config() }, &store, &issuer);
+    let access = open_it().await;
+    let flood = async |access: &Access| {
+        for attempt in 0..100 {
+            let _ = ask(access, Some(&format!("garbage-{attempt}")), None).await;
+        }
+        let last = ask(access, Some("garbage"), None).await;
+        assert!(matches!(last, Err(AuthenticateError::TooMany { .. })), "{last:?}");
+    };
+    // Also before the keys of the issuer were had for the first time.
+    flood(&access).await;
+    ask(&access, Some(&issuer.token(soon())), None).await.unwrap();
+    flood(&access).await;
+    let several = (1..20).map(|later| issuer.token(soon() + later));
+    for token in several {
+        ask(&access, Some(&token), None).await.unwrap();
+    }
+    // What is no good is refused without a line in the log: by its signature, its key, its issuer.
+    let claims = crate::testing::claims(soon());
+    let forged = format!("{}AAAA", &issuer.token(soon() + 50)[..issuer.token(soon()).len() - 4]);
+    let header = serde_json::json!({ "alg": "EdDSA", "kid": "another", "typ": "at+jwt" });
+    let of_unknown_key = issuer.sign(&header, &claims);
+    let mut elsewhere = claims.clone();
+    elsewhere["iss"] = "https://elsewhere.example".into();
+    let header = serde_json::json!({ "alg": "EdDSA", "kid": "ed", "typ": "at+jwt" });
+    let fetches = issuer.fetches.load(Ordering::SeqCst);
+    for token in [forged, of_unknown_key, issuer.sign(&header, &elsewhere)] {
+        let refused = ask(&access, Some(&token), None).await;
+        assert!(matches!(refused, Err(AuthenticateError::TooMany { .. })), "{refused:?}");
+    }
+    assert_eq!(issuer.fetches.load(Ordering::SeqCst), fetches, "nothing was fetched for them");
 }
 
 #[tokio::test]

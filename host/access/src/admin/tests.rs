@@ -105,7 +105,7 @@ async fn what_was_tried_in_vain_is_noted() {
     let known = Caller { scopes: few, ..Caller::local(TenantName::default_tenant()) };
     let known = Known { caller: known, bond: Bond::Open };
     assert!(access.inner.accept(known, Some("made")).is_err());
-    assert_eq!(log.take(), ["local access.refuse refused default made"]);
+    assert_eq!(log.take(), ["local access.refuse refused default tenant"]);
 }
 
 #[tokio::test]
@@ -194,6 +194,44 @@ async fn keys_that_are_long_invalid_go() {
     access.create_key(&admin(), key(Scopes::ALL)).await.unwrap();
     assert!(!store.keys.lock().unwrap().contains_key(&created.key.id));
     assert_eq!(access.keys(&admin()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn keys_that_are_revoked_keep_no_place_from_new_ones() {
+    let (access, store) = some().await;
+    let acme = Caller::local(named("acme"));
+    let call = Scopes::NONE.with(Scope::ToolsCall);
+    let first = access.create_key(&acme, key(call)).await.unwrap();
+    let record = access.inner.keys.get(&first.key.id).unwrap();
+    let now = unix_ms(SystemTime::now());
+    let of = |index: usize, revoked: bool| {
+        let (id, text) = generate();
+        let ended = now - 1_000_000 + index as u64;
+        let mut record = KeyRecord { hash: key::hash(text.expose()).into(), ..record.clone() };
+        record.key.id = id;
+        match revoked {
+            true => record.key.revoked_unix_ms = Some(ended),
+            false => record.key.expires_unix_ms = Some(ended),
+        }
+        record
+    };
+    let revoked: Vec<_> = (0..INVALID_PER_TENANT_MAX).map(|index| of(index, true)).collect();
+    let expired = of(INVALID_PER_TENANT_MAX, false);
+    let all = [revoked.clone(), vec![expired.clone()]].concat();
+    let stored = all.iter().map(|record| (record.key.id.clone(), record.clone()));
+    store.keys.lock().unwrap().extend(stored);
+    access.inner.keys.put(&all);
+    access.create_key(&acme, key(call)).await.unwrap();
+    assert!(access.inner.keys.get(&expired.key.id).is_none(), "what expired goes first");
+    access.revoke_key(&acme, &first.key.id).await.unwrap();
+    let second = access.create_key(&acme, key(call)).await.unwrap();
+    access.rotate_key(&acme, &second.key.id, Duration::ZERO).await.unwrap();
+    let is_kept = |index: usize| store.keys.lock().unwrap().contains_key(&revoked[index].key.id);
+    assert!(!is_kept(0), "then the oldest");
+    assert!(is_kept(2));
+    // What is invalid of others is no obstacle, either.
+    let oldest = access.inner.keys.oldest_invalid(now + 30_000).unwrap();
+    assert_eq!(oldest, second.key.id, "it was replaced, and nobody revoked it");
 }
 
 #[tokio::test]

@@ -11,18 +11,22 @@ use super::line::Record;
 /// How long refusals of one kind are gathered into one line after the first, which is written at once. An operator who
 /// reads the log sees an attack at once and its size within a minute.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
-/// Kinds that are told apart at one time: more are counted together by action. With one line each per window, the
-/// log grows by about 17 lines a second at most.
-const KINDS_MAX: usize = 1024;
+/// Kinds of one tenant, or of strangers, that are told apart at one time: more of them are counted together by action, and
+/// nobody else's are. An agent has a few settings that refuse something.
+const KINDS_OF_TENANT_MAX: usize = 256;
+/// Kinds of all that are told apart at one time; then each tenant's new ones are counted together by action. With one line each
+/// per window, the log grows by about 70 lines a second at most.
+const KINDS_MAX: usize = 4096;
 /// Who did what is counted together: no actor has a name like it.
 const OTHERS: &str = "several";
 
-/// What makes two refusals the same kind. Nothing in it is for a guest or client to choose without bound: an agent
-/// has few settings, and what strangers name is counted together once there are too many.
+/// What makes two refusals the same kind. What a client chooses freely belongs into the detail, of which the newest is
+/// written; what it has many of all the same, such as addresses, is counted together once there are too many.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Kind {
     action: Action,
-    rest: Option<(String, Option<TenantName>, Option<AgentName>, String)>,
+    tenant: Option<TenantName>,
+    rest: Option<(String, Option<AgentName>, String)>,
 }
 
 struct Window {
@@ -35,6 +39,8 @@ struct Window {
 #[derive(Default)]
 pub(super) struct Aggregate {
     windows: HashMap<Kind, Window>,
+    /// How many of those have all of their kind, by tenant.
+    told_apart: HashMap<Option<TenantName>, usize>,
 }
 
 impl Aggregate {
@@ -42,23 +48,20 @@ impl Aggregate {
     pub(super) fn take(&mut self, mut record: Record, now: Instant) -> Option<Record> {
         let mut kind = Kind {
             action: record.action,
-            rest: Some((
-                record.who.clone(),
-                record.tenant.clone(),
-                record.agent.clone(),
-                record.subject.clone(),
-            )),
+            tenant: record.tenant.clone(),
+            rest: Some((record.who.clone(), record.agent.clone(), record.subject.clone())),
         };
-        if self.windows.len() >= KINDS_MAX && !self.windows.contains_key(&kind) {
+        let of_tenant = self.told_apart.get(&kind.tenant).copied().unwrap_or_default();
+        let is_full = of_tenant >= KINDS_OF_TENANT_MAX || self.windows.len() >= KINDS_MAX;
+        if is_full && !self.windows.contains_key(&kind) {
             kind.rest = None;
-            // The line stands for many: none of them may seem to be the one who did all of it.
-            (record.tenant, record.agent) = (None, None);
-            record.who = OTHERS.to_owned();
-            record.subject.clear();
-            record.detail = format!("more than {KINDS_MAX} kinds of refusals at one time");
+            record.generalise(OTHERS, "there are too many kinds of refusals to tell them apart");
         }
         match self.windows.get_mut(&kind) {
             None => {
+                if kind.rest.is_some() {
+                    self.told_apart.insert(kind.tenant.clone(), of_tenant + 1);
+                }
                 self.windows.insert(kind, Window { since: now, pending: None });
                 Some(record)
             }
@@ -73,7 +76,8 @@ impl Aggregate {
     /// What has to be written because its window ended.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<Record> {
         let mut ended = Vec::new();
-        self.windows.retain(|_, window| {
+        let told_apart = &mut self.told_apart;
+        self.windows.retain(|kind, window| {
             if now.duration_since(window.since) < WINDOW {
                 return true;
             }
@@ -84,14 +88,23 @@ impl Aggregate {
                     window.since = now;
                     true
                 }
-                None => false,
+                None => {
+                    if kind.rest.is_some()
+                        && let Some(count) = told_apart.get_mut(&kind.tenant)
+                    {
+                        *count -= 1;
+                    }
+                    false
+                }
             }
         });
+        told_apart.retain(|_, count| *count > 0);
         ended
     }
 
     /// Everything that is not written yet, because the host ends.
     pub(super) fn drain(&mut self) -> Vec<Record> {
+        self.told_apart.clear();
         self.windows.drain().filter_map(|(_, window)| window.pending).collect()
     }
 }
@@ -134,15 +147,37 @@ mod tests {
     #[test]
     fn what_is_counted_together_is_nobodys_in_particular() {
         let (mut aggregate, start) = (Aggregate::default(), Instant::now());
-        let tenant = TenantName::new("acme").unwrap();
-        let of_acme = |subject: &str| Record { tenant: Some(tenant.clone()), ..refusal(subject) };
-        for index in 0..KINDS_MAX {
-            let first = aggregate.take(of_acme(&format!("{index}")), start).unwrap();
-            assert_eq!(first.tenant.as_ref(), Some(&tenant));
+        for index in 0..KINDS_OF_TENANT_MAX {
+            assert!(aggregate.take(of("acme", &format!("{index}")), start).is_some());
         }
-        let rest = aggregate.take(of_acme("one more"), start).unwrap();
+        let rest = aggregate.take(of("acme", "one more"), start).unwrap();
         assert_eq!((rest.who.as_str(), rest.subject.as_str()), ("several", ""));
-        assert_eq!((rest.tenant, rest.agent), (None, None));
+        assert_eq!((&*rest.tenant.unwrap(), rest.agent), ("acme", None));
+        assert!(rest.detail.contains("one more"), "{}", rest.detail);
+    }
+
+    fn of(tenant: &str, subject: &str) -> Record {
+        Record { tenant: Some(TenantName::new(tenant).unwrap()), ..refusal(subject) }
+    }
+
+    #[test]
+    fn neither_strangers_nor_a_tenant_hide_what_others_do() {
+        let (mut aggregate, start) = (Aggregate::default(), Instant::now());
+        for index in 0..10_000 {
+            aggregate.take(refusal(&format!("address-{index}")), start);
+            aggregate.take(of("acme", &format!("{index}")), start);
+        }
+        let seen = aggregate.take(of("other", "policy.http"), start).unwrap();
+        assert_eq!((&*seen.tenant.unwrap(), seen.subject.as_str()), ("other", "policy.http"));
+        // Also where all kinds are taken, a tenant's refusals are seen as its own.
+        for tenant in 0..100 {
+            for index in 0..100 {
+                aggregate.take(of(&format!("t{tenant}"), &format!("{index}")), start);
+            }
+        }
+        let seen = aggregate.take(of("last", "policy.http"), start).unwrap();
+        assert_eq!((&*seen.tenant.unwrap(), seen.who.as_str()), ("last", "several"));
+        assert!(aggregate.windows.len() <= KINDS_MAX + 103, "{}", aggregate.windows.len());
     }
 
     #[test]
@@ -151,9 +186,12 @@ mod tests {
         let written = (0..10_000)
             .filter_map(|index| aggregate.take(refusal(&format!("key-{index}")), start))
             .count();
-        assert_eq!(written, KINDS_MAX + 1);
-        assert_eq!(aggregate.windows.len(), KINDS_MAX + 1);
+        assert_eq!(written, KINDS_OF_TENANT_MAX + 1);
+        assert_eq!(aggregate.windows.len(), KINDS_OF_TENANT_MAX + 1);
         let rest: u64 = aggregate.expire(start + WINDOW).iter().map(|record| record.count).sum();
         assert_eq!(rest as usize + written, 10_000);
+        aggregate.expire(start + WINDOW * 3);
+        assert!(aggregate.told_apart.is_empty(), "what is quiet is forgotten");
+        assert!(aggregate.take(refusal("key-0"), start + WINDOW * 3).is_some());
     }
 }

@@ -30,10 +30,14 @@ pub(super) fn head_of(directory: &Path) -> PathBuf {
     directory.join(HEAD)
 }
 
-/// The files, oldest first.
+/// The files, oldest first. A log that was taken away has none.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in directory.read_dir()? {
+    let entries = match directory.read_dir() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(files),
+        entries => entries?,
+    };
+    for entry in entries {
         let path = entry?.path();
         let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
         let is_numbered = stem.len() == 20 && stem.bytes().all(|byte| byte.is_ascii_digit());
@@ -43,6 +47,24 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Whether a place is one of the log, or was before its files begin. Reads one file at most.
+pub(super) fn holds(files: &[PathBuf], place: &ChainPlace) -> io::Result<bool> {
+    let begins = |path: &&PathBuf| {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        stem.and_then(|stem| stem.parse::<u64>().ok()).is_some_and(|first| first <= place.seq)
+    };
+    let Some(path) = files.iter().rfind(begins) else { return Ok(true) };
+    let mut lines = Lines::open(path)?;
+    while let Next::Line(text) = lines.next()? {
+        if let Ok(line) = line::open(text)
+            && line.seq == place.seq
+        {
+            return Ok(line.hash == place.hash);
+        }
+    }
+    Ok(false)
 }
 
 /// Where the host last said that the log ends. None when it never did, or what is there says nothing.

@@ -51,6 +51,17 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Stands for refusals of many kinds from now on: none of them may seem to be the one who did all of it. Of which
+    /// tenant they are stays.
+    pub(super) fn generalise(&mut self, who: &str, why: &str) {
+        let detail = format!("{why}, such as: {} {}", self.subject, self.detail);
+        (self.agent, self.who) = (None, who.to_owned());
+        self.subject.clear();
+        self.detail = clip(&detail, DETAIL_MAX_BYTES);
+    }
+}
+
 fn clip(text: &str, bytes_max: usize) -> String {
     text[..text.floor_char_boundary(bytes_max)].to_owned()
 }

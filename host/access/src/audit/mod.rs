@@ -73,9 +73,15 @@ struct Shared {
     /// Events that found no place in the queue, or that the disk did not take, and that no line tells of yet.
     lost: AtomicU64,
     lost_in_total: AtomicU64,
+    /// The last line on the disk.
+    place: Mutex<Option<ChainPlace>>,
 }
 
 impl Shared {
+    fn reach(&self, place: &ChainPlace) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place.clone());
+    }
+
     fn lose(&self, events: u64) {
         self.lost.fetch_add(events, Ordering::Relaxed);
         self.lost_in_total.fetch_add(events, Ordering::Relaxed);
@@ -83,13 +89,19 @@ impl Shared {
 }
 
 impl AuditLog {
-    /// Opens the log in a directory of its own, where it ended.
+    /// Opens the log in a directory of its own, where it ended. With a place that was `kept` elsewhere, a log that is
+    /// gone, or that was written anew, does not verify any more, whatever is written from now on.
     ///
     /// # Errors
     /// When the directory cannot be used. A host that cannot write down what is done should not do it.
-    pub fn open(directory: &Path, config: AuditConfig) -> io::Result<Self> {
-        let writer = Writer::open(directory, config)?;
+    pub fn open(
+        directory: &Path,
+        config: AuditConfig,
+        kept: Option<&ChainPlace>,
+    ) -> io::Result<Self> {
+        let writer = Writer::open(directory, config, kept)?;
         let shared = Arc::new(Shared::default());
+        shared.reach(writer.place());
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let writing = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -97,6 +109,13 @@ impl AuditLog {
             .spawn(move || write_all(&writing, &receiver, writer))?;
         let (sender, thread) = (RwLock::new(Some(sender)), Mutex::new(Some(thread)));
         Ok(Self { shared, sender, thread })
+    }
+
+    /// The last line on the disk, to be kept elsewhere. None of a log without lines.
+    #[must_use]
+    pub fn place(&self) -> Option<ChainPlace> {
+        let place = self.shared.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.clone().filter(|place| place.seq > 0)
     }
 
     fn send(&self, record: Record) {
@@ -187,6 +206,7 @@ fn write_all(shared: &Shared, receiver: &Receiver<Record>, mut writer: Writer) {
         match writer.write(&batch) {
             Ok(()) => {
                 is_failing = false;
+                shared.reach(writer.place());
                 shared.written.fetch_add(batch.len() as u64, Ordering::Relaxed);
             }
             Err(failed) => {

@@ -12,7 +12,7 @@ const SMALL: AuditConfig = AuditConfig { file_max_bytes: 4 << 10, files_max: 4 }
 /// A log with some lines, and where it is.
 fn log(config: AuditConfig, events: usize) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let log = AuditLog::open(directory.path(), config).unwrap();
+    let log = AuditLog::open(directory.path(), config, None).unwrap();
     (0..events).for_each(|index| log.note(load(&format!("sha256:{index}"))));
     directory
 }
@@ -38,7 +38,7 @@ fn tamper(directory: &TempDir, change: impl FnOnce(Vec<String>) -> Vec<String>) 
 }
 
 fn findings(directory: &TempDir) -> Vec<String> {
-    let verdict = verify(directory.path(), None).unwrap();
+    let verdict = verify(directory.path(), None, None).unwrap();
     assert_eq!(verdict.intact, verdict.findings.is_empty());
     verdict.findings.iter().map(ToString::to_string).collect()
 }
@@ -47,7 +47,7 @@ fn findings(directory: &TempDir) -> Vec<String> {
 fn a_log_verifies_and_continues_after_a_restart() {
     let directory = log(AuditConfig::default(), 3);
     {
-        let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
+        let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
         let (tenant, agent) = (TenantName::default_tenant(), AgentName::new("textkit").unwrap());
         log.note(AuditEvent {
             who: Actor::Caller(&Subject::Key { id: "ab12".into() }),
@@ -57,7 +57,7 @@ fn a_log_verifies_and_continues_after_a_restart() {
             ..load("sha256:x")
         });
     }
-    let verdict = verify(directory.path(), None).unwrap();
+    let verdict = verify(directory.path(), None, None).unwrap();
     assert!(verdict.intact, "{verdict:?}");
     assert_eq!((verdict.lines, verdict.first, verdict.files), (4, Some(1), 1));
     let mut lines = Vec::new();
@@ -156,14 +156,14 @@ fn a_line_that_was_replaced_with_a_fresh_hash_is_found_by_the_next() {
 #[test]
 fn a_checkpoint_finds_a_log_that_was_written_anew() {
     let (kept, anew) = (log(AuditConfig::default(), 5), log(AuditConfig::default(), 5));
-    let checkpoint = verify(kept.path(), None).unwrap().last.unwrap();
+    let checkpoint = verify(kept.path(), None, None).unwrap().last.unwrap();
     assert_eq!(checkpoint.to_string().parse::<ChainPlace>().unwrap(), checkpoint);
-    assert!(verify(kept.path(), Some(&checkpoint)).unwrap().intact);
-    assert!(verify(anew.path(), None).unwrap().intact);
-    let verdict = verify(anew.path(), Some(&checkpoint)).unwrap();
+    assert!(verify(kept.path(), Some(&checkpoint), None).unwrap().intact);
+    assert!(verify(anew.path(), None, None).unwrap().intact);
+    let verdict = verify(anew.path(), Some(&checkpoint), None).unwrap();
     assert!(verdict.findings[0].message.contains("written anew"), "{verdict:?}");
     let short = log(AuditConfig::default(), 2);
-    let verdict = verify(short.path(), Some(&checkpoint)).unwrap();
+    let verdict = verify(short.path(), Some(&checkpoint), None).unwrap();
     assert!(verdict.findings[0].message.contains("the end is missing"), "{verdict:?}");
 }
 
@@ -174,10 +174,10 @@ fn a_crash_in_the_middle_of_a_line_leaves_a_log_that_verifies() {
     let whole = fs::read(&path).unwrap();
     let torn = [whole.as_slice(), &whole[..100]].concat();
     fs::write(&path, torn).unwrap();
-    let verdict = verify(directory.path(), None).unwrap();
+    let verdict = verify(directory.path(), None, None).unwrap();
     assert!(verdict.intact && verdict.unfinished_bytes == 100, "{verdict:?}");
-    drop(AuditLog::open(directory.path(), AuditConfig::default()).unwrap());
-    let verdict = verify(directory.path(), None).unwrap();
+    drop(AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap());
+    let verdict = verify(directory.path(), None, None).unwrap();
     assert!(verdict.intact && verdict.unfinished_bytes == 0 && verdict.lines == 4, "{verdict:?}");
     assert!(text(&directory).contains("cut off an unfinished line of 100 bytes"));
 }
@@ -189,7 +189,7 @@ fn a_log_whose_end_was_taken_stays_damaged_for_ever() {
         lines.truncate(2);
         lines
     });
-    let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
+    let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
     log.note(load("sha256:later"));
     drop(log);
     let found = findings(&directory);
@@ -198,12 +198,43 @@ fn a_log_whose_end_was_taken_stays_damaged_for_ever() {
 }
 
 #[test]
+fn a_log_that_is_gone_or_was_written_anew_stays_damaged_for_ever() {
+    let mut places = Vec::new();
+    for deed in ["gone", "anew", "anew and longer", "nothing"] {
+        let directory = log(AuditConfig::default(), 5);
+        let kept = verify(directory.path(), None, None).unwrap().last.unwrap();
+        if deed != "nothing" {
+            fs::remove_dir_all(directory.path()).unwrap();
+        }
+        if deed.starts_with("anew") {
+            let lines = if deed == "anew" { 5 } else { 7 };
+            let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
+            (0..lines).for_each(|_| log.note(load("sha256:forged")));
+        }
+        let before = verify(directory.path(), None, Some(&kept)).unwrap();
+        assert!(before.end_is_checked);
+        let log = AuditLog::open(directory.path(), AuditConfig::default(), Some(&kept)).unwrap();
+        log.note(load("sha256:later"));
+        log.close();
+        let place = log.place().unwrap();
+        // What is kept from now on is of the log as it goes on.
+        let after = verify(directory.path(), None, Some(&place)).unwrap();
+        assert_eq!(after.last.as_ref(), Some(&place), "{deed}");
+        let is_fine = deed == "nothing";
+        assert_eq!((before.intact, after.intact), (is_fine, is_fine), "{deed}: {after:?}");
+        assert_eq!(text(&directory).contains("audit.recover"), !is_fine, "{deed}");
+        places.push(place.seq);
+    }
+    assert_eq!(places, [7, 7, 9, 6]);
+}
+
+#[test]
 fn a_log_that_ends_in_nonsense_is_continued_in_another_file() {
     let directory = log(AuditConfig::default(), 3);
     let path = files(&directory).remove(0);
     fs::write(&path, [fs::read(&path).unwrap().as_slice(), b"nonsense\n"].concat()).unwrap();
-    drop(AuditLog::open(directory.path(), AuditConfig::default()).unwrap());
-    let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
+    drop(AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap());
+    let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
     log.note(load("sha256:later"));
     drop(log);
     let found = findings(&directory);
@@ -218,7 +249,7 @@ fn files_are_bounded_and_the_chain_goes_on_over_them() {
         files(&directory).iter().map(|path| fs::metadata(path).unwrap().len()).collect();
     assert_eq!(sizes.len(), SMALL.files_max);
     assert!(sizes.iter().all(|size| *size <= SMALL.file_max_bytes), "{sizes:?}");
-    let verdict = verify(directory.path(), None).unwrap();
+    let verdict = verify(directory.path(), None, None).unwrap();
     assert!(verdict.intact && verdict.first.unwrap() > 1, "{verdict:?}");
     fs::remove_file(files(&directory).remove(0)).unwrap();
     let found = findings(&directory);
@@ -228,7 +259,7 @@ fn files_are_bounded_and_the_chain_goes_on_over_them() {
 #[test]
 fn a_flood_of_refusals_is_two_lines() {
     let directory = tempfile::tempdir().unwrap();
-    let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
+    let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
     let agent = AgentName::new("greedy").unwrap();
     for index in 0..100_000 {
         log.note(AuditEvent {
@@ -255,7 +286,7 @@ fn shared_lost(log: &AuditLog) -> u64 {
 #[test]
 fn texts_are_cut_so_that_every_line_can_be_read_back() {
     let directory = tempfile::tempdir().unwrap();
-    let log = AuditLog::open(directory.path(), AuditConfig::default()).unwrap();
+    let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
     let long = "\u{1}é".repeat(100_000);
     log.note(AuditEvent {
         who: Actor::Caller(&Subject::Key { id: long.as_str().into() }),
@@ -264,7 +295,7 @@ fn texts_are_cut_so_that_every_line_can_be_read_back() {
     });
     drop(log);
     assert!(text(&directory).len() <= line::LINE_MAX_BYTES);
-    let verdict = verify(directory.path(), None).unwrap();
+    let verdict = verify(directory.path(), None, None).unwrap();
     assert!(verdict.intact && verdict.lines == 1, "{verdict:?}");
 }
 
@@ -274,7 +305,7 @@ fn texts_are_cut_so_that_every_line_can_be_read_back() {
 fn what_was_lost_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let shared = Shared::default();
-    let mut writer = Writer::open(directory.path(), AuditConfig::default()).unwrap();
+    let mut writer = Writer::open(directory.path(), AuditConfig::default(), None).unwrap();
     writer.break_for_test().unwrap();
     let records = [Record::new(load("a"), SystemTime::now()), loss(4)];
     let lost = writer.write(&records).unwrap_err();
@@ -293,7 +324,7 @@ fn nobody_else_reads_it() {
     use std::os::unix::fs::PermissionsExt as _;
     let data = tempfile::tempdir().unwrap();
     let directory = audit_directory(data.path());
-    drop(AuditLog::open(&directory, AuditConfig::default()).unwrap());
+    drop(AuditLog::open(&directory, AuditConfig::default(), None).unwrap());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&directory), 0o700);
     assert_eq!(mode(&files::list(&directory).unwrap()[0]), 0o600);

@@ -2,7 +2,7 @@
 //!
 //! Each line is held against its own hash and against the line above. That finds everything but one thing: whoever
 //! may write the files may also write a whole new log, hashes and all. A place in the chain that was kept
-//! elsewhere ([`ChainPlace`], a checkpoint) finds that, too, and so does one that tells of a line which is gone.
+//! elsewhere ([`ChainPlace`]: in the host's store, or as a checkpoint) finds that, too, and that lines are gone.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,8 +33,8 @@ pub struct Verdict {
     pub last: Option<ChainPlace>,
     /// Bytes of a line that is not finished: the host stopped while it wrote it, or writes it now.
     pub unfinished_bytes: u64,
-    /// Whether it is known where the log should end: the file `head` beside it is there, or a checkpoint is its last line. Without
-    /// that, lines that were taken from the end are not found.
+    /// Whether it is known where the log should end: the file `head` beside it or the host's store says so, or a checkpoint
+    /// is its last line. Without that, lines that were taken from the end are not found.
     pub end_is_checked: bool,
     /// What is wrong, in the order of the files; at most 100.
     pub findings: Vec<Finding>,
@@ -57,20 +57,26 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Reads a whole log and checks it, also while its host writes it.
+/// Reads a whole log and checks it, also while its host writes it. `kept` is where the host's store said, before, that the
+/// log ends.
 ///
 /// # Errors
 /// When its files cannot be read.
-pub fn verify(directory: &Path, checkpoint: Option<&ChainPlace>) -> io::Result<Verdict> {
+pub fn verify(
+    directory: &Path,
+    checkpoint: Option<&ChainPlace>,
+    kept: Option<&ChainPlace>,
+) -> io::Result<Verdict> {
     // Before the lines, so that a host which writes meanwhile is not ahead of it.
     let head = files::head(directory);
-    let mut check = Check { wanted: checkpoint, ..Check::default() };
+    let mut check = Check { wanted: checkpoint, kept, ..Check::default() };
     for path in files::list(directory)? {
         check.file(&path)?;
     }
-    let mut verdict = check.conclude(head.as_ref());
+    let latest = head.iter().chain(kept).map(|place| place.seq).max();
+    let mut verdict = check.conclude(latest);
     let reached = |place: &ChainPlace| verdict.last.as_ref().is_some_and(|last| last == place);
-    verdict.end_is_checked = head.is_some() || checkpoint.is_some_and(reached);
+    verdict.end_is_checked = latest.is_some() || checkpoint.is_some_and(reached);
     Ok(verdict)
 }
 
@@ -94,6 +100,7 @@ pub fn read(directory: &Path, mut each: impl FnMut(AuditLine)) -> io::Result<()>
 struct Check<'a> {
     verdict: Verdict,
     wanted: Option<&'a ChainPlace>,
+    kept: Option<&'a ChainPlace>,
     /// The first line as it is tied to what came before the log.
     begins_after: Option<ChainPlace>,
     /// Up to where the log says that it was pruned.
@@ -164,16 +171,21 @@ impl Check<'_> {
         {
             self.find("it is not the line of the checkpoint: the log was written anew");
         }
+        if let Some(kept) = self.kept.take_if(|kept| kept.seq == seq)
+            && kept.hash != hash
+        {
+            self.find("it is not the line that the host's store knows: the log was written anew");
+        }
         if action == Action::AuditPrune.as_str() {
             self.pruned.insert(subject);
         }
         self.verdict.last = Some(ChainPlace { seq, hash });
     }
 
-    fn conclude(mut self, head: Option<&ChainPlace>) -> Verdict {
+    /// `due` is the number of the last line that the host wrote, as far as it is known.
+    fn conclude(mut self, due: Option<u64>) -> Verdict {
         let end = self.verdict.last.as_ref().map_or(0, |last| last.seq);
-        let due = head.map_or(0, |head| head.seq);
-        if due > end {
+        if let Some(due) = due.filter(|due| *due > end) {
             self.find(format!(
                 "the log ends at line {end}, and the host wrote {due}: the end is missing"
             ));

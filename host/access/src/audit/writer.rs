@@ -38,20 +38,22 @@ struct Left {
 }
 
 impl Writer {
-    /// Opens a log where it ended. What a crash left unfinished is cut off, and what else is wrong at its end is
-    /// left for whoever verifies it; both are written down.
-    pub(super) fn open(directory: &Path, config: AuditConfig) -> io::Result<Self> {
+    /// Opens a log where it ended. What a crash left unfinished is cut off, and what else is wrong at its end, or does
+    /// not fit a place that was `kept` elsewhere, is left for whoever verifies it; both are written down.
+    pub(super) fn open(
+        directory: &Path,
+        config: AuditConfig,
+        kept: Option<&ChainPlace>,
+    ) -> io::Result<Self> {
         make_private_directory(directory)?;
         let mut files = files::list(directory)?;
         let mut left = Left::of(&files)?;
-        if let Some(head) = files::head(directory).filter(|head| head.seq > left.place.seq) {
-            let (end, due) = (left.place.seq, head.seq);
-            left.repairs.push(format!("the log ended at line {end} and should end at {due}"));
-            left.place = head;
-            left.is_broken = true;
-        }
+        left.hold_against(&files, files::head(directory).as_ref(), kept)?;
         if left.is_broken || files.is_empty() {
-            files.push(files::file_of(directory, left.place.seq + 1));
+            let path = files::file_of(directory, left.place.seq + 1);
+            if files.last() != Some(&path) {
+                files.push(path);
+            }
             left.bytes = 0;
         }
         let file = append_to(files.last().map_or(Path::new(""), PathBuf::as_path))?;
@@ -190,6 +192,29 @@ impl Left {
             }
         }
         Ok(left)
+    }
+
+    /// Finds that the end is missing, or that the log was written anew. From then on it does not verify, whatever follows.
+    fn hold_against(
+        &mut self,
+        files: &[PathBuf],
+        head: Option<&ChainPlace>,
+        kept: Option<&ChainPlace>,
+    ) -> io::Result<()> {
+        let end = self.place.seq;
+        let latest = head.into_iter().chain(kept).max_by_key(|place| place.seq);
+        if let Some(due) = latest.filter(|due| due.seq > end) {
+            self.repairs.push(format!("the log ended at line {end} and should end at {}", due.seq));
+            self.place = due.clone();
+            self.is_broken = true;
+        } else if let Some(kept) = kept
+            && !files::holds(files, kept)?
+        {
+            self.repairs.push(format!("line {} is not the one that was written", kept.seq));
+            self.place.hash.clone_from(&kept.hash);
+            self.is_broken = true;
+        }
+        Ok(())
     }
 }
 

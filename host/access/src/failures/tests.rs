@@ -22,7 +22,7 @@ fn an_address_that_fails_too_often_is_told_to_wait_and_others_are_not() {
     clock.advance(PAUSE);
     assert_eq!(failures.used_up(bad, 3000), None);
     assert_eq!(failures.count(bad, 3000), None);
-    assert_eq!(failures.limited.load(Ordering::Relaxed), 2);
+    assert_eq!(failures.limited.load(Ordering::Relaxed), 1);
 }
 
 #[test]

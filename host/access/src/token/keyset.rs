@@ -134,6 +134,20 @@ impl Keyset {
         }
     }
 
+    /// Whether there is a key of this name, or may be: the keys are old, or its issuer may be asked again by now. Asks
+    /// nobody.
+    pub(super) fn could_have(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        now_unix_ms: u64,
+    ) -> bool {
+        let is_fresh = self.age(now_unix_ms).is_some_and(|age| age < FRESH);
+        !is_fresh
+            || self.find(kid, algorithm).is_some()
+            || self.turn.try_lock().is_ok_and(|last| is_over(*last, now_unix_ms))
+    }
+
     fn age(&self, now_unix_ms: u64) -> Option<Duration> {
         let fetched = self.fetched_unix_ms.load(Ordering::Acquire);
         (fetched > 0).then(|| Duration::from_millis(now_unix_ms.saturating_sub(fetched)))
@@ -168,8 +182,7 @@ impl Keyset {
 
     async fn refresh_now(&self, now_unix_ms: u64) -> Result<(), String> {
         let mut last = self.turn.lock().await;
-        let pause_ms = u64::try_from(FETCH_PAUSE.as_millis()).unwrap_or(u64::MAX);
-        if last.is_some_and(|last| now_unix_ms < last.saturating_add(pause_ms)) {
+        if !is_over(*last, now_unix_ms) {
             let was_fetched = self.age(now_unix_ms).is_some_and(|age| age < FRESH);
             return if was_fetched { Ok(()) } else { Err("the last try failed".to_owned()) };
         }
@@ -226,6 +239,12 @@ impl Keyset {
         }
         Err(reason)
     }
+}
+
+/// Whether the pause after the last fetch is over.
+fn is_over(last_unix_ms: Option<u64>, now_unix_ms: u64) -> bool {
+    let pause_ms = u64::try_from(FETCH_PAUSE.as_millis()).unwrap_or(u64::MAX);
+    last_unix_ms.is_none_or(|last| now_unix_ms >= last.saturating_add(pause_ms))
 }
 
 impl Named {

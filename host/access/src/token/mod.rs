@@ -21,6 +21,7 @@ use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 pub use self::keyset::{Fetch, check_url};
 use self::keyset::{Keyset, KeysetError};
@@ -35,6 +36,10 @@ const SUBJECT_MAX_BYTES: usize = 255;
 const LEEWAY: Duration = Duration::from_secs(60);
 /// What `typ` may be: RFC 9068, and what issuers sent before it. Case does not matter.
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "jwt"];
+
+/// Tokens of limited addresses whose signatures are checked at one time. One takes a tenth of a millisecond, so that all
+/// of a flood waits in line for one thread.
+const DOUBTED_MAX: usize = 1;
 
 /// The algorithms that may be allowed. All are asymmetric.
 pub const ALGORITHMS: [&str; 9] =
@@ -99,6 +104,15 @@ pub(crate) enum TokenError {
 pub(crate) struct Tokens {
     issuers: Vec<Arc<Issuer>>,
     verified: Cache<[u8; 32], Arc<Verified>>,
+    doubted: Semaphore,
+}
+
+/// What is held of where a token comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Good,
+    /// It sent too many invalid credentials.
+    Doubted,
 }
 
 /// A token that was checked.
@@ -149,7 +163,8 @@ impl Tokens {
                 config,
             })
         });
-        Self { issuers: issuers.collect(), verified: Cache::new(VERIFIED_MAX) }
+        let (verified, doubted) = (Cache::new(VERIFIED_MAX), Semaphore::new(DOUBTED_MAX));
+        Self { issuers: issuers.collect(), verified, doubted }
     }
 
     pub(crate) const fn is_empty(&self) -> bool {
@@ -175,8 +190,32 @@ impl Tokens {
         Some(verified.known())
     }
 
+    /// Whether a token could be a good one, as far as that can be told without a signature: its issuer is configured and
+    /// has such a key, or may be asked for it now.
+    pub(crate) fn may_be_good(&self, token: &str, now_unix_ms: u64) -> bool {
+        self.read(token).is_ok_and(|(header, issuer)| {
+            issuer.admits(&header)
+                && issuer.keyset.could_have(header.kid.as_deref(), header.alg, now_unix_ms)
+        })
+    }
+
     /// Verifies a token.
-    pub(crate) async fn verify(&self, token: &str, now_unix_ms: u64) -> Result<Known, TokenError> {
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        standing: Standing,
+        now_unix_ms: u64,
+    ) -> Result<Known, TokenError> {
+        let (header, issuer) = self.read(token)?;
+        let turns = (standing == Standing::Doubted).then_some(&self.doubted);
+        let verified = issuer.verify(token, &header, turns, now_unix_ms).await?;
+        let known = verified.known();
+        self.verified.insert(hash(token), Arc::new(verified));
+        Ok(known)
+    }
+
+    /// The header of a token, and whose it claims to be.
+    fn read(&self, token: &str) -> Result<(Header, &Arc<Issuer>), TokenError> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(TokenError::TooLarge);
         }
@@ -185,26 +224,29 @@ impl Tokens {
         let claimed: Claimed = jsonwebtoken::dangerous::insecure_decode_claims(token)
             .map_err(|_| TokenError::Malformed)?;
         let issuer = self.issuers.iter().find(|issuer| issuer.config.issuer == claimed.iss);
-        let issuer = issuer.ok_or(TokenError::UnknownIssuer)?;
-        let verified = issuer.verify(token, &header, now_unix_ms).await?;
-        let known = verified.known();
-        self.verified.insert(hash(token), Arc::new(verified));
-        Ok(known)
+        Ok((header, issuer.ok_or(TokenError::UnknownIssuer)?))
     }
 }
 
 impl Issuer {
-    async fn verify(
-        self: &Arc<Self>,
-        token: &str,
-        header: &Header,
-        now_unix_ms: u64,
-    ) -> Result<Verified, TokenError> {
+    /// Whether a token with this header is an access token with an algorithm that is allowed.
+    fn admits(&self, header: &Header) -> bool {
         let is_access_token = header
             .typ
             .as_ref()
             .is_none_or(|typ| TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)));
-        if !self.algorithms.contains(&header.alg) || !is_access_token {
+        self.algorithms.contains(&header.alg) && is_access_token
+    }
+
+    /// With `turns`, waits for one of them before it checks the signature.
+    async fn verify(
+        self: &Arc<Self>,
+        token: &str,
+        header: &Header,
+        turns: Option<&Semaphore>,
+        now_unix_ms: u64,
+    ) -> Result<Verified, TokenError> {
+        if !self.admits(header) {
             return Err(TokenError::NotAllowed);
         }
         let (key, keys) =
@@ -220,7 +262,12 @@ impl Issuer {
         validation.set_audience(&self.config.audiences);
         // Against the time of this request, below.
         validation.validate_exp = false;
+        let turn = match turns {
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
         let decoded = decode::<Claims>(token, &key, &validation);
+        drop(turn);
         let claims = decoded.map_err(|error| TokenError::Invalid(error.to_string()))?.claims;
         let expires_unix_ms = check_times(&claims, now_unix_ms)?;
         let caller = self.caller(&claims)?;

@@ -221,7 +221,7 @@ pub(crate) fn status_of(error: &CommandError) -> Option<StatusCode> {
         CommandError::Usage(error) | CommandError::Failure(error) => {
             error.downcast_ref::<Refused>().map(|refused| refused.status)
         }
-        CommandError::Reported => None,
+        CommandError::Reported | CommandError::Unchecked => None,
     }
 }
 

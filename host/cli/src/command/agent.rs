@@ -102,7 +102,9 @@ fn facts(agent: &AgentStatus) -> String {
         ),
         ("running", format!("{} of at most {}", agent.in_flight, agent.concurrency)),
     ];
-    lines.extend(agent.component.iter().map(|component| ("component", component.to_string())));
+    lines.extend(agent.component.iter().map(|component| {
+        ("component", format!("{component} (as whoever loaded it says; the digest is what runs)"))
+    }));
     lines.extend(agent.provenance.iter().flat_map(provenance));
     lines.extend(agent.error.iter().map(|error| ("error", error.clone())));
     lines.extend(agent.warnings.iter().map(|warning| ("warning", warning.clone())));

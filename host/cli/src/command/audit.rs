@@ -1,7 +1,7 @@
 //! `aop audit show|verify`: reads the log in a data directory, whether or not its host runs.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use aop_core::settings::keys::nearest;
 use aop_core::settings::parse_time;
 use clap::{Args, Subcommand};
 
+use crate::audit::kept_end;
 use crate::config::{Config, File, Flags};
 use crate::exit::{CommandError, CommandResult, misuse};
 use crate::output;
@@ -31,6 +32,9 @@ Examples:
     ///
     /// Whoever may write the log's files may also write a whole new log. Keep the checkpoint that this
     /// prints somewhere else, and name it the next time: then that is found, too.
+    ///
+    /// Exits with 0 when the log is intact, with 1 when it is damaged, and with 3 when nothing is wrong with what is there and
+    /// nothing says where it should end.
     #[command(after_help = "\
 Examples:
   aop audit verify
@@ -111,27 +115,29 @@ pub(crate) fn run(command: &AuditCommand) -> CommandResult {
 }
 
 impl LogArgs {
-    fn directory(&self) -> Result<PathBuf, CommandError> {
-        let data = match &self.data {
-            Some(data) => data.clone(),
-            None => {
-                let file = File::find(self.config.as_deref())?;
-                Config::load(file.as_ref(), &Flags::default())?.data_directory()?
-            }
-        };
-        let directory = audit::audit_directory(&data);
-        if directory.is_dir() {
-            return Ok(directory);
+    fn data(&self) -> Result<PathBuf, CommandError> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
         }
-        Err(misuse(format!(
-            "there is no audit log in {}: name the data directory of a host with --data",
-            data.display()
-        )))
+        let file = File::find(self.config.as_deref())?;
+        Ok(Config::load(file.as_ref(), &Flags::default())?.data_directory()?)
     }
 }
 
+/// The log's directory in a data directory.
+fn log_in(data: &Path) -> Result<PathBuf, CommandError> {
+    let directory = audit::audit_directory(data);
+    if directory.is_dir() {
+        return Ok(directory);
+    }
+    Err(misuse(format!(
+        "there is no audit log in {}: name the data directory of a host with --data",
+        data.display()
+    )))
+}
+
 fn show(args: &ShowArgs) -> CommandResult {
-    let directory = args.log.directory()?;
+    let directory = log_in(&args.log.data()?)?;
     let since = args.since.and_then(|age| SystemTime::now().checked_sub(age));
     // Written in one form and in UTC, so that times compare as text.
     let since = since.map(audit::timestamp);
@@ -182,15 +188,35 @@ fn table(lines: impl IntoIterator<Item = AuditLine>) -> String {
             line.outcome,
             dash(line.tenant),
             dash(line.agent),
-            format!("{count}{what}").replace('\n', " "),
+            format!("{count}{what}"),
         ]
+        .map(|cell| one_line(&cell))
     });
     output::table(["TIME", "WHO", "ACTION", "OUTCOME", "TENANT", "AGENT", "WHAT"], rows)
 }
 
+/// Text of clients and issuers as a cell of one line: without what moves the cursor or turns what follows around.
+fn one_line(text: &str) -> String {
+    let is_turning = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_bad = |c: char| c.is_control() || is_turning(c) || matches!(c, '\u{2028}' | '\u{2029}');
+    text.replace('\n', " ").replace(is_bad, "\u{fffd}")
+}
+
 fn verify(args: &VerifyArgs) -> CommandResult {
-    let directory = args.log.directory()?;
-    let verdict = audit::verify(&directory, args.checkpoint.as_ref())
+    let data = args.log.data()?;
+    // Before the lines are read, so that a host which writes meanwhile is not ahead of it.
+    let kept = kept_end(&data).unwrap_or_else(|error| {
+        output::note(format!(
+            "where the host's store says that the log ends is not known: {error}"
+        ));
+        None
+    });
+    // A log that the store knows of may be gone, which is what this is for.
+    let directory = match kept {
+        Some(_) => audit::audit_directory(&data),
+        None => log_in(&data)?,
+    };
+    let verdict = audit::verify(&directory, args.checkpoint.as_ref(), kept.as_ref())
         .with_context(|| format!("cannot read the audit log in {}", directory.display()))?;
     if args.log.json {
         output::json(&verdict)?;
@@ -200,7 +226,11 @@ fn verify(args: &VerifyArgs) -> CommandResult {
             output::note(output::printable(&finding.to_string()));
         }
     }
-    if verdict.intact { Ok(()) } else { Err(CommandError::Reported) }
+    match (verdict.intact, verdict.end_is_checked) {
+        (true, true) => Ok(()),
+        (true, false) => Err(CommandError::Unchecked),
+        (false, _) => Err(CommandError::Reported),
+    }
 }
 
 fn facts(verdict: &Verdict) -> String {
@@ -218,7 +248,7 @@ fn facts(verdict: &Verdict) -> String {
     }
     if !verdict.end_is_checked {
         text.push_str(
-            "\nend         UNCHECKED: the file `head` beside the log is missing or cannot be read, so that lines which were taken from the end are not missed. Name a checkpoint of the last line with --checkpoint",
+            "\nend         UNCHECKED: neither the file `head` beside the log nor the host's store says where it is, so that lines which were taken from the end are not missed. Name a checkpoint of the last line with --checkpoint",
         );
     }
     if verdict.unfinished_bytes > 0 {
@@ -233,6 +263,12 @@ fn facts(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_is_one_line_that_reads_as_it_is() {
+        let said = one_line("a\nb\u{202e}c\u{1b}[2Jd\u{2066}é");
+        assert_eq!(said, "a b\u{fffd}c\u{fffd}[2Jd\u{fffd}é");
+    }
 
     #[test]
     fn an_action_is_one_of_the_log_or_what_several_are_done_to() {

@@ -6,6 +6,7 @@ use aop_core::Settings;
 use aop_core::settings::agent_reference;
 use aop_core::settings::keys::Row;
 
+use crate::access::key_among_secrets;
 use crate::args::ConfigCommand;
 use crate::config::{self, Config, File, Flags};
 use crate::exit::{CommandError, CommandResult, misuse};
@@ -25,7 +26,12 @@ fn check(named: Option<&Path>) -> CommandResult {
         Some(file) => output::line(format_args!("{}: no mistakes", file.path.display()))?,
         None => output::line("no aop.toml here: defaults and environment only, no mistakes")?,
     }
-    let said = Config::default().differences(&config);
+    if let Some(warning) = key_among_secrets(&config) {
+        output::note(format_args!("warning: {warning}"));
+    }
+    let mut said = Config::default().differences(&config);
+    let named = config.written.iter().filter(|(key, _)| is_of_names(key));
+    said.extend(named.map(|(key, value)| (key.clone(), value.to_string())));
     if !said.is_empty() {
         output::line(format_args!(
             "\n{}",
@@ -33,6 +39,11 @@ fn check(named: Option<&Path>) -> CommandResult {
         ))?;
     }
     check_agents(&config)
+}
+
+/// Keys of tables that the operator names, which are no keys of their own: who may have what.
+fn is_of_names(key: &str) -> bool {
+    ["tenants.", "quota.tenants.", "ceiling.", "ceilings."].iter().any(|of| key.starts_with(of))
 }
 
 /// The settings of every agent in the configured directories.

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aop_access::audit::{AuditLog, audit_directory};
 use aop_core::{Admin as _, ApiKey, Caller, KeyId, NewKey, Scope, Scopes, TenantName};
 use aop_store::{SqliteStore, StoreConfig};
 
 use crate::access::Gatekeeper;
 use crate::args::access::{KeyCommand, KeyCreateArgs, KeyRevokeArgs, KeyRotateArgs, ListArgs};
+use crate::audit::KeptLog;
 use crate::client::{Client, NewlyCreated};
 use crate::config::Config;
 use crate::exit::{CommandError, CommandResult, failure, misuse, usage};
@@ -49,14 +49,14 @@ async fn create_offline(args: &KeyCreateArgs, new: NewKey) -> Result<NewlyCreate
     if args.data.is_some() {
         check_is_of_a_host(&directory)?;
     }
-    let audit_directory = audit_directory(&directory);
-    let store = Arc::new(SqliteStore::open(&StoreConfig::new(directory))?);
-    let audit = Arc::new(AuditLog::open(&audit_directory, config.audit)?);
+    let store = Arc::new(SqliteStore::open(&StoreConfig::new(&directory))?);
+    let kept_log = KeptLog::open(&store, &directory, config.audit).await?;
     let tenant = match &args.host.tenant {
         Some(tenant) => tenant.clone(),
         None => TenantName::default_tenant(),
     };
-    let gatekeeper = Gatekeeper::open(&config, store.clone(), audit.clone(), Vec::new()).await?;
+    let gatekeeper =
+        Gatekeeper::open(&config, store.clone(), kept_log.log.clone(), Vec::new()).await?;
     let access = &gatekeeper.access;
     let tenants = access.tenants().await.map_err(|error| failure(error.to_string()))?;
     if tenants.iter().all(|known| known.name != tenant) {
@@ -65,8 +65,8 @@ async fn create_offline(args: &KeyCreateArgs, new: NewKey) -> Result<NewlyCreate
         )));
     }
     let created = access.create_key(&Caller::local(tenant), new).await.map_err(usage)?;
+    kept_log.close().await;
     store.close().await;
-    audit.close();
     Ok(NewlyCreated { key: created.key, text: created.text.expose().to_owned() })
 }
 

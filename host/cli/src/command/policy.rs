@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use aop_core::policy::ceiling::Excess;
 use aop_core::settings::Lines;
 use aop_core::{AgentName, Settings, TenantName};
+use aop_store::SqliteStore;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -21,7 +22,7 @@ pub(crate) enum PolicyCommand {
     /// Say what an agent can reach, and which line says so
     ///
     /// Reads the settings of the agent and the ceilings of the host's configuration; no host need run, and one that does is
-    /// not asked: of an agent that was loaded through the API, name the file of settings it was loaded with. Exit code 1
+    /// not asked. Of an agent that was loaded through the API, the settings are in the host's data directory. Exit code 1
     /// when the settings are over a ceiling, so that a host would refuse them.
     #[command(after_help = "\
 Examples:
@@ -46,7 +47,7 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// An agent in the configured directories, or the file of its component or settings
+    /// An agent in the configured directories or loaded through the API, or the file of its component or settings
     #[arg(value_name = "AGENT | FILE")]
     agent: String,
     /// The configuration file, for its directories and ceilings [default: aop.toml, if there is one]
@@ -55,6 +56,9 @@ pub(crate) struct ExplainArgs {
     /// A directory of agents to look in; may be given several times [default: the configured ones]
     #[arg(long, value_name = "DIR")]
     agents: Vec<PathBuf>,
+    /// The data directory of the host that the agent was loaded into [default: the configured one, else the platform's]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// The tenant that the agent belongs to
     #[arg(long, value_name = "NAME", default_value = "default")]
     tenant: TenantName,
@@ -70,6 +74,9 @@ struct Explanation {
     tenant: TenantName,
     /// None when the agent has no settings, which is the least that it can have.
     settings: Option<PathBuf>,
+    /// Whether that is the host's store, which knows no lines.
+    #[serde(skip)]
+    is_stored: bool,
     may: Vec<Sentence>,
     ceilings: Vec<String>,
     excesses: Vec<Over>,
@@ -118,14 +125,11 @@ impl ExplainArgs {
         let file = File::find(self.config.as_deref())?;
         let config = Config::load(file.as_ref(), &Flags::default())?;
         let directories = if self.agents.is_empty() { &config.agents } else { &self.agents };
-        let (agent, path) = find(&self.agent, directories)?;
-        let text = match &path {
-            Some(path) => arguments::read_file(path)?,
-            None => String::new(),
+        let Meant { agent, path, text, settings, is_stored } = match find(&self.agent, directories)
+        {
+            Ok((agent, path)) => of_file(agent, path)?,
+            Err(error) => self.of_store(&config)?.ok_or(error)?,
         };
-        let settings = Settings::from_toml(&text).map_err(|mistakes| {
-            local::mistaken(path.as_deref().unwrap_or(Path::new("")), &mistakes)
-        })?;
         let lines = Lines::in_text(&text);
         let excesses = config.registry.ceilings.excesses(&self.tenant, &settings);
         let over = |Excess { setting, said, ceiling }| {
@@ -144,8 +148,45 @@ impl ExplainArgs {
             excesses: excesses.into_iter().map(over).collect(),
             tenant: self.tenant.clone(),
             settings: path,
+            is_stored,
         })
     }
+
+    /// An agent that was loaded through the API.
+    fn of_store(&self, config: &Config) -> Result<Option<Meant>, CommandError> {
+        let Ok(agent) = AgentName::new(&self.agent) else { return Ok(None) };
+        let data = match &self.data {
+            Some(data) => data.clone(),
+            None => config.data_directory()?,
+        };
+        let settings = SqliteStore::settings_in(&data, &self.tenant, &agent)?;
+        Ok(settings.map(|settings| Meant {
+            agent,
+            path: Some(data),
+            text: String::new(),
+            settings,
+            is_stored: true,
+        }))
+    }
+}
+
+/// An agent, and what is said of it where.
+struct Meant {
+    agent: AgentName,
+    path: Option<PathBuf>,
+    text: String,
+    settings: Settings,
+    is_stored: bool,
+}
+
+fn of_file(agent: AgentName, path: Option<PathBuf>) -> Result<Meant, CommandError> {
+    let text = match &path {
+        Some(path) => arguments::read_file(path)?,
+        None => String::new(),
+    };
+    let settings = Settings::from_toml(&text)
+        .map_err(|mistakes| local::mistaken(path.as_deref().unwrap_or(Path::new("")), &mistakes))?;
+    Ok(Meant { agent, path, text, settings, is_stored: false })
 }
 
 /// The agent that is meant, and its settings if it has any.
@@ -180,11 +221,11 @@ fn find(
     let looked: Vec<_> = directories.iter().map(|path| path.display().to_string()).collect();
     Err(misuse(if looked.is_empty() {
         format!(
-            "no directory of agents is configured to look for `{meant}` in: name one with --agents, or name a file"
+            "no directory of agents is configured to look for `{meant}` in: name one with --agents, the data directory of the host that it was loaded into with --data, or a file"
         )
     } else {
         format!(
-            "there is no agent `{meant}` in {}: name another directory with --agents, or a file, such as the settings that an agent was loaded with through the API",
+            "there is no agent `{meant}` in {}: name another directory with --agents, the data directory of the host that it was loaded into with --data, or a file",
             looked.join(", ")
         )
     }))
@@ -217,6 +258,7 @@ impl Explanation {
         let file = file.unwrap_or_default();
         let place = |setting: Option<&String>, line: Option<usize>| match (setting, line) {
             (Some(setting), Some(line)) => format!("{file}:{line} {setting}"),
+            (Some(setting), None) if self.is_stored => format!("as it was loaded: {setting}"),
             (Some(setting), None) => format!("by default {setting}"),
             (None, _) => "-".to_owned(),
         };

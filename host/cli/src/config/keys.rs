@@ -415,7 +415,7 @@ static WEB_KEYS: &[Key<Config>] = &[
     ),
     Key::flag(
         "uploads_may_grant",
-        "Settings in an upload may have a `[policy]` or a `[model]`. Then whoever reaches the admin API can read and change what this host's own user can.",
+        "Settings in an upload may grant something: a `[policy]`, a `[model]`, an `[export]` or `share`. Then whoever reaches the admin API can read and change what this host's own user can.",
         |config| Some(config.web.uploads_may_grant),
         |config, flag| config.web.uploads_may_grant = flag,
     ),

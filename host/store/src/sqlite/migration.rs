@@ -8,7 +8,7 @@ use super::refused;
 use crate::OpenError;
 
 /// Step `n` leads from `user_version` n to n + 1.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     // Settings, origin and published names are JSON, because nothing ever asks for a part of them.
     "CREATE TABLE agents (
         tenant TEXT NOT NULL,
@@ -35,6 +35,11 @@ const STEPS: [&str; 5] = [
     include_str!("tasks.sql"),
     include_str!("tenant_totals.sql"),
     include_str!("access.sql"),
+    // At most one row: the last line of the audit log, its number and its hash.
+    "CREATE TABLE audit_end (
+        one INTEGER PRIMARY KEY CHECK (one = 1),
+        place TEXT NOT NULL
+    ) STRICT;",
 ];
 
 /// Brings the schema up to date.

@@ -10,6 +10,7 @@
 //! go on while something is written.
 
 mod access;
+mod audit_end;
 mod buckets;
 mod decode;
 mod migration;
@@ -19,14 +20,16 @@ mod tokens;
 mod write;
 mod writer;
 
-use std::fs::DirBuilder;
+#[cfg(unix)]
+use std::fs::Permissions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aop_core::{
-    AgentName, AgentRecord, BoxFuture, Digest, NewRevision, RevisionNumber, RevisionRecord, Store,
-    StoreError, TenantName,
+    AgentName, AgentRecord, BoxFuture, Digest, NewRevision, RevisionNumber, RevisionRecord,
+    Settings, Store, StoreError, TenantName,
 };
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
@@ -35,7 +38,7 @@ use self::readers::Readers;
 use self::writer::Writer;
 use crate::OpenError;
 use crate::bounds::Ceilings;
-use crate::error::{describe, is_damage};
+use crate::error::{describe, failed, is_damage};
 use crate::lock::DataDirectoryLock;
 use crate::turns::Turns;
 
@@ -113,6 +116,7 @@ impl SqliteStore {
         create_private(&config.data_dir).map_err(io)?;
         let lock = DataDirectoryLock::take(&config.data_dir)?;
         let path = config.data_dir.join(DATABASE_FILE);
+        make_private(&path).map_err(io)?;
         let connection =
             connect(&path, config.size_max_bytes).map_err(|error| refused(&path, &error))?;
         check(&connection, &path)?;
@@ -131,6 +135,32 @@ impl SqliteStore {
             room_kib: Semaphore::new(buckets::QUEUED_MAX_KIB as usize),
             _lock: lock,
         })
+    }
+
+    /// The settings of the revision of an agent that serves, in a data directory whose host may run. None where there is no
+    /// store, or no such agent.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store is there and cannot be read.
+    pub fn settings_in(
+        directory: &Path,
+        tenant: &TenantName,
+        name: &AgentName,
+    ) -> Result<Option<Settings>, StoreError> {
+        let Some(connection) = Self::look_into(directory)? else { return Ok(None) };
+        let Some(agent) = decode::agent(&connection, tenant, name)? else { return Ok(None) };
+        let revision = decode::revision(&connection, tenant, name, agent.active)?;
+        Ok(revision.map(|revision| revision.settings))
+    }
+
+    /// Opens the store of a data directory for reading only, beside the host that may have it.
+    fn look_into(directory: &Path) -> Result<Option<Connection>, StoreError> {
+        if !Self::is_in(directory) {
+            return Ok(None);
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(directory.join(DATABASE_FILE), flags);
+        opened.map(Some).map_err(|error| failed(&error))
     }
 
     /// Refuses further writes, finishes the queued ones and merges the write-ahead log, so that the
@@ -156,6 +186,23 @@ fn create_private(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(directory)
+}
+
+/// In a directory that was there before, others may look for files. SQLite gives the files beside it the same mode.
+fn make_private(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+        let file = options.mode(0o600).open(path)?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
+    }
+    #[cfg(not(unix))]
+    options.open(path)?;
+    Ok(())
 }
 
 fn connect(path: &Path, size_max_bytes: u64) -> Result<Connection, rusqlite::Error> {

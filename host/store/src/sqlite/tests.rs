@@ -206,3 +206,26 @@ async fn one_refused_write_does_not_take_its_group_along() {
     }
     assert_eq!(store.agents(&tenant()).await.unwrap().len(), 21);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_reads_the_store_wherever_it_is() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = tempfile::tempdir().unwrap();
+    let set = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(directory.path(), 0o755);
+    let path = directory.path().join("aop.sqlite");
+    for _ in 0..2 {
+        let store = SqliteStore::open(&StoreConfig::new(directory.path())).unwrap();
+        store.note_audit_end("1:a".to_owned()).await.unwrap();
+        for file in ["aop.sqlite", "aop.sqlite-wal", "aop.sqlite-shm"] {
+            let mode = std::fs::metadata(directory.path().join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+        drop(store);
+        // As an earlier version left it.
+        set(&path, 0o644);
+    }
+}

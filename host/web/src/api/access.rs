@@ -14,9 +14,10 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+use super::body::InTime;
 use super::{AppRef, Name, name, problems};
 use crate::app::By;
-use crate::problem::{Problem, quoted};
+use crate::problem::{Problem, quoted, reason as shown};
 
 #[derive(Serialize)]
 pub(super) struct Keys {
@@ -63,9 +64,9 @@ pub(super) struct NewTenant {
     name: String,
 }
 
-type Body<T> = Result<Json<T>, JsonRejection>;
+type Body<T> = InTime<Result<Json<T>, JsonRejection>>;
 
-fn body<T>(body: Body<T>) -> Result<T, Problem> {
+fn body<T>(InTime(body): Body<T>) -> Result<T, Problem> {
     body.map(|Json(body)| body)
         .map_err(|rejection| refused(rejection.status(), &rejection.body_text()))
 }
@@ -78,7 +79,7 @@ fn refused(status: StatusCode, reason: &str) -> Problem {
         StatusCode::PAYLOAD_TOO_LARGE => "too_large",
         _ => "bad_request",
     };
-    Problem::new(status, code, quoted(reason))
+    Problem::new(status, code, shown(reason))
 }
 
 /// What a stranger's name means: there is nothing of that name.
@@ -151,7 +152,7 @@ pub(super) async fn set_secret(
     State(app): AppRef,
     By(by): By,
     path: Name,
-    value: Result<Bytes, BytesRejection>,
+    InTime(value): InTime<Result<Bytes, BytesRejection>>,
 ) -> Result<Json<SecretEntry>, Problem> {
     let name = secret_name(path)?;
     let value = value.map_err(|rejection| refused(rejection.status(), &rejection.body_text()))?;

@@ -14,9 +14,10 @@ use axum::extract::rejection::JsonRejection;
 use http::StatusCode;
 use serde::Serialize;
 
+use super::body::InTime;
 use super::{AppRef, problems, whole};
 use crate::app::{App, By};
-use crate::problem::{Problem, quoted};
+use crate::problem::{Problem, reason};
 
 impl From<ClusterError> for Problem {
     fn from(error: ClusterError) -> Self {
@@ -43,14 +44,14 @@ pub(super) async fn servers(State(app): AppRef) -> Json<Servers> {
     Json(Servers { servers: app.state.servers.servers() })
 }
 
-type Asked<T> = Result<Json<T>, JsonRejection>;
+type Asked<T> = InTime<Result<Json<T>, JsonRejection>>;
 
-fn asked<T>(request: Asked<T>) -> Result<T, Problem> {
+fn asked<T>(InTime(request): Asked<T>) -> Result<T, Problem> {
     request.map(|Json(request)| request).map_err(|error| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            Problem::new(error.status(), "too_large", quoted(&error.body_text()))
+            Problem::new(error.status(), "too_large", reason(&error.body_text()))
         }
-        _ => problems::invalid(error.body_text()),
+        _ => problems::invalid(reason(&error.body_text())),
     })
 }
 

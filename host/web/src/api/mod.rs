@@ -5,6 +5,7 @@
 //! holds the two together: paths, methods, status codes and the shape of every answer.
 
 mod access;
+mod body;
 mod cluster;
 mod problems;
 mod upload;
@@ -16,7 +17,7 @@ use std::time::Instant;
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::quota::Figure;
 use aop_core::{
-    AgentName, AgentStatus, Audit, AuditEvent, Caller, CatalogError, Digest, LoadRequest,
+    AgentName, AgentStatus, Audit, AuditEvent, Caller, CatalogError, Digest, LoadRequest, Origin,
     RevisionStatus, Secret, TenantName, Tool,
 };
 use axum::Json;
@@ -163,7 +164,9 @@ async fn load_agent(
             return Err(problems::grants_refused());
         }
         let tenant = &caller.tenant;
-        let is_new = app.state.catalog.show(tenant, &name).is_none();
+        // What another tenant shares under that name stays its own.
+        let is_own = |known: AgentStatus| !matches!(known.origin, Origin::Elsewhere { .. });
+        let is_new = !app.state.catalog.show(tenant, &name).is_some_and(is_own);
         let digest = Digest::of(&component).to_string();
         let request = LoadRequest { name: name.clone(), id: None, component, settings };
         let loaded = app.state.catalog.load(tenant, request).await;

@@ -1,5 +1,7 @@
 //! The one mapping of failures to status codes.
 
+use std::time::Duration;
+
 use aop_core::{AdminError, CatalogError};
 use axum::extract::multipart::{MultipartError, MultipartRejection};
 use http::StatusCode;
@@ -52,7 +54,7 @@ pub(super) fn invalid(message: impl Into<String>) -> Problem {
 }
 
 pub(super) fn grants_refused() -> Problem {
-    let message = "settings with a `[policy]` or a `[model]` are refused in uploads: put the agent and its settings into an agents directory, or set `uploads_may_grant = true` under `[web]` in aop.toml";
+    let message = "settings that grant something (a `[policy]`, a `[model]`, an `[export]` or `share`) are refused in uploads: put the agent and its settings into an agents directory, or set `uploads_may_grant = true` under `[web]` in aop.toml";
     Problem::new(StatusCode::FORBIDDEN, "permission_denied", message)
 }
 
@@ -67,6 +69,11 @@ pub(super) fn too_large(max_bytes: usize) -> Problem {
         "the upload has more than {max_bytes} bytes: strip the component, or raise `upload_max` under `[web]` in aop.toml"
     );
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+pub(super) fn encoded() -> Problem {
+    let message = "send the body as it is: no `Content-Encoding` is understood here";
+    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
 }
 
 pub(super) fn not_multipart(_: MultipartRejection) -> Problem {
@@ -84,7 +91,7 @@ pub(super) fn unreadable(error: &MultipartError, max_bytes: usize) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_request", message)
 }
 
-pub(super) fn too_slow(seconds: u64) -> Problem {
-    let message = format!("the upload took longer than {seconds} s");
+pub(super) fn too_slow(what: &str, limit: Duration) -> Problem {
+    let message = format!("the {what} took longer than {} s", limit.as_secs());
     Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline_exceeded", message)
 }

@@ -465,6 +465,82 @@ fn json_to(method: Method, path: &str, body: &Value) -> Request<Body> {
     request.body(Body::from(body.to_string())).unwrap()
 }
 
+/// One byte now and then must not hold a connection: whoever may send bodies could hold all of them.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_given_up() {
+    let app = open_router(state(some_catalog()));
+    for (operation, method, path) in [
+        ("createKey", Method::POST, "/api/v1/keys"),
+        ("rotateKey", Method::POST, "/api/v1/keys/aaaaaaaaaaaa/rotate"),
+        ("setSecret", Method::PUT, "/api/v1/secrets/a"),
+        ("createTenant", Method::POST, "/api/v1/tenants"),
+        ("makeJoinToken", Method::POST, "/api/v1/cluster/join-tokens"),
+        ("evictNode", Method::POST, "/api/v1/cluster/evictions"),
+        ("rotateClusterKey", Method::POST, "/api/v1/cluster/key-rotations"),
+    ] {
+        let began = tokio::time::Instant::now();
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let response = ask(&app, request.body(Body::new(Trickle::default())).unwrap()).await;
+        let (status, body) = check(operation, response).await;
+        let code = &body["code"];
+        assert_eq!((status, code), (StatusCode::REQUEST_TIMEOUT, &json!("deadline_exceeded")));
+        let took = began.elapsed().as_secs();
+        assert!((30..=31).contains(&took), "{operation}: {took} s");
+    }
+}
+
+/// A body of one space every 0.8 s.
+#[derive(Default)]
+struct Trickle(Option<Pin<Box<tokio::time::Sleep>>>);
+
+impl hyper::body::Body for Trickle {
+    type Data = hyper::body::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        let pause = std::time::Duration::from_millis(800);
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+        std::task::ready!(sleep.as_mut().poll(context));
+        self.0 = None;
+        Poll::Ready(Some(Ok(Frame::data(Self::Data::from_static(b" ")))))
+    }
+}
+
+#[tokio::test]
+async fn an_agent_with_the_name_of_a_shared_one_is_new() {
+    let owner = TenantName::new("acme").unwrap();
+    let source = aop_core::Source::Tenant(owner);
+    let origin = aop_core::Origin::Elsewhere { source, places: Vec::new() };
+    let shared = aop_core::AgentStatus { origin, ..from_api("kit", 1) };
+    let app = open_router(state(Arc::new(FakeCatalog::with([shared]))));
+    let response = ask(&app, put("kit", multipart(&[("component", b"c")]))).await;
+    let (status, _) = check("loadAgent", response).await;
+    assert_eq!(status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_packed_body_is_refused_and_a_wrong_word_is_named() {
+    let app = open_router(state(some_catalog()));
+    let mut packed = json_to(Method::POST, "/api/v1/keys", &json!({}));
+    packed.headers_mut().insert(header::CONTENT_ENCODING, "gzip".parse().unwrap());
+    let (status, body) = check("createKey", ask(&app, packed).await).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{body}");
+    let mut packed = put("x", multipart(&[("component", b"c")]));
+    packed.headers_mut().insert(header::CONTENT_ENCODING, "zstd".parse().unwrap());
+    let (status, body) = check("loadAgent", ask(&app, packed).await).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{body}");
+    let wrong = json!({ "name": "x", "scopes": ["tools:cal"] });
+    let (status, body) =
+        check("createKey", ask(&app, json_to(Method::POST, "/api/v1/keys", &wrong)).await).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    let message = body["message"].as_str().unwrap();
+    assert!(message.contains("tools:cal") && message.contains("tools:call"), "{message}");
+}
+
 #[tokio::test]
 async fn keys_are_created_listed_rotated_and_revoked() {
     let app = open_router(state(some_catalog()));

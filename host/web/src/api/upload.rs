@@ -9,6 +9,7 @@ use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use tokio::time::timeout;
 
+use super::body::check_encoding;
 use super::problems;
 use crate::problem::{Problem, quoted};
 
@@ -28,6 +29,7 @@ impl<S: Send + Sync> axum::extract::FromRequest<S> for Request {
     type Rejection = Problem;
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
+        check_encoding(request.headers())?;
         let content_length = request.headers().get(CONTENT_LENGTH);
         let content_length = content_length.and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Self { multipart: Multipart::from_request(request, state).await, content_length })
@@ -48,7 +50,7 @@ pub(super) async fn read(request: Request, max_bytes: usize) -> Result<Upload, P
     }
     let fields = timeout(UPLOAD_TIMEOUT, fields(multipart, max_bytes))
         .await
-        .map_err(|_| problems::too_slow(UPLOAD_TIMEOUT.as_secs()))??;
+        .map_err(|_| problems::too_slow("upload", UPLOAD_TIMEOUT))??;
     let component = fields.component.ok_or_else(|| {
         problems::invalid("the field `component` is missing: send the .wasm file in it")
     })?;
