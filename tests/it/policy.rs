@@ -286,6 +286,17 @@ async fn a_policy_is_learnt_from_calls_without_granting_anything() {
 }
 
 #[tokio::test]
+async fn an_agent_that_looks_into_an_empty_environment_was_refused_nothing() {
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let home = home.path();
+    std::fs::copy(guest("config"), home.join("kit.wasm")).expect("it can be copied");
+    let learnt = learn(home, &["kit.wasm", "environment", "--json"]).await.code(0).json();
+    assert_eq!(learnt["is_complete"], true, "{learnt}");
+    assert_eq!(learnt["grants"], json!([]), "{learnt}");
+    assert!(learnt["notes"].to_string().contains("it read its environment"), "{learnt}");
+}
+
+#[tokio::test]
 async fn what_is_allowed_while_an_agent_is_watched_stays_under_the_ceilings() {
     let home = tempfile::tempdir().expect("a directory can be made");
     let home = home.path();

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use aop_tests::{
     AgentsDirectory, Aop, BOUND, Host, HostOptions, ToolResult, eventually, http_client, within,
+    zone,
 };
 use futures::future::join_all;
 use reqwest::multipart::{Form, Part};
@@ -105,6 +106,74 @@ async fn cpu_time_per_minute() {
         serde_json::from_str(&served.get("/api/v1/agents/faults").await).expect("it is JSON");
     let used = figures["stats"]["cpu_seconds"].as_f64().expect("it is a number");
     assert!((0.1..0.6).contains(&used), "{used} s");
+}
+
+/// How many calls per second a node may begin for the tenant now.
+async fn calls_here(host: &Host) -> Option<u64> {
+    let usage: Value = serde_json::from_str(&host.get("/api/v1/usage").await).ok()?;
+    let quotas = usage["quotas"].as_array()?;
+    quotas.iter().find(|quota| quota["quota"] == "calls_per_second")?["here"].as_u64()
+}
+
+async fn until_calls_here(hosts: &[&Host], wanted: u64) {
+    for host in hosts {
+        eventually("a node has its part", || async {
+            (calls_here(host).await == Some(wanted)).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Calls a node for a time. How many calls it let through.
+async fn let_through(host: &Host, time: Duration) -> u64 {
+    let (mcp, end) = (host.mcp(), Instant::now() + time);
+    let mut through = 0;
+    while Instant::now() < end {
+        let answer = mcp.call("echo_echo", json!({ "text": "hello" })).await;
+        match answer.envelope()["success"] == true {
+            true => through += 1,
+            false => refused(&answer, "rate_limited", "calls per second"),
+        }
+    }
+    through
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_of_a_zone_have_a_tenants_quota_together() {
+    const PER_SECOND: u64 = 40;
+    const TIME: Duration = Duration::from_secs(3);
+    let agents = AgentsDirectory::new().with("echo");
+    let options = |arguments: &[String]| {
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let mut options = zone::options(&arguments);
+        options.agents.push(agents.path().to_owned());
+        let config = options.config.get_or_insert_default();
+        config.push_str(&format!("[quota.tenant]\ncalls_per_second = {PER_SECOND}\n"));
+        options
+    };
+    let first = Host::start(options(&[])).await;
+    let join = zone::join_arguments(&first, 1).await;
+    let mut second = Host::start(options(&join)).await;
+    assert_eq!(calls_here(&second).await, Some(1), "a node that has just joined has one call");
+    zone::until_alive([&first, &second], 2).await;
+    until_calls_here(&[&first, &second], PER_SECOND / 2).await;
+
+    // Both at once let through what one would.
+    let began = Instant::now();
+    let counts = join_all([&first, &first, &second, &second].map(|host| let_through(host, TIME)));
+    let through = counts.await.into_iter().sum::<u64>();
+    let seconds = began.elapsed().as_secs() + 1;
+    let most = PER_SECOND + PER_SECOND * seconds + 2;
+    assert!((PER_SECOND..=most).contains(&through), "{through} of at most {most}");
+
+    // An idle node lends its part, and one that is gone keeps what was its own.
+    eventually("the busy node has it all", || async {
+        let_through(&first, Duration::from_millis(500)).await;
+        (calls_here(&first).await >= Some(PER_SECOND - 1)).then_some(())
+    })
+    .await;
+    second.kill();
+    until_calls_here(&[&first], PER_SECOND / 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

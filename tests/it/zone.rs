@@ -364,7 +364,12 @@ async fn the_zones_key_is_rotated_while_a_node_is_away() {
     second.aop(&bad).run().await.code(2).complains(&["30s"]);
     // The one that is asked does not have the key.
     second.aop(&["cluster", "rotate-key"]).run().await.code(0).prints(&["has a new key"]);
-    second.aop(&["cluster", "rotate-key"]).run().await.code(1).complains(&["rotated lately"]);
+    second
+        .aop(&["cluster", "rotate-key"])
+        .run()
+        .await
+        .code(1)
+        .complains(&["rotated lately", "--again"]);
     eventually("a node hears of it", || async {
         let shown = second.aop(&["cluster", "status"]).run().await.code(0);
         shown.stdout.contains("the one before counts").then_some(())

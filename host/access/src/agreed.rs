@@ -225,10 +225,11 @@ impl Access {
             }
             let name = tenant.name.clone();
             match self.inner.store.add_tenant(tenant).await {
-                Ok(()) | Err(StoreError::Conflict) => {}
+                Ok(()) => told.note(Action::TenantCreate, &name, &name),
+                // It was kept before, and not there yet.
+                Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),
             }
-            told.note(Action::TenantCreate, &name, &name);
             self.begin_tenant(name);
             is_changed = true;
         }
@@ -349,21 +350,24 @@ const NOTED_MAX: u32 = 256;
 struct Told<'a> {
     access: &'a Access,
     noted: u32,
-    /// The last that was not written down by itself.
-    last: Option<Action>,
+    /// What was not written down one by one.
+    more: Vec<(Action, u32)>,
 }
 
 impl<'a> Told<'a> {
     const fn new(access: &'a Access) -> Self {
-        Self { access, noted: 0, last: None }
+        Self { access, noted: 0, more: Vec::new() }
     }
 
     fn note(&mut self, action: Action, tenant: &TenantName, subject: &str) {
-        self.noted += 1;
-        if self.noted > NOTED_MAX {
-            self.last = Some(action);
+        if self.noted == NOTED_MAX {
+            match self.more.iter_mut().find(|(of, _)| *of == action) {
+                Some((_, count)) => *count += 1,
+                None => self.more.push((action, 1)),
+            }
             return;
         }
+        self.noted += 1;
         self.access.inner.audit.note(AuditEvent {
             tenant: Some(tenant),
             detail: "as the zone has it",
@@ -375,13 +379,11 @@ impl<'a> Told<'a> {
 impl Drop for Told<'_> {
     /// What was not written down by name is counted.
     fn drop(&mut self) {
-        let Some(action) = self.last else { return };
-        let more = self.noted.saturating_sub(NOTED_MAX);
-        let detail = format!("as the zone has it: {more} more changes like it");
-        self.access
-            .inner
-            .audit
-            .note(AuditEvent { detail: &detail, ..AuditEvent::of_host(action, "") });
+        for (action, more) in &self.more {
+            let detail = format!("as the zone has it: {more} more changes like it");
+            let event = AuditEvent { detail: &detail, ..AuditEvent::of_host(*action, "") };
+            self.access.inner.audit.note(event);
+        }
     }
 }
 

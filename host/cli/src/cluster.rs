@@ -18,7 +18,7 @@ use aop_core::cluster::{
     JoinTokenRequest, KeyRotation, RotateKeyRequest,
 };
 use aop_core::quota::Accounts;
-use aop_core::{BoxFuture, Invoke, Measure, Sample};
+use aop_core::{Audit, BoxFuture, Invoke, Measure, Sample};
 use aop_registry::Registry;
 use aop_runtime::Runtime;
 use tokio::sync::{OnceCell, watch};
@@ -50,6 +50,7 @@ pub(crate) struct Routes {
     /// Where placements are remembered.
     pub(crate) directory: PathBuf,
     pub(crate) component_max_bytes: u64,
+    pub(crate) audit: Arc<dyn Audit>,
 }
 
 impl Routes {
@@ -63,6 +64,7 @@ impl Routes {
             changes: self.registry.changes(),
             data_dir: self.directory.clone(),
             component_max_bytes: self.component_max_bytes,
+            audit: self.audit.clone(),
         });
     }
 }
@@ -143,7 +145,8 @@ impl Zone {
             .get_or_try_init(|| async {
                 let Routes { router, invoke, registry, .. } = &self.routes;
                 let http2 = router.serve(invoke.clone(), registry.clone());
-                let joins = !self.directory.has_zone() && !self.config.join.is_empty();
+                let had_zone = self.directory.has_zone();
+                let joins = !had_zone && !self.config.join.is_empty();
                 if joins {
                     self.note_that_keys_are_awaited()?;
                 }
@@ -151,7 +154,7 @@ impl Zone {
                 membership.report_routes(router.clone());
                 // Before the first call.
                 let file = self.routes.directory.join("quota-nodes.json");
-                membership.share_quotas(self.routes.accounts.clone(), file, joins);
+                membership.share_quotas(self.routes.accounts.clone(), file, had_zone || joins);
                 self.agree(&membership).await?;
                 tokio::spawn(say_load(Arc::downgrade(&membership)));
                 Ok::<_, MembershipError>(membership)
@@ -245,7 +248,7 @@ impl Cluster for Zone {
 
     fn evict(&self, request: EvictRequest) -> BoxFuture<'_, Result<EvictionReport, ClusterError>> {
         let membership = self.membership.get().ok_or(ClusterError::NoZone);
-        Box::pin(async move { membership?.evict(&request.node).await })
+        Box::pin(async move { membership?.evict(&request).await })
     }
 
     fn rotate_key(

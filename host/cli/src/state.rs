@@ -124,8 +124,8 @@ impl Shared {
                     }
                     _ => {}
                 }
-                let lacking = |reason| format!("the state database is away: {reason}");
-                readiness.lacks(probed.err().map(lacking));
+                // Anybody may ask whether the host is ready; why it is not is in the log.
+                readiness.lacks(probed.err().map(|_| "the state database is away".to_owned()));
             }
         }))
     }

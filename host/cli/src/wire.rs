@@ -141,7 +141,7 @@ impl Host {
         let ground = (registry, library, &outside.network);
         let federated =
             OwnZone::open(&config.zone, &state.directory, bound, ground, (&gate, &router))?;
-        let zone = agents.zone(config, &state.directory, (&router, &dispatcher));
+        let zone = agents.zone(config, &state.directory, (&router, &dispatcher), &audit);
         let mcp = agents.mcp(config, gate, federated.federation(), &state.store);
         let server = Server::new(config.web.server.clone());
         metrics.watch(accounts.clone());
@@ -300,6 +300,7 @@ impl Agents {
         config: &Config,
         directory: &Path,
         (router, dispatcher): (&Arc<routing::Router>, &Arc<Dispatcher>),
+        audit: &Arc<AuditLog>,
     ) -> Arc<Zone> {
         let routes = Routes {
             router: Arc::clone(router),
@@ -309,6 +310,7 @@ impl Agents {
             accounts: Arc::clone(&self.accounts),
             directory: directory.join("cluster"),
             component_max_bytes: config.registry.component_max_bytes,
+            audit: audit.clone(),
         };
         let identity = IdentityDirectory::of_data(directory);
         Arc::new(Zone::new(identity, config.cluster.membership(), routes))

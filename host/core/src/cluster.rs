@@ -211,6 +211,9 @@ pub struct JoinTokenGrant {
 pub struct EvictRequest {
     /// Its id.
     pub node: NodeId,
+    /// Also one that no node knows now.
+    #[serde(default)]
+    pub absent: bool,
 }
 
 /// What an eviction did.
@@ -233,6 +236,9 @@ pub struct RotateKeyRequest {
     /// Seconds that certificates of the key before still count. Nodes that are up renew within seconds; one
     /// that is away for longer joins again.
     pub overlap_s: u64,
+    /// Also while an earlier key still counts: that one ends with this overlap, too.
+    #[serde(default)]
+    pub again: bool,
 }
 
 impl RotateKeyRequest {

@@ -39,10 +39,16 @@ pub struct Sender {
 /// Why a request went nowhere.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
-    /// The policy refuses it: its method, its URL, or every address that its name leads to. The text names
-    /// the rule.
+    /// The policy refuses it: its method, its URL, or what it has in its head. The text names the rule.
     #[error("{0}")]
     Denied(String),
+    /// A rule permits it, and every address that its name leads to is private.
+    #[error("{0}")]
+    PrivateAddress(String),
+    /// A header that its rule adds cannot be made. The text is for the operator alone: it names secrets, and may say
+    /// how the host keeps them.
+    #[error("{0}")]
+    Header(String),
     /// The name has no address.
     #[error("{0}")]
     Resolve(String),

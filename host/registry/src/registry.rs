@@ -249,12 +249,18 @@ impl Common {
 
     /// How many agents a tenant may have now: what the others leave, and where there are others, never all of that.
     pub(crate) fn agents_max_of(&self, own: &OfTenant) -> usize {
+        let left = self.agents_left_to(own);
+        let part = left - left.div_ceil(TENANT_LEAVES);
+        if self.all().len() > 1 { part.max(left.min(1)) } else { left }
+    }
+
+    /// How many it may have from files, which the operator put there: what the others leave. Who comes later takes none of
+    /// them away.
+    pub(crate) fn agents_left_to(&self, own: &OfTenant) -> usize {
         let all = self.all();
         let others = all.iter().filter(|other| other.tenant != own.tenant);
         let held: usize = others.map(|other| other.agents.len()).sum();
-        let left = self.config.agents_max.saturating_sub(held);
-        let part = left - left.div_ceil(TENANT_LEAVES);
-        if all.len() > 1 { part.max(left.min(1)) } else { left }
+        self.config.agents_max.saturating_sub(held)
     }
 
     fn enter(&self, phase: Phase) {

@@ -93,7 +93,8 @@ impl OfTenant {
 
     /// Looks at the directories, and at what failed and may not fail again.
     pub(crate) async fn look(&self) -> Result<Look, RegistryError> {
-        let (directories, agents_max) = (self.directories.clone(), self.common.agents_max_of(self));
+        let (directories, agents_max) =
+            (self.directories.clone(), self.common.agents_left_to(self));
         let listed = tokio::task::spawn_blocking(move || {
             // Before the listing: what changes during it must not count as settled.
             let now = Now { clock: Instant::now(), wall: SystemTime::now() };

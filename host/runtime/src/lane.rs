@@ -24,6 +24,8 @@ use aop_core::quota::Payer;
 
 /// What a turn probably takes: one epoch tick, in nanoseconds.
 const SLICE_NANOS: u64 = 1_000_000;
+/// How long a guest without CPU time pauses before it looks again: meanwhile its node may have got more of the quota.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// The permits of one host.
 #[derive(Clone)]
@@ -113,7 +115,7 @@ impl Turn {
     async fn pause(&self, mut now: Instant) {
         while let Some(pause) = self.payer.cpu_pause(now) {
             self.paused.store(true, Ordering::Relaxed);
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.min(PAUSE_MAX)).await;
             now = Instant::now();
         }
     }

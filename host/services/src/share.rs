@@ -12,7 +12,7 @@ const SHARE_DIVISOR: usize = 4;
 
 /// Places of a host, and the part of them that each agent may hold. It remembers the agents and tenants that hold or wait
 /// for one, and no others.
-pub(crate) struct Shares<K> {
+pub(crate) struct Portions<K> {
     /// By the tenant's id among parties.
     places: Parts<u64>,
     places_max: usize,
@@ -56,7 +56,7 @@ impl Place {
     }
 }
 
-impl<K: Hash + Eq> Shares<K> {
+impl<K: Hash + Eq> Portions<K> {
     pub(crate) fn new(places_max: usize) -> Self {
         Self { places: Parts::new(places_max), places_max, agents: Places::default() }
     }
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_agent_leaves_places_to_others() {
-        let shares = Shares::new(8);
+        let shares = Portions::new(8);
         let place = |agent| shares.place(agent, party(agent));
         let first = [place(1).await.unwrap(), place(1).await.unwrap()];
         let mut third = Box::pin(place(1));
@@ -116,7 +116,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_agents_together_have_what_the_host_has() {
-        let shares = Shares::new(2);
+        let shares = Portions::new(2);
         let held = [1, 2].map(|agent| shares.place(agent, party(agent)));
         let _held = futures::future::join_all(held).await;
         assert!(futures::poll!(Box::pin(shares.place(3, party(3)))).is_pending());
@@ -124,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_agents_of_one_tenant_leave_places_to_others_and_take_turns_with_them() {
-        let shares = Shares::new(4);
+        let shares = Portions::new(4);
         let mut held = Vec::new();
         for agent in 0..3 {
             held.push(shares.place(agent, party(1)).await.unwrap());

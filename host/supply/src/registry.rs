@@ -26,14 +26,15 @@ use http::{HeaderValue, StatusCode, Uri};
 
 use crate::credentials::Credentials;
 use crate::manifest::{Descriptor, IMAGE, INDEX, Manifest};
+use crate::signature::RANK_BEST;
 use crate::wire::{self, Answer, Ask, Trust, shown};
 
 /// The largest manifest: what registries themselves take at most is 4 MiB, and one of a component has 1 KiB.
 const MANIFEST_MAX_BYTES: u64 = 1 << 20;
 /// How often a registry may point elsewhere for one layer: to a store of blobs, and there to a mirror.
 const REDIRECTS_MAX: usize = 3;
-/// Bundles of a component that are looked at until one is read.
-const BUNDLES_MAX: usize = 4;
+/// Bundles of a component that are looked at until one is of a signer. The time of the pull bounds them as well.
+const BUNDLES_MAX: usize = 64;
 
 /// Which registries may be asked, and how.
 #[derive(Debug, Clone)]
@@ -199,9 +200,7 @@ impl Pull<'_> {
         }
         let max = self.registries.config.component_max_bytes;
         let component = self.blob(layer, max, "the component").await?;
-        let bundles = self.bundles(digest).await;
-        // The last of several that rank alike is what `max_by_key` would take.
-        let bundle = bundles.into_iter().rev().max_by_key(|bundle| rank(&component, bundle));
+        let bundle = self.bundle(digest, &|bundle: &str| rank(&component, bundle)).await;
         Ok(Pulled { component, reference: self.reference.clone().pinned(digest), bundle })
     }
 
@@ -252,9 +251,14 @@ impl Pull<'_> {
         Ok(bytes)
     }
 
-    /// The bundles that refer to a manifest and can be had, at most [`BUNDLES_MAX`]. What is wrong with one is found when
-    /// it is checked; that there is none is no error here, since not every host asks for one.
-    async fn bundles(&mut self, manifest: Digest) -> Vec<String> {
+    /// Of the bundles that refer to a manifest and can be had, the first that ranks highest; after [`RANK_BEST`], or
+    /// [`BUNDLES_MAX`] of them, no further ones are looked at. That there is none is no error here, since not every host
+    /// asks for one.
+    async fn bundle(
+        &mut self,
+        manifest: Digest,
+        rank: &(dyn Fn(&str) -> u8 + Sync),
+    ) -> Option<String> {
         // Registries without the list of referrers keep it under a tag.
         let lists =
             [format!("referrers/{manifest}"), format!("manifests/sha256-{}", manifest.hex())];
@@ -268,11 +272,18 @@ impl Pull<'_> {
                 }
             }
         }
-        let mut bundles = Vec::new();
+        let mut best: Option<(u8, String)> = None;
         for candidate in candidates.iter().take(BUNDLES_MAX) {
-            bundles.extend(self.referrer(candidate).await);
+            let Some(bundle) = self.referrer(candidate).await else { continue };
+            let rank = rank(&bundle);
+            if best.as_ref().is_none_or(|(known, _)| rank > *known) {
+                best = Some((rank, bundle));
+            }
+            if rank >= RANK_BEST {
+                break;
+            }
         }
-        bundles
+        best.map(|(_, bundle)| bundle)
     }
 
     async fn referrer(&mut self, descriptor: &Descriptor) -> Option<String> {

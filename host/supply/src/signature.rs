@@ -109,6 +109,9 @@ enum Doubt {
     Wrong(String),
 }
 
+/// What a bundle is worth of which there is no better one.
+pub(crate) const RANK_BEST: u8 = 3;
+
 /// Checks signatures.
 pub struct Signatures {
     verifier: Verifier,
@@ -139,7 +142,7 @@ impl Signatures {
     #[must_use]
     pub fn rank(&self, component: &[u8], bundle: &str) -> u8 {
         match self.examine(component, bundle) {
-            Ok(provenance) if provenance.signer.is_some() => 3,
+            Ok(provenance) if provenance.signer.is_some() => RANK_BEST,
             Ok(_) => 2,
             Err(Doubt::Wrong(_)) => 1,
             Err(Doubt::TooLarge | Doubt::NoBundle(_) | Doubt::OtherArtifact) => 0,

@@ -35,6 +35,10 @@ async fn a_request_goes_where_a_rule_permits_it() {
     let said = world.error("a_fetch", get("inside.example", "/v1/")).await;
     assert!(said.contains("denied: "), "{said}");
     world.log.has(&["policy: refused", "a private address", "`private_networks` under `[policy]`"]);
+    // Why a header cannot be made is the operator's alone.
+    let said = world.error("a_fetch", get("sealed.example", "/v1/")).await;
+    assert!(said.contains("denied: ") && !said.contains("PAYMENT_KEY"), "{said}");
+    world.log.has(&["policy: refused", "PAYMENT_KEY", "`http` under `[policy]`"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

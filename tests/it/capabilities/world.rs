@@ -370,7 +370,7 @@ impl CompletionStream for Events {
     }
 }
 
-/// A network on which every name answers, except `nowhere.example` and `inside.example`.
+/// A network on which every name answers, except `nowhere.example`, `inside.example` and `sealed.example`.
 #[derive(Default)]
 pub(super) struct Network {
     pub(super) requests: Mutex<Vec<(String, Duration)>>,
@@ -390,7 +390,12 @@ impl Egress for Network {
                 return Err(EgressError::Resolve("no such name".to_owned()));
             }
             if uri.contains("inside.example") {
-                return Err(EgressError::Denied("it leads to a private address".to_owned()));
+                return Err(EgressError::PrivateAddress(
+                    "it leads to a private address".to_owned(),
+                ));
+            }
+            if uri.contains("sealed.example") {
+                return Err(EgressError::Header("there is no secret `PAYMENT_KEY`".to_owned()));
             }
             let body = http_body_util::Full::new(format!("you asked for {uri}").into());
             let body: EgressBody = Box::pin(body.map_err(|never| match never {}));

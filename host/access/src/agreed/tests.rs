@@ -262,4 +262,13 @@ async fn a_node_that_is_told_of_much_at_once_says_how_much() {
     let log = b.log.take();
     assert_eq!(log.len(), 257);
     assert_eq!(log[256], "host key.create done  ");
+    // Of each kind.
+    let mut told = Told::new(&b.access);
+    for _ in 0..300 {
+        told.note(Action::KeyRevoke, &named("acme"), "k");
+        told.note(Action::KeyRotate, &named("acme"), "k");
+    }
+    drop(told);
+    let log = b.log.take();
+    assert_eq!(log[256..], ["host key.revoke done  ", "host key.rotate done  "]);
 }

@@ -75,6 +75,9 @@ pub(crate) struct EvictArgs {
     /// The node's id
     #[arg(value_name = "NODE")]
     pub(crate) node: NodeId,
+    /// Also when no node knows it now, because it is away for long
+    #[arg(long)]
+    pub(crate) absent: bool,
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Print JSON
@@ -87,6 +90,9 @@ pub(crate) struct RotateKeyArgs {
     /// How long certificates of the old key still count, 30 s to 90 days
     #[arg(long, value_name = "DURATION", value_parser = parse_time, default_value = "24h")]
     pub(crate) overlap: Duration,
+    /// Also while an earlier key still counts, which then ends with this overlap: for a key in the wrong hands
+    #[arg(long)]
+    pub(crate) again: bool,
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Print JSON

@@ -236,7 +236,7 @@ fn evicted_table(evicted: &[EvictedNode]) -> String {
 }
 
 async fn evict(args: &EvictArgs) -> CommandResult {
-    let request = EvictRequest { node: args.node.clone() };
+    let request = EvictRequest { node: args.node.clone(), absent: args.absent };
     let report = Client::of(&args.host)?.evict(&request).await?;
     if args.json {
         return output::json(&report);
@@ -252,7 +252,7 @@ async fn evict(args: &EvictArgs) -> CommandResult {
     }
     if report.held_authority {
         output::note(
-            "warning: it held the zone's key, with which it can make new members: run `aop cluster rotate-key --overlap 1m`",
+            "warning: it held the zone's key, with which it can make new members: run `aop cluster rotate-key --again --overlap 1m`",
         );
     }
     Ok(())
@@ -263,7 +263,7 @@ async fn rotate_key(args: &RotateKeyArgs) -> CommandResult {
     if !bounds.contains(&overlap) {
         return Err(misuse("--overlap must be 30s to 90days: nodes need time to renew"));
     }
-    let request = RotateKeyRequest { overlap_s: overlap.as_secs() };
+    let request = RotateKeyRequest { overlap_s: overlap.as_secs(), again: args.again };
     let rotation = Client::of(&args.host)?.rotate_cluster_key(&request).await?;
     if args.json {
         return output::json(&rotation);

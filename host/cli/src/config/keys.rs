@@ -424,7 +424,7 @@ static WEB_KEYS: &[Key<Config>] = &[
 static REGISTRY_KEYS: &[Key<Config>] = &[
     Key::count(
         "agents_max",
-        "Agents at once, from files and the API together. Where there are several tenants, none has all of them.",
+        "Agents at once, from files and the API together. Where there are several tenants, none loads all of them through the API.",
         Bounds::new(1, 1_000_000, "a loaded agent takes about 100 KiB"),
         |config| config.registry.agents_max as u64,
         |config, count| config.registry.agents_max = wide(count),

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use super::authority::Authority;
 use super::export::{Asker, Exported};
 use super::record::Endpoint;
+use super::wire::REVISION;
 
 /// Servers of one page, and when nobody says how many.
 const PAGE_MAX: usize = 100;
@@ -30,8 +31,8 @@ const WORDS_MAX_BYTES: usize = 512;
 const DESCRIPTION_CHARS_MAX: usize = 100;
 /// The version of A2A whose card this is; a client looks at the interfaces, of which none speaks A2A.
 const A2A_VERSION: &str = "1.0";
-/// The revision of MCP that `/mcp` speaks.
-const MCP_VERSION: &str = "2026-07-28";
+/// Where whoever the catalogues are for may list and call what is in them, without a key.
+const ENDPOINT: &str = "/zone/v1/mcp";
 const SERVER_SCHEMA: &str =
     "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json";
 const REGISTRY_META: &str = "io.modelcontextprotocol.registry/official";
@@ -104,7 +105,7 @@ impl World<'_> {
             })
         });
         let skills: Vec<_> = skills.collect();
-        let endpoint = format!("{url}/mcp");
+        let endpoint = format!("{url}{ENDPOINT}");
         published(json!({
             "protocolVersion": A2A_VERSION,
             "name": zone,
@@ -113,7 +114,7 @@ impl World<'_> {
             "url": endpoint,
             "preferredTransport": "MCP",
             "supportedInterfaces": [
-                { "url": endpoint, "protocolBinding": "MCP", "protocolVersion": MCP_VERSION },
+                { "url": endpoint, "protocolBinding": "MCP", "protocolVersion": REVISION },
             ],
             "capabilities": { "streaming": false, "pushNotifications": false },
             "defaultInputModes": ["application/json"],
@@ -220,16 +221,7 @@ fn server(url: &str, name: &str, agent: &Exported) -> Value {
             "title": agent.name.to_string(),
             "description": description,
             "version": version(agent),
-            "remotes": [{
-                "type": "streamable-http",
-                "url": format!("{url}/mcp"),
-                "headers": [{
-                    "name": "Authorization",
-                    "description": "Bearer and a key of this host, where it asks for one",
-                    "isRequired": false,
-                    "isSecret": true,
-                }],
-            }],
+            "remotes": [{ "type": "streamable-http", "url": format!("{url}{ENDPOINT}") }],
         },
         "_meta": { REGISTRY_META: { "status": "active", "isLatest": true } },
     })

@@ -6,7 +6,7 @@
 //! | `POST /zone/v1/resolve` | names, batched |
 //! | `POST /zone/v1/search` | tools by words, here and below |
 //! | `GET /zone/v1/descriptors/{sha256}` | the tools of an exported agent |
-//! | `POST /zone/v1/mcp` | `tools/call` of an exported tool |
+//! | `POST /zone/v1/mcp` | `tools/call` of an exported tool; `server/discover` and `tools/list` for clients that are no zone |
 //! | `GET /.well-known/aop-zone.json` | who this zone is: its apex and keys |
 //!
 //! A token that this zone gave out says which zone asks; without one it is a stranger. A token that is none is refused
@@ -31,6 +31,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Zone;
 use super::adapters::{Page, World};
 use super::book::Relation;
+use super::listing;
 use super::message::{
     HOPS_MAX, NAMES_MAX, QUERY_CHARS_MAX, REQUEST_ID_CHARS_MAX, REQUEST_MAX_BYTES, ResolveRequest,
     SearchRequest, patience,
@@ -273,6 +274,13 @@ async fn call(State(door): State<Arc<Door>>, request: Request<Body>) -> Result<R
     let (head, body) = request.into_parts();
     let who = door.who(&head.headers).await?;
     let kind = HeaderValue::from_static("application/json");
+    if let Some(question) = listing::Question::of(&head.headers) {
+        let _place = door.enter(&door.questions, &who)?;
+        let body = door.body(body, REQUEST_MAX_BYTES).await?;
+        let authority = door.zone.authority();
+        let answer = listing::answer(question, &body, authority, as_asker(who.as_ref()));
+        return Ok(([(header::CONTENT_TYPE, kind)], answer).into_response());
+    }
     // Before anything is read: whoever names no tool that it may call gets no further.
     if let Err(refused) = door.zone.may_call(&head.headers, as_asker(who.as_ref())) {
         return Ok(([(header::CONTENT_TYPE, kind)], refused).into_response());

@@ -16,6 +16,7 @@ mod gate;
 mod http;
 mod import;
 pub mod key;
+mod listing;
 mod measure;
 pub mod message;
 pub mod name;

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use super::Zone;
 use super::export::Asker;
 use super::message::DEADLINE_MAX;
-use super::wire::{self, Arrived, NoCall};
+use super::wire::{self, Arrived, NoCall, REVISION};
 
 /// What an agent that waits in another zone is called here; its own name is nobody's business.
 const ELSEWHERE: &str = "agent-of-another-zone";
@@ -50,8 +50,16 @@ impl Zone {
         if found {
             return Ok(());
         }
-        let message = unknown(named.unwrap_or_default());
-        Err(wire::write_error(&NoCall { id: None, code: -32602, message }))
+        let (code, message) = match named {
+            Some(named) => (-32602, unknown(named)),
+            None => (
+                -32601,
+                format!(
+                    "only server/discover, tools/list and tools/call of revision {REVISION} are served here, with the headers that it wants"
+                ),
+            ),
+        };
+        Err(wire::write_error(&NoCall { id: None, code, message }))
     }
 
     async fn run(&self, arrived: &Arrived<'_>, asker: Asker<'_>) -> Result<Vec<u8>, String> {

@@ -159,16 +159,6 @@ pub trait Owners: Send + Sync {
     fn ask(&self, name: &FullName) -> Option<BoxFuture<'static, Result<Bytes, String>>>;
 }
 
-/// A zone of one node.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Alone;
-
-impl Owners for Alone {
-    fn ask(&self, _: &FullName) -> Option<BoxFuture<'static, Result<Bytes, String>>> {
-        None
-    }
-}
-
 impl Weigh for Arc<Resolved> {
     fn bytes(&self) -> u64 {
         let record = match &self.found {

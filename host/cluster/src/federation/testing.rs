@@ -27,10 +27,19 @@ use super::authority::{Authority, Clock, Presence};
 use super::book::{Book, Peer, Relation, Token};
 use super::export::{Exports, Local};
 use super::key::ZoneKey;
-use super::name::ZoneName;
+use super::name::{FullName, ZoneName};
 use super::record::Endpoint;
-use super::resolver::Alone;
+use super::resolver::Owners;
 use super::{Gate, Zone, ZoneHandle, ZoneParts, router};
+
+/// A zone of one node.
+struct Alone;
+
+impl Owners for Alone {
+    fn ask(&self, _: &FullName) -> Option<BoxFuture<'static, Result<Bytes, String>>> {
+        None
+    }
+}
 
 /// Unix seconds at which every model begins.
 pub(super) const EPOCH_S: u64 = 1_800_000_000;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::call::header;
 
 /// The revision of MCP.
-const REVISION: &str = "2026-07-28";
+pub(super) const REVISION: &str = "2026-07-28";
 /// Agents that may wait for a call. More are a cycle, or an attack.
 const VIA_MAX: usize = 64;
 /// Longest message of a failure that is taken over from another zone.
@@ -153,7 +153,9 @@ pub(super) fn read_call<'a>(
     }
     if message.method != "tools/call" {
         let method: String = message.method.chars().take(64).collect();
-        let what = format!("only tools/call is served between zones, not {method}");
+        let what = format!(
+            "only server/discover, tools/list and tools/call are served between zones, not {method}"
+        );
         return Err(no(id, -32601, what));
     }
     let params = message.params.map_or("null", RawValue::get);
@@ -266,6 +268,16 @@ const fn form(shown: Shown) -> Form {
         Shown::Text => Form::Text,
         Shown::Content => Form::Content,
     }
+}
+
+/// Writes the result of something that is no call.
+pub(super) fn write_result(id: &RawValue, result: &impl Serialize) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Result_<'a, R> {
+        result: &'a R,
+    }
+    let response = Response { jsonrpc: "2.0", id: Some(id), rest: Result_ { result } };
+    serde_json::to_vec(&response).unwrap_or_default()
 }
 
 /// Writes a JSON-RPC error.

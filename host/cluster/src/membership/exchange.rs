@@ -55,8 +55,8 @@ pub(crate) enum Question {
     JoinToken(JoinTokenRequest),
     /// A member: the bytes with this digest.
     Document(Digest),
-    /// A member: make a new key for the zone; certificates of the one before count for so many seconds more.
-    RotateKey { overlap_s: u64 },
+    /// A member: make a new key for the zone.
+    RotateKey(RotateKeyRequest),
 }
 
 /// What it is told.
@@ -214,9 +214,9 @@ impl Answerer {
                     None => Ok(Answer::Refused("this node does not have it".to_owned())),
                 }
             }
-            (Protocol::Ask, Some(_), Question::RotateKey { overlap_s }) => self
-                .rotate(Duration::from_secs(overlap_s))
-                .map(|retires_unix_s| Answer::Rotated { retires_unix_s }),
+            (Protocol::Ask, Some(_), Question::RotateKey(request)) => {
+                self.rotate(request).map(|retires_unix_s| Answer::Rotated { retires_unix_s })
+            }
             _ => Err(MembershipError::Refused("that cannot be asked here".to_owned())),
         };
         let answer = answer.unwrap_or_else(|error| {
@@ -357,7 +357,8 @@ impl Answerer {
         self.identity.renew(certificate, authority.certificate())
     }
 
-    fn rotate(&self, overlap: Duration) -> Result<u64, MembershipError> {
+    fn rotate(&self, request: RotateKeyRequest) -> Result<u64, MembershipError> {
+        let overlap = Duration::from_secs(request.overlap_s);
         if !RotateKeyRequest::OVERLAP.contains(&overlap) {
             return Err(MembershipError::Refused(format!(
                 "certificates of the key before count for {} s to {} days more",
@@ -365,7 +366,7 @@ impl Answerer {
                 RotateKeyRequest::OVERLAP.end().as_secs() / (24 * 60 * 60)
             )));
         }
-        let retires = self.identity.rotate(unix_now(), overlap)?;
+        let retires = self.identity.rotate(unix_now(), overlap, request.again)?;
         tracing::warn!(retires_unix_s = retires, "the zone has a new key");
         self.renew_self()?;
         Ok(retires)
@@ -373,11 +374,14 @@ impl Answerer {
 
     /// Makes a new key for the zone, here or at a member that holds it. Answers when the one before stops to
     /// count, in seconds since the Unix epoch.
-    pub(crate) async fn rotate_key(&self, overlap: Duration) -> Result<u64, MembershipError> {
+    pub(crate) async fn rotate_key(
+        &self,
+        request: RotateKeyRequest,
+    ) -> Result<u64, MembershipError> {
         if self.identity.authority().is_held() {
-            return self.rotate(overlap);
+            return self.rotate(request);
         }
-        match self.ask_holder(&Question::RotateKey { overlap_s: overlap.as_secs() }).await? {
+        match self.ask_holder(&Question::RotateKey(request)).await? {
             Answer::Rotated { retires_unix_s } => Ok(retires_unix_s),
             other => Err(other.unexpected()),
         }

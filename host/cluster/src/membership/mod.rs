@@ -34,8 +34,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aop_core::cluster::{
-    ClusterError, ClusterStatus, EvictionReport, JoinTokenGrant, JoinTokenRequest, KeyRotation,
-    ReportRoutes, RotateKeyRequest,
+    ClusterError, ClusterStatus, EvictRequest, EvictionReport, JoinTokenGrant, JoinTokenRequest,
+    KeyRotation, ReportRoutes, RotateKeyRequest,
 };
 use aop_core::quota::Accounts;
 use aop_core::{BoxFuture, NodeId};
@@ -63,7 +63,7 @@ use self::gossip::transport::Streams;
 use self::gossip::{Gossip, keys};
 use self::identity::{Identity, Protocol};
 use self::peer::{Connector, Counts, Expect};
-use crate::quota::{Neighbour, Parts, Surroundings};
+use crate::quota::{Neighbour, Surroundings, ZoneQuotas};
 
 /// How long the parts of a membership that is left may take to end.
 const END_MAX: Duration = Duration::from_secs(1);
@@ -81,7 +81,7 @@ pub struct Membership {
     contacts: Arc<Contacts>,
     counts: Arc<Counts>,
     routes: OnceLock<Arc<dyn ReportRoutes>>,
-    quotas: OnceLock<Arc<Parts>>,
+    quotas: OnceLock<Arc<ZoneQuotas>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -105,10 +105,10 @@ impl Membership {
     }
 
     /// Has quotas of tenants hold for all nodes together, until this node leaves; `file` remembers which nodes there are,
-    /// and `joins` says that it has just joined. Only the first time counts.
-    pub fn share_quotas(self: &Arc<Self>, accounts: Arc<Accounts>, file: PathBuf, joins: bool) {
+    /// and `company` says that there must be some, since this one did not just found its zone. Only the first time counts.
+    pub fn share_quotas(self: &Arc<Self>, accounts: Arc<Accounts>, file: PathBuf, company: bool) {
         self.quotas.get_or_init(|| {
-            let parts = Parts::open(accounts, file, joins, &**self);
+            let parts = ZoneQuotas::open(accounts, file, company, &**self);
             let (around, stop) = (Arc::clone(self), self.stop.clone());
             self.tasks.spawn(Arc::clone(&parts).run(around, stop));
             parts
@@ -160,11 +160,21 @@ impl Membership {
     /// Evicts a node: its certificate counts no more, on any node.
     ///
     /// # Errors
-    /// [`ClusterError::Invalid`] when it is this node, or too many are evicted;
+    /// [`ClusterError::Invalid`] when it is this node, unknown and not said to be `absent`, or too many are evicted;
     /// [`ClusterError::Unavailable`] when it cannot be remembered.
-    pub async fn evict(&self, node: &NodeId) -> Result<EvictionReport, ClusterError> {
+    pub async fn evict(&self, request: &EvictRequest) -> Result<EvictionReport, ClusterError> {
+        let node = &request.node;
         let view = self.gossip.view().borrow().clone();
         let known = view.member(node);
+        let is_known = known.is_some()
+            || node == self.identity.id()
+            || self.identity.trust().borrow().is_evicted(node)
+            || self.quotas.get().is_some_and(|quotas| quotas.knows(node));
+        if !is_known && !request.absent {
+            return Err(ClusterError::Invalid(format!(
+                "no node {node} is known here: look at `aop cluster status`, or evict it with --absent all the same, when it is away for so long that the others forgot it"
+            )));
+        }
         let report = EvictionReport {
             node: node.clone(),
             was_member: known.is_some(),
@@ -180,8 +190,7 @@ impl Membership {
     /// [`ClusterError::Invalid`] out of bounds or while one is under way, [`ClusterError::Unavailable`] when
     /// nobody can.
     pub async fn rotate_key(&self, request: RotateKeyRequest) -> Result<KeyRotation, ClusterError> {
-        let overlap = Duration::from_secs(request.overlap_s);
-        let retires_unix_s = self.answerer.rotate_key(overlap).await.map_err(cluster_error)?;
+        let retires_unix_s = self.answerer.rotate_key(request).await.map_err(cluster_error)?;
         Ok(KeyRotation { zone: self.identity.zone().to_string(), retires_unix_s })
     }
 }

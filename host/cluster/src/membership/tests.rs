@@ -74,6 +74,14 @@ async fn until_members(node: &Node, count: usize) -> Arc<View> {
     until(node.membership.view(), |view| view.members.len() == count).await
 }
 
+fn rotation(overlap_s: u64) -> RotateKeyRequest {
+    RotateKeyRequest { overlap_s, again: false }
+}
+
+fn eviction(node: &NodeId) -> EvictRequest {
+    EvictRequest { node: node.clone(), absent: false }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_join_by_token_see_each_other_and_leave() {
     let first = found().await;
@@ -251,14 +259,14 @@ async fn an_evicted_node_is_cut_off_by_all_and_comes_back_as_another_one() {
     }
     let gone = third.membership.node().clone();
     let own = first.membership.node().clone();
-    assert!(matches!(first.membership.evict(&own).await, Err(ClusterError::Invalid(_))));
+    assert!(matches!(first.membership.evict(&eviction(&own)).await, Err(ClusterError::Invalid(_))));
     // A connection that is open when it happens.
     let mut open = third.membership.connect(&own).await.unwrap();
     frame::read(&mut open, 100).await.unwrap().unwrap();
 
-    let report = second.membership.evict(&gone).await.unwrap();
+    let report = second.membership.evict(&eviction(&gone)).await.unwrap();
     assert!(report.was_member && report.is_new && !report.held_authority);
-    assert!(!second.membership.evict(&gone).await.unwrap().is_new);
+    assert!(!second.membership.evict(&eviction(&gone)).await.unwrap().is_new);
     for node in [&first, &second] {
         until(node.membership.identity.trust(), |trust| trust.is_evicted(&gone)).await;
         until_members(node, 2).await;
@@ -301,7 +309,14 @@ async fn a_node_that_was_away_when_it_was_evicted_learns_it_from_whoever_it_asks
     until_members(&first, 2).await;
     until_members(&second, 2).await;
     second.membership.leave().await;
-    first.membership.evict(second.membership.node()).await.unwrap();
+    let mut away = eviction(second.membership.node());
+    let unknown = first.membership.evict(&away).await;
+    assert!(
+        matches!(&unknown, Err(ClusterError::Invalid(why)) if why.contains("--absent")),
+        "{unknown:?}"
+    );
+    away.absent = true;
+    first.membership.evict(&away).await.unwrap();
     let directory = IdentityDirectory::of_data(second.data.path());
     let second = start_in(second.data, &config(&[], None)).await.unwrap();
     tokio::time::timeout(PATIENCE, second.membership.stop.cancelled()).await.unwrap();
@@ -323,12 +338,12 @@ async fn the_zone_gets_a_new_key_and_nobody_is_lost() {
     let old = first.membership.identity.authority();
 
     for bad in [0, 29, 91 * 24 * 60 * 60] {
-        let refused = second.membership.rotate_key(RotateKeyRequest { overlap_s: bad }).await;
+        let refused = second.membership.rotate_key(rotation(bad)).await;
         assert!(matches!(refused, Err(ClusterError::Invalid(_))), "{bad}: {refused:?}");
     }
     // A member without the key asks the one that has it.
-    second.membership.rotate_key(RotateKeyRequest { overlap_s: 3600 }).await.unwrap();
-    let again = second.membership.rotate_key(RotateKeyRequest { overlap_s: 3600 }).await;
+    second.membership.rotate_key(rotation(3600)).await.unwrap();
+    let again = second.membership.rotate_key(rotation(3600)).await;
     assert!(
         matches!(&again, Err(ClusterError::Invalid(why)) if why.contains("rotated lately")),
         "{again:?}"

@@ -80,17 +80,18 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// With what is remembered of the zone's nodes. One that `joins`, or did and has heard nobody since, knows that there
-    /// are others, and has nothing before it hears one that knows the zone.
+    /// With what is remembered of the zone's nodes. One that may have `company` of which it remembers nothing, since it
+    /// joins or because what it wrote down is gone, or that has heard nobody since it joined, has nothing before it hears
+    /// one that knows the zone.
     pub(super) fn new(
         me: NodeId,
         remembered: Option<&Remembered>,
-        joins: bool,
+        company: bool,
         now: Instant,
     ) -> Self {
         let others: BTreeMap<_, _> =
             remembered.into_iter().flatten().filter(|(node, _)| **node != me).collect();
-        let is_lost = remembered.map_or(joins, Remembered::is_empty);
+        let is_lost = remembered.map_or(company, Remembered::is_empty);
         let is_alone = others.is_empty() && !is_lost;
         let even = Share::of(1, others.len() as u64 + 1);
         let silent = |(node, kept): (&NodeId, &Option<u32>)| {

@@ -34,7 +34,7 @@ mod tests;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
@@ -87,12 +87,12 @@ pub(crate) trait Surroundings: Send + Sync {
 }
 
 /// The parts of this node. See the module's documentation.
-pub(crate) struct Parts {
+pub(crate) struct ZoneQuotas {
     accounts: Arc<Accounts>,
     /// Where the nodes of the zone are remembered.
     file: PathBuf,
     state: Mutex<State>,
-    changes: AtomicU64,
+    said_count: AtomicU64,
 }
 
 struct State {
@@ -102,22 +102,28 @@ struct State {
     measured: Instant,
 }
 
-impl Parts {
-    /// Begins with what is remembered, and has taken its parts when this returns. A node that `joins` has none yet.
+impl ZoneQuotas {
+    /// Begins with what is remembered, and has taken its parts when this returns. A node that does not found its zone
+    /// has company there, and where that is not remembered, no part of anything before it hears of it.
     pub(crate) fn open(
         accounts: Arc<Accounts>,
         file: PathBuf,
-        joins: bool,
+        company: bool,
         around: &dyn Surroundings,
     ) -> Arc<Self> {
         let now = Instant::now();
-        let remembered = std::fs::read(&file)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Remembered>(&bytes).ok());
-        let ledger = Ledger::new(around.me().clone(), remembered.as_ref(), joins, now);
+        let remembered = recall(&file).unwrap_or_else(|error| {
+            tracing::warn!(
+                path = %file.display(),
+                %error,
+                "the nodes of the zone are not remembered: this node has no part of tenants' quotas until it hears one of them"
+            );
+            None
+        });
+        let ledger = Ledger::new(around.me().clone(), remembered.as_ref(), company, now);
         let state = State { ledger, remembered, before: HashMap::new(), measured: now };
-        let parts =
-            Arc::new(Self { accounts, file, state: Mutex::new(state), changes: AtomicU64::new(0) });
+        let said_count = AtomicU64::new(0);
+        let parts = Arc::new(Self { accounts, file, state: Mutex::new(state), said_count });
         parts.look(around, now, today());
         parts
     }
@@ -128,6 +134,7 @@ impl Parts {
         around: Arc<dyn Surroundings>,
         stop: CancellationToken,
     ) {
+        let mut complaint = String::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -140,17 +147,29 @@ impl Parts {
             let write = parts.look(&*around, Instant::now(), today());
             if let Some(known) = write {
                 let file = self.file.clone();
-                let written = tokio::task::spawn_blocking(move || {
-                    let bytes = serde_json::to_vec(&known).unwrap_or_default();
+                let writing = tokio::task::spawn_blocking(move || {
+                    let bytes = serde_json::to_vec(&known)?;
                     durable::write(&file, &bytes).map(|()| known)
                 });
-                match written.await {
-                    Ok(Ok(known)) => self.state().remembered = Some(known),
-                    Ok(Err(error)) => tracing::warn!(
-                        %error,
-                        "the nodes of the zone are not remembered: after a restart, this node has no part of quotas until it hears them"
-                    ),
-                    Err(_) => return,
+                let written = match writing.await {
+                    Ok(written) => written.map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                };
+                match written {
+                    Ok(known) => {
+                        self.state().remembered = Some(known);
+                        complaint.clear();
+                    }
+                    // It is tried at every look, and said once.
+                    Err(error) if error == complaint => {}
+                    Err(error) => {
+                        tracing::warn!(
+                            path = %self.file.display(),
+                            error,
+                            "the nodes of the zone are not written down: a restart takes them for those that it last could write"
+                        );
+                        complaint = error;
+                    }
                 }
             }
         }
@@ -202,9 +221,14 @@ impl Parts {
         }
         let (others, named) = ledger.shares(now);
         self.accounts.set_shares(Shares { others, named }, now.into_std());
-        self.changes.store(ledger.said_count() as u64, Ordering::Relaxed);
+        self.said_count.store(ledger.said_count() as u64, Ordering::Relaxed);
         let known = ledger.known();
         (remembered.as_ref() != Some(&known)).then_some(known)
+    }
+
+    /// Whether a node counts, heard or not.
+    pub(crate) fn knows(&self, node: &NodeId) -> bool {
+        self.state().ledger.known().contains_key(node)
     }
 
     /// For the zone's status.
@@ -216,11 +240,20 @@ impl Parts {
 
     /// Tenants of which this node says how much it wants.
     pub(crate) fn said_count(&self) -> u64 {
-        self.changes.load(Ordering::Relaxed)
+        self.said_count.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What was written down; none before anything was.
+fn recall(file: &Path) -> std::io::Result<Option<Remembered>> {
+    match std::fs::read(file) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

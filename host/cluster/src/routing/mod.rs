@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aop_core::{AgentName, Catalog, Holdings, Invoke, NodeId, Publish, TenantName};
+use aop_core::{AgentName, Audit, Catalog, Holdings, Invoke, NodeId, Publish, TenantName};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +86,8 @@ pub struct RoutingParts {
     pub data_dir: PathBuf,
     /// The largest component that is pulled.
     pub component_max_bytes: u64,
+    /// Where it is written down what the zone loads and unloads here.
+    pub audit: Arc<dyn Audit>,
 }
 
 /// What is counted.

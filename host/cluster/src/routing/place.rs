@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aop_core::{
-    AgentName, Catalog, CatalogError, Digest, Held, Holdings, LoadRequest, NodeId, TenantName,
+    AgentName, Audit, AuditEvent, Catalog, CatalogError, Digest, Held, Holdings, LoadRequest,
+    NodeId, TenantName, audit,
 };
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -44,6 +45,7 @@ pub(super) struct Placer {
     holdings: Arc<dyn Holdings>,
     catalog: Arc<dyn Catalog>,
     component_max_bytes: u64,
+    audit: Arc<dyn Audit>,
     file: PathBuf,
     state: Mutex<State>,
     /// Held while the others are told and it is written down, so that what is newer is never written over.
@@ -99,6 +101,7 @@ impl Placer {
             holdings: parts.holdings.clone(),
             catalog: parts.catalog.clone(),
             component_max_bytes: parts.component_max_bytes,
+            audit: parts.audit.clone(),
             file,
             state: Mutex::new(state),
             publishing: tokio::sync::Mutex::new(()),
@@ -301,7 +304,11 @@ impl Placer {
             Action::Pull => self.pull(&placement, had, &holders, peers, counters).await,
             Action::Unload if !self.still_has(&key, had) => Ok(()),
             Action::Unload => {
-                match self.catalog.unload(&placement.tenant, &placement.agent).await {
+                let unloaded = self.catalog.unload(&placement.tenant, &placement.agent).await;
+                if unloaded.is_ok() {
+                    self.note(audit::Action::AgentUnload, &placement, "");
+                }
+                match unloaded {
                     Ok(()) | Err(CatalogError::NoSuchAgent(_)) => {
                         tracing::info!(agent_name = %placement.agent, "unloaded a replica that belongs elsewhere, or nowhere");
                         self.state().applied.remove(&key);
@@ -347,11 +354,20 @@ impl Placer {
             component,
             settings: placement.settings.clone(),
         };
-        let loaded = self.catalog.load(&placement.tenant, request).await;
-        loaded.map_err(|error| error.to_string())?;
+        self.catalog.load(&placement.tenant, request).await.map_err(|error| error.to_string())?;
+        self.note(audit::Action::AgentLoad, placement, &placement.digest.to_string());
         self.state().applied.insert(placement.key(), placement.version());
         tracing::info!(agent_name = %placement.agent, digest = %placement.digest, "loaded a replica");
         Ok(())
+    }
+
+    fn note(&self, action: audit::Action, placement: &Placement, subject: &str) {
+        self.audit.note(AuditEvent {
+            tenant: Some(&placement.tenant),
+            agent: Some(&placement.agent),
+            detail: "as the zone places it",
+            ..AuditEvent::of_host(action, subject)
+        });
     }
 
     /// Whether nobody changed the agent on this node since; if somebody did, what to do is decided anew.

@@ -111,8 +111,10 @@ impl Payer {
 }
 
 fn may_begin(account: &Account, begins: bool, now: Instant) -> Result<(), (Resource, Duration)> {
-    if let Some(limit) = account.limit_here(Resource::Cpu).map(|ms| ms.saturating_mul(1_000_000))
-        && let Some(after) = account.cpu.wait((limit / CPU_FRACTION).max(1), now)
+    if let Some(limit) = account.cpu.limit()
+        // Of a part that is next to nothing, as little: something must be able to begin everywhere.
+        && let Some(after) =
+            account.cpu.wait((account.share().part_of(limit) / CPU_FRACTION).max(1), now)
     {
         return Err((Resource::Cpu, after));
     }

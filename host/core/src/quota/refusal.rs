@@ -68,6 +68,9 @@ impl Resource {
     }
 }
 
+/// How long what a node has of a tenant's quota stays as it is at least: idle nodes lend their parts within this time.
+const LENDING: Duration = Duration::from_secs(15);
+
 impl Account {
     /// Refuses something and counts that. `retry_after` is none where waiting does not help.
     ///
@@ -77,9 +80,21 @@ impl Account {
         self.count_refusal(resource);
         let failure = Failure::before_execution(resource.code(), self.explain(resource));
         match retry_after {
-            Some(after) => failure.with_retry_after(after),
+            Some(after) => failure.with_retry_after(self.soonest(resource, after)),
             None => failure,
         }
+    }
+
+    /// When it helps to come back: with another part of the quota it may be long before a small one brings enough.
+    fn soonest(&self, resource: Resource, after: Duration) -> Duration {
+        let share = self.share();
+        let is_rate = matches!(resource, Resource::Calls | Resource::Cpu | Resource::Egress);
+        if share == Share::WHOLE || !is_rate {
+            return after;
+        }
+        let nanos = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+        let with_all_of_it = Duration::from_nanos(share.part_of(nanos));
+        after.min(with_all_of_it.max(LENDING))
     }
 
     /// Being over, in words.

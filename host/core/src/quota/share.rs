@@ -199,11 +199,13 @@ impl Account {
             Share::of(u64::try_from(per_window).unwrap_or(u64::MAX), limit)
         };
         let held = u64::from(self.places.held());
+        // What a tenant of the same name used, who was deleted since then, may be more.
+        let since = u64::saturating_sub;
         [
-            over(now.calls - before.calls, self.calls.limit(), self.calls.window()),
-            over(now.cpu - before.cpu, self.cpu.limit(), self.cpu.window()),
-            over(now.egress - before.egress, self.egress.limit(), self.egress.window()),
-            over(now.tokens - before.tokens, self.limit(Resource::Tokens), DAY),
+            over(since(now.calls, before.calls), self.calls.limit(), self.calls.window()),
+            over(since(now.cpu, before.cpu), self.cpu.limit(), self.cpu.window()),
+            over(since(now.egress, before.egress), self.egress.limit(), self.egress.window()),
+            over(since(now.tokens, before.tokens), self.limit(Resource::Tokens), DAY),
             self.limit(Resource::Concurrency)
                 .map_or(Share::NOTHING, |limit| Share::of(held, limit)),
         ]

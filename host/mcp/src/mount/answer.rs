@@ -1,30 +1,54 @@
 //! From a mounted server's answer to this host's.
 
+use std::time::Duration;
+
 use aop_core::{ErrorCode, Failure, Output, Shown};
 use rmcp::model::{Annotations, CallToolResult, ContentBlock, Resource, ResourceContents, Role};
+use serde::Deserialize;
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
+
+use super::call::Shape;
 
 /// Longest message of a failure, in bytes.
 const MESSAGE_MAX_BYTES: usize = 64 << 10;
 
-/// Reads a result. `is_structured` says whether the tool publishes what its structured content looks like.
+/// Longest time after which a server may ask to be tried again.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// The envelope of a host like this one.
+#[derive(Deserialize)]
+struct Theirs {
+    success: bool,
+    #[serde(default)]
+    result: Value,
+    error: Option<String>,
+    code: Option<ErrorCode>,
+    details: Option<Value>,
+    retry_after_ms: Option<u64>,
+}
+
+/// Reads a result of a tool whose results have a shape.
 ///
 /// # Errors
 /// The server's own failure, or that its answer breaks a bound or a rule.
 pub(super) fn read(
     result: CallToolResult,
-    is_structured: bool,
+    shape: Shape,
     answer_max_bytes: u64,
 ) -> Result<Output, Failure> {
     if result.is_error == Some(true) {
         return Err(failure(result, answer_max_bytes));
     }
-    let (value, shown) = if is_structured {
+    let (value, shown) = if shape != Shape::Content {
         let structured = result.structured_content.ok_or_else(|| {
             bad("the server published an output schema and answered without structured content")
         })?;
-        (structured, Shown::Json)
+        if shape == Shape::Enveloped {
+            opened(structured, answer_max_bytes)?
+        } else {
+            (structured, Shown::Json)
+        }
     } else if result.content.is_empty()
         && let Some(structured) = result.structured_content
     {
@@ -44,23 +68,63 @@ pub(super) fn read(
     Ok(Output { json, shown })
 }
 
+/// What is in an envelope.
+fn opened(envelope: Value, details_max_bytes: u64) -> Result<(Value, Shown), Failure> {
+    let theirs: Theirs = serde_json::from_value(envelope)
+        .map_err(|_| bad("the server's answer is not the envelope that its output schema says"))?;
+    if !theirs.success {
+        let code = theirs.code.unwrap_or(ErrorCode::GuestError);
+        return Err(theirs.failure(code, details_max_bytes));
+    }
+    let shown = if theirs.result.is_string() { Shown::Text } else { Shown::Json };
+    Ok((theirs.result, shown))
+}
+
+impl Theirs {
+    /// A failure under the code that it has there. Whether something ran is not said, so it may have.
+    fn failure(self, code: ErrorCode, details_max_bytes: u64) -> Failure {
+        let message = shortened(self.error.unwrap_or_default());
+        let failure =
+            with_details(Failure::executed(code, message), self.details, details_max_bytes);
+        match self.retry_after_ms.map(Duration::from_millis) {
+            Some(after) => failure.with_retry_after(after.min(RETRY_AFTER_MAX)),
+            None => failure,
+        }
+    }
+}
+
 fn bad(reason: impl Into<String>) -> Failure {
     Failure::executed(ErrorCode::BadOutput, reason)
 }
 
 /// The server says that its tool failed.
 fn failure(result: CallToolResult, details_max_bytes: u64) -> Failure {
+    let theirs = result.structured_content.as_ref().map(Theirs::deserialize).and_then(Result::ok);
+    if let Some(theirs) = theirs
+        && !theirs.success
+        && let Some(code) = theirs.code
+    {
+        return theirs.failure(code, details_max_bytes);
+    }
     let texts = result.content.iter().filter_map(|block| match block {
         ContentBlock::Text(text) => Some(text.text.as_str()),
         _ => None,
     });
-    let mut message = texts.collect::<Vec<_>>().join("\n");
+    let message = shortened(texts.collect::<Vec<_>>().join("\n"));
+    let failure = Failure::executed(ErrorCode::GuestError, message);
+    with_details(failure, result.structured_content, details_max_bytes)
+}
+
+fn shortened(mut message: String) -> String {
     message.truncate(message.floor_char_boundary(MESSAGE_MAX_BYTES));
     if message.is_empty() {
         "the tool failed and did not say why".clone_into(&mut message);
     }
-    let failure = Failure::executed(ErrorCode::GuestError, message);
-    let details = result.structured_content.and_then(|details| to_raw_value(&details).ok());
+    message
+}
+
+fn with_details(failure: Failure, details: Option<Value>, details_max_bytes: u64) -> Failure {
+    let details = details.and_then(|details| to_raw_value(&details).ok());
     match details.filter(|details| details.get().len() as u64 <= details_max_bytes) {
         Some(details) => failure.with_details(details),
         None => failure,
@@ -149,4 +213,50 @@ fn hints(annotations: Option<Annotations>) -> Value {
         "priority": annotations.priority,
         "last_modified": annotations.last_modified,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(structured: Value, is_error: bool) -> CallToolResult {
+        let result = json!({ "resultType": "complete", "content": [{ "type": "text", "text": "no" }], "structuredContent": structured, "isError": is_error });
+        serde_json::from_value(result).unwrap()
+    }
+
+    #[test]
+    fn the_envelope_of_a_host_like_this_one_is_opened() {
+        let good = read(
+            answered(json!({ "success": true, "result": { "sum": 3 } }), false),
+            Shape::Enveloped,
+            1000,
+        );
+        assert_eq!(good.unwrap().json.get(), r#"{"sum":3}"#);
+        let said = json!({ "success": false, "error": "full", "code": "rate_limited", "details": [1], "retry_after_ms": 99_999_999_999_u64 });
+        for (shape, is_error) in
+            [(Shape::Content, true), (Shape::Enveloped, true), (Shape::Enveloped, false)]
+        {
+            let failure = read(answered(said.clone(), is_error), shape, 1000).unwrap_err();
+            assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::RateLimited, "full"));
+            assert_eq!(failure.details.unwrap().get(), "[1]");
+            assert_eq!(failure.retry_after, Some(RETRY_AFTER_MAX));
+            assert!(failure.executed, "it is not said that nothing ran");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_one_stays_the_servers_own() {
+        for own in [
+            json!({ "success": false, "error": "x", "code": "odd" }),
+            json!({ "success": false }),
+            json!(7),
+        ] {
+            let failure = read(answered(own.clone(), true), Shape::Content, 1000).unwrap_err();
+            assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::GuestError, "no"));
+            assert_eq!(failure.details.unwrap().get(), own.to_string());
+        }
+        let failure =
+            read(answered(json!({ "sum": 3 }), false), Shape::Enveloped, 1000).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::BadOutput);
+    }
 }

@@ -26,12 +26,25 @@ use super::hold::{Mount, Session};
 /// The largest arguments that are sent, as large as a host accepts by default.
 const ARGUMENTS_MAX_BYTES: usize = 4 << 20;
 
+/// When to try again what never reached the server: it is connected to at once.
+const UNSENT_RETRY_AFTER: Duration = Duration::from_millis(500);
+
 /// A tool of a server.
 pub(super) struct Remote {
     /// As the server calls it.
     pub(super) name: Arc<str>,
-    /// Whether its output schema is published.
-    pub(super) is_structured: bool,
+    pub(super) shape: Shape,
+}
+
+/// What a tool's results look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// Content, in the server's own words.
+    Content,
+    /// As its output schema says, which is published.
+    Structured,
+    /// The same in an envelope like this host's: the server is one, too.
+    Enveloped,
 }
 
 /// Sends calls to a server.
@@ -129,14 +142,16 @@ impl Mount {
         let deadline = tokio::time::Instant::from_std(context.deadline);
         let answered = tokio::time::timeout_at(deadline, async {
             let followed = context.progress.as_ref();
-            let (handle, _) = session.reports.follow(followed, send).await?;
+            let sent = session.reports.follow(followed, send).await;
+            let (handle, _) = sent.map_err(|error| self.unsent(&error))?;
             let is_followed = followed.is_some();
-            Pending { session, handle: Some(handle), is_followed }.answer().await
+            let answer = Pending { session, handle: Some(handle), is_followed }.answer().await;
+            answer.map_err(|error| self.failure(&error))
         });
         let Ok(result) = answered.await else { return Err(self.late()) };
         match result {
             Ok(ServerResult::CallToolResult(result)) => {
-                answer::read(result, tool.is_structured, self.config().answer_max_bytes)
+                answer::read(result, tool.shape, self.config().answer_max_bytes)
             }
             Ok(ServerResult::InputRequiredResult(_)) => Err(Failure::executed(
                 ErrorCode::BadOutput,
@@ -146,8 +161,15 @@ impl Mount {
                 ErrorCode::BadOutput,
                 "the server's answer is no result of a tool",
             )),
-            Err(error) => Err(self.failure(&error)),
+            Err(failure) => Err(failure),
         }
+    }
+
+    /// The connection took nothing of it, so it ended before.
+    fn unsent(&self, error: &ServiceError) -> Failure {
+        self.suspect();
+        Failure::before_execution(ErrorCode::Unavailable, self.lost(error))
+            .with_retry_after(UNSENT_RETRY_AFTER)
     }
 
     fn late(&self) -> Failure {
@@ -194,9 +216,8 @@ impl Mount {
                 let cause = error.error.as_ref();
                 let message = self.lost(cause);
                 if was_never_sent(cause) {
-                    let after = Duration::from_millis(500);
                     Failure::before_execution(ErrorCode::Unavailable, message)
-                        .with_retry_after(after)
+                        .with_retry_after(UNSENT_RETRY_AFTER)
                 } else {
                     Failure::executed(ErrorCode::Unavailable, message)
                 }

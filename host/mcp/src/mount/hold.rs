@@ -40,7 +40,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 const PAGES_MAX: usize = 256;
 /// Tools that are read of one list before what `tools_max` leaves is chosen.
 const LISTED_MAX: usize = 10_000;
-/// Bytes of names, descriptions and schemas that are read of one list: enough for more schemas than are taken.
+/// Bytes of definitions that are read of one list: enough for more schemas than are taken.
 const LISTED_MAX_BYTES: usize = 2 * aop_core::schema::SCHEMAS_MAX_BYTES;
 /// How long reports of changes are gathered into one look.
 const GATHER: Duration = Duration::from_millis(100);
@@ -351,7 +351,7 @@ impl Mount {
         }
     }
 
-    fn put_session(&self, session: Option<Arc<Session>>) {
+    pub(super) fn put_session(&self, session: Option<Arc<Session>>) {
         *self.session.write().unwrap_or_else(PoisonError::into_inner) = session;
     }
 
@@ -416,17 +416,10 @@ async fn list(peer: &Peer<RoleClient>) -> Result<Vec<Tool>, NoList> {
     timeout(LIST_TIMEOUT, pages).await.unwrap_or(Err(NoList::Silence))
 }
 
-/// What a definition holds in memory, about: its text.
+/// What a definition holds in memory, about: all of it as text, whatever this host makes of it.
 fn size(tool: &Tool) -> usize {
-    let schemas = [Some(&tool.input_schema), tool.output_schema.as_ref()];
     // Maps of JSON values: writing them cannot fail.
-    let schemas = schemas
-        .into_iter()
-        .flatten()
-        .map(|schema| serde_json::to_vec(&**schema).unwrap_or_default().len());
-    tool.name.len()
-        + tool.description.as_ref().map_or(0, |text| text.len())
-        + schemas.sum::<usize>()
+    serde_json::to_vec(tool).unwrap_or_default().len()
 }
 
 /// Waits for further reports of the same change, and for as long as looks must be apart.

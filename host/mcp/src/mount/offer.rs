@@ -15,11 +15,12 @@ use aop_core::{
     Tool, ToolName,
 };
 
-use super::call::Mounted;
+use super::call::{Mounted, Remote, Shape};
 use super::config::MountConfig;
 use super::connect::printable;
 use super::hold::Mount;
 use super::schema;
+use crate::builtin;
 
 /// Longest description of a tool and of a server, in bytes: what a model can be asked to read.
 const DESCRIPTION_MAX_BYTES: usize = 16 << 10;
@@ -67,8 +68,8 @@ impl Offer {
             None => 1,
         };
         let (mut tools, mut remote) = (Vec::new(), Vec::new());
-        for (function, Taken { tool, own_name }) in taken.into_iter().enumerate() {
-            remote.push(call(own_name, tool.output_schema.is_some()));
+        for (function, Taken { tool, own_name, shape }) in taken.into_iter().enumerate() {
+            remote.push(Remote { name: own_name.into(), shape });
             tools.push(Arc::new(Tool { function, ..tool }));
         }
         let revision = Revision {
@@ -94,10 +95,6 @@ impl Offer {
     }
 }
 
-fn call(own_name: String, is_structured: bool) -> super::call::Remote {
-    super::call::Remote { name: own_name.into(), is_structured }
-}
-
 fn settings(config: &MountConfig) -> Settings {
     Settings {
         limits: Limits {
@@ -114,6 +111,7 @@ fn settings(config: &MountConfig) -> Settings {
 struct Taken {
     tool: Tool,
     own_name: String,
+    shape: Shape,
 }
 
 fn take(
@@ -133,6 +131,15 @@ fn take(
         }
         is_new
     });
+    // Those of another host like this one find and call what it lists as well, and this host has its own for that.
+    let is_own = |tool: &rmcp::model::Tool| builtin::is_reserved(&tool.name);
+    if !listed.iter().all(is_own) {
+        let before = listed.len();
+        listed.retain(|tool| !is_own(tool));
+        if listed.len() < before {
+            notes.push("its `aop_` tools are left out: this host has its own".to_owned());
+        }
+    }
     if listed.len() > config.tools_max {
         notes.push(format!(
             "it has {} tools, of which the first {} in name order are taken: see `tools_max`",
@@ -156,7 +163,7 @@ fn take(
             definition(name, tool)
         });
         match named {
-            Ok(tool) => {
+            Ok((tool, shape)) => {
                 schema_bytes += tool.input_schema.get().len()
                     + tool.output_schema.as_ref().map_or(0, |schema| schema.get().len());
                 if schema_bytes > SCHEMAS_MAX_BYTES {
@@ -164,7 +171,7 @@ fn take(
                     notes.push(format!("its schemas have more than {limit} MiB: the tools from `{}` on are left out", printable(&own_name)));
                     break;
                 }
-                taken.push(Taken { tool, own_name });
+                taken.push(Taken { tool, own_name, shape });
             }
             Err(reason) => {
                 notes.push(format!("`{}` is left out: {reason}", printable(&own_name)));
@@ -175,15 +182,16 @@ fn take(
     taken
 }
 
-fn definition(name: ToolName, tool: rmcp::model::Tool) -> Result<Tool, String> {
+fn definition(name: ToolName, tool: rmcp::model::Tool) -> Result<(Tool, Shape), String> {
     let annotations = tool.annotations.unwrap_or_default();
     let title = tool.title.or(annotations.title).filter(|title| !title.is_empty());
-    Ok(Tool {
+    let (output_schema, shape) = schema::output(tool.output_schema.as_deref())?;
+    let tool = Tool {
         name,
         title: title.map(|title| cut(&title, TITLE_MAX_BYTES)),
         description: cut(tool.description.as_deref().unwrap_or_default(), DESCRIPTION_MAX_BYTES),
         input_schema: schema::input(&tool.input_schema)?,
-        output_schema: schema::output(tool.output_schema.as_deref())?,
+        output_schema,
         signature: String::new(),
         hints: Hints {
             idempotent: annotations.idempotent_hint == Some(true),
@@ -196,7 +204,8 @@ fn definition(name: ToolName, tool: rmcp::model::Tool) -> Result<Tool, String> {
         converses: false,
         takes_handles: false,
         function: 0,
-    })
+    };
+    Ok((tool, shape))
 }
 
 /// How a tool is called here, and whether that is not what the server calls it.
@@ -248,7 +257,7 @@ fn cut(text: &str, bytes_max: usize) -> String {
 
 fn digest(taken: &[Taken], description: &str) -> Digest {
     let mut text = description.to_owned();
-    for Taken { tool, own_name } in taken {
+    for Taken { tool, own_name, .. } in taken {
         text.push('\n');
         text.push_str(own_name);
         text.push('\n');

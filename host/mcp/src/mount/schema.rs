@@ -1,12 +1,16 @@
 //! Schemas of mounted tools as this host lists them.
 //!
 //! An input schema stays as it is, since the server checks arguments by it. An output schema is of this host's
-//! [`Envelope`](aop_core::Envelope), like that of every tool here, with the server's as its `result`.
+//! [`Envelope`](aop_core::Envelope), like that of every tool here, with the server's as its `result`; where the server's is
+//! that of an envelope already, since it is such a host, with the `result` of that.
 
 use aop_core::ErrorCode;
 use rmcp::model::JsonObject;
+use serde::Deserialize as _;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+
+use super::call::Shape;
 
 /// Bytes of one schema: more than a model reads, and what agents of this host may have, too.
 const SCHEMA_MAX_BYTES: usize = 256 << 10;
@@ -31,12 +35,29 @@ pub(super) fn input(schema: &JsonObject) -> Result<Box<RawValue>, String> {
     bounded(&Value::Object(schema), "input")
 }
 
-/// The output schema of a tool; none when it answers in its own words, or when its schema cannot be part of another.
+/// Whether an output schema is that of an envelope.
+fn is_envelope(schema: &JsonObject) -> bool {
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return false;
+    };
+    let codes = properties.get("code").and_then(|code| code.get("enum")).and_then(Value::as_array);
+    let are_ours = |codes: &Vec<Value>| {
+        !codes.is_empty() && codes.iter().all(|code| ErrorCode::deserialize(code).is_ok())
+    };
+    properties.contains_key("success") && codes.is_some_and(are_ours)
+}
+
+/// The output schema of a tool, and what its results look like; none when it answers in its own words, or when its schema
+/// cannot be part of another.
 ///
 /// # Errors
 /// Why no client could use it.
-pub(super) fn output(schema: Option<&JsonObject>) -> Result<Option<Box<RawValue>>, String> {
-    let Some(schema) = schema else { return Ok(None) };
+pub(super) fn output(
+    schema: Option<&JsonObject>,
+) -> Result<(Option<Box<RawValue>>, Shape), String> {
+    const IN_ITS_OWN_WORDS: (Option<Box<RawValue>>, Shape) = (None, Shape::Content);
+    let Some(schema) = schema else { return Ok(IN_ITS_OWN_WORDS) };
+    let shape = if is_envelope(schema) { Shape::Enveloped } else { Shape::Structured };
     let mut result = Value::Object(schema.clone());
     let mut definitions = serde_json::Map::new();
     if let Some(object) = result.as_object_mut() {
@@ -48,10 +69,13 @@ pub(super) fn output(schema: Option<&JsonObject>) -> Result<Option<Box<RawValue>
             }
         }
     }
+    if shape == Shape::Enveloped {
+        result = result["properties"].get_mut("result").map_or(json!({}), Value::take);
+    }
     if !refers_only_to(&result, &definitions)
         || !definitions.values().all(|part| refers_only_to(part, &definitions))
     {
-        return Ok(None);
+        return Ok(IN_ITS_OWN_WORDS);
     }
     let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
     let mut envelope = json!({
@@ -69,7 +93,7 @@ pub(super) fn output(schema: Option<&JsonObject>) -> Result<Option<Box<RawValue>
     if let Some(object) = envelope.as_object_mut() {
         object.extend(definitions);
     }
-    bounded(&envelope, "output").map(Some)
+    Ok((Some(bounded(&envelope, "output")?), shape))
 }
 
 /// Whether every reference leads to a definition that moves along.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use aop_core::cluster::{ReportServers as _, ServerState, ServerStatus};
 use aop_core::{
-    AgentName, CallContext, Caller, ErrorCode, Failure, ForeignAgent, Output, Publish,
+    AgentName, CallContext, Caller, ErrorCode, Executable, Failure, ForeignAgent, Output, Publish,
     RefusedAgent, Shown, Source, TenantName, ToolName,
 };
 use axum::Router;
@@ -156,18 +156,36 @@ async fn down(mounts: &Mounts) -> ServerStatus {
 }
 
 async fn call(agent: &ForeignAgent, within: Duration) -> Result<Output, Failure> {
-    let revision = &agent.revision;
+    execute(&*agent.revision.executable, within).await
+}
+
+async fn execute(executable: &dyn Executable, within: Duration) -> Result<Output, Failure> {
     let context = CallContext::alone(
         Caller::local(TenantName::default_tenant()),
-        revision.agent.clone(),
+        AgentName::new("fake").unwrap(),
         ToolName::new("add").unwrap(),
         Instant::now() + within,
     );
-    let arguments = revision
-        .executable
-        .validate(0, r#"{"a": 1}"#)
-        .unwrap_or_else(|_| panic!("it is an object"));
-    revision.executable.execute(0, &arguments, &Arc::new(context)).await
+    let arguments =
+        executable.validate(0, r#"{"a": 1}"#).unwrap_or_else(|_| panic!("it is an object"));
+    executable.execute(0, &arguments, &Arc::new(context)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_a_connection_that_had_ended_did_not_run() {
+    let server = serve(behaved(|| json!([tool("add")]), |_, _| Ok(text("3")))).await;
+    let config = config(&server.url);
+    let connect::Connection { service, client, .. } = connect::connect(&config).await.unwrap();
+    let mount = Arc::new(hold::Mount::new(config, Arc::default()));
+    let session = hold::Session { peer: service.peer().clone(), reports: client.reports };
+    mount.put_session(Some(Arc::new(session)));
+    let add = call::Remote { name: "add".into(), shape: call::Shape::Content };
+    let mounted = call::Mounted::new(Arc::downgrade(&mount), vec![add]);
+    execute(&mounted, SOON).await.unwrap();
+    service.cancel().await.unwrap();
+    let failure = execute(&mounted, SOON).await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::Unavailable);
+    assert!(!failure.executed && failure.retry_after.is_some(), "{failure:?}");
 }
 
 const SOON: Duration = Duration::from_secs(20);
@@ -291,9 +309,18 @@ async fn hostile_lists_end() {
     let many: Vec<_> = (0..10_001).map(|n| tool(&format!("t{n}"))).collect();
     let many =
         json!({ "resultType": "complete", "tools": many, "ttlMs": 0, "cacheScope": "private" });
-    for (list, expected) in
-        [(endless, "pages"), (many, "more than 10000 tools"), (text("x"), "list of tools")]
-    {
+    // What is in no schema counts as well, over all pages.
+    let mut large = tool("large");
+    large["_meta"] = json!({ "example.com/filler": "x".repeat(1 << 20) });
+    let mut large =
+        json!({ "resultType": "complete", "tools": [large], "ttlMs": 0, "cacheScope": "private" });
+    large["nextCursor"] = json!("again");
+    for (list, expected) in [
+        (endless, "pages"),
+        (many, "more than 10000 tools"),
+        (large, "list of tools has more than"),
+        (text("x"), "list of tools"),
+    ] {
         let server = serve(Arc::new(move |headers, message| match message["method"].as_str() {
             Some("tools/list") => Ok(list.clone()),
             _ => behaved(|| json!([]), |_, _| Ok(json!({})))(headers, message),

@@ -146,6 +146,19 @@ async fn what_a_tenant_has_itself_comes_first() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_comes_takes_no_agent_of_a_file_away() {
+    let host = Host::with(|config| config.agents_max = 3);
+    for name in ["a", "b", "c"] {
+        host.write(&format!("agents/{name}.wasm"), "fn run");
+    }
+    host.registry.scan().await.unwrap();
+    host.registry.begin(&named("acme"));
+    host.registry.scan().await.unwrap();
+    assert_eq!(host.tools(), ["a", "b", "c"]);
+    assert!(host.registry.list(&tenant()).iter().all(|status| status.error.is_none()));
+}
+
+#[tokio::test]
 async fn no_tenant_has_all_the_agents_that_the_host_may_hold() {
     let host = Host::with(|config| config.agents_max = 9);
     host.registry.scan().await.unwrap();

@@ -164,9 +164,10 @@ impl Place {
     }
 }
 
-/// Tells the operator that a path could not be opened for what the policy says. The agent gets a code without words.
+/// Tells the operator that a path could not be opened, which may be for what the policy says. The agent gets a code
+/// without words, and so does the host: who refused it is not in there.
 fn note_denied(voice: &Voice) {
-    let rule = "a path leads out of its directory, or the agent may only read below it";
+    let rule = "a path could not be opened: it leads out of its directory, the agent may only read below it, or the system forbids it";
     voice.refuse(rule, SETTINGS);
 }
 

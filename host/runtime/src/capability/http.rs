@@ -38,6 +38,9 @@ const CONNECT_MIN: Duration = Duration::from_millis(100);
 /// bounds everything anyhow.
 const ANSWER_DEFAULT: Duration = Duration::from_secs(30);
 
+/// What a guest learns of a secret that cannot be had: it shall neither know its name nor how the host keeps it.
+const NO_HEADER: &str = "the host cannot make a header that it adds to such requests; whoever runs it finds the reason in its log";
+
 type Io = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(http::Response<WasiBody>, Io), Error>;
 
@@ -104,7 +107,7 @@ impl Guest {
         let (voice, payer) = (Arc::clone(&self.voice), Arc::clone(&context.payer));
         Ok(async move {
             let response = sending.await.map_err(|error| {
-                if let (EgressError::Denied(_), Some(uri)) = (&error, &asked) {
+                if let (EgressError::PrivateAddress(_), Some(uri)) = (&error, &asked) {
                     voice.saw(Asked::PrivateAddress(uri), false);
                 }
                 refused(&voice, error)
@@ -139,9 +142,14 @@ fn with_the_rule(rule: &str) -> Error {
 /// The nearest of `wasi:http`'s own codes.
 fn refused(voice: &Voice, error: EgressError) -> Error {
     match error {
-        EgressError::Denied(rule) => {
-            voice.refuse(&rule, &["policy.http", "policy.private_networks"]);
+        EgressError::Denied(rule) => denied(voice, &rule),
+        EgressError::PrivateAddress(rule) => {
+            voice.refuse(&rule, &["policy.private_networks", "policy.http"]);
             with_the_rule(&rule)
+        }
+        EgressError::Header(why) => {
+            voice.refuse(&why, &["policy.http"]);
+            with_the_rule(NO_HEADER)
         }
         EgressError::Resolve(why) => Error::DnsError { rcode: Some(why), info_code: None },
         EgressError::Connect(_) => Error::ConnectionRefused,

@@ -28,7 +28,7 @@ use super::worker::Derived;
 /// A valid interface file is smaller; see the worker's answer.
 const INTERFACE_MAX_BYTES: u64 = 64 << 20;
 /// What a kept interface says. A higher number makes old entries unused when the same component is now
-/// understood otherwise: 5 says what the code was compiled for.
+/// understood otherwise.
 const INTERFACE_FORMAT: u32 = 6;
 /// Hex digits of a seal.
 const SEAL_LENGTH: usize = 64;

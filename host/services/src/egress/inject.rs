@@ -17,8 +17,7 @@ impl Injected {
     /// Fetches what the headers of a grant need.
     ///
     /// # Errors
-    /// [`EgressError::Denied`] with the name of a secret that cannot be had, for the operator: its guest is told
-    /// nothing but that the request was denied.
+    /// [`EgressError::Header`] with the name of a secret that cannot be had.
     pub(super) async fn fetch(
         headers: &[InjectedHeader],
         secrets: &dyn Secrets,
@@ -33,14 +32,14 @@ impl Injected {
                     Piece::Secret(name) => {
                         let secret = secrets.get(tenant, name).await;
                         let secret =
-                            secret.map_err(|error| EgressError::Denied(error.to_string()))?;
+                            secret.map_err(|error| EgressError::Header(error.to_string()))?;
                         text.push_str(secret.expose());
                         injected.secrets.push(secret);
                     }
                 }
             }
             let mut value = HeaderValue::from_str(&text).map_err(|_| {
-                EgressError::Denied(format!(
+                EgressError::Header(format!(
                     "the secret in the header `{name}` has characters that no header may have"
                 ))
             })?;

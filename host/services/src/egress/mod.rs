@@ -30,7 +30,7 @@ use self::body::{BodyError, ResponseBody};
 use self::inject::Injected;
 use self::mask::Mask;
 use crate::network::{self, Network, NetworkError, Owner, Target};
-use crate::share::{Place, Places, Shares};
+use crate::share::{Place, Places, Portions};
 
 /// What bounds the requests of agents.
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +59,7 @@ struct Inner {
     network: Network,
     secrets: Arc<dyn Secrets>,
     config: EgressConfig,
-    shares: Shares<Owner>,
+    shares: Portions<Owner>,
     /// By the place of a rule in its policy.
     rules: Places<(Owner, usize)>,
     sent: AtomicU64,
@@ -71,7 +71,7 @@ impl HttpEgress {
     /// A way out over a network, with the secrets that policies put into headers.
     #[must_use]
     pub fn new(network: Network, secrets: Arc<dyn Secrets>, config: EgressConfig) -> Self {
-        let shares = Shares::new(config.requests_max);
+        let shares = Portions::new(config.requests_max);
         let (rules, sent, denied, failed) = Default::default();
         let inner = Inner { network, secrets, config, shares, rules, sent, denied, failed };
         Self { inner: Arc::new(inner) }
@@ -206,7 +206,9 @@ impl Egress for HttpEgress {
             let outcome = inner.send(&agent, request, timeouts).await;
             match &outcome {
                 Ok(_) => {}
-                Err(EgressError::Denied(_)) => drop(inner.denied.fetch_add(1, Ordering::Relaxed)),
+                Err(EgressError::Denied(_) | EgressError::PrivateAddress(_)) => {
+                    inner.denied.fetch_add(1, Ordering::Relaxed);
+                }
                 Err(_) => drop(inner.failed.fetch_add(1, Ordering::Relaxed)),
             }
             outcome
@@ -243,7 +245,7 @@ fn explain(error: NetworkError, target: &Target) -> EgressError {
         NetworkError::NoAddress(_) => EgressError::Resolve(error.to_string()),
         NetworkError::Refused(host) => {
             tracing::debug!(host, "a request of an agent led to a private address");
-            EgressError::Denied(format!(
+            EgressError::PrivateAddress(format!(
                 "`{host}` leads to a private address, and no `private_networks` of the agent's policy contains it"
             ))
         }

@@ -155,7 +155,7 @@ async fn names_that_lead_to_special_addresses_are_refused() {
         let egress = egress(Names::default().with("inside.test", &[&[address]]));
         let policy = policy(&["http://inside.test".to_owned(), "http://127.0.0.1".to_owned()], &[]);
         let refusal = error(egress.send(policy, get("http://inside.test/"), PATIENT).await);
-        let EgressError::Denied(text) = &refusal else { panic!("{address}: {refusal}") };
+        let EgressError::PrivateAddress(text) = &refusal else { panic!("{address}: {refusal}") };
         assert!(text.contains("private_networks") && !text.contains(address), "{text}");
     }
     let unknown = egress(Names::default());
@@ -184,7 +184,7 @@ async fn private_networks_of_the_policy_are_reached_and_no_others() {
         stub.requests()
     );
     let refusal = error(egress.send(policy(&rules, &["192.168.0.0/16"]), get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::PrivateAddress(_)), "{refusal}");
 }
 
 #[tokio::test]
@@ -197,7 +197,7 @@ async fn localhost_by_name_means_this_machine_and_nothing_else() {
     let url = format!("http://localhost:{port}/");
     egress.send(policy.clone(), get(&url), PATIENT).await.unwrap();
     let refusal = error(egress.send(policy, get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::PrivateAddress(_)), "{refusal}");
 }
 
 #[tokio::test]
@@ -210,7 +210,8 @@ async fn strange_spellings_are_what_they_mean() {
         let refusal =
             error(egress.send(policy, get(&format!("http://{host}:{port}/")), PATIENT).await);
         // Where the system resolves such a name at all, it means this machine.
-        let is_kept_in = matches!(refusal, EgressError::Resolve(_) | EgressError::Denied(_));
+        let is_kept_in =
+            matches!(refusal, EgressError::Resolve(_) | EgressError::PrivateAddress(_));
         assert!(is_kept_in, "{host}: {refusal}");
     }
     let named = policy(&[format!("http://127.0.0.1:{port}"), "http://*.test".to_owned()], &[]);
@@ -254,10 +255,10 @@ async fn a_name_is_resolved_once_and_what_it_led_to_opens_nothing_for_others() {
     }
     // It leads elsewhere now: the connection that waits is of no use, even to the same agent.
     let refusal = error(egress.send(trusted, get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::PrivateAddress(_)), "{refusal}");
     // It leads there again, but another agent may not go there, although a connection waits.
     let refusal = error(egress.send(policy(&rules, &[]), get(&url), PATIENT).await);
-    assert!(matches!(refusal, EgressError::Denied(_)), "{refusal}");
+    assert!(matches!(refusal, EgressError::PrivateAddress(_)), "{refusal}");
     assert_eq!(stub.requests().len(), 1);
 }
 
@@ -571,7 +572,7 @@ async fn a_secret_that_is_missing_sends_nothing() {
     let (stub, egress) = (Stub::saying("hello").await, egress(Names::default()));
     let rule = r#"{ permit = "HERE", plaintext = true, headers = { A = "{secret:OTHER}" } }"#;
     let refusal = error(egress.send(said(&stub, rule), get(&base(&stub)), PATIENT).await);
-    assert!(matches!(&refusal, EgressError::Denied(text) if text.contains("OTHER")), "{refusal}");
+    assert!(matches!(&refusal, EgressError::Header(text) if text.contains("OTHER")), "{refusal}");
     assert!(stub.requests().is_empty());
 }
 

@@ -60,11 +60,18 @@ impl Lines {
         out.into()
     }
 
-    /// What is left at the end.
+    /// What is left at the end, however it came: what was kept back is passed on, so that whoever reads it sees a call
+    /// whose arguments are not whole instead of one without any.
     pub(super) fn end(&mut self) -> Bytes {
         let mut out = Vec::new();
         let last = self.begun.split();
         self.line(&last, &mut out);
+        if let Some(rest) = self.rest(&json!({}), false) {
+            if !out.is_empty() && !out.ends_with(b"\n") {
+                out.push(b'\n');
+            }
+            event(&rest, &mut out);
+        }
         out.into()
     }
 
@@ -131,7 +138,12 @@ impl Lines {
         for (index, text) in kept {
             let text = if is_cut { text } else { arguments(&text) };
             match calls.iter_mut().find(|call| call["index"] == index) {
-                Some(call) => call["function"]["arguments"] = text.into(),
+                Some(call) => {
+                    if !call["function"].is_object() {
+                        call["function"] = json!({});
+                    }
+                    call["function"]["arguments"] = text.into();
+                }
                 None => calls.push(json!({ "index": index, "function": { "arguments": text } })),
             }
         }

@@ -45,7 +45,7 @@ use self::stream::Writing;
 use self::transport::Transport;
 use crate::ServicesError;
 use crate::network::{Network, Target};
-use crate::share::{Place, Shares};
+use crate::share::{Place, Portions};
 
 /// A server that speaks OpenAI's format, whoever made it.
 const COMPATIBLE: Dialect = Dialect::gateway("openai", "", "");
@@ -59,7 +59,7 @@ pub struct ModelProviders {
     providers: HashMap<String, Arc<Provider>>,
     budgets: Arc<Budgets>,
     retries: Retries,
-    shares: Shares<AgentId>,
+    shares: Portions<AgentId>,
     clock: Clock,
     /// Of providers that agents name and that this host does not have.
     unknown: Counts,
@@ -159,7 +159,7 @@ impl ModelProviders {
                 Arc::clone(&clock),
             )),
             retries: Retries { window: config.retry_window },
-            shares: Shares::new(config.completions_max),
+            shares: Portions::new(config.completions_max),
             clock,
             unknown: Counts::default(),
         })

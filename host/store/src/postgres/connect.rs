@@ -41,7 +41,7 @@ impl PostgresConfig {
     }
 }
 
-fn parse(url: &str) -> Result<Config, PostgresError> {
+pub(super) fn parse(url: &str) -> Result<Config, PostgresError> {
     let is_url = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
     if !is_url {
         return Err(PostgresError::Url("it begins with `postgres://`".to_owned()));
@@ -59,10 +59,19 @@ fn parse(url: &str) -> Result<Config, PostgresError> {
         }
     }
     // Unsaid, a server or whoever stands between could decline to encrypt, and nobody would hear of it.
-    if !url.contains("sslmode=") && !config.get_hosts().iter().all(is_near) {
+    let is_near = config.get_hosts().iter().all(is_near)
+        && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
+    if !is_near && !says_ssl_mode(url) {
         config.ssl_mode(SslMode::Require);
     }
     Ok(config)
+}
+
+/// Whether a URL that the parser took has the parameter: what stands before the first `@` is user and password.
+fn says_ssl_mode(url: &str) -> bool {
+    let behind = url.split_once('@').map_or(url, |(_, behind)| behind);
+    let (_, parameters) = behind.split_once('?').unwrap_or_default();
+    parameters.split('&').any(|parameter| parameter.starts_with("sslmode="))
 }
 
 /// Whether what is sent to it stays on this machine.

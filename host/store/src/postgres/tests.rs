@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets, SessionId};
 use aop_core::{AgentId, Subject, TenantName};
 use tokio_postgres::NoTls;
+use tokio_postgres::config::SslMode;
 use uuid::Uuid;
 
 use super::*;
@@ -228,5 +229,23 @@ fn urls_are_checked_without_being_repeated() {
     ] {
         let error = PostgresConfig::check(bad).unwrap_err().to_string();
         assert!(error.contains(expected) && !error.contains("geheim"), "{bad}: {error}");
+    }
+}
+
+#[test]
+fn what_leaves_this_machine_is_encrypted_unless_the_url_says_otherwise() {
+    for (url, expected) in [
+        ("postgres://aop@db.example/aop", SslMode::Require),
+        ("postgres://aop:sslmode=disable@db.example/aop", SslMode::Require),
+        ("postgres://aop:a?sslmode=disable@db.example/aop", SslMode::Require),
+        ("postgres://aop@db.example/aop?application_name=sslmode=", SslMode::Require),
+        ("postgres://aop@db.example/aop?connect_timeout=1&sslmode=prefer", SslMode::Prefer),
+        ("postgres://aop@db.example/aop?sslmode=disable", SslMode::Disable),
+        ("postgres://aop@localhost/aop", SslMode::Prefer),
+        ("postgres://aop@localhost/aop?hostaddr=127.0.0.1", SslMode::Prefer),
+        ("postgres://aop@localhost/aop?hostaddr=192.0.2.1", SslMode::Require),
+    ] {
+        let found = connect::parse(url).map(|config| config.get_ssl_mode());
+        assert_eq!(found.unwrap(), expected, "{url}");
     }
 }

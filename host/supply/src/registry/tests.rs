@@ -433,18 +433,19 @@ async fn no_bundle_stands_in_the_way_of_a_better_one() {
             bundle.len()
         )
     };
-    let bundles = ["junk", "good", "fair", "good, too"];
+    let junk = (0..20).map(|number| format!("junk {number}"));
+    let bundles = junk.chain(["good", "fair", "good, too", "never asked for"].map(str::to_owned));
     let mut answers = honest();
     let mut entries = Vec::new();
     for bundle in bundles {
-        let attached = attached(bundle);
+        let attached = attached(&bundle);
         let digest = Digest::of(attached.as_bytes());
         entries.push(format!(
             r#"{{"mediaType":"{IMAGE}","digest":"{digest}","size":{},"artifactType":"{KIND}"}}"#,
             attached.len()
         ));
         answers.insert(format!("/v2/acme/textkit/manifests/{digest}"), ok(&attached));
-        answers.insert(blob_path(bundle.as_bytes()), ok(bundle));
+        answers.insert(blob_path(bundle.as_bytes()), ok(&bundle));
     }
     let list = format!(r#"{{"mediaType":"{INDEX}","manifests":[{}]}}"#, entries.join(","));
     let place = format!("/v2/acme/textkit/referrers/{}", &pinned()[1..]);
@@ -453,10 +454,11 @@ async fn no_bundle_stands_in_the_way_of_a_better_one() {
     let registries = registries(&[&stub.host], |_| ());
     let rank = |component: &[u8], bundle: &str| {
         assert_eq!(component, COMPONENT);
-        u8::from(bundle.starts_with("fair")) + 2 * u8::from(bundle.starts_with("good"))
+        assert_ne!(bundle, "good, too", "there is no better one than the one before");
+        u8::from(bundle.starts_with("fair")) + 3 * u8::from(bundle.starts_with("good"))
     };
     let pulled = registries.pull(&stub.reference(&pinned()), None, &rank).await.unwrap();
     assert_eq!(pulled.bundle.as_deref(), Some("good"));
     let pulled = registries.pull(&stub.reference(&pinned()), None, &any).await.unwrap();
-    assert_eq!(pulled.bundle.as_deref(), Some("junk"), "the first of equals");
+    assert_eq!(pulled.bundle.as_deref(), Some("junk 0"), "the first of equals");
 }

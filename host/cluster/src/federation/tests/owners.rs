@@ -137,3 +137,43 @@ async fn an_owner_that_fails_hangs_or_lies_is_done_without() {
     assert_eq!(name_of(&resolver, "writer.acme.example").await, "writer.acme.example");
     assert_eq!(owner.asked.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_found_for_itself_it_does_not_ask_the_owner_for_again() {
+    let (world, owner, resolver) = pair(How::Hangs);
+    let name = "writer.us.globex.example";
+    assert_eq!(name_of(&resolver, name).await, name);
+    // The caller's level is over, the zone's is not.
+    tokio::time::advance(2 * MINUTE).await;
+    let (began, before) = (tokio::time::Instant::now(), world.wires.total());
+    assert_eq!(name_of(&resolver, name).await, name);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!((owner.asked.load(Ordering::SeqCst), world.wires.total()), (1, before));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_is_too_slow_for_one_has_it_for_the_next() {
+    let (world, owner, resolver) = pair(How::Answers);
+    *world.wires.delay.lock().unwrap() = Duration::from_millis(700);
+    let name = "writer.us.globex.example";
+    let began = tokio::time::Instant::now();
+    assert_eq!(name_of(&resolver, name).await, name);
+    assert!(began.elapsed() > Duration::from_secs(2), "it gave up waiting: {:?}", began.elapsed());
+    assert_eq!(owner.asked.load(Ordering::SeqCst), 1);
+    let before = world.wires.total();
+    assert_eq!(found(world.at(ZONE), name).await, name);
+    assert_eq!(world.wires.total(), before, "the owner went on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_that_hears_nothing_says_in_time_what_it_knew() {
+    let (world, _owner, resolver) = pair(How::Answers);
+    let name = "writer.us.globex.example";
+    assert_eq!(found(world.at(ZONE), name).await, name);
+    tokio::time::advance(6 * MINUTE).await;
+    *world.wires.delay.lock().unwrap() = Duration::from_secs(60);
+    let began = tokio::time::Instant::now();
+    let name = name.parse().unwrap();
+    let answer = resolver.resolve(&tenant(), &name, &Trace::off()).await.unwrap();
+    assert!(answer.is_stale && began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+}

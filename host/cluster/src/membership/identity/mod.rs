@@ -327,14 +327,24 @@ impl Identity {
     ///
     /// # Errors
     /// [`MembershipError::NoAuthority`] without its key, [`MembershipError::Refused`] while certificates of an
-    /// earlier one still count.
-    pub(crate) fn rotate(&self, now: u64, overlap: Duration) -> Result<u64, MembershipError> {
+    /// earlier one still count, unless it shall be made `again`; and when too many count already.
+    pub(crate) fn rotate(
+        &self,
+        now: u64,
+        overlap: Duration,
+        again: bool,
+    ) -> Result<u64, MembershipError> {
         let directory = &self.key.directory;
         self.change_trust(|trust| {
-            if let Some(retires) = trust.next_retirement() {
+            if let Some(retires) = trust.next_retirement().filter(|_| !again || !trust.has_room()) {
+                let after = retires.saturating_sub(now).max(1);
+                let advice = if again {
+                    "no more count at one time: try again after that"
+                } else {
+                    "try again after that, or at once with --again and a short --overlap when that key is in the wrong hands"
+                };
                 return Err(MembershipError::Refused(format!(
-                    "the zone's key was rotated lately, and certificates of the one before count for {} s more: try again after that",
-                    retires.saturating_sub(now).max(1)
+                    "the zone's key was rotated lately, and certificates of the one before count for {after} s more: {advice}"
                 )));
             }
             let made = trust.newest().made_after(now);

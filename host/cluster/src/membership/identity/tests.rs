@@ -172,7 +172,7 @@ fn a_rotation_that_a_crash_interrupts_happened_or_did_not() {
     let (_data, founding) = directory();
     let founder = founded(&founding);
     let (_b, before) = copy(&founding);
-    founder.rotate(NOW, HOUR).unwrap();
+    founder.rotate(NOW, HOUR, false).unwrap();
     let (old, new) = (resumed(&before, NOW).authority(), founder.authority());
     assert_ne!(old.fingerprint(), new.fingerprint());
     let next = |directory: &IdentityDirectory| directory.next_authority_key();
@@ -218,7 +218,7 @@ fn a_holder_of_the_old_key_signs_no_more_and_the_old_key_ends() {
     joining.import_authority(&backup).unwrap();
     assert!(member.authority().is_held());
 
-    let retires = founder.rotate(NOW, HOUR).unwrap();
+    let retires = founder.rotate(NOW, HOUR, false).unwrap();
     assert_eq!(retires, NOW + 3600);
     let said = TrustDocument::read(&founder.trust().borrow().to_bytes()).unwrap();
     member
@@ -260,14 +260,43 @@ fn a_holder_of_the_old_key_signs_no_more_and_the_old_key_ends() {
             Ok(())
         })
         .unwrap();
-    founder.rotate(retires, HOUR).unwrap();
+    founder.rotate(retires, HOUR, false).unwrap();
+}
+
+#[test]
+fn a_key_in_the_wrong_hands_is_replaced_again_and_ends_with_the_shorter_overlap() {
+    let ((_a, founding), (_b, joining)) = (directory(), directory());
+    let founder = founded(&founding);
+    let member = joined(&founder, &joining);
+    founder.rotate(NOW, HOUR, false).unwrap();
+    let refused = founder.rotate(NOW, HOUR, false).unwrap_err().to_string();
+    assert!(refused.contains("3600 s") && refused.contains("--again"), "{refused}");
+    let retires = founder.rotate(NOW, Duration::from_secs(60), true).unwrap();
+    assert_eq!(retires, NOW + 61);
+    assert_eq!(founder.trust().borrow().next_retirement(), Some(retires), "of both before");
+    // Whoever heard of neither believes both.
+    let said = TrustDocument::read(&founder.trust().borrow().to_bytes()).unwrap();
+    member
+        .change_trust(|trust| {
+            trust.merge(&said, NOW);
+            trust.forget(retires);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(member.trust().borrow().newest(), founder.trust().borrow().newest());
+    assert_eq!(member.trust().borrow().authorities().count(), 1);
+    // Within bounds, and nothing is left of one that is refused.
+    founder.rotate(NOW, HOUR, true).unwrap();
+    let refused = founder.rotate(NOW, HOUR, true).unwrap_err().to_string();
+    assert!(refused.contains("no more count"), "{refused}");
+    assert!(founder.authority().is_held() && !founding.next_authority_key().exists());
 }
 
 #[test]
 fn an_authority_that_no_known_one_signed_is_not_believed() {
     let ((_a, ours), (_b, theirs)) = (directory(), directory());
     let (ours, theirs) = (founded(&ours), founded(&theirs));
-    theirs.rotate(NOW, HOUR).unwrap();
+    theirs.rotate(NOW, HOUR, false).unwrap();
     let said = TrustDocument::read(&theirs.trust().borrow().to_bytes()).unwrap();
     let before = ours.trust().borrow().clone();
     ours.change_trust(|trust| {
@@ -285,7 +314,7 @@ fn an_authority_that_no_known_one_signed_is_not_believed() {
 fn damaged_trust_is_named_and_nothing_goes_on_without_it() {
     let (_data, directory) = directory();
     let founder = founded(&directory);
-    founder.rotate(NOW, HOUR).unwrap();
+    founder.rotate(NOW, HOUR, false).unwrap();
     for damage in ["", "{}", "nonsense"] {
         std::fs::write(directory.trust_file(), damage).unwrap();
         let error = NodeKey::open(&directory).unwrap().resume(NOW).err().unwrap().to_string();

@@ -177,6 +177,11 @@ impl Trust {
         self.older.iter().filter_map(|root| self.retires(root)).min()
     }
 
+    /// Whether another authority may count.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.older.len() < OLDER_MAX
+    }
+
     /// The authority that signed a node's certificate, if it counts.
     pub(crate) fn issuer_of(&self, leaf: &CertificateDer<'_>) -> Option<&Root> {
         self.authorities().find(|root| certificate::is_signed_by(leaf, &root.bare_key))
@@ -197,7 +202,7 @@ impl Trust {
     /// Takes in an authority that one of the known ones signed. Whether it is new.
     pub(crate) fn adopt(&mut self, root: Root) -> bool {
         let is_endorsed = self.authorities().any(|known| root.is_endorsed_by(known, &self.zone));
-        if self.knows(&root) || !is_endorsed || self.older.len() >= OLDER_MAX {
+        if self.knows(&root) || !is_endorsed || !self.has_room() {
             return false;
         }
         self.insert(root);

@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentId, AgentName, AgentStatus, Arguments, BoxFuture, Call, CallContext, CallId, Caller,
-    Catalog, CatalogError, Digest, ErrorCode, Executable, Failure, ForeignAgent, Generation, Held,
-    Hints, Holdings, Invoke, LoadRequest, NodeId, Output, Publish, RefusedAgent, Reply, Revision,
-    RevisionNumber, RevisionStatus, Settings, Shown, Source, Target, TaskUse, TenantName, Tool,
-    ToolList, ToolName, Violation,
+    AgentId, AgentName, AgentStatus, Arguments, Audit, AuditEvent, BoxFuture, Call, CallContext,
+    CallId, Caller, Catalog, CatalogError, Digest, ErrorCode, Executable, Failure, ForeignAgent,
+    Generation, Held, Hints, Holdings, Invoke, LoadRequest, NodeId, Output, Publish, RefusedAgent,
+    Reply, Revision, RevisionNumber, RevisionStatus, Settings, Shown, Source, Target, TaskUse,
+    TenantName, Tool, ToolList, ToolName, Violation,
 };
 use bytes::Bytes;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
@@ -445,6 +445,18 @@ impl Catalog for FakeRegistry {
     }
 }
 
+/// What was written down.
+#[derive(Default)]
+struct Noted(Mutex<Vec<String>>);
+
+impl Audit for Noted {
+    fn note(&self, event: AuditEvent<'_>) {
+        let AuditEvent { action, tenant, agent, subject, .. } = event;
+        let (tenant, agent) = (tenant.unwrap(), agent.unwrap());
+        self.0.lock().unwrap().push(format!("{} {tenant} {agent} {subject}", action.as_str()));
+    }
+}
+
 /// A node.
 struct Node {
     id: NodeId,
@@ -452,6 +464,7 @@ struct Node {
     router: Arc<Router>,
     invoke: Arc<FakeInvoke>,
     registry: Arc<FakeRegistry>,
+    noted: Arc<Noted>,
     data: TempDir,
     /// Its port, and with it every connection that others opened.
     port: Mutex<Option<AbortOnDropHandle<()>>>,
@@ -472,6 +485,7 @@ impl Node {
         let id = node(number);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = listener.local_addr().unwrap();
+        let noted = Arc::<Noted>::default();
         let invoke = Arc::new(FakeInvoke { node: id.to_string(), ..FakeInvoke::default() });
         let router = Router::new();
         let serve = router.serve(invoke.clone(), registry.clone());
@@ -509,9 +523,10 @@ impl Node {
             changes: registry.changes.subscribe(),
             data_dir: data.path().to_owned(),
             component_max_bytes: 1 << 20,
+            audit: noted.clone(),
         });
         let port = Mutex::new(Some(AbortOnDropHandle::new(port)));
-        Self { id, zone: Arc::clone(zone), router, invoke, registry, data, port }
+        Self { id, zone: Arc::clone(zone), router, invoke, registry, noted, data, port }
     }
 
     /// As `kill -9` would: its port and connections are gone, and nobody was told.

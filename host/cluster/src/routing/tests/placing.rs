@@ -88,6 +88,14 @@ async fn unloading_it_anywhere_unloads_it_everywhere() {
     let catalog = outsider.router.catalog(outsider.registry.clone());
     catalog.unload(&tenant(), "agent").await.unwrap();
     until_held(&nodes, 0).await;
+    // What a node did because the zone wants it is written down.
+    let noted = || {
+        let noted = nodes[1..].iter().map(|node| node.noted.0.lock().unwrap().clone());
+        noted.flatten().collect::<Vec<_>>()
+    };
+    let loaded = format!("agent.load default agent {}", Digest::of(b"component"));
+    let expected = [loaded, "agent.unload default agent ".to_owned()];
+    assert!(until(|| noted() == expected).await, "{:?}", noted());
     assert!(
         outsider.data.path().join("placements.json").exists(),
         "it is remembered over a restart"

@@ -105,6 +105,46 @@ fn a_call_that_another_node_passed_on_is_one_call_of_its_tenant() {
 }
 
 #[test]
+fn a_node_that_has_nothing_of_a_quota_begins_one_call_and_says_when_to_come_back() {
+    let name = AgentName::new("one").unwrap();
+    for quota in [
+        Quota { cpu_ms_per_minute: Some(1_000), ..Quota::default() },
+        Quota { cpu_ms_per_minute: Some(1), calls_per_second: Some(10), ..Quota::default() },
+        Quota { egress_bytes_per_hour: Some(1_000), ..Quota::default() },
+    ] {
+        let accounts = Accounts::new(&Quota::default(), quota.clone(), 100);
+        let (payer, now) = (accounts.payer(&tenant(), &name), Instant::now());
+        accounts.set_shares(shares(0, 1), now);
+        payer.begin(now, false).unwrap_or_else(|failure| panic!("{quota:?}: {failure:?}"));
+        payer.may_use_egress(now).unwrap();
+        payer.used_cpu(Duration::from_millis(5), now);
+        payer.used_egress(100, now);
+        let again = payer.begin(now, false).and_then(|()| payer.may_use_egress(now)).unwrap_err();
+        // Its part may be another one soon, so there is no use in saying how long this one would take.
+        assert_eq!(again.retry_after, Some(15 * SECOND), "{quota:?}");
+        // What was used with next to nothing keeps nobody from using more of it.
+        accounts.set_shares(shares(1, 2), now);
+        let later = now + 2 * 60 * 60 * SECOND;
+        payer.begin(later, false).unwrap();
+        payer.may_use_egress(later).unwrap();
+    }
+}
+
+#[test]
+fn a_quota_that_is_used_up_everywhere_says_when_it_comes_back() {
+    let quota = Quota { egress_bytes_per_hour: Some(3_600), ..Quota::default() };
+    let accounts = Accounts::new(&Quota::default(), quota, 100);
+    let (account, now) = (accounts.tenant(&tenant()), Instant::now());
+    accounts.set_shares(shares(1, 2), now);
+    let after = |after| account.refuse(Resource::Egress, Some(after)).retry_after.unwrap();
+    assert_eq!(after(10 * SECOND), 10 * SECOND);
+    assert_eq!(after(20 * SECOND), 15 * SECOND);
+    assert_eq!(after(100 * SECOND), 50 * SECOND, "as if all of it were here");
+    let after = account.refuse(Resource::Tokens, Some(1000 * SECOND)).retry_after;
+    assert_eq!(after, Some(1000 * SECOND), "a day ends when it ends");
+}
+
+#[test]
 fn tokens_that_others_used_are_not_there_any_more() {
     let quota = Quota { tokens_per_day: Some(1_000), ..Quota::default() };
     let accounts = Accounts::new(&Quota::default(), quota, 100);
@@ -133,6 +173,10 @@ fn demand_is_what_is_used_most_and_everything_when_something_was_refused() {
     let before = account.taken();
     let _ = account.refuse(Resource::Calls, None);
     assert_eq!(account.demand(&before, SECOND), Share::WHOLE);
+    // Deleted, and there again: its account begins anew.
+    let before = account.taken();
+    accounts.forget_tenant(&tenant());
+    assert_eq!(accounts.tenant(&tenant()).demand(&before, SECOND), Share::NOTHING);
 }
 
 proptest! {

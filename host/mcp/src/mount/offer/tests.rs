@@ -67,7 +67,7 @@ fn a_name_leads_to_the_same_tool_whatever_is_listed_beside_it() {
         let taken = take(&config("s", true), listed, &mut notes);
         let own: Vec<_> = taken
             .into_iter()
-            .map(|Taken { tool, own_name }| (tool.name.to_string(), own_name))
+            .map(|Taken { tool, own_name, .. }| (tool.name.to_string(), own_name))
             .collect();
         (own, notes.join("\n"))
     };
@@ -159,4 +159,34 @@ fn schemas_are_bounded_in_size_and_depth() {
     assert_eq!(offer.tools(), 0);
     assert!(offer.notes[0].contains("deep"), "{:?}", offer.notes);
     assert!(offer.notes[1].contains("KiB"), "{:?}", offer.notes);
+}
+
+#[test]
+fn another_host_like_this_one_is_wrapped_once_and_its_own_tools_are_left_out() {
+    let codes: Vec<_> = aop_core::ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    let envelope = json!({
+        "type": "object",
+        "properties": {
+            "success": { "type": "boolean" },
+            "result": { "$ref": "#/$defs/sum" },
+            "code": { "type": "string", "enum": codes },
+        },
+        "$defs": { "sum": { "type": "integer" } },
+    });
+    let offer = offer(
+        config("calc", true),
+        vec![
+            tool("add", json!({ "outputSchema": envelope })),
+            tool("aop_call", json!({})),
+            tool("aop_discover", json!({})),
+        ],
+    );
+    let [add] = offer.agent.revision.tools.as_slice() else { panic!("{:?}", offer.notes) };
+    let schema: Value = serde_json::from_str(add.output_schema.as_ref().unwrap().get()).unwrap();
+    assert_eq!(schema["properties"]["result"], json!({ "$ref": "#/$defs/sum" }));
+    assert_eq!(schema["$defs"]["sum"], json!({ "type": "integer" }));
+    assert!(offer.notes.iter().any(|note| note.contains("aop_")), "{:?}", offer.notes);
+    // One that lists nothing else is called through them.
+    let lean = self::offer(config("calc", true), vec![tool("aop_call", json!({}))]);
+    assert_eq!(lean.tools(), 1);
 }

@@ -116,3 +116,29 @@ fn a_stream_that_ends_without_saying_so_still_has_its_calls() {
     out.extend_from_slice(&lines.push(b"data: [DONE]\n"));
     assert_eq!(read(&out).0, [("a".to_owned(), "\"no\"".to_owned())]);
 }
+
+#[test]
+fn a_stream_that_breaks_off_still_has_what_came_of_its_calls() {
+    let mut lines = Lines::default();
+    let begun = json!({ "tool_calls": [begins(0, "a", "{\"x\":"), begins(1, "b", "{}")] });
+    let mut out = lines.push(delta(&begun, None).as_bytes()).to_vec();
+    out.extend_from_slice(&lines.push(b"data: {\"cho"));
+    out.extend_from_slice(&lines.end());
+    let call = |id: &str, arguments: &str| (id.to_owned(), arguments.to_owned());
+    assert_eq!(read(&out).0, [call("a", "\"{\\\"x\\\":\""), call("b", "{}")]);
+    assert!(lines.end().is_empty(), "once");
+}
+
+#[test]
+fn calls_of_no_shape_break_nothing() {
+    for function in [json!("f"), json!([1]), json!(7), Value::Null, json!({ "arguments": 7 })] {
+        let call = json!({ "index": 0, "id": "a", "function": function });
+        let mut lines = Lines::default();
+        let calls = json!({ "tool_calls": [call.clone(), function, "call"] });
+        let out = lines.push(delta(&calls, Some("tool_calls")).as_bytes());
+        assert!(!out.is_empty());
+        let out = String::from_utf8(out.to_vec()).unwrap();
+        assert!(out.contains(r#""arguments":"""#), "{out}");
+        let _ = mended(&message(&json!([call, function, "call"]), "tool_calls"));
+    }
+}

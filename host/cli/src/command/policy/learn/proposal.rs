@@ -153,11 +153,9 @@ impl Proposal {
             }
             return;
         };
-        // That there is none is no refusal: most programs look whether there is one.
-        let finding = Finding { is_refused: false, ..finding.clone() };
         for name in &policy.environment {
             let why = "it read its environment, and which variables it meant is not seen";
-            self.grant("environment", quote(name), &finding, why.to_owned());
+            self.grant("environment", quote(name), finding, why.to_owned());
         }
         if policy.environment.is_empty() {
             self.notes.push(format!(
@@ -305,13 +303,23 @@ fn rules_of(requests: &[(&Request, &Finding)], notes: &mut Vec<String>) -> Vec<(
     for (request, finding) in requests {
         paths.entry(&request.path).or_default().push((request, finding));
     }
-    if paths.len() > PATHS_MAX
-        && let Some(rule) = for_all(requests)
-    {
-        let why = format!("{} paths, such as {}", paths.len(), plain(&requests[0].0.path));
-        return vec![(rule, (together(requests), why))];
-    }
     let mut rules = Vec::new();
+    if paths.len() > PATHS_MAX {
+        // By method: one that was seen at one path is not permitted at all of them.
+        let mut methods: BTreeMap<&str, Vec<(&Request, &Finding)>> = BTreeMap::new();
+        for (request, finding) in requests {
+            methods.entry(&request.method).or_default().push((request, finding));
+        }
+        for (method, requests) in methods.into_iter().filter(|(_, all)| all.len() > PATHS_MAX) {
+            let Some(rule) = for_all(&requests) else { continue };
+            let why = format!("{} paths, such as {}", requests.len(), plain(&requests[0].0.path));
+            rules.push((rule, (together(&requests), why)));
+            for of_path in paths.values_mut() {
+                of_path.retain(|(request, _)| request.method != method);
+            }
+        }
+        paths.retain(|_, of_path| !of_path.is_empty());
+    }
     for (path, requests) in paths {
         let Some(rule) = exactly(&requests).or_else(|| for_all(&requests)) else {
             let request = requests[0].0;

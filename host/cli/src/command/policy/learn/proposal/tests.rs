@@ -52,6 +52,22 @@ fn a_few_paths_have_rules_of_their_own_and_many_one_for_all() {
 }
 
 #[test]
+fn a_method_that_was_seen_at_one_path_is_permitted_there_only() {
+    let (_, read) = propose("", |recorder, policy| {
+        for number in 0..20 {
+            let url = format!("https://a.test/items/{number}");
+            request(recorder, policy, "GET", &url);
+        }
+        request(recorder, policy, "DELETE", "https://a.test/items/7");
+        request(recorder, policy, "PROPFIND", "https://a.test/items/dav");
+    });
+    assert_eq!(
+        rules(&read),
+        ["GET https://a.test/items/*", "DELETE https://a.test/items/7", "https://a.test/items/dav"]
+    );
+}
+
+#[test]
 fn whatever_a_guest_writes_into_a_path_stays_in_its_rule() {
     let odd = [
         "https://a.test/a*b",
@@ -138,13 +154,14 @@ fn what_was_not_asked_for_is_not_proposed() {
     assert_eq!(read.policy, kept.policy);
     assert!(proposal.is_complete);
     assert!(proposal.notes.iter().any(|note| note.contains("never used its model")));
-    let (_, read) = propose(settings, |recorder, policy| {
+    let (proposal, read) = propose(settings, |recorder, policy| {
         recorder.saw(Asked::Environment, true);
         recorder.saw(Asked::SharedState, true);
         recorder.saw(Asked::Model, true);
         request(recorder, policy, "GET", "https://a.test/");
     });
     assert_eq!(read.policy.environment, ["TZ"]);
+    assert!(proposal.is_complete, "whatever it asked for, it was given");
     assert!(read.policy.shared_state);
     assert_eq!(read.policy.private_networks.len(), 1);
 }
