@@ -24,6 +24,8 @@ mod error;
 mod fast;
 mod features;
 mod following;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handler;
 mod http;
 mod level;
@@ -40,7 +42,7 @@ mod server;
 mod session;
 mod stdio;
 mod tasks;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod tests;
 mod uri;
 

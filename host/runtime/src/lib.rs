@@ -22,6 +22,8 @@ mod derive;
 mod engine;
 mod executable;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guest;
 mod handles;
 mod lane;

@@ -22,6 +22,8 @@ use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::keyset::check_document;
 pub use self::keyset::{Fetch, check_url};
 use self::keyset::{Keyset, KeysetError};
 
