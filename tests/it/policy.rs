@@ -163,7 +163,8 @@ async fn a_policy_of_an_agent_that_came_over_the_api_is_explained() {
     let agents = AgentsDirectory::new();
     let host = Host::serve(agents.path()).await;
     let component = guest("types");
-    host.aop(&["agent", "load", path(&component), "--name", "kit"]).run().await.code(0);
+    let loaded = host.aop(&["agent", "load", path(&component), "--name", "kit"]).run().await;
+    assert!(loaded.code(0).stdout.contains("kit"));
     let explain = ["policy", "explain", "kit", "--config", path(&config), "--data"];
     let said = Aop::new(&[&explain[..], &[path(host.data())]].concat()).run().await.code(0);
     for expected in ["kit", "aop.toml", "nothing of it is over a ceiling"] {

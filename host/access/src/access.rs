@@ -88,12 +88,14 @@ impl Access {
         let keys = Keys::default();
         keys.restore(store.keys().await?);
         let had_keys = store.had_keys().await?;
-        let stored = store.tenants().await?.into_iter().map(|tenant| tenant.name);
-        let mut tenants: BTreeSet<_> = stored.collect();
+        let mut stored = store.tenants().await?;
+        let mut tenants: BTreeSet<_> = stored.iter().map(|tenant| tenant.name.clone()).collect();
         for name in &config.tenants {
             if tenants.insert(name.clone()) {
                 let created_unix_ms = unix_ms(SystemTime::now());
-                store.add_tenant(Tenant { name: name.clone(), created_unix_ms }).await?;
+                let tenant = Tenant { name: name.clone(), created_unix_ms };
+                store.add_tenant(tenant.clone()).await?;
+                stored.push(tenant);
                 audit.note(AuditEvent {
                     tenant: Some(name),
                     detail: "the configuration names it",
@@ -126,9 +128,7 @@ impl Access {
         };
         let access = Self { inner: Arc::new(inner) };
         access.encrypt_again().await?;
-        for tenant in access.inner.tenants.load().iter() {
-            access.inner.tenancies.iter().for_each(|tenancy| tenancy.begin(tenant));
-        }
+        stored.iter().for_each(|tenant| access.tell_begin(tenant));
         Ok(access)
     }
 

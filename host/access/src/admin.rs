@@ -109,19 +109,24 @@ impl Access {
             }
             other => other.into(),
         })?;
-        self.begin_tenant(name.clone());
+        self.begin_tenant(&tenant);
         self.inner.changed();
         self.note(by, Action::TenantCreate, &name, &name);
         Ok(tenant)
     }
 
     /// A tenant that is stored exists from now on. Whoever calls this holds the lock of changes.
-    pub(crate) fn begin_tenant(&self, name: TenantName) {
+    pub(crate) fn begin_tenant(&self, tenant: &Tenant) {
         let mut changed = (*self.inner.tenants.load_full()).clone();
         // Before anyone can act for it.
-        self.inner.tenancies.iter().for_each(|tenancy| tenancy.begin(&name));
-        changed.insert(name);
+        self.tell_begin(tenant);
+        changed.insert(tenant.name.clone());
         self.inner.tenants.store(changed.into());
+    }
+
+    /// Tells whoever keeps something of tenants: what lets go last begins first, since the others use it.
+    pub(crate) fn tell_begin(&self, tenant: &Tenant) {
+        self.inner.tenancies.iter().rev().for_each(|tenancy| tenancy.begin(tenant));
     }
 
     /// Now, or later when the zone knows that a tenant or secret of this name was deleted later than now: a
@@ -165,10 +170,11 @@ impl Access {
             return Err(no_tenant(name));
         }
         let stored = self.inner.store.tenants().await?;
-        let created = stored.iter().find(|tenant| tenant.name == *name);
-        let at = created.map_or(0, |tenant| tenant.created_unix_ms);
-        self.note_gone(name, None, unix_ms(SystemTime::now()).max(at))?;
-        self.forget_tenant(name).await.map_err(|reason| {
+        // One whose removal ended halfway is not there any more, and may be elsewhere.
+        let gone = Tenant { name: name.clone(), created_unix_ms: unix_ms(SystemTime::now()) };
+        let tenant = stored.into_iter().find(|tenant| tenant.name == *name).unwrap_or(gone);
+        self.note_gone(name, None, unix_ms(SystemTime::now()).max(tenant.created_unix_ms))?;
+        self.forget_tenant(&tenant).await.map_err(|reason| {
             AdminError::Failed(format!(
                 "the tenant `{name}` could not be removed whole: {reason}. Delete it again"
             ))
@@ -179,8 +185,8 @@ impl Access {
     }
 
     /// Removes everything of a tenant. Whoever calls this holds the lock of changes.
-    pub(crate) async fn forget_tenant(&self, name: &TenantName) -> Result<(), String> {
-        let tenants = self.inner.tenants.load_full();
+    pub(crate) async fn forget_tenant(&self, tenant: &Tenant) -> Result<(), String> {
+        let (tenants, name) = (self.inner.tenants.load_full(), &tenant.name);
         // First nobody can act for it any more, then what it has goes, then that it existed.
         let mut changed = (*tenants).clone();
         changed.remove(name);
@@ -189,7 +195,7 @@ impl Access {
         // In order, and no further than what succeeds: what is used is not removed.
         let mut ended = Ok(());
         for tenancy in &self.inner.tenancies {
-            ended = tenancy.end(name).await;
+            ended = tenancy.end(tenant).await;
             if ended.is_err() {
                 break;
             }

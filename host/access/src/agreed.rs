@@ -168,14 +168,15 @@ impl Access {
         for gone in all {
             let removed = match &gone.secret {
                 None => {
-                    let is_older = |tenant: &Tenant| {
+                    let is_older = |tenant: &&Tenant| {
                         tenant.name == gone.tenant && tenant.created_unix_ms <= gone.at_unix_ms
                     };
-                    if self.is_fixed(&gone.tenant) || !tenants.iter().any(is_older) {
+                    let found = tenants.iter().find(is_older);
+                    let Some(tenant) = found.filter(|_| !self.is_fixed(&gone.tenant)) else {
                         continue;
-                    }
+                    };
                     tracing::info!(tenant = %gone.tenant, "a tenant was deleted on another node");
-                    let removed = self.forget_tenant(&gone.tenant).await;
+                    let removed = self.forget_tenant(tenant).await;
                     if removed.is_ok() {
                         told.note(Action::TenantDelete, &gone.tenant, &gone.tenant);
                     }
@@ -209,8 +210,18 @@ impl Access {
 
     async fn merge_tenants(&self, tenants: Vec<Tenant>) -> Result<bool, StoreError> {
         let (mut is_changed, mut told) = (false, Told::new(self));
+        let stored = self.inner.store.tenants().await?;
         for tenant in tenants {
             let known = self.inner.tenants.load_full();
+            let ours = stored.iter().find(|ours| ours.name == tenant.name);
+            if ours.is_some_and(|ours| ours.created_unix_ms < tenant.created_unix_ms)
+                && !self.is_fixed(&tenant.name)
+            {
+                // What was deleted in between must not take it along.
+                self.inner.store.renew_tenant(tenant.clone()).await?;
+                self.tell_begin(&tenant);
+                is_changed = true;
+            }
             let is_gone = self
                 .inner
                 .departures
@@ -224,13 +235,13 @@ impl Access {
                 continue;
             }
             let name = tenant.name.clone();
-            match self.inner.store.add_tenant(tenant).await {
+            match self.inner.store.add_tenant(tenant.clone()).await {
                 Ok(()) => told.note(Action::TenantCreate, &name, &name),
                 // It was kept before, and not there yet.
                 Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),
             }
-            self.begin_tenant(name);
+            self.begin_tenant(&tenant);
             is_changed = true;
         }
         Ok(is_changed)

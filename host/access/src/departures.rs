@@ -1,5 +1,5 @@
-//! That tenants and secrets were deleted, remembered so that the other nodes of a zone learn of it. A host that is in no
-//! zone remembers nothing.
+//! That tenants and secrets were deleted, remembered so that the other nodes of a zone learn of it, and that what has the
+//! same name later is later by the clock. A host that is in no zone remembers it until it ends.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -46,15 +46,15 @@ impl Departures {
         });
         let mut gone = self.lock();
         for departed in read {
-            gone.insert((departed.tenant, departed.secret), departed.at_unix_ms);
+            let at = gone.entry((departed.tenant, departed.secret)).or_default();
+            *at = departed.at_unix_ms.max(*at);
         }
         // Only the first one counts.
         let _ = self.file.set(file);
     }
 
-    /// Notes deletions, durably. Of two of the same, the later holds.
+    /// Notes deletions, in a zone durably. Of two of the same, the later holds.
     pub(crate) fn note(&self, departed: &[Departed]) -> io::Result<()> {
-        let Some(file) = self.file.get() else { return Ok(()) };
         let mut gone = self.lock();
         let mut next = gone.clone();
         for departed in departed {
@@ -70,7 +70,9 @@ impl Departures {
             };
             next.remove(&oldest);
         }
-        write(file, &listed(&next))?;
+        if let Some(file) = self.file.get() {
+            write(file, &listed(&next))?;
+        }
         *gone = next;
         Ok(())
     }

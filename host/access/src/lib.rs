@@ -21,6 +21,8 @@ pub mod audit;
 mod bind;
 mod departures;
 mod failures;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod key;
 mod token;
 mod vault;
@@ -30,5 +32,5 @@ pub use bind::{BindError, check_bind, is_loopback};
 pub use token::{ALGORITHMS, Fetch, IssuerConfig, TenantRule, check_url};
 pub use vault::{Vault, VaultError};
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod testing;

@@ -1,4 +1,6 @@
 //! A store in memory, and an issuer whose keys are here.
+#![allow(clippy::unwrap_used, reason = "tests, and what fuzz targets stand on")]
+#![cfg_attr(not(test), allow(dead_code, reason = "fuzz targets use a part of it"))]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,6 +59,14 @@ impl AccessStore for FakeStore {
     fn add_tenant(&self, tenant: Tenant) -> BoxFuture<'_, Result<(), StoreError>> {
         let known = self.tenants.lock().unwrap().insert(tenant.name.clone(), tenant);
         Box::pin(std::future::ready(known.map_or(Ok(()), |_| Err(StoreError::Conflict))))
+    }
+
+    fn renew_tenant(&self, tenant: Tenant) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut tenants = self.tenants.lock().unwrap();
+        if let Some(known) = tenants.get_mut(&tenant.name) {
+            *known = tenant;
+        }
+        ready(())
     }
 
     fn remove_tenant<'a>(
@@ -174,9 +184,9 @@ impl Held {
 }
 
 impl Tenancy for Held {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, _: &Tenant) {}
 
-    fn end<'a>(&'a self, _: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+    fn end<'a>(&'a self, _: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             self.wait().await;
             Ok(())
@@ -203,16 +213,19 @@ impl Fetch for SlowIssuer {
 #[derive(Default)]
 pub(crate) struct Noted {
     pub(crate) what: Mutex<Vec<String>>,
+    /// When those that ended were created.
+    pub(crate) ended: Mutex<Vec<u64>>,
     pub(crate) fails: Mutex<bool>,
 }
 
 impl Tenancy for Noted {
-    fn begin(&self, tenant: &TenantName) {
-        self.what.lock().unwrap().push(format!("+{tenant}"));
+    fn begin(&self, tenant: &Tenant) {
+        self.what.lock().unwrap().push(format!("+{}", tenant.name));
     }
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
-        self.what.lock().unwrap().push(format!("-{tenant}"));
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
+        self.what.lock().unwrap().push(format!("-{}", tenant.name));
+        self.ended.lock().unwrap().push(tenant.created_unix_ms);
         let fails = *self.fails.lock().unwrap();
         Box::pin(async move { if fails { Err("it is stuck".to_owned()) } else { Ok(()) } })
     }

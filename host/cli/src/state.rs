@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_core::bucket::Buckets;
-use aop_core::{BoxFuture, Measure, Sample, StoreError, Tenancy, TenantName};
+use aop_core::{BoxFuture, Measure, Sample, StoreError, Tenancy, Tenant};
 use aop_store::{PostgresBuckets, PostgresConfig, SqliteStore};
 use aop_web::{Metrics, Readiness};
 use tokio::task::JoinHandle;
@@ -141,9 +141,11 @@ impl Drop for Watching {
 }
 
 impl Tenancy for Shared {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, tenant: &Tenant) {
+        self.buckets.begin_tenant(tenant);
+    }
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             self.buckets.forget_tenant(tenant).await.map_err(|error| error.to_string())
         })

@@ -6,6 +6,8 @@
 
 pub mod durable;
 pub mod federation;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod membership;
 pub mod quota;
 pub mod routing;

@@ -185,6 +185,12 @@ pub trait AccessStore: Send + Sync {
     /// [`StoreError::Conflict`] when it exists.
     fn add_tenant(&self, tenant: Tenant) -> BoxFuture<'_, Result<(), StoreError>>;
 
+    /// Keeps that a tenant was created at a later time.
+    ///
+    /// # Errors
+    /// [`StoreError`]. One that is gone stays so.
+    fn renew_tenant(&self, tenant: Tenant) -> BoxFuture<'_, Result<(), StoreError>>;
+
     /// Removes a tenant and every row of it, overwritten on the disk.
     ///
     /// # Errors
@@ -260,15 +266,15 @@ pub trait AccessStore: Send + Sync {
 
 /// Whoever keeps something of tenants.
 pub trait Tenancy: Send + Sync {
-    /// A tenant exists from now on.
-    fn begin(&self, tenant: &TenantName);
+    /// A tenant exists from now on. It begins again when another node of the zone made it later than this one did.
+    fn begin(&self, tenant: &Tenant);
 
     /// A tenant is about to be forgotten: stops what runs for it and drops what is kept of it. Ending one that never
-    /// began succeeds.
+    /// began succeeds. What hosts share may have something of a later tenant of that name already, which stays.
     ///
     /// # Errors
     /// Why something of it is left. The tenant then stays, and can be deleted again.
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>>;
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>>;
 }
 
 /// Why something was not managed.

@@ -23,6 +23,8 @@ mod error;
 pub mod fair;
 pub mod federation;
 mod foreign;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guest_log;
 pub mod handle;
 mod holdings;

@@ -20,7 +20,7 @@ use aop_core::interface::Feature;
 use aop_core::quota::{Accounts, Payer};
 use aop_core::{
     BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Offer, Output, Reply,
-    Resolve, Sample, Services, Shown, Tenancy, TenantName,
+    Resolve, Sample, Services, Shown, Tenancy, Tenant,
 };
 use tracing::Instrument as _;
 
@@ -184,12 +184,12 @@ impl Invoke for Dispatcher {
 }
 
 impl Tenancy for Dispatcher {
-    fn begin(&self, tenant: &TenantName) {
-        self.tenants.begin(tenant);
+    fn begin(&self, tenant: &Tenant) {
+        self.tenants.begin(&tenant.name);
     }
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(self.tenants.end(tenant))
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.tenants.end(&tenant.name))
     }
 }
 

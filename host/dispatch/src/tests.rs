@@ -15,6 +15,11 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
+/// A tenant as it is when it begins.
+fn made(name: &TenantName) -> Tenant {
+    Tenant { name: name.clone(), created_unix_ms: 1 }
+}
+
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
 }
@@ -303,8 +308,8 @@ async fn an_agent_waits_for_a_place_of_another_only_briefly() {
 async fn the_calls_of_a_tenant_end_with_it() {
     let Fixture { dispatcher, script, log, .. } = fixture(Settings::default(), false, vec![], 0);
     let (ours, acme) = (TenantName::default_tenant(), TenantName::new("acme").unwrap());
-    dispatcher.begin(&ours);
-    dispatcher.begin(&acme);
+    dispatcher.begin(&made(&ours));
+    dispatcher.begin(&made(&acme));
     let call = |tenant: &TenantName| {
         let (dispatcher, caller) = (Arc::clone(&dispatcher), Caller::local(tenant.clone()));
         tokio::spawn(async move {
@@ -316,14 +321,14 @@ async fn the_calls_of_a_tenant_end_with_it() {
     while script.executions.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
-    dispatcher.end(&acme).await.unwrap();
+    dispatcher.end(&made(&acme)).await.unwrap();
     assert_eq!(log.finished.lock().unwrap().len(), 1, "it ended before the tenant did");
     assert_eq!(theirs.await.unwrap().unwrap_err().code, ErrorCode::Cancelled);
     let late = call(&acme).await.unwrap().unwrap_err();
     assert_eq!(late.code, ErrorCode::NotFound, "{late}");
     script.gate.add_permits(2);
     other.await.unwrap().unwrap();
-    dispatcher.begin(&acme);
+    dispatcher.begin(&made(&acme));
     call(&acme).await.unwrap().unwrap();
 }
 
@@ -331,7 +336,7 @@ async fn the_calls_of_a_tenant_end_with_it() {
 async fn a_call_that_nobody_polls_does_not_hold_the_end_of_its_tenant_for_ever() {
     let Fixture { dispatcher, .. } = fixture(Settings::default(), false, vec![], 0);
     let acme = TenantName::new("acme").unwrap();
-    dispatcher.begin(&acme);
+    dispatcher.begin(&made(&acme));
     let target = Target::Tool("agent");
     let caller = Caller::local(acme.clone());
     let mut call = dispatcher.invoke(Call::new(caller, target, "{}", Instant::now()));
@@ -340,10 +345,10 @@ async fn a_call_that_nobody_polls_does_not_hold_the_end_of_its_tenant_for_ever()
             .await
             .is_pending()
     );
-    let refused = dispatcher.end(&acme).await.unwrap_err();
+    let refused = dispatcher.end(&made(&acme)).await.unwrap_err();
     assert!(refused.starts_with("1 of its calls"), "{refused}");
     drop(call);
-    dispatcher.end(&acme).await.unwrap();
+    dispatcher.end(&made(&acme)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,8 @@ mod error;
 mod fast;
 mod features;
 mod following;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handler;
 mod http;
 mod level;
@@ -41,7 +43,7 @@ mod server;
 mod session;
 mod stdio;
 mod tasks;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod tests;
 mod uri;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aop_core::federation::Federation;
-use aop_core::{BoxFuture, Caller, Catalog, Invoke, Library, Tasks, Tenancy, TenantName};
+use aop_core::{BoxFuture, Caller, Catalog, Invoke, Library, Tasks, Tenancy, Tenant};
 use tokio_util::sync::CancellationToken;
 
 use crate::beside::Beside;
@@ -140,10 +140,11 @@ impl McpServer {
 }
 
 impl Tenancy for McpServer {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, _: &Tenant) {}
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
+            let tenant = &tenant.name;
             self.sessions.end(tenant);
             self.edge.parked.end(tenant);
             if let Some(tasks) = &self.edge.tasks {

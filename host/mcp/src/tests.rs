@@ -1,15 +1,30 @@
 //! The whole edge against fakes of the traits it serves, driven as HTTP requests without a socket.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests, and what a fuzz target stands on")]
+#![cfg_attr(
+    not(test),
+    allow(dead_code, unused_imports, reason = "a fuzz target uses a part of it")
+)]
 
+#[cfg(test)]
 mod asking;
+pub(crate) mod compared;
+#[cfg(test)]
 mod differential;
 mod fakes;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod listening;
 pub(crate) mod requests;
+#[cfg(test)]
 mod rounds;
+#[cfg(test)]
 mod scopes;
+#[cfg(test)]
 mod sessions;
+#[cfg(test)]
 mod socket;
+#[cfg(test)]
 mod stateless;
 
 pub(crate) use self::fakes::{CALL_ID, World, skill, tool};

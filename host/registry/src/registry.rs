@@ -12,7 +12,7 @@ use aop_core::quota::{Accounts, Payer};
 use aop_core::supply::Vouch;
 use aop_core::{
     AgentName, Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Settings, Source, Store,
-    Tenancy, TenantName,
+    Tenancy, Tenant, TenantName,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -323,12 +323,12 @@ impl Common {
 }
 
 impl Tenancy for Registry {
-    fn begin(&self, tenant: &TenantName) {
-        self.common.begin(tenant);
+    fn begin(&self, tenant: &Tenant) {
+        self.common.begin(&tenant.name);
     }
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(self.common.end(tenant))
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(self.common.end(&tenant.name))
     }
 }
 

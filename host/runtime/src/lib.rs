@@ -22,6 +22,8 @@ mod derive;
 mod engine;
 mod executable;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod guest;
 mod handles;
 mod lane;
@@ -39,7 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use aop_core::quota::{CodeHeld, Payer};
 use aop_core::{
     Artifact, BoxFuture, Digest, GuestLog, Measure, NodeId, Prepare, PrepareError, Prepared,
-    Sample, Settings, Tenancy, TenantName,
+    Sample, Settings, Tenancy, Tenant,
 };
 
 use capability::files::Rooms;
@@ -230,10 +232,10 @@ impl Prepare for Runtime {
 }
 
 impl Tenancy for Runtime {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, _: &Tenant) {}
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
-        self.shared.handles.forget(tenant);
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
+        self.shared.handles.forget(&tenant.name);
         Box::pin(std::future::ready(Ok(())))
     }
 }

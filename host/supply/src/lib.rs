@@ -9,6 +9,8 @@
 
 mod credentials;
 mod crypto;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod manifest;
 mod registry;
 mod signature;

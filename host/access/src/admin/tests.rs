@@ -268,6 +268,20 @@ async fn tenants_begin_and_end_with_everything_of_them() {
 }
 
 #[tokio::test]
+async fn a_tenant_is_later_than_the_one_before_it_also_in_no_zone() {
+    let (access, store) = some().await;
+    let acme = named("again");
+    let mut last = 0;
+    for _ in 0..5 {
+        access.create_tenant(&admin(), acme.clone()).await.unwrap();
+        let created = store.tenants.lock().unwrap()[&acme].created_unix_ms;
+        assert!(created > last, "{created} {last}");
+        last = created;
+        access.delete_tenant(&admin(), &acme).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn secrets_are_bounded_and_need_a_key() {
     let (access, store) = some().await;
     let name = |name: &str| SecretName::new(name).unwrap();

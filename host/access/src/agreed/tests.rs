@@ -1,11 +1,12 @@
 use aop_core::{Admin as _, Caller, NewKey, Scopes, Secret, Secrets as _};
 
 use super::*;
-use crate::testing::{FakeStore, Issuer, Log, config, named, open};
+use crate::testing::{FakeStore, Issuer, Log, Noted, config, named, open};
 use crate::{AccessConfig, AccessParts, Vault};
 
 struct Node {
     access: Access,
+    noted: std::sync::Arc<Noted>,
     log: std::sync::Arc<Log>,
     store: std::sync::Arc<FakeStore>,
     directory: tempfile::TempDir,
@@ -13,17 +14,17 @@ struct Node {
 
 async fn node_with(config: AccessConfig) -> Node {
     let store = FakeStore::with(&["default"]);
-    let log = std::sync::Arc::<Log>::default();
+    let (log, noted) = (std::sync::Arc::<Log>::default(), std::sync::Arc::<Noted>::default());
     let parts = AccessParts {
         store: store.clone(),
         audit: log.clone(),
         fetch: Issuer::new(),
-        tenancies: Vec::new(),
+        tenancies: vec![noted.clone()],
     };
     let access = Access::open(config, parts).await.unwrap();
     let directory = tempfile::tempdir().unwrap();
     access.share(directory.path().join("departed.json")).await;
-    Node { access, log, store, directory }
+    Node { access, noted, log, store, directory }
 }
 
 async fn node() -> Node {
@@ -140,6 +141,48 @@ async fn what_an_older_document_says_undoes_nothing() {
     let tenants = again.shared().await.unwrap();
     b.access.merge_shared(&tenants).await.unwrap();
     assert!(opens(&b, new.text.expose()), "keys of the new one are everywhere");
+}
+
+/// When a node says that a tenant was created.
+fn created(node: &Node, tenant: &str) -> u64 {
+    node.store.tenants.lock().unwrap()[&named(tenant)].created_unix_ms
+}
+
+#[tokio::test]
+async fn a_deletion_that_is_learnt_late_ends_the_tenant_that_was_there_and_no_later_one() {
+    let (a, b) = (node().await, node().await);
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    agree(&a, &b).await;
+    let first = created(&a, "acme");
+    a.access.delete_tenant(&admin(), &named("acme")).await.unwrap();
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    let second = created(&a, "acme");
+    assert!(second > first, "also within one millisecond");
+    // The other node learns of both at once.
+    tell(&a, &b).await;
+    assert_eq!((&*a.noted.ended.lock().unwrap(), created(&a, "acme")), (&vec![first], second));
+    assert_eq!((&*b.noted.ended.lock().unwrap(), created(&b, "acme")), (&vec![first], second));
+}
+
+#[tokio::test]
+async fn of_two_that_create_one_tenant_the_later_time_holds_on_both() {
+    let (a, b) = (node().await, node().await);
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    while unix_ms(SystemTime::now()) <= created(&a, "acme") {
+        tokio::task::yield_now().await;
+    }
+    b.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    let key = a.access.create_key(&of("acme"), new_key()).await.unwrap();
+    let later = created(&b, "acme");
+    agree(&a, &b).await;
+    assert_eq!((created(&a, "acme"), created(&b, "acme")), (later, later));
+    assert!(a.noted.ended.lock().unwrap().is_empty() && b.noted.ended.lock().unwrap().is_empty());
+    assert!(opens(&a, key.text.expose()) && opens(&b, key.text.expose()));
+    // Whoever keeps something knows it, too.
+    let begun = a.noted.what.lock().unwrap().clone();
+    assert_eq!(begun, ["+default", "+acme", "+acme"]);
+    a.access.delete_tenant(&admin(), &named("acme")).await.unwrap();
+    assert_eq!(*a.noted.ended.lock().unwrap(), [later]);
 }
 
 #[tokio::test]

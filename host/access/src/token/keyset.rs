@@ -211,10 +211,7 @@ impl Keyset {
         };
         check_url(&url)?;
         let document = self.fetch.get(&url, DOCUMENT_MAX_BYTES).await?;
-        let published: Published = serde_json::from_slice(&document)
-            .map_err(|error| format!("{url} is no set of keys: {error}"))?;
-        let keys = published.keys.into_iter().take(KEYS_MAX);
-        Ok(keys.filter_map(Named::read).collect())
+        read(&document).map_err(|error| format!("{url} is no set of keys: {error}"))
     }
 
     /// Where the issuer says that its keys are (OpenID Connect Discovery, RFC 8414).
@@ -245,6 +242,20 @@ impl Keyset {
 fn is_over(last_unix_ms: Option<u64>, now_unix_ms: u64) -> bool {
     let pause_ms = u64::try_from(FETCH_PAUSE.as_millis()).unwrap_or(u64::MAX);
     last_unix_ms.is_none_or(|last| now_unix_ms >= last.saturating_add(pause_ms))
+}
+
+/// The keys in a document that can check signatures here.
+fn read(document: &[u8]) -> serde_json::Result<Vec<Named>> {
+    let published: Published = serde_json::from_slice(document)?;
+    Ok(published.keys.into_iter().take(KEYS_MAX).filter_map(Named::read).collect())
+}
+
+/// Reads a document as fetching it does: no key of it is a shared secret.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn check_document(document: &[u8]) {
+    let keys = read(document).unwrap_or_default();
+    assert!(keys.len() <= KEYS_MAX);
+    assert!(keys.iter().all(|named| named.key.family() != jsonwebtoken::AlgorithmFamily::Hmac));
 }
 
 impl Named {

@@ -23,6 +23,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::keyset::check_document;
 pub use self::keyset::{Fetch, check_url};
 use self::keyset::{Keyset, KeysetError};
 

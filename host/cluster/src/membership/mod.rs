@@ -24,7 +24,7 @@ mod report;
 mod start;
 #[cfg(test)]
 mod tests;
-mod token;
+pub(crate) mod token;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};

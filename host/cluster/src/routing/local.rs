@@ -7,7 +7,8 @@ use aop_core::interface::Feature;
 use aop_core::quota::Payer;
 use aop_core::{
     AgentName, AgentStatus, Artifact, BoxFuture, Catalog, CatalogError, Digest, LoadRequest,
-    Prepare, PrepareError, Prepared, RevisionStatus, Settings, Tenancy, TenantName, ToolList,
+    Prepare, PrepareError, Prepared, RevisionStatus, Settings, Tenancy, Tenant, TenantName,
+    ToolList,
 };
 
 use super::Router;
@@ -32,12 +33,12 @@ impl Router {
 /// What the zone should have of a tenant ends with it: other nodes unload it, and nothing brings it back for the next
 /// tenant of the name.
 impl Tenancy for Router {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, _: &Tenant) {}
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
             if let Some(zone) = self.zone.get() {
-                zone.placer.bury_all(tenant).await;
+                zone.placer.bury_all(&tenant.name).await;
             }
             Ok(())
         })

@@ -1,19 +1,21 @@
 //! The accounts of a host, and the three that a call is charged to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::account::{Owner, nanos, narrow};
 use super::{Account, Quota, Resource, Share};
 use crate::fair::{Party, Permits};
-use crate::{AgentName, BoxFuture, Digest, Failure, Limits, Tenancy, TenantName};
+use crate::{AgentName, BoxFuture, Digest, Failure, Limits, Tenancy, Tenant, TenantName};
 
 /// How long to wait for memory or a place that is in use: most calls are short.
 const IN_USE_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The part of its CPU time per minute that must be back before a call begins: one that begins with the first millisecond
 /// would do nothing but wait.
 const CPU_FRACTION: u64 = 16;
+/// Tenants that ended and are remembered, because a call of theirs may still be on its way.
+const GONE_MAX: usize = 10_000;
 
 /// Who pays for a call: whatever it uses is used of all three.
 pub struct Payer {
@@ -162,7 +164,8 @@ impl Shares {
 }
 
 /// The accounts of a host: one of the node, one of each tenant, one of each agent. They stay while their agents and
-/// tenants do, whatever revisions come and go, so that loading an agent anew forgives it nothing.
+/// tenants do, whatever revisions come and go, so that loading an agent anew forgives it nothing. A late call of a tenant that
+/// has ended pays with an account of its own, which nobody finds.
 pub struct Accounts {
     node: Arc<Account>,
     tenants: RwLock<Tenants>,
@@ -171,11 +174,14 @@ pub struct Accounts {
 struct Tenants {
     default: Quota,
     named: HashMap<TenantName, Quota>,
-    live: HashMap<TenantName, Tenant>,
+    /// Those that ended, while none of their names began again.
+    gone: HashSet<TenantName>,
+    live: HashMap<TenantName, Live>,
     shares: Shares,
 }
 
-struct Tenant {
+/// What is kept of a tenant.
+struct Live {
     account: Arc<Account>,
     agents: HashMap<AgentName, Weak<Payer>>,
     /// Its parts of the agents that others share with it, by the agents' flows, while it holds or wants something of them.
@@ -194,6 +200,7 @@ impl Accounts {
             tenants: RwLock::new(Tenants {
                 default: tenant,
                 named: HashMap::new(),
+                gone: HashSet::new(),
                 live: HashMap::new(),
                 shares: Shares { others: Share::WHOLE, named: HashMap::new() },
             }),
@@ -231,13 +238,6 @@ impl Accounts {
             let live = tenants.live.iter().filter(|(_, tenant)| tenant.account.is_shared());
             live.map(|(name, tenant)| (name.clone(), Arc::clone(&tenant.account))).collect()
         })
-    }
-
-    /// Forgets a tenant that is gone. Calls that still run keep what they pay with.
-    pub fn forget_tenant(&self, name: &TenantName) {
-        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        tenants.named.remove(name);
-        tenants.live.remove(name);
     }
 
     /// The node's.
@@ -334,20 +334,24 @@ impl Accounts {
         work(&self.tenants.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write<T>(&self, name: &TenantName, work: impl FnOnce(&mut Tenant) -> T) -> T {
+    fn write<T>(&self, name: &TenantName, work: impl FnOnce(&mut Live) -> T) -> T {
         let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
-        let Tenants { default, named, live, shares } = &mut *tenants;
-        work(live.entry(name.clone()).or_insert_with(|| {
+        let Tenants { default, named, gone, live, shares } = &mut *tenants;
+        let make = || {
             let places = Permits::part_of(Arc::clone(&self.node.places), Permits::UNLIMITED, 1);
             let account = Arc::new(Account::new(Owner::Tenant(name.clone()), places));
             set_tenant(&account, named.get(name).unwrap_or(default));
             account.set_share(shares.of(name), None);
-            Tenant { account, agents: HashMap::new(), parts: HashMap::new() }
-        }))
+            Live { account, agents: HashMap::new(), parts: HashMap::new() }
+        };
+        match gone.contains(name) {
+            true => work(&mut make()),
+            false => work(live.entry(name.clone()).or_insert_with(make)),
+        }
     }
 }
 
-impl Tenant {
+impl Live {
     /// Its part of an agent's places.
     fn part(&mut self, flow: u64, agent: &Account) -> Arc<Permits> {
         if let Some(part) = self.parts.get(&flow).and_then(Weak::upgrade) {
@@ -364,11 +368,20 @@ impl Tenant {
 }
 
 impl Tenancy for Accounts {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, tenant: &Tenant) {
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        tenants.gone.remove(&tenant.name);
+    }
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
         // What the configuration says of a tenant holds for the next one of that name.
-        self.tenants.write().unwrap_or_else(PoisonError::into_inner).live.remove(tenant);
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        if tenants.gone.len() >= GONE_MAX {
+            // Calls end within seconds of their tenant: those of so many others are over.
+            tenants.gone.clear();
+        }
+        tenants.gone.insert(tenant.name.clone());
+        tenants.live.remove(&tenant.name);
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::fair::{Flow, Permits};
-use crate::{AgentName, ErrorCode, Limits, TenantName};
+use crate::{AgentName, ErrorCode, Limits, Tenancy as _, Tenant, TenantName};
 
 fn tenant(name: &str) -> TenantName {
     TenantName::new(name).unwrap()
@@ -165,8 +165,28 @@ fn a_tenant_has_its_own_quota_or_the_default_one_also_while_it_is_used() {
     accounts.set_tenant(&tenant("acme"), None);
     assert_eq!(limit("acme"), Some(5));
     assert_eq!(accounts.tenant(&tenant("acme")).flow().weight, Flow::WEIGHT_DEFAULT);
-    accounts.forget_tenant(&tenant("acme"));
-    assert_eq!(accounts.all().len(), 2, "the node and the other");
+}
+
+#[test]
+fn a_late_call_of_a_tenant_that_ended_leaves_no_account() {
+    let accounts = accounts(Quota::default(), Quota::default());
+    let acme = Tenant { name: tenant("acme"), created_unix_ms: 1 };
+    accounts.begin(&acme);
+    let shared = accounts.payer(&tenant("other"), &agent("shared"));
+    let running = accounts.payer(&acme.name, &agent("one"));
+    assert_eq!(accounts.all().len(), 5, "the node, two tenants, and an agent of each");
+    drop(accounts.end(&acme));
+    running.begin(Instant::now(), false).unwrap();
+    let late = accounts.payer(&acme.name, &agent("one"));
+    late.begin(Instant::now(), false).unwrap();
+    accounts.on_behalf_of(&acme.name, &shared).begin(Instant::now(), false).unwrap();
+    drop(accounts.tenant(&acme.name));
+    assert_eq!(accounts.all().len(), 3, "the node, the other tenant and its agent");
+    assert!(accounts.agent(&acme.name, "one").is_none());
+
+    accounts.begin(&acme);
+    let _next = accounts.payer(&acme.name, &agent("one"));
+    assert_eq!(accounts.all().len(), 5, "another tenant of its name has its own");
 }
 
 #[test]

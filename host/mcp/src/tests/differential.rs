@@ -5,37 +5,12 @@
 //! status, content type, `Retry-After` and the JSON-RPC messages; for a session, where the fast path
 //! answers with a JSON body and `rmcp` with an event stream, the messages.
 
-use axum::body::Body;
-use http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::compared::{Sent, essence, servers};
 use super::requests::Client;
-use super::{Answer, World, post, send};
-use crate::{McpConfig, McpServer};
-
-/// A request as text, so that it can be sent twice.
-#[derive(Debug, Clone)]
-struct Sent {
-    headers: Vec<(&'static str, String)>,
-    body: String,
-}
-
-impl Sent {
-    fn request(&self, session: Option<&HeaderValue>) -> Option<Request<Body>> {
-        let mut request = post("/mcp", self.body.clone());
-        let headers = request.headers_mut();
-        headers.remove("accept");
-        headers.remove("content-type");
-        for (name, value) in &self.headers {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).ok()?);
-        }
-        if let Some(session) = session {
-            headers.insert("mcp-session-id", session.clone());
-        }
-        Some(request)
-    }
-}
+use super::{World, send};
 
 /// Mostly the first, sometimes one of the others.
 fn mostly(
@@ -295,35 +270,6 @@ fn sessional() -> impl Strategy<Value = Sent> {
             }
             Sent { headers, body }
         })
-}
-
-/// What must be the same.
-fn essence(answer: &Answer, with_kind: bool) -> Value {
-    let header =
-        |name: &str| answer.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
-    let mut messages = answer.messages();
-    for message in &mut messages {
-        // The built-in tools mint an id per call.
-        if let Some(id) = message.pointer_mut("/result/_meta/aop~1call-id") {
-            *id = Value::Null;
-        }
-        // Each server seals with a key of its own.
-        if let Some(state) = message.pointer_mut("/result/requestState") {
-            *state = Value::Null;
-        }
-    }
-    let text = messages.is_empty().then(|| answer.text.clone());
-    json!({
-        "status": answer.status.as_u16(),
-        "kind": with_kind.then(|| header("content-type")),
-        "retry": header("retry-after"),
-        "messages": messages,
-        "text": text,
-    })
-}
-
-fn servers(world: &std::sync::Arc<World>) -> [McpServer; 2] {
-    [true, false].map(|fast| McpServer::with_fast_path(McpConfig::default(), world.parts(), fast))
 }
 
 fn run<T: std::fmt::Debug>(

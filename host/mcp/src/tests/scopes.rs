@@ -5,7 +5,13 @@ use serde_json::{Value, json};
 
 use super::World;
 use super::requests::{Client, call, send, stateless};
+use aop_core::{Tenant, TenantName};
 use axum::body::Body;
+
+/// A tenant as it is when it ends.
+fn made(name: &str) -> Tenant {
+    Tenant { name: TenantName::new(name).unwrap(), created_unix_ms: 1 }
+}
 
 fn with(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
     request.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
@@ -96,10 +102,10 @@ async fn ending_a_tenant_ends_its_sessions_and_no_others() {
     use aop_core::Tenancy as _;
     let server = World::new().server();
     let client = Client::open(&server).await;
-    server.end(&aop_core::TenantName::new("other").unwrap()).await.unwrap();
+    server.end(&made("other")).await.unwrap();
     let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {} });
     assert_eq!(send(&server, client.request(&message)).await.status, StatusCode::OK);
-    server.end(&aop_core::TenantName::default_tenant()).await.unwrap();
+    server.end(&made("default")).await.unwrap();
     assert_eq!(send(&server, client.request(&message)).await.status, StatusCode::NOT_FOUND);
     assert_eq!(server.sessions_open(), 0);
 }

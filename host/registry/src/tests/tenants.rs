@@ -2,10 +2,15 @@
 
 use aop_core::{
     Catalog as _, CatalogError, Origin, Query, Resolve as _, Search as _, Settings, State,
-    Tenancy as _, TenantName,
+    Tenancy as _, Tenant, TenantName,
 };
 
 use super::{Host, tenant};
+
+/// A tenant as it is when it begins.
+fn made(name: &TenantName) -> Tenant {
+    Tenant { name: name.clone(), created_unix_ms: 1 }
+}
 
 fn named(name: &str) -> TenantName {
     TenantName::new(name).unwrap()
@@ -37,7 +42,7 @@ async fn a_tenant_has_agents_and_names_of_its_own() {
     let host = Host::new();
     host.registry.scan().await.unwrap();
     let acme = named("acme");
-    host.registry.begin(&acme);
+    host.registry.begin(&made(&acme));
     host.upload(&tenant(), "a", "fn one", "").await;
     host.upload(&acme, "a", "fn two", "").await;
     assert_eq!(
@@ -58,17 +63,17 @@ async fn agents_of_a_tenant_come_back_after_a_restart_and_go_with_it() {
     let host = Host::new();
     let acme = named("acme");
     host.registry.scan().await.unwrap();
-    host.registry.begin(&acme);
+    host.registry.begin(&made(&acme));
     host.upload(&acme, "a", "fn two", "").await;
     let host = host.restarted().await;
-    host.registry.begin(&acme);
+    host.registry.begin(&made(&acme));
     host.until("its agents are loaded", |host| !host.tools_of(&acme).is_empty()).await;
     assert_eq!(host.tools_of(&acme), ["a_two"]);
-    host.registry.end(&acme).await.unwrap();
+    host.registry.end(&made(&acme)).await.unwrap();
     assert!(host.tools_of(&acme).is_empty() && host.found_by(&acme) == 0);
     assert!(host.store().agents(&acme).await.unwrap().is_empty());
     assert_eq!(host.components(), 0);
-    host.registry.end(&acme).await.unwrap();
+    host.registry.end(&made(&acme)).await.unwrap();
 }
 
 #[tokio::test]
@@ -76,9 +81,9 @@ async fn a_shared_agent_is_seen_where_it_is_shared_and_changed_by_its_owner_only
     let host = Host::new();
     host.registry.scan().await.unwrap();
     let (acme, other) = (named("acme"), named("other"));
-    host.registry.begin(&acme);
+    host.registry.begin(&made(&acme));
     host.upload(&tenant(), "a", "fn one", "share = [\"acme\"]\n").await;
-    host.registry.begin(&other);
+    host.registry.begin(&made(&other));
     assert_eq!(host.tools_of(&acme), ["a_one"]);
     assert!(host.tools_of(&other).is_empty() && host.found_by(&other) == 0);
     assert_eq!(host.found_by(&acme), 1);
@@ -96,7 +101,7 @@ async fn a_shared_agent_is_seen_where_it_is_shared_and_changed_by_its_owner_only
         (vec!["a_two".into()], vec!["a_two".into()])
     );
     let late = named("late");
-    host.registry.begin(&late);
+    host.registry.begin(&made(&late));
     assert_eq!(host.tools_of(&late), ["a_two"]);
     host.upload(&tenant(), "a", "fn two", "").await;
     assert!(host.tools_of(&acme).is_empty() && host.found_by(&acme) == 0);
@@ -109,7 +114,7 @@ async fn what_is_not_shared_any_more_does_not_come_back() {
     let host = std::sync::Arc::new(Host::new());
     host.registry.scan().await.unwrap();
     let acme = named("acme");
-    host.registry.begin(&acme);
+    host.registry.begin(&made(&acme));
     for round in 0..40 {
         let uploads: Vec<_> = (0..4)
             .map(|index| {
@@ -134,7 +139,7 @@ async fn what_a_tenant_has_itself_comes_first() {
     let host = Host::new();
     host.registry.scan().await.unwrap();
     let acme = named("acme");
-    host.registry.begin(&acme);
+    host.registry.begin(&made(&acme));
     host.upload(&acme, "a", "fn mine", "").await;
     host.upload(&tenant(), "a", "fn theirs", "share = [\"*\"]\n").await;
     assert_eq!(host.tools_of(&acme), ["a_mine"]);
@@ -163,8 +168,8 @@ async fn no_tenant_has_all_the_agents_that_the_host_may_hold() {
     let host = Host::with(|config| config.agents_max = 9);
     host.registry.scan().await.unwrap();
     let (acme, other) = (named("acme"), named("other"));
-    host.registry.begin(&acme);
-    host.registry.begin(&other);
+    host.registry.begin(&made(&acme));
+    host.registry.begin(&made(&other));
     for number in 0..8 {
         host.upload(&acme, &format!("a{number}"), "fn run", "").await;
     }

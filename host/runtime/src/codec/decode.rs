@@ -34,7 +34,7 @@ pub(super) use index::Names;
 pub(crate) use taken::{Decoded, Taken};
 
 /// Violations that are reported. More would not help anybody.
-pub(super) const VIOLATIONS_MAX: usize = 32;
+pub(crate) const VIOLATIONS_MAX: usize = 32;
 
 /// What the values of one call may take in memory. A request of the 4 MiB that the edges let in
 /// holds at most 3 MiB of base64, which is 120 MiB of values.

@@ -12,6 +12,8 @@
 mod decode;
 mod encode;
 mod handles;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod made;
 
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ use aop_core::{Failure, Interface, Output, Violation};
 use wasmtime::component::Val;
 
 use decode::Names;
+#[cfg(any(test, fuzzing))]
+pub(crate) use decode::VIOLATIONS_MAX;
 pub(crate) use decode::{Decoded, Taken};
 pub(crate) use encode::StreamEncoder;
 

@@ -2,49 +2,49 @@
 //! has 40 functions and 200 types) and low enough that ten thousand hostile agents fit in memory.
 
 /// Exported functions of one component.
-pub(super) const FUNCTIONS_MAX: usize = 1_000;
+pub(crate) const FUNCTIONS_MAX: usize = 1_000;
 
 /// Entries of the type table.
-pub(super) const TYPES_MAX: usize = 10_000;
+pub(crate) const TYPES_MAX: usize = 10_000;
 
 /// Resources of one component. Each adds a function of its own, which drops it.
-pub(super) const RESOURCES_MAX: usize = 100;
+pub(crate) const RESOURCES_MAX: usize = 100;
 
 /// Fields, cases, labels and parameters of one component together.
-pub(super) const MEMBERS_MAX: usize = 50_000;
+pub(crate) const MEMBERS_MAX: usize = 50_000;
 
 /// Fields, cases or labels of one type, since the codec looks them up one after another.
-pub(super) const MEMBERS_PER_TYPE_MAX: usize = 1_000;
+pub(crate) const MEMBERS_PER_TYPE_MAX: usize = 1_000;
 
 /// Types within types. Each is at most three levels of JSON, of which `serde_json` reads 128.
-pub(super) const NESTING_MAX: usize = 32;
+pub(crate) const NESTING_MAX: usize = 32;
 
 /// Bytes of one identifier. Tool names have at most 64 characters.
-pub(super) const IDENTIFIER_MAX_BYTES: usize = 128;
+pub(crate) const IDENTIFIER_MAX_BYTES: usize = 128;
 
 /// Bytes of an interface's full name, `namespace:package/interface@version`.
-pub(super) const INTERFACE_NAME_MAX_BYTES: usize = 256;
+pub(crate) const INTERFACE_NAME_MAX_BYTES: usize = 256;
 
 /// Interfaces and functions that a component imports.
-pub(super) const IMPORTS_MAX: usize = 1_000;
+pub(crate) const IMPORTS_MAX: usize = 1_000;
 
 /// Bytes of all WIT text and docs sections that a component carries.
-pub(super) const DOCS_SECTIONS_MAX_BYTES: usize = 1 << 20;
+pub(crate) const DOCS_SECTIONS_MAX_BYTES: usize = 1 << 20;
 
 /// Bytes of one doc comment; longer ones are cut. A model reads every one of them.
-pub(super) const DOC_MAX_BYTES: usize = 4 << 10;
+pub(crate) const DOC_MAX_BYTES: usize = 4 << 10;
 
 /// Bytes of all doc comments that are kept; further ones are left out.
-pub(super) const DOCS_MAX_BYTES: usize = 1 << 20;
+pub(crate) const DOCS_MAX_BYTES: usize = 1 << 20;
 
 /// Bytes of one metadata text (a name, a description); longer ones are cut.
-pub(super) const METADATA_MAX_BYTES: usize = 4 << 10;
+pub(crate) const METADATA_MAX_BYTES: usize = 4 << 10;
 
 /// Bytes of a function's signature; deeper parts of a longer one are left out.
-pub(super) const SIGNATURE_MAX_BYTES: usize = 1 << 10;
+pub(crate) const SIGNATURE_MAX_BYTES: usize = 1 << 10;
 
 /// Names of tools that built a component and of libraries in it. Python's runtime has about 15.
-pub(super) const PRODUCERS_MAX: usize = 100;
+pub(crate) const PRODUCERS_MAX: usize = 100;
 
 /// Cuts text to `bytes`, at a character.
 pub(super) fn cut(text: &str, bytes: usize) -> String {

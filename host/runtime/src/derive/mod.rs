@@ -13,7 +13,7 @@
 mod docs;
 mod format;
 mod functions;
-mod limits;
+pub(crate) mod limits;
 mod names;
 mod scan;
 mod signature;

@@ -6,6 +6,7 @@ use aop_core::{AgentName, Settings};
 
 use super::limits::{DOC_MAX_BYTES, FUNCTIONS_MAX, MEMBERS_MAX, NESTING_MAX, TYPES_MAX};
 use super::*;
+use crate::fuzz::with_section;
 
 /// A component from the text of what is in it. Nothing is called here: the types are what matters.
 fn component(body: &str) -> Vec<u8> {
@@ -26,28 +27,6 @@ const CORE: &str = r#"
 
 fn derive(body: &str) -> Interface {
     interface(&component(body)).unwrap()
-}
-
-/// Appends a custom section to a binary.
-fn with_section(mut wasm: Vec<u8>, name: &str, data: &[u8]) -> Vec<u8> {
-    fn leb(mut value: usize, into: &mut Vec<u8>) {
-        loop {
-            let byte = u8::try_from(value & 0x7f).unwrap();
-            value >>= 7;
-            into.push(if value == 0 { byte } else { byte | 0x80 });
-            if value == 0 {
-                return;
-            }
-        }
-    }
-    let mut body = Vec::new();
-    leb(name.len(), &mut body);
-    body.extend_from_slice(name.as_bytes());
-    body.extend_from_slice(data);
-    wasm.push(0);
-    leb(body.len(), &mut wasm);
-    wasm.extend_from_slice(&body);
-    wasm
 }
 
 /// A `producers` section with one tool.

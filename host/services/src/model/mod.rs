@@ -26,7 +26,7 @@ use aop_core::model::{
     Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Reserved,
     Spender, TokenLedger, Usage,
 };
-use aop_core::{AgentId, BoxFuture, Measure, Sample, Tenancy, TenantName};
+use aop_core::{AgentId, BoxFuture, Measure, Sample, Tenancy, Tenant};
 use rig_core::http_client::{DynHttpClient, HttpClientExt};
 use rig_core::operation;
 use rig_core::providers::anthropic::wire::AnthropicConfig;
@@ -341,10 +341,10 @@ impl Models for ModelProviders {
 }
 
 impl Tenancy for ModelProviders {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, _: &Tenant) {}
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
-        self.budgets.forget(tenant);
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
+        self.budgets.forget(&tenant.name);
         Box::pin(std::future::ready(Ok(())))
     }
 }

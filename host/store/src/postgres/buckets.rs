@@ -2,17 +2,19 @@
 //!
 //! A write takes the row of its owner first and keeps it to its end, so writes of one agent come one after another, and what it
 //! will leave behind can be summed up before anything is written. The sum over all tenants is read without a lock: writes of
-//! different tenants at the same moment may pass that one limit by as much as they write.
+//! different tenants at the same moment may pass that one limit by as much as they write. A write ends with the sum of its
+//! tenant, in whose row stands whether that is gone ([`tenancy`](super::tenancy)): then nothing of it is kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, PAGE_KEYS_MAX};
-use aop_core::{BoxFuture, StoreError, TenantName};
+use aop_core::{BoxFuture, StoreError};
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::tenancy::{self, ENDED, gone};
 use super::{Failed, PostgresBuckets};
 use crate::bounds::{
     BUCKET_CHARGE_BYTES, Ceilings, KEY_CHARGE_BYTES, Place, Sums, check_sizes, total_bytes,
@@ -22,13 +24,11 @@ use crate::bounds::{
 const TOUCH_EVERY_MS: i64 = 60 * 60 * 1000;
 /// Conversations that are looked up at once to be forgotten; each is forgotten in a transaction of its own.
 const FORGOTTEN_AT_ONCE: i64 = 64;
-/// Entries of a tenant that goes, at once.
-const FORGOTTEN_ENTRIES_AT_ONCE: u64 = 10_000;
 /// The database's clock, in milliseconds since the Unix epoch: that of hosts may differ.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 /// Lets an operation fail in the words of buckets, or in the database's.
-enum Refused {
+pub(super) enum Refused {
     Bucket(BucketError),
     Failed(Failed),
 }
@@ -62,6 +62,8 @@ impl From<Refused> for BucketError {
 
 /// A bucket whose owner is ours until the transaction ends.
 struct Opened {
+    /// When the tenant that works there was created.
+    since: i64,
     owner: i64,
     bucket: i64,
     keys: i64,
@@ -83,9 +85,9 @@ impl Change {
     }
 }
 
-type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
+pub(super) type Parameters<'p> = &'p [&'p (dyn ToSql + Sync)];
 
-async fn rows(
+pub(super) async fn rows(
     change: &Transaction<'_>,
     sql: &str,
     parameters: Parameters<'_>,
@@ -104,13 +106,14 @@ async fn one(
 }
 
 /// Opens a bucket for writing; both it and its owner begin to exist.
-async fn open(change: &Transaction<'_>, place: &Place) -> Result<Opened, Refused> {
+async fn open(change: &Transaction<'_>, (place, since): (&Place, i64)) -> Result<Opened, Refused> {
     let row = one(
         change,
-        "INSERT INTO aop_owners (tenant, agent) VALUES ($1, $2)
-         ON CONFLICT (tenant, agent) DO UPDATE SET charged_bytes = aop_owners.charged_bytes
+        "INSERT INTO aop_owners (tenant, agent, since_unix_ms) VALUES ($1, $2, $3)
+         ON CONFLICT (tenant, agent) DO UPDATE
+         SET since_unix_ms = least(aop_owners.since_unix_ms, excluded.since_unix_ms)
          RETURNING id",
-        &[&place.tenant, &place.agent],
+        &[&place.tenant, &place.agent, &since],
     )
     .await?;
     let owner: i64 = row.try_get(0)?;
@@ -120,11 +123,15 @@ async fn open(change: &Transaction<'_>, place: &Place) -> Result<Opened, Refused
          RETURNING id, keys, bytes"
     );
     let row = one(change, &sql, &[&owner, &place.session]).await?;
-    Ok(Opened { owner, bucket: row.try_get(0)?, keys: row.try_get(1)?, bytes: row.try_get(2)? })
+    let (bucket, keys, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    Ok(Opened { since, owner, bucket, keys, bytes })
 }
 
 /// The same for a bucket that must exist already.
-async fn find(change: &Transaction<'_>, place: &Place) -> Result<Option<Opened>, Refused> {
+async fn find(
+    change: &Transaction<'_>,
+    (place, since): (&Place, i64),
+) -> Result<Option<Opened>, Refused> {
     let owner = rows(
         change,
         "SELECT id FROM aop_owners WHERE tenant = $1 AND agent = $2 FOR UPDATE",
@@ -141,10 +148,11 @@ async fn find(change: &Transaction<'_>, place: &Place) -> Result<Option<Opened>,
     .await?;
     let Some(row) = found.first() else { return Ok(None) };
     let (bucket, keys, bytes) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    Ok(Some(Opened { owner, bucket, keys, bytes }))
+    Ok(Some(Opened { since, owner, bucket, keys, bytes }))
 }
 
-/// Keeps the sums in step with a change, and answers them: of the agent, the tenant and all.
+/// Keeps the sums in step with a change, and answers them: of the agent, the tenant and all. One of a tenant that is gone
+/// fails.
 async fn charge(
     change: &Transaction<'_>,
     (tenant, opened): (&str, &Opened),
@@ -159,8 +167,10 @@ async fn charge(
     let sql = "INSERT INTO aop_tenant_totals (tenant, charged_bytes) VALUES ($1, $2)
                ON CONFLICT (tenant) DO UPDATE
                SET charged_bytes = aop_tenant_totals.charged_bytes + excluded.charged_bytes
+               WHERE aop_tenant_totals.ended_unix_ms < $3
                RETURNING charged_bytes";
-    let of_tenant: i64 = one(change, sql, &[&tenant, &what.charged()]).await?.try_get(0)?;
+    let counted = rows(change, sql, &[&tenant, &what.charged(), &opened.since]).await?;
+    let of_tenant: i64 = counted.first().ok_or_else(gone)?.try_get(0)?;
     let sql = "SELECT coalesce(sum(charged_bytes), 0)::bigint FROM aop_tenant_totals";
     let all: i64 = one(change, sql, &[]).await?.try_get(0)?;
     let whole = |sum: i64| u64::try_from(sum).unwrap_or(0);
@@ -252,7 +262,7 @@ impl PostgresBuckets {
     }
 
     /// Runs one change of the host's own, all or nothing.
-    async fn change<T>(
+    pub(super) async fn change<T>(
         &self,
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
@@ -277,44 +287,14 @@ impl PostgresBuckets {
             let old = self.change(async |change| old_sessions(change, age).await);
             let old = old.await.map_err(failed)?;
             if old.is_empty() {
-                return Ok(forgotten);
+                let forgetting = self.change(async |change| tenancy::forget_gone(change).await);
+                return forgetting.await.map(|()| forgotten).map_err(failed);
             }
             for place in old {
                 let one = self.change(async |change| forget(change, &place, age).await);
                 forgotten += u64::from(one.await.map_err(failed)?);
             }
         }
-    }
-
-    /// Forgets everything that the agents of a tenant remember.
-    ///
-    /// # Errors
-    /// [`StoreError`]; what was forgotten by then stays forgotten, and the next attempt forgets the rest.
-    pub async fn forget_tenant(&self, tenant: &TenantName) -> Result<(), StoreError> {
-        let tenant = tenant.as_str();
-        let failed = |refused| StoreError::Failed(BucketError::from(refused).to_string());
-        // In pieces, of which each fits into the time of a statement, whatever a tenant remembers.
-        loop {
-            let piece = self.change(async |change| {
-                let sql = format!(
-                    "DELETE FROM aop_entries WHERE (bucket, key) IN (
-                         SELECT bucket, key FROM aop_entries JOIN aop_buckets ON aop_buckets.id = bucket
-                                                 JOIN aop_owners ON aop_owners.id = owner
-                         WHERE tenant = $1 LIMIT {FORGOTTEN_ENTRIES_AT_ONCE})"
-                );
-                let statement = change.prepare_cached(&sql).await?;
-                Ok(change.execute(&statement, &[&tenant]).await?)
-            });
-            if piece.await.map_err(failed)? < FORGOTTEN_ENTRIES_AT_ONCE {
-                break;
-            }
-        }
-        let forgetting = self.change(async |change| {
-            rows(change, "DELETE FROM aop_owners WHERE tenant = $1", &[&tenant]).await?;
-            rows(change, "DELETE FROM aop_tenant_totals WHERE tenant = $1", &[&tenant]).await
-        });
-        let forgotten = forgetting.await.map(|_| ());
-        forgotten.map_err(failed)
     }
 }
 
@@ -336,7 +316,8 @@ async fn old_sessions(change: &Transaction<'_>, age_ms: i64) -> Result<Vec<Place
 
 /// Forgets one, unless it was used meanwhile; whether it did.
 async fn forget(change: &Transaction<'_>, place: &Place, age_ms: i64) -> Result<bool, Refused> {
-    let Some(opened) = find(change, place).await? else { return Ok(false) };
+    let whoever = (place, i64::MAX);
+    let Some(opened) = find(change, whoever).await? else { return Ok(false) };
     let sql = format!(
         "DELETE FROM aop_buckets WHERE id = $1 AND touched_unix_ms <= {NOW} - $2 RETURNING id"
     );
@@ -351,19 +332,19 @@ async fn forget(change: &Transaction<'_>, place: &Place, age_ms: i64) -> Result<
 /// A value, and whether its conversation wants to be noted as used.
 async fn get(
     connection: &Object,
-    place: &Place,
+    (place, since): (&Place, i64),
     key: &str,
 ) -> Result<Option<(Vec<u8>, Option<i64>)>, Refused> {
     let sql = format!(
         "SELECT value, aop_buckets.id, session <> '' AND touched_unix_ms < {NOW} - {TOUCH_EVERY_MS}
          FROM aop_owners JOIN aop_buckets ON owner = aop_owners.id
                          JOIN aop_entries ON bucket = aop_buckets.id
-         WHERE tenant = $1 AND agent = $2 AND session = $3 AND key = $4"
+         WHERE tenant = $1 AND agent = $2 AND session = $3 AND key = $4 AND {ENDED} < $5"
     );
     let statement = connection.prepare_cached(&sql).await?;
-    let found = connection
-        .query_opt(&statement, &[&place.tenant, &place.agent, &place.session, &key.as_bytes()])
-        .await?;
+    let key = key.as_bytes();
+    let of: Parameters<'_> = &[&place.tenant, &place.agent, &place.session, &key, &since];
+    let found = connection.query_opt(&statement, of).await?;
     let Some(row) = found else { return Ok(None) };
     let is_stale: bool = row.try_get(2)?;
     Ok(Some((row.try_get(0)?, is_stale.then(|| row.try_get(1)).transpose()?)))
@@ -371,20 +352,22 @@ async fn get(
 
 async fn page(
     connection: &Object,
-    place: &Place,
+    (place, since): (&Place, i64),
     after: Option<&str>,
     limit: u32,
 ) -> Result<KeyPage, Refused> {
     let limit = limit.clamp(1, PAGE_KEYS_MAX);
-    let sql = "SELECT key FROM aop_owners JOIN aop_buckets ON owner = aop_owners.id
-                               JOIN aop_entries ON bucket = aop_buckets.id
-               WHERE tenant = $1 AND agent = $2 AND session = $3 AND ($4::bytea IS NULL OR key > $4)
-               ORDER BY key LIMIT $5";
-    let statement = connection.prepare_cached(sql).await?;
+    let sql = format!(
+        "SELECT key FROM aop_owners JOIN aop_buckets ON owner = aop_owners.id
+                         JOIN aop_entries ON bucket = aop_buckets.id
+         WHERE tenant = $1 AND agent = $2 AND session = $3 AND ($4::bytea IS NULL OR key > $4)
+           AND {ENDED} < $6
+         ORDER BY key LIMIT $5"
+    );
+    let statement = connection.prepare_cached(&sql).await?;
     let (after, most) = (after.map(str::as_bytes), i64::from(limit) + 1);
-    let found = connection
-        .query(&statement, &[&place.tenant, &place.agent, &place.session, &after, &most])
-        .await?;
+    let of: Parameters<'_> = &[&place.tenant, &place.agent, &place.session, &after, &most, &since];
+    let found = connection.query(&statement, of).await?;
     let is_last = found.len() <= limit as usize;
     let mut keys = Vec::with_capacity(found.len().min(limit as usize));
     for row in found.iter().take(limit as usize) {
@@ -404,9 +387,9 @@ impl Buckets for PostgresBuckets {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, BucketError>> {
         Box::pin(async move {
-            let place = Place::from(bucket);
+            let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
             let reading = self.at(&place, async |connection| -> Result<_, Refused> {
-                let Some((value, stale)) = get(connection, &place, key).await? else {
+                let Some((value, stale)) = get(connection, (&place, since), key).await? else {
                     return Ok(None);
                 };
                 if let Some(bucket) = stale {
@@ -433,10 +416,10 @@ impl Buckets for PostgresBuckets {
             }
             check_sizes(entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
             total_bytes(entries, quota)?;
-            let place = Place::from(bucket);
+            let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
             let limits = (quota, self.ceilings);
             let setting = self.change_at(&place, async |change| {
-                let opened = open(change, &place).await?;
+                let opened = open(change, (&place, since)).await?;
                 put(change, (&place.tenant, &opened), entries, limits).await
             });
             Ok(setting.await?)
@@ -449,9 +432,9 @@ impl Buckets for PostgresBuckets {
         keys: &'a [String],
     ) -> BoxFuture<'a, Result<(), BucketError>> {
         Box::pin(async move {
-            let place = Place::from(bucket);
+            let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
             let deleting = self.change_at(&place, async |change| {
-                let Some(opened) = find(change, &place).await? else { return Ok(()) };
+                let Some(opened) = find(change, (&place, since)).await? else { return Ok(()) };
                 delete(change, (&place.tenant, &opened), keys).await
             });
             Ok(deleting.await?)
@@ -468,10 +451,10 @@ impl Buckets for PostgresBuckets {
     ) -> BoxFuture<'a, Result<(), BucketError>> {
         Box::pin(async move {
             check_sizes(std::iter::once((key, value.as_slice())))?;
-            let place = Place::from(bucket);
+            let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
             let (limits, entries) = ((quota, self.ceilings), [(key.to_owned(), value)]);
             let swapping = self.change_at(&place, async |change| {
-                let opened = open(change, &place).await?;
+                let opened = open(change, (&place, since)).await?;
                 let sql = "SELECT value FROM aop_entries WHERE bucket = $1 AND key = $2";
                 let stored = rows(change, sql, &[&opened.bucket, &key.as_bytes()]).await?;
                 let stored = stored.first().map(|row| row.try_get::<_, &[u8]>(0)).transpose()?;
@@ -491,9 +474,10 @@ impl Buckets for PostgresBuckets {
         limit: u32,
     ) -> BoxFuture<'a, Result<KeyPage, BucketError>> {
         Box::pin(async move {
-            let place = Place::from(bucket);
+            let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
+            let whose = (&place, since);
             let reading =
-                self.at(&place, async |connection| page(connection, &place, after, limit).await);
+                self.at(&place, async |connection| page(connection, whose, after, limit).await);
             Ok(reading.await?)
         })
     }

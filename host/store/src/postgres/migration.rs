@@ -5,7 +5,7 @@ use deadpool_postgres::Object;
 use super::{PostgresError, describe};
 
 /// Step `n` leads from version n to n + 1.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("tenancy.sql")];
 
 /// Held while the tables change, so that hosts which start together do not change them twice. Any number that
 /// nobody else uses: "aop" in ASCII.

@@ -11,6 +11,7 @@
 mod buckets;
 mod connect;
 mod migration;
+mod tenancy;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use tokio_postgres::error::SqlState;
 use crate::bounds::{Ceilings, Place};
 use crate::turns::Turns;
 use aop_core::StoreError;
+use tenancy::Begun;
 
 /// How long an operation may wait for one of the connections, or for a new one.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -95,6 +97,7 @@ pub struct PostgresBuckets {
     /// A quarter of the connections for each agent, and three quarters for each tenant.
     agents: Arc<Turns>,
     tenants: Arc<Turns>,
+    begun: Arc<Begun>,
 }
 
 impl PostgresBuckets {
@@ -119,7 +122,8 @@ impl PostgresBuckets {
         let probing = connect::pool(&PostgresConfig { connections_max: 1, ..config.clone() })?;
         let part =
             |quarters: usize| Arc::new(Turns::new((config.connections_max * quarters / 4).max(1)));
-        Ok(Self { pool, probing, ceilings, agents: part(1), tenants: part(3) })
+        let (agents, tenants, begun) = (part(1), part(3), Arc::default());
+        Ok(Self { pool, probing, ceilings, agents, tenants, begun })
     }
 
     /// Whether the database answers now, over a connection of its own: that all others work is no reason to say that it is

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, BucketScope, Buckets, SessionId};
-use aop_core::{AgentId, Subject, TenantName};
+use aop_core::{AgentId, Subject, Tenant, TenantName};
 use tokio_postgres::NoTls;
 use tokio_postgres::config::SslMode;
 use uuid::Uuid;
@@ -53,6 +53,19 @@ async fn database(server: &str) -> PostgresConfig {
     }
 }
 
+/// A tenant that was created at that time.
+fn made(name: &str, created_unix_ms: u64) -> Tenant {
+    Tenant { name: TenantName::new(name).unwrap(), created_unix_ms }
+}
+
+/// A host on which these tenants are.
+async fn host(config: &PostgresConfig) -> PostgresBuckets {
+    let host = PostgresBuckets::open(config).await.unwrap();
+    host.begin_tenant(&made("default", 1));
+    host.begin_tenant(&made("elsewhere", 1));
+    host
+}
+
 fn control(what: &str) {
     let control = variable("AOP_TEST_POSTGRES_CONTROL").expect("the script says how");
     let status = Command::new(control).arg(what).status().unwrap();
@@ -81,7 +94,7 @@ async fn sums(buckets: &PostgresBuckets) -> (i64, i64, i64) {
 async fn it_does_what_every_store_does() {
     let Some(server) = server() else { return };
     let config = database(&server).await;
-    conformance::buckets(async || PostgresBuckets::open(&config).await.unwrap()).await;
+    conformance::buckets(async || host(&config).await).await;
     // After all that, what is charged is what is there.
     let (tenants, owners, there) = sums(&PostgresBuckets::open(&config).await.unwrap()).await;
     assert_eq!((tenants, owners), (there, there));
@@ -94,7 +107,7 @@ async fn hosts_share_it_and_lose_no_write() {
     // They start together on an empty database.
     let opening = (0..4).map(|_| {
         let config = config.clone();
-        tokio::spawn(async move { PostgresBuckets::open(&config).await.unwrap() })
+        tokio::spawn(async move { host(&config).await })
     });
     let mut hosts = Vec::new();
     for host in opening.collect::<Vec<_>>() {
@@ -130,10 +143,7 @@ async fn hosts_share_it_and_lose_no_write() {
 async fn quotas_hold_over_hosts_and_what_is_forgotten_is_free() {
     let Some(server) = server() else { return };
     let config = PostgresConfig { agent_state_max_bytes: 3_000, ..database(&server).await };
-    let (one, other) = (
-        PostgresBuckets::open(&config).await.unwrap(),
-        PostgresBuckets::open(&config).await.unwrap(),
-    );
+    let (one, other) = (host(&config).await, host(&config).await);
     let agent = AgentId(Uuid::now_v7());
     one.set(&session(agent, "a"), ROOMY, &[entry("k", &"x".repeat(1_500))]).await.unwrap();
     let full = other.set(&session(agent, "b"), ROOMY, &[entry("k", &"x".repeat(1_500))]).await;
@@ -145,7 +155,7 @@ async fn quotas_hold_over_hosts_and_what_is_forgotten_is_free() {
     other.set(&session(agent, "b"), ROOMY, &[entry("k", &"x".repeat(1_500))]).await.unwrap();
     let (tenants, owners, there) = sums(&one).await;
     assert_eq!((tenants, owners), (there, there));
-    one.forget_tenant(&TenantName::default_tenant()).await.unwrap();
+    one.forget_tenant(&made("default", 1)).await.unwrap();
     assert_eq!(sums(&one).await, (0, 0, 0));
 }
 
@@ -177,7 +187,7 @@ async fn what_cannot_be_used_is_refused_at_the_start() {
 async fn a_pool_whose_connections_all_work_is_no_database_that_is_away() {
     let Some(server) = server() else { return };
     let config = PostgresConfig { connections_max: 1, ..database(&server).await };
-    let buckets = PostgresBuckets::open(&config).await.unwrap();
+    let buckets = host(&config).await;
     let working = connection(&buckets.pool).await.unwrap();
     let bucket = session(AgentId(Uuid::now_v7()), "talk");
     let refused = buckets.get(&bucket, "k").await.unwrap_err().to_string();
@@ -190,6 +200,104 @@ async fn a_pool_whose_connections_all_work_is_no_database_that_is_away() {
     assert_eq!(buckets.get(&bucket, "k").await.unwrap(), None);
 }
 
+/// What the agents of `acme` share.
+fn of_acme() -> Bucket {
+    Bucket { tenant: TenantName::new("acme").unwrap(), scope: BucketScope::Tenant }
+}
+
+#[track_caller]
+fn is_gone(written: Result<(), BucketError>) {
+    let refused = written.expect_err("the tenant is gone").to_string();
+    assert!(refused.contains("the tenant was deleted"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_writes_of_a_tenant_that_was_deleted_leave_nothing() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    let (one, other, bucket) = (host(&config).await, host(&config).await, of_acme());
+    is_gone(one.set(&bucket, ROOMY, &[entry("k", "never began")]).await);
+    for host in [&one, &other] {
+        host.begin_tenant(&made("acme", 10));
+    }
+    one.set(&bucket, ROOMY, &[entry("k", "v")]).await.unwrap();
+    one.forget_tenant(&made("acme", 10)).await.unwrap();
+    // Neither the host that knows nor the one that does not know yet.
+    for host in [&one, &other] {
+        is_gone(host.set(&bucket, ROOMY, &[entry("k", "late")]).await);
+        is_gone(host.swap(&bucket, ROOMY, "k", None, b"late".to_vec()).await);
+    }
+    assert_eq!(other.get(&bucket, "k").await.unwrap(), None);
+    assert_eq!(sums(&one).await, (0, 0, 0));
+    // What a host remembers of a tenant that is gone goes, when all know it.
+    let connection = connection(&one.pool).await.unwrap();
+    connection
+        .batch_execute("UPDATE aop_tenant_totals SET forgotten_unix_ms = forgotten_unix_ms - 31 * 86400000::bigint")
+        .await
+        .unwrap();
+    one.forget_sessions(Duration::from_secs(3600)).await.unwrap();
+    let rows = connection.query("SELECT 1 FROM aop_tenant_totals", &[]).await.unwrap();
+    assert!(rows.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_that_is_learnt_late_leaves_what_the_next_tenant_remembers() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    let (one, other, bucket) = (host(&config).await, host(&config).await, of_acme());
+    for host in [&one, &other] {
+        host.begin_tenant(&made("acme", 10));
+    }
+    other.set(&bucket, ROOMY, &[entry("old", "1")]).await.unwrap();
+    one.forget_tenant(&made("acme", 10)).await.unwrap();
+    one.begin_tenant(&made("acme", 20));
+    one.set(&bucket, ROOMY, &[entry("new", "2")]).await.unwrap();
+    assert_eq!(one.keys(&bucket, None, 9).await.unwrap().keys, ["new"]);
+    // The other host still has the first one, whose calls must not see or change what the second one has.
+    assert_eq!(other.get(&bucket, "new").await.unwrap(), None);
+    assert!(other.keys(&bucket, None, 9).await.unwrap().keys.is_empty());
+    is_gone(other.set(&bucket, ROOMY, &[entry("new", "changed")]).await);
+    is_gone(other.delete(&bucket, &["new".to_owned()]).await);
+    // Then it learns of it.
+    other.forget_tenant(&made("acme", 10)).await.unwrap();
+    other.begin_tenant(&made("acme", 20));
+    assert_eq!(other.get(&bucket, "new").await.unwrap().as_deref(), Some(&b"2"[..]));
+    let (tenants, owners, there) = sums(&one).await;
+    assert_eq!((tenants, owners), (there, there));
+    other.forget_tenant(&made("acme", 20)).await.unwrap();
+    assert_eq!(sums(&one).await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_beside_a_deletion_are_whole_and_then_gone() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    let (one, other) = (host(&config).await, host(&config).await);
+    for round in 1..=10 {
+        for host in [&one, &other] {
+            host.begin_tenant(&made("acme", round));
+        }
+        let mut writing = Vec::new();
+        for writer in 0..4 {
+            let other = other.clone();
+            writing.push(tokio::spawn(async move {
+                for number in 0..20 {
+                    let key = format!("{writer}-{number}");
+                    if other.set(&of_acme(), ROOMY, &[entry(&key, "x")]).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+        tokio::time::sleep(Duration::from_millis(5 * round)).await;
+        one.forget_tenant(&made("acme", round)).await.unwrap();
+        for writer in writing {
+            writer.await.unwrap();
+        }
+        assert_eq!(sums(&one).await, (0, 0, 0), "in round {round}");
+    }
+}
+
 /// Alone in its name, so that the script runs it after the others: it stops their server.
 #[tokio::test(flavor = "multi_thread")]
 async fn outage_fails_what_comes_meanwhile_and_nothing_after_it() {
@@ -198,7 +306,7 @@ async fn outage_fails_what_comes_meanwhile_and_nothing_after_it() {
         return;
     }
     let config = database(&server).await;
-    let buckets = Arc::new(PostgresBuckets::open(&config).await.unwrap());
+    let buckets = Arc::new(host(&config).await);
     let scope = BucketScope::Session(
         AgentId(Uuid::now_v7()),
         Subject::Local,

@@ -34,6 +34,15 @@ impl AccessStore for SqliteStore {
         }))
     }
 
+    fn renew_tenant(&self, tenant: Tenant) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.write(move |connection| {
+            let sql = "UPDATE tenants SET created_unix_ms = ?2 WHERE name = ?1";
+            let created = milliseconds(tenant.created_unix_ms);
+            let renewed = connection.execute(sql, params![tenant.name.as_str(), created]);
+            renewed.map(|_| ()).map_err(|error| failed(&error))
+        }))
+    }
+
     fn remove_tenant<'a>(
         &'a self,
         tenant: &'a TenantName,

@@ -18,7 +18,9 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use std::time::Instant;
 
 use aop_core::quota::Accounts;
-use aop_core::{AgentName, BoxFuture, CallRecord, Catalog, Measure, Observe, Tenancy, TenantName};
+use aop_core::{
+    AgentName, BoxFuture, CallRecord, Catalog, Measure, Observe, Tenancy, Tenant, TenantName,
+};
 
 use self::collect::Scrape;
 pub use self::series::AgentStats;
@@ -200,10 +202,10 @@ impl Metrics {
 }
 
 impl Tenancy for Metrics {
-    fn begin(&self, _: &TenantName) {}
+    fn begin(&self, _: &Tenant) {}
 
-    fn end<'a>(&'a self, tenant: &'a TenantName) -> BoxFuture<'a, Result<(), String>> {
-        self.write().remove(tenant);
+    fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
+        self.write().remove(&tenant.name);
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use aop_core::{
-    CallRecord, ErrorCode, Measure, Observe as _, Sample, SampleKind, Tenancy as _, TenantName,
+    CallRecord, ErrorCode, Measure, Observe as _, Sample, SampleKind, Tenancy as _, Tenant,
+    TenantName,
 };
 
 use super::Metrics;
@@ -237,7 +238,7 @@ async fn the_figures_of_a_tenant_go_with_it() {
     let metrics = Metrics::new();
     let acme = TenantName::new("acme").unwrap();
     metrics.finished(&record(&acme, Some(&agent("echo")), 5, None), false);
-    metrics.end(&acme).await.unwrap();
+    metrics.end(&Tenant { name: acme, created_unix_ms: 1 }).await.unwrap();
     let text = metrics.render(&FakeCatalog::with([from_api("echo", 1)]), None);
     assert!(!text.contains("acme"), "{text}");
 }

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use aop_core::cluster::ReportRoutes as _;
-use aop_core::{Digest, Measure, Settings, Tenancy as _, TenantName};
+use aop_core::{Digest, Measure, Settings, Tenancy as _, Tenant, TenantName};
 
 use super::{FakeZone, Node, PATIENCE, some_id, tenant};
+
+/// A tenant as it is when it ends.
+fn made(name: &str) -> Tenant {
+    Tenant { name: TenantName::new(name).unwrap(), created_unix_ms: 1 }
+}
 
 fn replicated(replicas: u32) -> Settings {
     Settings { replicas: Some(replicas), ..Settings::default() }
@@ -107,11 +112,11 @@ async fn what_is_placed_of_a_tenant_goes_with_it_everywhere() {
     let nodes = zone_of(3).await;
     nodes[0].registry.put("agent", some_id(), b"component", replicated(2));
     until_held(&nodes, 2).await;
-    nodes[0].router.end(&TenantName::new("other").unwrap()).await.unwrap();
+    nodes[0].router.end(&made("other")).await.unwrap();
     let record = |node: &Node| node.router.zone.get().unwrap().placer.records();
     let is_gone = |node: &Node| record(node).0.values().all(|record| record.is_gone);
     assert!(!is_gone(&nodes[0]), "another tenant's end is not its own");
-    nodes[0].router.end(&tenant()).await.unwrap();
+    nodes[0].router.end(&made(tenant().as_str())).await.unwrap();
     assert!(is_gone(&nodes[0]));
     until_held(&nodes, 0).await;
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::super::{Accounts, Quota, Rate, Shares, TenantKey};
 use super::*;
-use crate::{AgentName, TenantName};
+use crate::{AgentName, Tenancy as _, Tenant, TenantName};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -175,7 +175,9 @@ fn demand_is_what_is_used_most_and_everything_when_something_was_refused() {
     assert_eq!(account.demand(&before, SECOND), Share::WHOLE);
     // Deleted, and there again: its account begins anew.
     let before = account.taken();
-    accounts.forget_tenant(&tenant());
+    let again = Tenant { name: tenant(), created_unix_ms: 1 };
+    drop(accounts.end(&again));
+    accounts.begin(&again);
     assert_eq!(accounts.tenant(&tenant()).demand(&before, SECOND), Share::NOTHING);
 }
 
