@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use crate::departures::Departures;
 use crate::failures::Failures;
 use crate::key::{self, Keys};
-use crate::token::{Fetch, IssuerConfig, Standing, TokenError, Tokens};
+use crate::token::{Fetch, IssuerConfig, Repute, TokenError, Tokens};
 use crate::vault::Vault;
 
 /// How often uses of keys are written down.
@@ -288,7 +288,7 @@ impl Inner {
         self: Arc<Self>,
         token: Secret,
         tenant: Option<String>,
-        (address, standing): (Option<IpAddr>, Standing),
+        (address, standing): (Option<IpAddr>, Repute),
         now_unix_ms: u64,
     ) -> Result<Known, AuthenticateError> {
         match self.tokens.verify(token.expose(), standing, now_unix_ms).await {
@@ -321,7 +321,7 @@ impl Authenticate for Access {
             inner.failures.limited.fetch_add(1, Ordering::Relaxed);
             return Identified::Now(Err(AuthenticateError::TooMany { retry_after }));
         }
-        let standing = if wait.is_some() { Standing::Doubted } else { Standing::Good };
+        let standing = if wait.is_some() { Repute::Doubted } else { Repute::Good };
         if inner.tokens.is_empty() {
             let reason = "no issuer of tokens is configured";
             return Identified::Now(Err(inner.refuse(presented.address, now, &reason)));

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::audit::{self, AuditConfig, AuditLog, ChainPlace};
 use crate::key::{self, Keys};
 use crate::testing::{Issuer, issuer_config};
-use crate::token::{Tokens, check_document};
+use crate::token::{Repute, Tokens, check_document};
 use crate::{ALGORITHMS, Fetch};
 
 /// What the target takes for now, in seconds since the Unix epoch.
@@ -80,7 +80,8 @@ impl World {
 
     /// Nobody signed the text, so nothing in it counts.
     fn forged(&self, text: &str) {
-        let verified = self.runtime.block_on(self.tokens.verify(text, NOW_S * 1000));
+        let verified =
+            self.runtime.block_on(self.tokens.verify(text, Repute::Doubted, NOW_S * 1000));
         assert!(verified.is_err(), "{verified:?}");
         assert!(self.tokens.known(text, NOW_S * 1000).is_none());
         assert!(self.keys.find(text, NOW_S * 1000).is_err());
@@ -90,7 +91,9 @@ impl World {
     /// An issuer that is believed signs whatever the text says.
     fn signed(&self, header: &Value, claims: &Value) {
         let token = self.issuer.sign(header, claims);
-        let Ok(known) = self.runtime.block_on(self.tokens.verify(&token, NOW_S * 1000)) else {
+        let Ok(known) =
+            self.runtime.block_on(self.tokens.verify(&token, Repute::Good, NOW_S * 1000))
+        else {
             return;
         };
         let algorithm = header["alg"].as_str().unwrap();
@@ -105,7 +108,9 @@ impl World {
         // What was signed counts as a whole or not at all.
         let (body, signature) = token.rsplit_once('.').unwrap();
         let cut = format!("{}.{signature}", &body[..body.len() - 1]);
-        assert!(self.runtime.block_on(self.tokens.verify(&cut, NOW_S * 1000)).is_err());
+        assert!(
+            self.runtime.block_on(self.tokens.verify(&cut, Repute::Good, NOW_S * 1000)).is_err()
+        );
     }
 }
 

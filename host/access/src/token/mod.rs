@@ -111,7 +111,7 @@ pub(crate) struct Tokens {
 
 /// What is held of where a token comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Repute {
     Good,
     /// It sent too many invalid credentials.
     Doubted,
@@ -205,11 +205,11 @@ impl Tokens {
     pub(crate) async fn verify(
         &self,
         token: &str,
-        standing: Standing,
+        standing: Repute,
         now_unix_ms: u64,
     ) -> Result<Known, TokenError> {
         let (header, issuer) = self.read(token)?;
-        let turns = (standing == Standing::Doubted).then_some(&self.doubted);
+        let turns = (standing == Repute::Doubted).then_some(&self.doubted);
         let verified = issuer.verify(token, &header, turns, now_unix_ms).await?;
         let known = verified.known();
         self.verified.insert(hash(token), Arc::new(verified));

@@ -27,7 +27,7 @@ async fn a_token_speaks_for_its_subject_tenant_and_scopes() {
     let tokens = tokens(issuer_config(), &issuer);
     let token = issuer.token(NOW + 60);
     assert!(tokens.known(&token, NOW_MS).is_none());
-    let known = tokens.verify(&token, Standing::Good, NOW_MS).await.unwrap();
+    let known = tokens.verify(&token, Repute::Good, NOW_MS).await.unwrap();
     let caller = known.caller.clone();
     assert_eq!(caller.tenant, TenantName::new("acme").unwrap());
     assert_eq!(caller.subject.to_string(), format!("token:{ISSUER}#ada"));
@@ -35,7 +35,7 @@ async fn a_token_speaks_for_its_subject_tenant_and_scopes() {
     assert_eq!(caller.scopes.to_string(), "tools:call");
     assert_eq!(tokens.known(&token, NOW_MS), Some(known));
     let es = issuer.sign(&json!({ "alg": "ES256", "kid": "ec" }), &claims(NOW + 60));
-    tokens.verify(&es, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&es, Repute::Good, NOW_MS).await.unwrap();
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn claims_are_mapped_as_the_operator_says() {
     let mut claims = claims(NOW + 60);
     claims["realm"] = json!({ "roles": ["ops team", "tenant:admin"] });
     let caller =
-        tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.unwrap().caller;
+        tokens.verify(&issuer.sign(&ed(), &claims), Repute::Good, NOW_MS).await.unwrap().caller;
     assert_eq!(&*caller.tenant, "default");
     assert_eq!(caller.scopes.to_string(), "tools:call tools:list cluster:admin");
 }
@@ -69,7 +69,7 @@ async fn times_have_a_leeway_and_no_more() {
         if !nbf.is_null() {
             claims["nbf"] = nbf;
         }
-        tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.map(|_| ())
+        tokens.verify(&issuer.sign(&ed(), &claims), Repute::Good, NOW_MS).await.map(|_| ())
     };
     let null = serde_json::Value::Null;
     assert_eq!(verify(json!(NOW - leeway + 1), null.clone()).await, Ok(()));
@@ -87,11 +87,11 @@ async fn a_remembered_token_ends_with_its_expiry() {
     let issuer = Fake::new();
     let tokens = tokens(issuer_config(), &issuer);
     let token = issuer.token(NOW + 10);
-    tokens.verify(&token, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&token, Repute::Good, NOW_MS).await.unwrap();
     let end = (NOW + 10 + LEEWAY.as_secs()) * 1000;
     assert!(tokens.known(&token, end - 1).is_some());
     assert!(tokens.known(&token, end).is_none());
-    assert_eq!(tokens.verify(&token, Standing::Good, end).await, Err(TokenError::Expired));
+    assert_eq!(tokens.verify(&token, Repute::Good, end).await, Err(TokenError::Expired));
 }
 
 #[tokio::test]
@@ -149,11 +149,11 @@ async fn forged_tokens_are_refused() {
         ("too much", format!("{good}{}", "A".repeat(TOKEN_MAX_BYTES))),
     ];
     for (name, token) in cases {
-        let refused = tokens.verify(&token, Standing::Good, NOW_MS).await;
+        let refused = tokens.verify(&token, Repute::Good, NOW_MS).await;
         assert!(refused.is_err(), "{name}: {refused:?}");
         assert!(tokens.known(&token, NOW_MS).is_none(), "{name}");
     }
-    tokens.verify(&good, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&good, Repute::Good, NOW_MS).await.unwrap();
 }
 
 #[tokio::test]
@@ -172,20 +172,20 @@ async fn tokens_for_others_are_refused() {
     for (claim, value, expected) in cases {
         let mut claims = claims(NOW + 60);
         claims[claim] = value.clone();
-        let refused = tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await;
+        let refused = tokens.verify(&issuer.sign(&ed(), &claims), Repute::Good, NOW_MS).await;
         assert_eq!(refused, Err(expected), "{claim} {value}");
     }
     for missing in ["aud", "sub", "exp", "iss"] {
         let mut claims = claims(NOW + 60);
         claims.as_object_mut().unwrap().remove(missing);
         assert!(
-            tokens.verify(&issuer.sign(&ed(), &claims), Standing::Good, NOW_MS).await.is_err(),
+            tokens.verify(&issuer.sign(&ed(), &claims), Repute::Good, NOW_MS).await.is_err(),
             "{missing}"
         );
     }
     let mut several = claims(NOW + 60);
     several["aud"] = json!(["someone", AUDIENCE]);
-    tokens.verify(&issuer.sign(&ed(), &several), Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&issuer.sign(&ed(), &several), Repute::Good, NOW_MS).await.unwrap();
 }
 
 #[tokio::test]
@@ -194,13 +194,13 @@ async fn an_algorithm_that_is_not_allowed_is_refused() {
     let config = IssuerConfig { algorithms: vec!["ES256".to_owned()], ..issuer_config() };
     let tokens = tokens(config, &issuer);
     assert_eq!(
-        tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await,
+        tokens.verify(&issuer.token(NOW + 60), Repute::Good, NOW_MS).await,
         Err(TokenError::NotAllowed)
     );
     let config = IssuerConfig { algorithms: vec!["HS256".to_owned()], ..issuer_config() };
     let tokens = self::tokens(config, &issuer);
     assert_eq!(
-        tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await,
+        tokens.verify(&issuer.token(NOW + 60), Repute::Good, NOW_MS).await,
         Err(TokenError::NotAllowed)
     );
 }
@@ -210,21 +210,21 @@ async fn keys_that_are_rotated_in_are_fetched_and_a_flood_of_unknown_ones_is_not
     let issuer = Fake::new();
     let tokens = tokens(issuer_config(), &issuer);
     let token = issuer.token(NOW + 600);
-    tokens.verify(&token, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&token, Repute::Good, NOW_MS).await.unwrap();
     let fetches = || issuer.fetches.load(Ordering::SeqCst);
     assert_eq!(fetches(), 2, "metadata and keys");
     let next = issuer.sign(&json!({ "alg": "EdDSA", "kid": "next" }), &claims(NOW + 600));
     for _ in 0..100 {
-        assert_eq!(tokens.verify(&next, Standing::Good, NOW_MS).await, Err(TokenError::UnknownKey));
+        assert_eq!(tokens.verify(&next, Repute::Good, NOW_MS).await, Err(TokenError::UnknownKey));
     }
     assert_eq!(fetches(), 2, "it was fetched just before");
     issuer.publish("jwks", &json!({ "keys": [issuer.ed_jwk("next")] }));
     let later = NOW_MS + 30_000;
-    tokens.verify(&next, Standing::Good, later).await.unwrap();
+    tokens.verify(&next, Repute::Good, later).await.unwrap();
     assert_eq!(fetches(), 4);
     // The old key is gone, and with it what it signed.
     assert!(tokens.known(&token, later).is_none());
-    assert_eq!(tokens.verify(&token, Standing::Good, later).await, Err(TokenError::UnknownKey));
+    assert_eq!(tokens.verify(&token, Repute::Good, later).await, Err(TokenError::UnknownKey));
 }
 
 #[tokio::test]
@@ -232,10 +232,10 @@ async fn keys_are_used_for_a_while_when_their_issuer_is_away_and_then_not() {
     let issuer = Fake::new();
     let tokens = tokens(issuer_config(), &issuer);
     let token = issuer.token(NOW + 1_000_000);
-    tokens.verify(&token, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&token, Repute::Good, NOW_MS).await.unwrap();
     issuer.documents.lock().unwrap().clear();
-    tokens.verify(&token, Standing::Good, NOW_MS + 30 * 60_000).await.unwrap();
-    let refused = tokens.verify(&token, Standing::Good, NOW_MS + 60 * 60_000).await;
+    tokens.verify(&token, Repute::Good, NOW_MS + 30 * 60_000).await.unwrap();
+    let refused = tokens.verify(&token, Repute::Good, NOW_MS + 60 * 60_000).await;
     assert!(matches!(refused, Err(TokenError::Unavailable(_))), "{refused:?}");
 }
 
@@ -247,11 +247,11 @@ async fn who_goes_away_keeps_no_keys_from_the_others() {
     let tokens = Tokens::new(vec![issuer_config()], &fetch);
     let token = issuer.token(NOW + 60);
     tokio::select! {
-        _ = tokens.verify(&token, Standing::Good, NOW_MS) => unreachable!("its keys are not there yet"),
+        _ = tokens.verify(&token, Repute::Good, NOW_MS) => unreachable!("its keys are not there yet"),
         () = held.began.notified() => {}
     }
     held.go.add_permits(2);
-    tokens.verify(&token, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&token, Repute::Good, NOW_MS).await.unwrap();
     assert_eq!(issuer.fetches.load(Ordering::SeqCst), 2, "one fetch for both");
 }
 
@@ -260,13 +260,13 @@ async fn a_token_is_remembered_as_long_as_its_issuers_keys_are_fresh() {
     let issuer = Fake::new();
     let tokens = tokens(issuer_config(), &issuer);
     let token = issuer.token(NOW + 1_000_000);
-    tokens.verify(&token, Standing::Good, NOW_MS).await.unwrap();
+    tokens.verify(&token, Repute::Good, NOW_MS).await.unwrap();
     let old = NOW_MS + 10 * 60_000;
     assert!(tokens.known(&token, old - 1).is_some());
     // The key that signed it was withdrawn; only asking again can tell.
     issuer.publish("jwks", &json!({ "keys": [issuer.ed_jwk("next")] }));
     assert!(tokens.known(&token, old).is_none());
-    assert_eq!(tokens.verify(&token, Standing::Good, old).await, Err(TokenError::UnknownKey));
+    assert_eq!(tokens.verify(&token, Repute::Good, old).await, Err(TokenError::UnknownKey));
 }
 
 #[tokio::test]
@@ -286,7 +286,7 @@ async fn documents_that_are_not_what_they_should_be_are_refused() {
         let issuer = Fake::new();
         issuer.publish(url, &document);
         let tokens = tokens(issuer_config(), &issuer);
-        let refused = tokens.verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS).await;
+        let refused = tokens.verify(&issuer.token(NOW + 60), Repute::Good, NOW_MS).await;
         assert!(matches!(refused, Err(TokenError::Unavailable(_))), "{document}: {refused:?}");
     }
 }
@@ -300,12 +300,12 @@ async fn a_key_that_cannot_check_signatures_does_not_hide_the_others() {
     let odd = json!({ "kty": "odd", "kid": "ed" });
     issuer.publish("jwks", &json!({ "keys": [odd, shared, for_encryption, issuer.ed_jwk("ed")] }));
     tokens(issuer_config(), &issuer)
-        .verify(&issuer.token(NOW + 60), Standing::Good, NOW_MS)
+        .verify(&issuer.token(NOW + 60), Repute::Good, NOW_MS)
         .await
         .unwrap();
     let unnamed = issuer.sign(&json!({ "alg": "EdDSA" }), &claims(NOW + 60));
-    tokens(issuer_config(), &issuer).verify(&unnamed, Standing::Good, NOW_MS).await.unwrap();
+    tokens(issuer_config(), &issuer).verify(&unnamed, Repute::Good, NOW_MS).await.unwrap();
     issuer.publish("jwks", &json!({ "keys": [issuer.ed_jwk("a"), issuer.ed_jwk("b")] }));
-    let doubt = tokens(issuer_config(), &issuer).verify(&unnamed, Standing::Good, NOW_MS).await;
+    let doubt = tokens(issuer_config(), &issuer).verify(&unnamed, Repute::Good, NOW_MS).await;
     assert_eq!(doubt, Err(TokenError::UnknownKey));
 }

@@ -157,7 +157,7 @@ async fn a_tenant_that_comes_takes_no_agent_of_a_file_away() {
         host.write(&format!("agents/{name}.wasm"), "fn run");
     }
     host.registry.scan().await.unwrap();
-    host.registry.begin(&named("acme"));
+    host.registry.begin(&made(&named("acme")));
     host.registry.scan().await.unwrap();
     assert_eq!(host.tools(), ["a", "b", "c"]);
     assert!(host.registry.list(&tenant()).iter().all(|status| status.error.is_none()));

@@ -2,7 +2,7 @@
   (core module $m
     (memory (export "memory") 1)
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
-    (func (export "i-i") (param i32) (result i32) unreachable))
+    (func (export "ii-i") (param i32 i32) (result i32) unreachable))
   (core instance $i (instantiate $m))
   (alias core export $i "memory" (core memory $memory))
   (alias core export $i "realloc" (core func $realloc))
@@ -15,5 +15,5 @@
   (type $row' (record (field "name" string) (field "at" (tuple s8 u64 char)) (field "shape" (option $shape)) (field "perms" $perms)))
   (export $row "row" (type $row'))
   (func $f (param "rows" (list $row)) (result (result (list $row) (error string)))
-    (canon lift (core func $i "i-i") (memory $memory) (realloc $realloc)))
+    (canon lift (core func $i "ii-i") (memory $memory) (realloc $realloc)))
   (export "all-of-it" (func $f)))
