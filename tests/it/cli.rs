@@ -5,7 +5,7 @@ mod client;
 mod demo;
 mod serve;
 
-use aop_tests::{AgentsDirectory, Aop, Finished, component, guest, repository};
+use aop_tests::{AgentsDirectory, Aop, Finished, Host, component, eventually, guest, repository};
 use serde_json::{Value, json};
 
 fn path(guest_name: &str) -> String {
@@ -93,6 +93,33 @@ async fn inspect_lists_what_is_imported_and_what_is_refused() {
     let tools: Vec<_> =
         report["tools"].as_array().expect("tools").iter().map(|tool| &tool["name"]).collect();
     assert_eq!(tools, ["handles_well"], "the others are still served");
+}
+
+#[tokio::test]
+async fn what_is_no_tool_is_told_whoever_loads_it() {
+    let agents = AgentsDirectory::new().with_text("handles", HANDLES);
+    let host = Host::serve(agents.path()).await;
+    let told = eventually("the log says so", || async {
+        let lines = host.log_lines().into_iter();
+        lines.into_iter().find(|line| line["message"] == "a function is no tool")
+    })
+    .await;
+    assert_eq!(told["agent_name"], "handles");
+    assert!(told["function"].as_str().is_some_and(|function| function.contains("open")), "{told}");
+    let file = agents.path().join("handles.wasm").display().to_string();
+    let loaded = host.aop(&["agent", "load", &file, "--name", "again"]).run().await.code(0);
+    let says = |text: &str| loaded.stderr.contains(text);
+    assert!(says("open") && says("is no tool"), "{}", loaded.stderr);
+}
+
+#[tokio::test]
+async fn what_compiling_may_cost_holds_without_a_server() {
+    let component = path("echo");
+    let commands = [&["inspect", &component][..], &["run", &component, "echo", r#"{"text":"hi"}"#]];
+    for command in commands {
+        let refused = Aop::new(command).env("AOP_COMPILE_COMPONENT", "1KiB").run().await.code(2);
+        assert!(refused.stderr.contains("`component` under `[compile]`"), "{}", refused.stderr);
+    }
 }
 
 /// One function that deals in handles, and one that does not.

@@ -15,6 +15,7 @@ use aop_services::GuestLogs;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::args::LocalArgs;
+use crate::config::{Config, File, Flags};
 use crate::exit::{CommandError, misuse, usage};
 use crate::{arguments, config, output, wire};
 
@@ -35,7 +36,8 @@ pub(crate) struct Local {
 impl Local {
     /// Reads, compiles and derives.
     pub(crate) async fn prepare(file: &Path, args: &LocalArgs) -> Result<Self, CommandError> {
-        Self::prepare_to_run(file, args, Arc::default(), |_| ()).await
+        let config = Config::load(File::find(None)?.as_ref(), &Flags::default())?;
+        Self::prepare_to_run(file, args, (config.compile, Arc::default()), |_| ()).await
     }
 
     /// The same for a call, in which the agent may see `environment` as far as its policy says. `change` has the
@@ -43,11 +45,11 @@ impl Local {
     pub(crate) async fn prepare_to_run(
         file: &Path,
         args: &LocalArgs,
-        environment: Arc<BTreeMap<String, String>>,
+        (limits, environment): (CompileLimits, Arc<BTreeMap<String, String>>),
         change: impl FnOnce(&mut Settings),
     ) -> Result<Self, CommandError> {
         let name = agent_name(file)?;
-        let bytes = read_component(file, CompileLimits::default().component_max_bytes)?;
+        let bytes = read_component(file, limits.component_max_bytes)?;
         let mut settings = match settings_text(file, args.settings.as_deref())? {
             Some((path, text)) => {
                 Settings::from_toml(&text).map_err(|mistakes| mistaken(&path, &mistakes))?
@@ -59,7 +61,8 @@ impl Local {
 
         let place = Place::open(args.data.as_deref())?;
         let digest = Digest::of(&bytes);
-        let prepared = place.prepare(&bytes, digest, Arc::clone(&settings), environment).await?;
+        let ground = (limits, environment);
+        let prepared = place.prepare(&bytes, digest, Arc::clone(&settings), ground).await?;
         let tools =
             ToolSet::new(&prepared.interface, &name, &settings, &BTreeMap::new()).map_err(usage)?;
         Ok(Self {
@@ -99,9 +102,10 @@ impl Place {
         bytes: &[u8],
         digest: Digest,
         settings: Arc<Settings>,
-        environment: Arc<BTreeMap<String, String>>,
+        (compile_limits, environment): (CompileLimits, Arc<BTreeMap<String, String>>),
     ) -> Result<Prepared, CommandError> {
         let config = RuntimeConfig {
+            compile_limits,
             instances_max: INSTANCES_MAX,
             environment,
             ..RuntimeConfig::new(self.directory.clone(), wire::compile_worker()?)
@@ -126,7 +130,10 @@ impl Place {
 fn read_component(file: &Path, size_max: u64) -> Result<Vec<u8>, CommandError> {
     let read = || -> anyhow::Result<Vec<u8>> {
         let size = std::fs::metadata(file)?.len();
-        anyhow::ensure!(size <= size_max, "it is larger than {} MiB", size_max >> 20);
+        anyhow::ensure!(
+            size <= size_max,
+            "it has {size} bytes, and `component` under `[compile]` permits {size_max}: make it smaller (`wasm-tools strip`), or raise that"
+        );
         Ok(std::fs::read(file)?)
     };
     read().with_context(|| format!("cannot read {}", file.display())).map_err(usage)

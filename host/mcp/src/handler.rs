@@ -31,6 +31,8 @@ use crate::arrival::Arrival;
 use crate::edge::Edge;
 use crate::features::{completion, prompts, resources, skills};
 use crate::following::Following;
+use crate::list::BadCursor;
+use crate::message;
 use crate::tasks::TaskRunner;
 use crate::uri;
 
@@ -87,8 +89,17 @@ async fn unless_cancelled<T>(
     }
 }
 
-fn cursor(request: Option<PaginatedRequestParams>) -> Option<String> {
-    request.and_then(|params| params.cursor)
+/// Where a list goes on. rmcp passes parameters of the wrong shape for none, and a client whose cursor counts for none
+/// pages for ever.
+fn cursor(
+    request: Option<PaginatedRequestParams>,
+    arrival: &Arrival,
+) -> Result<Option<String>, ErrorData> {
+    let cursor = request.and_then(|params| params.cursor);
+    if cursor.is_none() && message::has_cursor(&arrival.message) {
+        return Err(ErrorData::invalid_params(BadCursor.to_string(), None));
+    }
+    Ok(cursor)
 }
 
 /// Gives a list the hints that the stateless revision wants, and its cursor.
@@ -157,7 +168,7 @@ impl ServerHandler for Handler {
         let arrival = arrival(&context.extensions)?;
         let page = self
             .edge
-            .page(&arrival.caller, cursor(request).as_deref())
+            .page(&arrival.caller, cursor(request, arrival)?.as_deref())
             .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
         let tools: Vec<Tool> = serde_json::from_slice(&page.tools)
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
@@ -196,8 +207,8 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        let caller = &arrival(&context.extensions)?.caller;
-        let cursor = cursor(request);
+        let arrival = arrival(&context.extensions)?;
+        let (caller, cursor) = (&arrival.caller, cursor(request, arrival)?);
         let page = prompts::list(&self.edge, caller, cursor.as_deref());
         let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListPromptsResult::with_all_items(page.items), page.next)
@@ -208,8 +219,8 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let caller = &arrival(&context.extensions)?.caller;
-        let cursor = cursor(request);
+        let arrival = arrival(&context.extensions)?;
+        let (caller, cursor) = (&arrival.caller, cursor(request, arrival)?);
         let page = resources::list(&self.edge, caller, cursor.as_deref());
         let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListResourcesResult::with_all_items(page.items), page.next)
@@ -220,8 +231,8 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let caller = &arrival(&context.extensions)?.caller;
-        let cursor = cursor(request);
+        let arrival = arrival(&context.extensions)?;
+        let (caller, cursor) = (&arrival.caller, cursor(request, arrival)?);
         let page = resources::templates(&self.edge, caller, cursor.as_deref());
         let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListResourceTemplatesResult::with_all_items(page.items), page.next)
@@ -232,8 +243,8 @@ impl ServerHandler for Handler {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListSkillsResult, ErrorData> {
-        let caller = &arrival(&context.extensions)?.caller;
-        let cursor = cursor(request);
+        let arrival = arrival(&context.extensions)?;
+        let (caller, cursor) = (&arrival.caller, cursor(request, arrival)?);
         let page = skills::list(&self.edge, caller, cursor.as_deref());
         let page = unless_cancelled(&context, page).await?;
         paged!(self, context, ListSkillsResult::with_all_items(page.items), page.next)

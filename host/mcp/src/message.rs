@@ -331,5 +331,21 @@ pub(crate) fn arguments(message: &[u8]) -> Option<&str> {
     Some(whole.params.arguments.map_or("{}", RawValue::get))
 }
 
+/// Whether the parameters of a request have a cursor, of whichever type.
+pub(crate) fn has_cursor(message: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Whole<'a> {
+        #[serde(borrow)]
+        params: Option<Params<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        cursor: Option<&'a RawValue>,
+    }
+    let whole = serde_json::from_slice::<Whole<'_>>(message);
+    whole.is_ok_and(|whole| whole.params.is_some_and(|params| params.cursor.is_some()))
+}
+
 #[cfg(test)]
 mod tests;

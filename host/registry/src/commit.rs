@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aop_core::audit::Action;
+use aop_core::interface::Refusal;
 use aop_core::{
     AgentId, AgentName, AgentRecord, NewRevision, Offer, Origin, RefusedAgent, Revision, Tool,
     ToolName,
@@ -210,6 +211,7 @@ impl OfTenant {
             warnings: draft.set.warnings,
             provenance: draft.provenance,
         };
+        tell_of(&revision, &serving);
         let changed = begun.publish(record, serving, despite.as_ref());
         if changed.tools {
             self.index(&name, &revision.tools);
@@ -296,6 +298,18 @@ impl OfTenant {
                 listener.offer_changed(tenant, Offer::Prompts);
             }
         }
+    }
+}
+
+/// Tells the operator what of a component became no tool, and what may not work everywhere: nobody else sees a file being
+/// loaded.
+fn tell_of(revision: &Revision, serving: &Serving) {
+    let agent = &revision.agent;
+    for Refusal { function, reason } in &serving.refused {
+        tracing::warn!(agent_name = %agent, function, reason, "a function is no tool");
+    }
+    for warning in &serving.warnings {
+        tracing::warn!(agent_name = %agent, "{warning}");
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aop_core::cluster::ClusterStatus;
+use aop_core::interface::Refusal;
 use aop_core::supply::Provenance;
 use aop_core::{AgentName, AgentStatus, Origin, RevisionStatus, Settings, Source};
 use serde_json::{Map, Value};
@@ -219,6 +220,10 @@ async fn load(args: &AgentLoadArgs) -> CommandResult {
     output::line(agents_table(std::slice::from_ref(&agent)))?;
     for warning in &agent.warnings {
         output::note(format_args!("warning: {}", output::printable(warning)));
+    }
+    for Refusal { function, reason } in &agent.refused {
+        let text = format!("{function} is no tool: {reason}");
+        output::note(format_args!("warning: {}", output::printable(&text)));
     }
     if let Some(note) =
         note_of_replicas(&name, args.replicas.or(stated.replicas), before.ok().as_ref())

@@ -152,11 +152,15 @@ async fn every_tool_is_listed_once_over_pages() {
 #[tokio::test]
 async fn a_bad_cursor_is_refused() {
     let server = World::new().server();
-    for cursor in ["", "x", "!!!", "YWZ0ZXI"] {
-        let answer =
-            send(&server, stateless(&json!(1), "tools/list", json!({ "cursor": cursor }))).await;
-        assert_eq!(answer.error_code(), Some(-32602), "{cursor}");
+    for cursor in [json!(""), json!("x"), json!("!!!"), json!("YWZ0ZXI"), json!(5), json!([])] {
+        for method in ["tools/list", "prompts/list", "resources/list", "skills/list"] {
+            let params = json!({ "cursor": cursor });
+            let answer = send(&server, stateless(&json!(1), method, params)).await;
+            assert_eq!(answer.error_code(), Some(-32602), "{method} {cursor}");
+        }
     }
+    let whole = send(&server, stateless(&json!(1), "tools/list", json!({ "cursor": null }))).await;
+    assert!(whole.result()["tools"].is_array(), "none is no cursor");
 }
 
 #[tokio::test]
