@@ -108,6 +108,11 @@ impl FakeCatalog {
         found.ok_or_else(|| CatalogError::NoSuchAgent(name.to_owned()))
     }
 
+    fn is_elsewhere(&self, name: &str) -> bool {
+        let agents = self.agents.lock().unwrap();
+        agents.get(name).is_some_and(|known| matches!(known.origin, Origin::Elsewhere { .. }))
+    }
+
     fn changeable(&self, name: &str) -> Result<AgentStatus, CatalogError> {
         if self.draining {
             return Err(CatalogError::Draining);
@@ -165,6 +170,7 @@ impl Catalog for FakeCatalog {
             let previous = match self.changeable(&request.name) {
                 Ok(agent) => agent.revision.map_or(0, |revision| revision.0),
                 Err(CatalogError::NoSuchAgent(_)) => 0,
+                Err(_) if self.is_elsewhere(&request.name) => 0,
                 Err(other) => return Err(other),
             };
             if request.component == b"broken" {
