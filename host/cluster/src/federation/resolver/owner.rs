@@ -13,7 +13,7 @@ use futures::future::WeakShared;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::super::cache::{Level, Reach, Scope, Times};
+use super::super::cache::{Level, Reach, Times};
 use super::super::message::{HOPS_MAX, Link};
 use super::super::name::{FullName, ZoneName};
 use super::super::record::{self, RecordError};
@@ -24,9 +24,6 @@ use super::{Answer, Asking, FLIGHTS_MAX, Found, ResolveError, Resolved, Resolver
 /// How long the owner of a name may take: what it does not find by then, this node looks for itself, and the caller
 /// still has time for that.
 const OWNER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the owner looks before it says what it knew until a while ago, if it did: whoever asks still hears it.
-const FRESH_PATIENCE: Duration = Duration::from_millis(700);
-const _: () = assert!(FRESH_PATIENCE.as_millis() < OWNER_TIMEOUT.as_millis());
 
 /// What an owner answers, in the form of this version.
 #[derive(Debug, Serialize, Deserialize)]
@@ -61,7 +58,8 @@ impl Resolver {
             return None;
         }
         let now = Instant::now();
-        let Answer { resolved, is_stale } = self.look_up_as_owner(&name, now).await?;
+        let answer = self.resolve_for_zone(&name, &Trace::off()).await.ok()?;
+        let Answer { resolved, is_stale } = answer;
         // What only one caller may see is nobody else's, whoever asks.
         if resolved.reach == Reach::Caller {
             return None;
@@ -88,22 +86,6 @@ impl Resolver {
             is_stale,
         };
         serde_json::to_vec(&word).ok()
-    }
-
-    /// Whoever asks may give up before the answer is there. The lookup goes on, for the next one who asks.
-    async fn look_up_as_owner(self: &Arc<Self>, name: &FullName, now: Instant) -> Option<Answer> {
-        let (resolver, wanted) = (Arc::clone(self), name.clone());
-        let mut looking =
-            tokio::spawn(
-                async move { resolver.resolve_for_zone(&wanted, &Trace::off()).await.ok() },
-            );
-        if let Ok(found) = tokio::time::timeout(FRESH_PATIENCE, &mut looking).await {
-            return found.ok()?;
-        }
-        match self.stale(&Scope::Zone, name, now) {
-            Some(entry) => Some(Answer { resolved: entry.value, is_stale: true }),
-            None => looking.await.ok()?,
-        }
     }
 
     /// What the owner of a name says, if another node is that and says something that holds.
@@ -199,17 +181,12 @@ impl Resolver {
 }
 
 impl Resolver {
-    /// Resolves a name that is not this zone's own: by what this node found for the zone, by the name's owner, or here.
+    /// Resolves a name that is not this zone's own: by its owner, or here.
     pub(super) async fn beyond(
         self: &Arc<Self>,
         name: &FullName,
         trace: &Trace,
     ) -> Result<Answer, ResolveError> {
-        let now = Instant::now();
-        if let Some(entry) = self.fresh(&Scope::Zone, name, now) {
-            trace.cached(&Scope::Zone, &entry, now);
-            return Ok(Answer { resolved: entry.value, is_stale: false });
-        }
         match self.from_owner(name, trace).await {
             Some(answer) => Ok(answer),
             None => self.resolve_for_zone(name, trace).await,
