@@ -166,5 +166,6 @@ async fn a_notebook_is_read_by_people_and_models() {
     let removed = mcp.call("notes_remove", json!({ "title": "Größe", "confirmed": true })).await;
     assert_eq!(removed.value(), &json!(true));
     let listed = mcp.request("resources/list", json!({})).await.result()["resources"].clone();
-    assert_eq!(listed, json!([]));
+    let uris: Vec<_> = listed.as_array().expect("a list").iter().map(|one| &one["uri"]).collect();
+    assert_eq!(uris, ["skill://notes/meeting-minutes/SKILL.md"], "its skill is all that is left");
 }

@@ -49,7 +49,11 @@ async fn a_request_goes_where_a_rule_permits_it() {
     assert!(said.contains("DnsError"), "{said}");
     let said = world.error("a_get", get(true, "inside.example", "/v1/")).await;
     assert!(said.contains("denied: "), "{said}");
-    world.log.has(&["policy: refused", "a private address", "`private_networks` under `[policy]`"]);
+    world.log.has(&[
+        "policy: refused",
+        "a private address",
+        "`private_networks` or `http` under `[policy]`",
+    ]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,7 +155,11 @@ fn a_line_that_was_replaced_with_a_fresh_hash_is_found_by_the_next() {
 
 #[test]
 fn a_checkpoint_finds_a_log_that_was_written_anew() {
-    let (kept, anew) = (log(AuditConfig::default(), 5), log(AuditConfig::default(), 5));
+    let (kept, anew) = (log(AuditConfig::default(), 5), tempfile::tempdir().unwrap());
+    // Other lines: those of two logs that are written within a millisecond would be the same.
+    let other = AuditLog::open(anew.path(), AuditConfig::default(), None).unwrap();
+    (5..10).for_each(|index| other.note(load(&format!("sha256:{index}"))));
+    drop(other);
     let checkpoint = verify(kept.path(), None, None).unwrap().last.unwrap();
     assert_eq!(checkpoint.to_string().parse::<ChainPlace>().unwrap(), checkpoint);
     assert!(verify(kept.path(), Some(&checkpoint), None).unwrap().intact);
