@@ -155,7 +155,12 @@ async fn a_program_is_mounted_and_ends_with_its_host() {
     host.terminate();
     let (status, _) = host.ended().await;
     assert!(status.success());
-    // Its lock on the data directory is free again once it is gone.
+    // It ends by itself when nobody writes to it any more; then its lock on the data directory is free.
+    eventually("the program has ended", || async {
+        let lock = std::fs::File::open(data.path().join("aop.lock")).expect("it had one");
+        lock.try_lock().ok()
+    })
+    .await;
     let started = HostOptions { data: Some(data.path().to_owned()), ..HostOptions::default() };
     Host::start(started).await;
 }
