@@ -54,11 +54,17 @@ fn notes_become_prompts() {
             |name: &str, value: &str| Arguments::from(vec![(name.to_owned(), value.to_owned())]);
         let review = <Notes as Prompts>::get("review", &arguments("note", "Plans")).unwrap();
         assert_eq!(review.messages.len(), 2);
-        assert_eq!(<Notes as Prompts>::get("digest", &Arguments::default()).unwrap().messages.len(), 3);
+        assert_eq!(
+            <Notes as Prompts>::get("digest", &Arguments::default()).unwrap().messages.len(),
+            3
+        );
         for wrong in [Arguments::default(), arguments("note", "None")] {
             assert!(matches!(<Notes as Prompts>::get("review", &wrong), Err(GetError::Invalid(_))));
         }
-        assert_eq!(<Notes as Prompts>::get("other", &Arguments::default()), Err(GetError::NotFound));
+        assert_eq!(
+            <Notes as Prompts>::get("other", &Arguments::default()),
+            Err(GetError::NotFound)
+        );
 
         let subject = Subject::Prompt("review".to_owned());
         let found = |name, value| {
