@@ -246,8 +246,9 @@ impl Access {
         }
     }
 
-    /// Makes room for one key. Invalid ones never stand in its way: those that are so for long go, and the oldest of
-    /// them when there are too many, of this tenant or of the host. Whoever calls this holds the lock of changes.
+    /// Makes room for one key. Invalid ones do not stand in its way: those that are so for long go, and the oldest of
+    /// them when there are too many, of this tenant or of the host. In a zone, one that was revoked stays for its time: a node that did not hear of
+    /// it would bring it back as valid. Whoever calls this holds the lock of changes.
     async fn make_room(&self, tenant: &TenantName) -> Result<(), AdminError> {
         let now = unix_ms(SystemTime::now());
         let keys = self.inner.keys.of(tenant);
@@ -257,19 +258,26 @@ impl Access {
                 "the tenant has {valid} valid keys, which is the most: revoke one first"
             )));
         }
-        let mut invalid: Vec<_> = keys.iter().filter(|key| !key.is_valid(now)).collect();
+        let is_shared = self.inner.departures.are_shared();
+        let may_go = |key: &ApiKey| !is_shared || key.has_expired(now);
+        let (old, mut invalid): (Vec<_>, Vec<_>) = keys
+            .iter()
+            .filter(|key| !key.is_valid(now))
+            .partition(|key| key.ended().1.saturating_add(INVALID_KEPT_MS) <= now);
         invalid.sort_by_key(|key| key.ended());
         let surplus = invalid.len().saturating_sub(INVALID_PER_TENANT_MAX);
-        let is_gone = |(index, key): &(usize, &&ApiKey)| {
-            *index < surplus || key.ended().1.saturating_add(INVALID_KEPT_MS) <= now
-        };
-        let gone = invalid.iter().enumerate().filter(is_gone);
-        let mut gone: HashSet<_> = gone.map(|(_, key)| key.id.clone()).collect();
+        let early = invalid.iter().copied().filter(|key| may_go(key)).take(surplus);
+        let mut gone: HashSet<_> = old.into_iter().chain(early).map(|key| key.id.clone()).collect();
+        if invalid.len() - gone.len().min(invalid.len()) > INVALID_PER_TENANT_MAX {
+            return Err(AdminError::Conflict(format!(
+                "more than {INVALID_PER_TENANT_MAX} keys of the tenant were revoked within 30 days, which all nodes of the zone have to remember: let keys expire instead (`--expires`), or wait"
+            )));
+        }
         if gone.is_empty() && self.inner.keys.len() >= KEYS_MAX {
-            gone.extend(self.inner.keys.oldest_invalid(now));
+            gone.extend(self.inner.keys.oldest(now, &may_go));
             if gone.is_empty() {
                 return Err(AdminError::Conflict(format!(
-                    "the host has {KEYS_MAX} valid keys, which is the most: revoke one first"
+                    "the host has {KEYS_MAX} keys, which is the most: revoke some, or wait until those that were revoked are forgotten, after 30 days"
                 )));
             }
         }

@@ -16,6 +16,7 @@
 //! What bounds it: the bounds of a host's tenants and keys, 8 MiB of secrets; deletions are remembered for 30 days. A node
 //! that was away for longer brings back what was deleted meanwhile.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -137,13 +138,16 @@ impl Access {
     async fn merge(&self, document: Document) -> Result<(), StoreError> {
         let now = unix_ms(SystemTime::now());
         let news = self.inner.departures.news(&document.departed, now);
-        // What ends a key waits for nothing; new ones of new tenants follow below.
-        let mut is_changed = self.merge_keys(document.keys.clone(), now).await?;
+        // What ends a key waits for nothing; new ones follow below, when their tenants are the right ones.
+        let mut is_changed = self.merge_keys(document.keys.clone(), now, &|_| false).await?;
         is_changed |= !news.is_empty();
         let let_go = self.let_go(news).await;
         is_changed |= self.merge_tenants(document.tenants).await?;
-        is_changed |= self.merge_keys(document.keys, now).await?;
-        is_changed |= self.merge_secrets(document.secrets).await?;
+        // What belongs to the next tenant of a name would be in the hands of the one that could not be removed yet.
+        let pending = self.pending().await?;
+        let takes = |tenant: &TenantName| !pending.contains(tenant);
+        is_changed |= self.merge_keys(document.keys, now, &takes).await?;
+        is_changed |= self.merge_secrets(document.secrets, &takes).await?;
         if is_changed {
             self.inner.changed();
         }
@@ -203,6 +207,18 @@ impl Access {
         ended
     }
 
+    /// The tenants that were deleted and whose removal here failed: it is tried again.
+    async fn pending(&self) -> Result<HashSet<TenantName>, StoreError> {
+        let stored = self.inner.store.tenants().await?;
+        let pending = stored.into_iter().filter(|tenant| self.is_pending(tenant));
+        Ok(pending.map(|tenant| tenant.name).collect())
+    }
+
+    fn is_pending(&self, tenant: &Tenant) -> bool {
+        let at = self.inner.departures.at(&tenant.name, None);
+        !self.is_fixed(&tenant.name) && at.is_some_and(|at| tenant.created_unix_ms <= at)
+    }
+
     /// Whether a tenant exists on this host whatever anybody says.
     fn is_fixed(&self, tenant: &TenantName) -> bool {
         *tenant == TenantName::default_tenant() || self.inner.configured.contains(tenant)
@@ -211,9 +227,14 @@ impl Access {
     async fn merge_tenants(&self, tenants: Vec<Tenant>) -> Result<bool, StoreError> {
         let (mut is_changed, mut told) = (false, Told::new(self));
         let stored = self.inner.store.tenants().await?;
+        let stored: HashMap<_, _> =
+            stored.into_iter().map(|tenant| (tenant.name.clone(), tenant)).collect();
         for tenant in tenants {
             let known = self.inner.tenants.load_full();
-            let ours = stored.iter().find(|ours| ours.name == tenant.name);
+            let ours = stored.get(&tenant.name);
+            if ours.is_some_and(|ours| self.is_pending(ours)) {
+                continue;
+            }
             if ours.is_some_and(|ours| ours.created_unix_ms < tenant.created_unix_ms)
                 && !self.is_fixed(&tenant.name)
             {
@@ -227,7 +248,8 @@ impl Access {
                 .departures
                 .at(&tenant.name, None)
                 .is_some_and(|at| tenant.created_unix_ms <= at);
-            if known.contains(&tenant.name) || is_gone {
+            // One that is known and not kept is what a removal left that ended halfway.
+            if (known.contains(&tenant.name) && ours.is_some()) || is_gone {
                 continue;
             }
             if known.len() >= TENANTS_MAX {
@@ -247,7 +269,13 @@ impl Access {
         Ok(is_changed)
     }
 
-    async fn merge_keys(&self, keys: Vec<KeyRecord>, now: u64) -> Result<bool, StoreError> {
+    /// `takes` says whose new keys are taken in.
+    async fn merge_keys(
+        &self,
+        keys: Vec<KeyRecord>,
+        now: u64,
+        takes: &(dyn Fn(&TenantName) -> bool + Sync),
+    ) -> Result<bool, StoreError> {
         let tenants = self.inner.tenants.load_full();
         let mut room = KEYS_MAX.saturating_sub(self.inner.keys.len());
         let (mut changed, mut changes) = (Vec::new(), Vec::new());
@@ -261,16 +289,14 @@ impl Access {
                 continue;
             }
             match self.inner.keys.get(&theirs.key.id) {
+                None if !takes(&theirs.key.tenant) => {}
                 None if room == 0 => {
                     tracing::error!(key = %theirs.key.id, "the zone has more keys than a host keeps");
                 }
                 None => {
                     room -= 1;
-                    changes.push((
-                        Action::KeyCreate,
-                        theirs.key.tenant.clone(),
-                        theirs.key.id.clone(),
-                    ));
+                    let (tenant, id) = (theirs.key.tenant.clone(), theirs.key.id.clone());
+                    changes.push((Action::KeyCreate, tenant, id));
                     changed.push(theirs);
                 }
                 // One id is never given twice; whoever says so is not believed.
@@ -301,7 +327,11 @@ impl Access {
         Ok(true)
     }
 
-    async fn merge_secrets(&self, secrets: Vec<SharedSecret>) -> Result<bool, StoreError> {
+    async fn merge_secrets(
+        &self,
+        secrets: Vec<SharedSecret>,
+        takes: &(dyn Fn(&TenantName) -> bool + Sync),
+    ) -> Result<bool, StoreError> {
         let tenants = self.inner.tenants.load_full();
         let known = self.inner.store.secrets(None).await?;
         let mut changed = Vec::new();
@@ -312,6 +342,7 @@ impl Access {
             let gone = gone.max(departures.at(&theirs.tenant, None));
             if gone.is_some_and(|at| theirs.updated_unix_ms <= at)
                 || !tenants.contains(&theirs.tenant)
+                || !takes(&theirs.tenant)
             {
                 continue;
             }

@@ -77,6 +77,11 @@ impl Departures {
         Ok(())
     }
 
+    /// Whether there are other nodes that could bring back what is forgotten here.
+    pub(crate) fn are_shared(&self) -> bool {
+        self.file.get().is_some()
+    }
+
     /// What of another node's deletions is new here.
     pub(crate) fn news(&self, theirs: &[Departed], now_unix_ms: u64) -> Vec<Departed> {
         let gone = self.lock();

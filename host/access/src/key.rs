@@ -179,11 +179,15 @@ impl Keys {
             .map(|entry| KeyRecord { key: entry.shown(), hash: entry.record.hash })
     }
 
-    /// Of the invalid keys, the one that should go first when there are too many.
-    pub(crate) fn oldest_invalid(&self, now_unix_ms: u64) -> Option<KeyId> {
+    /// Of the invalid keys that may go, the one that should go first when there are too many.
+    pub(crate) fn oldest(
+        &self,
+        now_unix_ms: u64,
+        may_go: &dyn Fn(&ApiKey) -> bool,
+    ) -> Option<KeyId> {
         let table = self.table.load();
         let keys = table.values().map(|entry| &entry.record.key);
-        let invalid = keys.filter(|key| !key.is_valid(now_unix_ms));
+        let invalid = keys.filter(|key| !key.is_valid(now_unix_ms) && may_go(key));
         invalid.min_by_key(|key| key.ended()).map(|key| key.id.clone())
     }
 

@@ -111,6 +111,12 @@ impl ApiKey {
             && self.expires_unix_ms.is_none_or(|expires| now_unix_ms < expires)
     }
 
+    /// Whether its time is over, which is as plain on another node.
+    #[must_use]
+    pub fn has_expired(&self, now_unix_ms: u64) -> bool {
+        self.expires_unix_ms.is_some_and(|expires| expires <= now_unix_ms)
+    }
+
     /// Of an invalid key, whether it was revoked and when it ended, in milliseconds since the Unix epoch. Where not all can be kept, the
     /// least goes first: that one expired is plain everywhere, that one was revoked only as long as it is remembered.
     #[must_use]

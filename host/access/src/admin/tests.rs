@@ -230,8 +230,19 @@ async fn keys_that_are_revoked_keep_no_place_from_new_ones() {
     assert!(!is_kept(0), "then the oldest");
     assert!(is_kept(2));
     // What is invalid of others is no obstacle, either.
-    let oldest = access.inner.keys.oldest_invalid(now + 30_000).unwrap();
+    let oldest = access.inner.keys.oldest(now + 30_000, &|_| true).unwrap();
     assert_eq!(oldest, second.key.id, "it was replaced, and nobody revoked it");
+
+    // Where other nodes could bring them back as valid, what was revoked is remembered.
+    let directory = tempfile::tempdir().unwrap();
+    access.share(directory.path().join("departed.json")).await;
+    access
+        .revoke_key(&acme, &access.create_key(&acme, key(call)).await.unwrap().key.id)
+        .await
+        .unwrap();
+    let full = access.create_key(&acme, key(call)).await.err().unwrap();
+    assert!(matches!(&full, AdminError::Conflict(why) if why.contains("--expires")), "{full}");
+    assert!(is_kept(INVALID_PER_TENANT_MAX - 1));
 }
 
 #[tokio::test]

@@ -165,6 +165,27 @@ async fn a_deletion_that_is_learnt_late_ends_the_tenant_that_was_there_and_no_la
 }
 
 #[tokio::test]
+async fn what_a_removal_left_that_failed_is_not_the_next_tenants() {
+    let (a, b) = (node().await, node().await);
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    agree(&a, &b).await;
+    let first = created(&b, "acme");
+    a.access.delete_tenant(&admin(), &named("acme")).await.unwrap();
+    a.access.create_tenant(&admin(), named("acme")).await.unwrap();
+    let key = a.access.create_key(&of("acme"), new_key()).await.unwrap();
+    *b.noted.fails.lock().unwrap() = true;
+    let document = a.access.shared().await.unwrap();
+    b.access.merge_shared(&document).await.unwrap_err();
+    assert_eq!(created(&b, "acme"), first, "it is the old one still");
+    assert!(!opens(&b, key.text.expose()), "and no key of the next one opens it");
+    *b.noted.fails.lock().unwrap() = false;
+    b.access.merge_shared(&document).await.unwrap();
+    assert_eq!(created(&b, "acme"), created(&a, "acme"));
+    assert!(opens(&b, key.text.expose()));
+    assert!(b.noted.ended.lock().unwrap().iter().all(|ended| *ended == first));
+}
+
+#[tokio::test]
 async fn of_two_that_create_one_tenant_the_later_time_holds_on_both() {
     let (a, b) = (node().await, node().await);
     a.access.create_tenant(&admin(), named("acme")).await.unwrap();

@@ -51,10 +51,13 @@ impl Writer {
         left.hold_against(&files, files::head(directory).as_ref(), kept)?;
         if left.is_broken || files.is_empty() {
             let path = files::file_of(directory, left.place.seq + 1);
-            if files.last() != Some(&path) {
+            left.bytes = if files.last() == Some(&path) {
+                // It goes on behind what cannot be read in it.
+                std::fs::metadata(&path)?.len()
+            } else {
                 files.push(path);
-            }
-            left.bytes = 0;
+                0
+            };
         }
         let file = append_to(files.last().map_or(Path::new(""), PathBuf::as_path))?;
         sync_directory(directory)?;

@@ -205,19 +205,24 @@ fn one_line(text: &str) -> String {
 fn verify(args: &VerifyArgs) -> CommandResult {
     let data = args.log.data()?;
     // Before the lines are read, so that a host which writes meanwhile is not ahead of it.
-    let kept = kept_end(&data).unwrap_or_else(|error| {
-        output::note(format!(
-            "where the host's store says that the log ends is not known: {error}"
-        ));
-        None
-    });
+    let (kept, is_known) = match kept_end(&data) {
+        Ok(kept) => (kept, true),
+        Err(error) => {
+            output::note(format!(
+                "where the host's store says that the log ends is not known: {error}"
+            ));
+            (None, false)
+        }
+    };
     // A log that the store knows of may be gone, which is what this is for.
     let directory = match kept {
         Some(_) => audit::audit_directory(&data),
         None => log_in(&data)?,
     };
-    let verdict = audit::verify(&directory, args.checkpoint.as_ref(), kept.as_ref())
+    let mut verdict = audit::verify(&directory, args.checkpoint.as_ref(), kept.as_ref())
         .with_context(|| format!("cannot read the audit log in {}", directory.display()))?;
+    // Whoever spoils one of the two places must not pass with the other alone.
+    verdict.end_is_checked &= is_known || args.checkpoint.is_some();
     if args.log.json {
         output::json(&verdict)?;
     } else {
