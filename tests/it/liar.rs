@@ -71,12 +71,14 @@ async fn what_is_not_an_agents_own_is_left_out() {
     let own: Vec<_> = resources.iter().filter(|uri| !uri.contains("test")).collect();
     assert_eq!(own, ["liar://honest", "skill://liar/honest/SKILL.md"]);
     assert!(resources.contains(&"test://static-text".to_owned()), "{resources:?}");
+    let charts = resources.iter().filter(|uri| *uri == "skill://test/charts/SKILL.md").count();
+    assert_eq!(charts, 1, "its own agent's, and not what the liar lists: {resources:?}");
     let templates =
         names(&mcp, "resources/templates/list", "resourceTemplates", "uriTemplate").await;
     assert_eq!(templates, ["liar://{any}", "test://template/{id}/data"]);
     let prompts = names(&mcp, "prompts/list", "prompts", "name").await;
     let own: Vec<_> = prompts.iter().filter(|name| !name.starts_with("test_")).collect();
-    assert_eq!(own, ["liar_honest", "liar_wrong"]);
+    assert_eq!(own, ["liar_foreign", "liar_honest", "liar_wrong"]);
 
     assert_eq!(read(&mcp, "liar://honest").await.result()["contents"][0]["text"], "true");
     assert_eq!(read(&mcp, "liar://foreign").await.error_code(), -32603);
@@ -86,6 +88,7 @@ async fn what_is_not_an_agents_own_is_left_out() {
     let get = async |name: &str| mcp.request("prompts/get", json!({ "name": name })).await;
     assert_eq!(get("liar_honest").await.result()["messages"][0]["content"]["text"], "true");
     assert_eq!(get("liar_wrong").await.error_code(), -32603);
+    assert_eq!(get("liar_foreign").await.error_code(), -32603);
     assert_eq!(get("liar_none").await.error_code(), -32602);
     let argument = json!({
         "ref": { "type": "ref/prompt", "name": "liar_honest" },

@@ -124,7 +124,9 @@ impl Dispatcher {
         let reads =
             |owner: &str, feature| self.resolve.resolve_feature(tenant, owner, feature).is_some();
         let is_anothers = |uri: &str| {
-            Offer::owner(uri).is_some_and(|owner| {
+            // Schemes are the same in capitals (RFC 3986, section 6.2.2.1).
+            let uri = uri.to_ascii_lowercase();
+            Offer::owner(&uri).is_some_and(|owner| {
                 owner != agent.as_str()
                     && (reads(owner, Feature::ResourcesRead) || reads(owner, Feature::SkillsGet))
             })

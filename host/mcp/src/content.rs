@@ -29,23 +29,34 @@ pub(crate) struct BadContent(String);
 /// The first rule that a block breaks, in words for the agent's author.
 pub fn check(json: &str, is_anothers: &dyn Fn(&str) -> bool) -> Result<(), String> {
     let blocks = blocks(json).map_err(|bad| bad.to_string())?;
-    let uri = |block: &ContentBlock| match block {
-        ContentBlock::ResourceLink(link) => Some(link.uri.clone()),
+    blocks.iter().try_for_each(|block| owned(block, is_anothers)).map_err(|bad| bad.to_string())
+}
+
+/// Whether a block shows nothing that is another agent's.
+///
+/// # Errors
+/// What it shows.
+pub(crate) fn owned(
+    block: &ContentBlock,
+    is_anothers: &dyn Fn(&str) -> bool,
+) -> Result<(), BadContent> {
+    let uri = match block {
+        ContentBlock::ResourceLink(link) => &link.uri,
         ContentBlock::Resource(embedded) => match &embedded.resource {
             ResourceContents::TextResourceContents { uri, .. }
-            | ResourceContents::BlobResourceContents { uri, .. } => Some(uri.clone()),
-            // Nothing above makes others.
-            _ => None,
+            | ResourceContents::BlobResourceContents { uri, .. } => uri,
+            // Nothing here makes others.
+            _ => return Ok(()),
         },
-        _ => None,
+        _ => return Ok(()),
     };
-    match blocks.iter().filter_map(uri).find(|uri| is_anothers(uri)) {
-        None => Ok(()),
-        Some(uri) => Err(format!(
-            "`{}` is of another agent, for which only that one answers: name it in a text instead",
-            shown(&uri)
-        )),
+    if !is_anothers(uri) {
+        return Ok(());
     }
+    Err(BadContent::new(format!(
+        "`{}` is of another agent, for which only that one answers: name it in a text instead",
+        shown(uri)
+    )))
 }
 
 impl BadContent {

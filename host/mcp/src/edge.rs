@@ -7,8 +7,8 @@ use aop_core::bucket::SessionId;
 use aop_core::client::Client;
 use aop_core::interface::Feature;
 use aop_core::{
-    AgentName, Call, CallId, Caller, ErrorCode, Failure, Library, Progress, Reply, Scope, Target,
-    TaskUse, TenantName, Tool, TraceContext, unknown_tool,
+    AgentName, Call, CallId, Caller, ErrorCode, Failure, Library, Offer, Progress, Reply, Scope,
+    Target, TaskUse, TenantName, Tool, TraceContext, unknown_tool,
 };
 
 use crate::builtin::{self, Builtin};
@@ -209,6 +209,19 @@ impl Edge {
                 ..Call::new(call.caller.clone(), target, call.arguments, call.received)
             })
             .await
+    }
+
+    /// Whether a URI is of something that an agent of the caller's offers, and not this one. Schemes are the same in
+    /// capitals (RFC 3986, section 6.2.2.1).
+    pub(crate) fn is_anothers(&self, caller: &Caller, agent: &AgentName, uri: &str) -> bool {
+        let uri = uri.to_ascii_lowercase();
+        let offers = |owner: &str, feature| {
+            let agents = self.parts.catalog.offering(&caller.tenant, feature);
+            agents.iter().any(|offering| offering.as_str() == owner)
+        };
+        Offer::owner(&uri).filter(|owner| *owner != agent.as_str()).is_some_and(|owner| {
+            offers(owner, Feature::ResourcesRead) || offers(owner, Feature::SkillsGet)
+        })
     }
 
     const fn library(&self) -> &Library {

@@ -274,7 +274,7 @@ impl ServerHandler for Handler {
         let cursor = request.cursor.as_deref();
         let children = skills::directory(&self.edge, caller, &request.uri, cursor);
         let children = unless_cancelled(&context, children).await?;
-        Ok(ReadResourceDirectoryResult::with_all_items(children))
+        paged!(self, context, ReadResourceDirectoryResult::with_all_items(children), None)
     }
 
     async fn complete(

@@ -8,8 +8,8 @@ use aop_core::{AgentName, Caller};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::StreamExt as _;
-use futures::future::join_all;
 use rmcp::ErrorData;
+use serde_json::value::RawValue;
 
 use crate::content::BadContent;
 use crate::edge::{Edge, FeatureCall, is_unknown};
@@ -22,6 +22,9 @@ const AGENTS_AT_ONCE: usize = 16;
 /// How long a whole page may take, however many agents are slow: less than clients wait for an answer. What was
 /// listed by then is the page.
 pub(super) const PAGE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// What an agent lists is read at once up to here, which takes less than a millisecond.
+const READ_AT_ONCE_BYTES: usize = 64 << 10;
 
 /// A page of a list.
 pub(crate) struct Paged<T> {
@@ -77,7 +80,7 @@ impl Last {
 ///
 /// # Errors
 /// A cursor that this server did not give out.
-pub(super) async fn page<T>(
+pub(super) async fn page<T: Send + 'static>(
     edge: &Edge,
     caller: &Caller,
     sources: &[Source<T>],
@@ -99,11 +102,13 @@ pub(super) async fn page<T>(
     let mut items = Vec::new();
     let mut last: Option<Last> = None;
     let asked = agents.into_iter().map(|(agent, sources)| async move {
-        let ask = |source| entries(edge, caller, (&agent, source), deadline);
-        let mut entries =
-            join_all(sources.into_iter().map(ask)).await.into_iter().flatten().collect::<Vec<_>>();
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        (agent, entries)
+        // One after another: an agent may take one call at a time.
+        let mut all = Vec::new();
+        for source in sources {
+            all.extend(entries(edge, caller, (&agent, source), deadline).await);
+        }
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        (agent, all)
     });
     let mut answers = futures::stream::iter(asked).buffered(AGENTS_AT_ONCE);
     while let Some((agent, entries)) = answers.next().await {
@@ -128,7 +133,7 @@ pub(super) fn deadline() -> tokio::time::Instant {
 }
 
 /// What one agent lists, in order; nothing when it cannot say, or not in time.
-pub(super) async fn entries<T>(
+pub(super) async fn entries<T: Send + 'static>(
     edge: &Edge,
     caller: &Caller,
     (agent, Source { feature, read }): (&AgentName, Source<T>),
@@ -150,11 +155,13 @@ pub(super) async fn entries<T>(
         client: None,
     };
     let reply = edge.feature(call).await;
-    let listed = match &reply.result {
-        Ok(output) => read(agent, output.json.get()),
+    if is_unknown(&reply) {
         // It left meanwhile.
-        Err(_) if is_unknown(&reply) => return Vec::new(),
-        Err(failure) => Err(BadContent::new(failure.message.clone())),
+        return Vec::new();
+    }
+    let listed = match reply.result {
+        Ok(output) => read_beside(read, agent, output.json).await,
+        Err(failure) => Err(BadContent::new(failure.message)),
     };
     let listed = match listed {
         Ok(listed) => listed,
@@ -178,4 +185,20 @@ pub(super) async fn entries<T>(
         tracing::warn!(agent_name = %agent, feature, count, %error, "left entries out of a list");
     }
     entries
+}
+
+/// Reads what an agent lists. Much of it is read where nobody else waits for it.
+async fn read_beside<T: Send + 'static>(
+    read: Read<T>,
+    agent: &AgentName,
+    json: Box<RawValue>,
+) -> Result<Vec<Result<Entry<T>, BadContent>>, BadContent> {
+    if json.get().len() <= READ_AT_ONCE_BYTES {
+        return read(agent, json.get());
+    }
+    let agent = agent.clone();
+    let reading = tokio::task::spawn_blocking(move || read(&agent, json.get()));
+    reading
+        .await
+        .unwrap_or_else(|error| Err(BadContent::new(format!("it cannot be read: {error}"))))
 }

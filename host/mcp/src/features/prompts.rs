@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::listing::{self, Entry, Source};
 use super::{Paged, bad_output, check_texts, error, tag};
-use crate::content::{BadContent, Block, Speaker, shown};
+use crate::content::{self, BadContent, Block, Speaker, shown};
 use crate::edge::{Edge, is_unknown};
 
 /// The longest name of a prompt within its agent.
@@ -172,7 +172,11 @@ pub(crate) fn get_arguments(
 ///
 /// # Errors
 /// Invalid params when there is no such prompt or an argument is wrong, or why it cannot be given.
-pub(crate) fn filled_in(found: &Found, reply: &Reply) -> Result<GetPromptResult, ErrorData> {
+pub(crate) fn filled_in(
+    found: &Found,
+    reply: &Reply,
+    is_anothers: &dyn Fn(&str) -> bool,
+) -> Result<GetPromptResult, ErrorData> {
     #[derive(Deserialize)]
     struct FilledIn {
         description: Option<String>,
@@ -196,10 +200,11 @@ pub(crate) fn filled_in(found: &Found, reply: &Reply) -> Result<GetPromptResult,
         }
     };
     let filled_in: FilledIn = serde_json::from_str(output.json.get()).map_err(bad_output)?;
-    let messages = filled_in
-        .messages
-        .into_iter()
-        .map(|message| Ok(PromptMessage::new(message.role.into(), message.content.into_mcp()?)));
+    let messages = filled_in.messages.into_iter().map(|Message { role, content }| {
+        let content = content.into_mcp()?;
+        content::owned(&content, is_anothers)?;
+        Ok(PromptMessage::new(role.into(), content))
+    });
     let messages = messages.collect::<Result<Vec<_>, BadContent>>().map_err(bad_output)?;
     let mut result = GetPromptResult::new(messages);
     result.description = filled_in.description;

@@ -10,7 +10,7 @@ mod manifest;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use aop_core::interface::Feature;
@@ -188,7 +188,7 @@ pub(crate) async fn directory(
     }
     let address = find(edge, caller, uri).ok_or_else(no_directory)?;
     if address.skill.is_none() {
-        return Ok(all(edge, caller, &address.agent).await);
+        return all(edge, caller, &address.agent).await;
     }
     let skill = ask(edge, caller, &address).await?.ok_or_else(no_directory)?;
     let prefix = address.path.map(|path| format!("{path}/")).unwrap_or_default();
@@ -208,19 +208,18 @@ pub(crate) async fn directory(
 }
 
 /// The directories of all skills of an agent.
-async fn all(edge: &Edge, caller: &Caller, agent: &AgentName) -> Vec<Resource> {
-    let source = Source {
-        feature: Feature::SkillsList,
-        read: |agent, json| {
-            let entry = |skill: Skill| {
-                let item = subdirectory(format!("skill://{agent}/{}", skill.name), &skill.name);
-                Entry { key: item.uri.clone(), item }
-            };
-            manifest::all(agent, json).map(|skills| each(skills, entry))
-        },
-    };
-    let entries = listing::entries(edge, caller, (agent, source), listing::deadline()).await;
-    entries.into_iter().map(|entry| entry.item).collect()
+///
+/// # Errors
+/// Why the agent cannot say.
+async fn all(edge: &Edge, caller: &Caller, agent: &AgentName) -> Result<Vec<Resource>, ErrorData> {
+    let reply = edge.feature(question(caller, agent, Feature::SkillsList, "{}")).await;
+    let output = reply.result.map_err(|failure| error(&failure))?;
+    let skills = manifest::all(agent, output.json.get()).map_err(bad_output)?;
+    let names = skills.into_iter().flatten().map(|skill| skill.name);
+    // In order, and one of each.
+    let names: BTreeSet<_> = names.collect();
+    let directory = |name: String| subdirectory(format!("skill://{agent}/{name}"), &name);
+    Ok(names.into_iter().map(directory).collect())
 }
 
 fn subdirectory(uri: String, name: &str) -> Resource {
@@ -231,16 +230,8 @@ fn subdirectory(uri: String, name: &str) -> Resource {
 
 /// Asks an agent for the skill that an address is in.
 async fn ask(edge: &Edge, caller: &Caller, address: &Address) -> Result<Option<Skill>, ErrorData> {
-    let call = FeatureCall {
-        caller,
-        agent: &address.agent,
-        feature: Feature::SkillsGet,
-        arguments: &address.arguments(),
-        received: Instant::now(),
-        timeout: None,
-        progress: None,
-        client: None,
-    };
+    let arguments = address.arguments();
+    let call = question(caller, &address.agent, Feature::SkillsGet, &arguments);
     let reply = edge.feature(call).await;
     let skill = address.skill(&reply);
     if reply.result.is_ok()
@@ -249,4 +240,22 @@ async fn ask(edge: &Edge, caller: &Caller, address: &Address) -> Result<Option<S
         edge.note_bad_content(reply.id, &address.agent, &error.message);
     }
     skill
+}
+
+fn question<'a>(
+    caller: &'a Caller,
+    agent: &'a AgentName,
+    feature: Feature,
+    arguments: &'a str,
+) -> FeatureCall<'a> {
+    FeatureCall {
+        caller,
+        agent,
+        feature,
+        arguments,
+        received: Instant::now(),
+        timeout: None,
+        progress: None,
+        client: None,
+    }
 }

@@ -224,11 +224,13 @@ impl<'a> Exchange<'a> {
     fn start_prompt(&self, found: Found, arguments: String, advance: InputResponses) -> Ongoing {
         let held_bytes = arguments.len();
         let work = FeatureWork::new(self, found.agent.clone(), Feature::PromptsGet, arguments);
-        let edge = Arc::clone(self.edge);
+        let (edge, caller) = (Arc::clone(self.edge), self.arrival.caller.clone());
         self.start(advance, held_bytes, |client| {
             Box::pin(async move {
                 let (reply, missing) = work.run(client).await;
-                let filled_in = prompts::filled_in(&found, &reply).map(Finished::Prompt);
+                let is_anothers = |uri: &str| edge.is_anothers(&caller, &found.agent, uri);
+                let filled_in = prompts::filled_in(&found, &reply, &is_anothers);
+                let filled_in = filled_in.map(Finished::Prompt);
                 note(&edge, &found.agent, &reply, &filled_in);
                 filled_in.map_err(|error| missing.unwrap_or(error))
             })

@@ -38,7 +38,7 @@ pub(super) fn read(
     answer_max_bytes: u64,
 ) -> Result<Output, Failure> {
     if result.is_error == Some(true) {
-        return Err(failure(result, answer_max_bytes));
+        return Err(failure(result, shape, answer_max_bytes));
     }
     let (value, shown) = if shape != Shape::Content {
         let structured = result.structured_content.ok_or_else(|| {
@@ -81,8 +81,10 @@ fn opened(envelope: Value, details_max_bytes: u64) -> Result<(Value, Shown), Fai
 }
 
 impl Theirs {
-    /// A failure under the code that it has there. Whether something ran is not said, so it may have.
+    /// A failure under the code that it has there. Whether something ran is not said, so it may have. What broke that host
+    /// did not break this one.
     fn failure(self, code: ErrorCode, details_max_bytes: u64) -> Failure {
+        let code = if code == ErrorCode::Internal { ErrorCode::GuestTrapped } else { code };
         let message = shortened(self.error.unwrap_or_default());
         let failure =
             with_details(Failure::executed(code, message), self.details, details_max_bytes);
@@ -97,10 +99,12 @@ fn bad(reason: impl Into<String>) -> Failure {
     Failure::executed(ErrorCode::BadOutput, reason)
 }
 
-/// The server says that its tool failed.
-fn failure(result: CallToolResult, details_max_bytes: u64) -> Failure {
+/// The server says that its tool failed. Only of a host like this one a code means what it means here: another's
+/// `internal` is no failure of this host.
+fn failure(result: CallToolResult, shape: Shape, details_max_bytes: u64) -> Failure {
     let theirs = result.structured_content.as_ref().map(Theirs::deserialize).and_then(Result::ok);
     if let Some(theirs) = theirs
+        && shape == Shape::Enveloped
         && !theirs.success
         && let Some(code) = theirs.code
     {
@@ -233,15 +237,23 @@ mod tests {
         );
         assert_eq!(good.unwrap().json.get(), r#"{"sum":3}"#);
         let said = json!({ "success": false, "error": "full", "code": "rate_limited", "details": [1], "retry_after_ms": 99_999_999_999_u64 });
-        for (shape, is_error) in
-            [(Shape::Content, true), (Shape::Enveloped, true), (Shape::Enveloped, false)]
-        {
-            let failure = read(answered(said.clone(), is_error), shape, 1000).unwrap_err();
+        let other = read(answered(said.clone(), true), Shape::Content, 1000).unwrap_err();
+        assert_eq!(other.code, ErrorCode::GuestError, "codes of others are not ours");
+        for is_error in [true, false] {
+            let failure =
+                read(answered(said.clone(), is_error), Shape::Enveloped, 1000).unwrap_err();
             assert_eq!((failure.code, failure.message.as_str()), (ErrorCode::RateLimited, "full"));
             assert_eq!(failure.details.unwrap().get(), "[1]");
             assert_eq!(failure.retry_after, Some(RETRY_AFTER_MAX));
             assert!(failure.executed, "it is not said that nothing ran");
         }
+    }
+
+    #[test]
+    fn a_host_that_breaks_is_not_this_one() {
+        let said = json!({ "success": false, "error": "x", "code": "internal" });
+        let failure = read(answered(said, true), Shape::Enveloped, 1000).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::GuestTrapped);
     }
 
     #[test]

@@ -35,7 +35,10 @@ pub(super) fn input(schema: &JsonObject) -> Result<Box<RawValue>, String> {
     bounded(&Value::Object(schema), "input")
 }
 
-/// Whether an output schema is that of an envelope.
+/// What an envelope may have.
+const MEMBERS: [&str; 6] = ["success", "result", "error", "code", "details", "retry_after_ms"];
+
+/// Whether an output schema is that of an envelope, and of nothing more.
 fn is_envelope(schema: &JsonObject) -> bool {
     let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
         return false;
@@ -44,7 +47,9 @@ fn is_envelope(schema: &JsonObject) -> bool {
     let are_ours = |codes: &Vec<Value>| {
         !codes.is_empty() && codes.iter().all(|code| ErrorCode::deserialize(code).is_ok())
     };
-    properties.contains_key("success") && codes.is_some_and(are_ours)
+    properties.contains_key("success")
+        && properties.keys().all(|name| MEMBERS.contains(&name.as_str()))
+        && codes.is_some_and(are_ours)
 }
 
 /// The output schema of a tool, and what its results look like; none when it answers in its own words, or when its schema

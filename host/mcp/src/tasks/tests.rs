@@ -109,7 +109,11 @@ async fn a_task_asks_and_is_answered() {
     assert_eq!(task["inputRequests"]["user_name"]["method"], "elicitation/create");
     let asked_at = task["lastUpdatedAt"].as_str().unwrap().to_owned();
     assert!(asked_at.as_str() >= task["createdAt"].as_str().unwrap());
-    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    // Times have milliseconds: the next one has to be another.
+    let asked = std::time::Instant::now();
+    while asked.elapsed() < std::time::Duration::from_millis(2) {
+        tokio::task::yield_now().await;
+    }
     for responses in
         [json!({}), json!({ "unknown": { "action": "accept" } }), json!({ "user_name": 7 })]
     {

@@ -104,6 +104,7 @@ impl Prompts for Liar {
             prompts::Entry::new(""),
             prompts::Entry::new("n".repeat(1000)),
             prompts::Entry::new("wrong").description("Answers with an image that is none."),
+            prompts::Entry::new("foreign").description("Answers with another agent's document."),
         ])
     }
 
@@ -111,6 +112,7 @@ impl Prompts for Liar {
         match name {
             "honest" => Ok(Prompt::new().user("true")),
             "wrong" => Ok(Prompt::new().message(Role::User, <Self as Guest>::wrong_kind())),
+            "foreign" => Ok(Prompt::new().message(Role::User, <Self as Guest>::foreign_document())),
             _ => Err(GetError::NotFound),
         }
     }

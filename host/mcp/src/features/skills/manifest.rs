@@ -20,6 +20,8 @@ const MARKDOWN: &str = "text/markdown";
 const FILES_MAX: usize = 512;
 /// The most bytes of all files of a skill: the same.
 const TOTAL_MAX_BYTES: u64 = 16 << 20;
+/// The most skills that one answer may list: more than a model chooses from. Each is hashed and its frontmatter parsed.
+const SKILLS_MAX: usize = 256;
 /// The longest name of a skill (Agent Skills).
 const NAME_MAX_BYTES: usize = 64;
 /// The longest path of a file: it goes into a URI, which may not grow with what is in front of it.
@@ -72,6 +74,12 @@ pub(super) fn all(
 ) -> Result<Vec<Result<Skill, BadContent>>, BadContent> {
     let offered: Vec<Offered> =
         serde_json::from_str(json).map_err(|error| BadContent::new(error.to_string()))?;
+    if offered.len() > SKILLS_MAX {
+        return Err(BadContent::new(format!(
+            "it lists {} skills; {SKILLS_MAX} are the most: list those that matter, `get` finds the others",
+            offered.len()
+        )));
+    }
     Ok(offered.into_iter().map(|offered| offered.checked(agent)).collect())
 }
 

@@ -130,11 +130,15 @@ async fn directories_show_their_direct_children() {
     let root = read("refunds").await.result();
     let directory = |path: &str, name: &str| json!({ "uri": format!("skill://tutor/{path}"), "name": name, "mimeType": "inode/directory" });
     assert_eq!(
-        root["resources"],
-        json!([
-            { "uri": "skill://tutor/refunds/SKILL.md", "name": "refunds", "description": "Does refunds.", "mimeType": "text/markdown", "size": 55 },
-            directory("refunds/references", "references"),
-        ])
+        (&root["resources"], &root["ttlMs"], &root["cacheScope"]),
+        (
+            &json!([
+                { "uri": "skill://tutor/refunds/SKILL.md", "name": "refunds", "description": "Does refunds.", "mimeType": "text/markdown", "size": 55 },
+                directory("refunds/references", "references"),
+            ]),
+            &json!(30_000),
+            &json!("private")
+        )
     );
     let references = read("refunds/references").await.result();
     assert_eq!(references["resources"][0], directory("refunds/references/deep", "deep"));
@@ -194,6 +198,17 @@ fn refused(skill: &Value) -> String {
 }
 
 #[test]
+fn a_list_has_so_many_skills() {
+    let agent = AgentName::new("tutor").unwrap();
+    let list = |count: usize| {
+        let one = skill("a", &Value::Null);
+        manifest::all(&agent, &json!(vec![one; count]).to_string())
+    };
+    assert_eq!(list(256).unwrap().len(), 256);
+    assert!(list(257).unwrap_err().to_string().contains("257 skills; 256 are the most"));
+}
+
+#[test]
 fn a_skill_that_breaks_a_rule_is_refused_with_it() {
     let text = |path: &str| json!({ "path": path, "body": { "tag": "text", "val": "" } });
     for name in ["", "Two Words", "-a", "a-", "a--b", "a/b", "..", "caf\u{e9}", &"a".repeat(65)] {
@@ -217,8 +232,8 @@ fn a_skill_that_breaks_a_rule_is_refused_with_it() {
     ] {
         assert!(refused(&skill("a", &json!([text(path)]))).contains("the path"), "{path}");
     }
-    for path in [&"a".repeat(256), &"a/".repeat(16)] {
-        assert!(refused(&skill("a", &json!([text(path)]))).contains("the path"), "{path}");
+    for path in ["a".repeat(256), "a/".repeat(16) + "a"] {
+        assert!(refused(&skill("a", &json!([text(&path)]))).contains("16 segments"), "{path}");
     }
     let files: Vec<_> = (0..512).map(|n| text(&n.to_string())).collect();
     assert!(refused(&skill("a", &json!(files))).contains("513 files"));
