@@ -17,7 +17,9 @@ impl OfTenant {
             let mut detail = format!("revision {} from its file", record.active);
             if let Some(serving) = self.agents.serving(name) {
                 let changed = changed((&serving.digest, &serving.settings), new);
-                detail.push_str(&format!("; changed: {}", changed.join(", ")));
+                if !changed.is_empty() {
+                    detail.push_str(&format!("; changed: {}", changed.join(", ")));
+                }
             }
             self.common.parts.audit.note(AuditEvent {
                 tenant: Some(&self.tenant),
@@ -64,9 +66,10 @@ fn changed(
         ("share", old.share != new.share),
         ("[export]", old.export != new.export),
         ("[quota]", old.quota != new.quota),
+        ("the signature", old.signature != new.signature),
     ];
-    let Settings { policy, model, share, export, quota, .. } = old.clone();
-    let others = Settings { policy, model, share, export, quota, ..new.clone() };
+    let Settings { policy, model, share, export, quota, signature, .. } = old.clone();
+    let others = Settings { policy, model, share, export, quota, signature, ..new.clone() };
     let others = ("other settings", others != *old);
     parts
         .into_iter()

@@ -121,9 +121,17 @@ pub(super) fn answer(
         Question::Tools => {
             let table = authority.exported();
             let visible = table.agents().filter(|exported| exported.is_for(asker));
-            let tools: BTreeMap<&str, &Tool> =
-                visible.flat_map(|agent| &agent.tools).map(|tool| (&*tool.name, &**tool)).collect();
-            wire::write_result(message.id, &page(&tools, message.params.cursor.as_deref(), ttl_ms))
+            let cursor = message.params.cursor.as_deref();
+            let behind = |name: &str| cursor.is_none_or(|cursor| name > cursor);
+            let mut tools: BTreeMap<&str, &Tool> = BTreeMap::new();
+            for tool in visible.flat_map(|agent| &agent.tools).filter(|tool| behind(&tool.name)) {
+                tools.insert(&tool.name, tool);
+                // One more than fits tells that there is another page.
+                if tools.len() > PAGE_TOOLS_MAX + 1 {
+                    tools.pop_last();
+                }
+            }
+            wire::write_result(message.id, &page(&tools, ttl_ms))
         }
     }
 }
@@ -143,11 +151,10 @@ fn discovered(authority: &Authority, ttl_ms: u64) -> Value {
     })
 }
 
-/// The tools behind a cursor, which is the name of the last one before them.
-fn page<'a>(tools: &BTreeMap<&'a str, &'a Tool>, cursor: Option<&str>, ttl_ms: u64) -> List<'a> {
+/// As many of these tools as fit a page. Its cursor is the name of the last one.
+fn page<'a>(tools: &BTreeMap<&'a str, &'a Tool>, ttl_ms: u64) -> List<'a> {
     let (mut listed, mut bytes, mut next_cursor) = (Vec::new(), 0, None);
-    let behind = |name: &str| cursor.is_none_or(|cursor| name > cursor);
-    for (name, tool) in tools.iter().filter(|(name, _)| behind(name)) {
+    for (name, tool) in tools {
         if listed.len() >= PAGE_TOOLS_MAX || bytes > PAGE_BYTES_MAX {
             next_cursor = listed.last().map(|last: &Listed<'a>| last.name);
             break;

@@ -172,7 +172,7 @@ impl Membership {
             || self.quotas.get().is_some_and(|quotas| quotas.knows(node));
         if !is_known && !request.absent {
             return Err(ClusterError::Invalid(format!(
-                "no node {node} is known here: look at `aop cluster status`, or evict it with --absent all the same, when it is away for so long that the others forgot it"
+                "no node {node} is known here: look at `aop cluster status`, or evict it with --absent all the same, when it has left or was away for so long that it was forgotten"
             )));
         }
         let report = EvictionReport {

@@ -309,6 +309,7 @@ async fn a_node_that_was_away_when_it_was_evicted_learns_it_from_whoever_it_asks
     until_members(&first, 2).await;
     until_members(&second, 2).await;
     second.membership.leave().await;
+    until_members(&first, 1).await;
     let mut away = eviction(second.membership.node());
     let unknown = first.membership.evict(&away).await;
     assert!(

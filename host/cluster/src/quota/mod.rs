@@ -120,6 +120,11 @@ impl ZoneQuotas {
             );
             None
         });
+        if company && remembered.is_none() {
+            tracing::info!(
+                "the other nodes of the zone are not known yet: this node has no part of tenants' quotas before it hears one, or for 20 minutes"
+            );
+        }
         let ledger = Ledger::new(around.me().clone(), remembered.as_ref(), company, now);
         let state = State { ledger, remembered, before: HashMap::new(), measured: now };
         let said_count = AtomicU64::new(0);
