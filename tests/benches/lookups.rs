@@ -207,16 +207,11 @@ async fn lookups(host: &Host, admin: &str) -> Vec<Lookup> {
     let get_task = |id: &str| own.message("tasks/get", id, json!({ "taskId": id }));
     let add =
         |handle: &str| own.call("handles_counter_add", json!({ "self": handle, "number": 1 }));
-    let uri = |agent: &str| {
-        let uri = format!("{agent}://x");
-        own.message("resources/read", &uri, json!({ "uri": uri }))
-    };
     let of = |name, requests| Lookup { name, requests };
     vec![
         of("tools/call of a tool", ["absent_echo", "ansent_echo", "secret_echo"].map(tool)),
         of("aop_describe of a tool", ["absent_echo", "ansent_echo", "secret_echo"].map(describe)),
         of("aop_discover of a word", ["absent", "ansent", "secret"].map(search)),
-        of("resources/read of an agent", ["absent", "ansent", "secret"].map(uri)),
         of("GET /api/v1/agents/NAME", ["absent", "ansent", "secret"].map(agent)),
         of("GET /t/TENANT/…", ["absen", "ansen", "other"].map(tenant)),
         of("tasks/get of an id", [&*like(&task, '0'), &*like(&task, '1'), &*task].map(get_task)),

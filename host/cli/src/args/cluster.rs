@@ -75,7 +75,7 @@ pub(crate) struct EvictArgs {
     /// The node's id
     #[arg(value_name = "NODE")]
     pub(crate) node: NodeId,
-    /// Also when no node knows it now, because it is away for long
+    /// Also when this node does not know it now, because it left or was away for long
     #[arg(long)]
     pub(crate) absent: bool,
     #[command(flatten)]

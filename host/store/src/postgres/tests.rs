@@ -289,6 +289,7 @@ async fn writes_beside_a_deletion_are_whole_and_then_gone() {
                 }
             }));
         }
+        // Waits for nothing: each round ends the tenant at another moment of its writers' work.
         tokio::time::sleep(Duration::from_millis(5 * round)).await;
         one.forget_tenant(&made("acme", round)).await.unwrap();
         for writer in writing {
