@@ -1,4 +1,4 @@
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use super::*;
 
@@ -22,6 +22,25 @@ fn every_subcommand_has_examples() {
         }
     }
     check(&Arguments::command(), "");
+}
+
+/// Thumbprints are base64 of a URL, whose alphabet has the hyphen.
+#[test]
+fn thumbprints_that_begin_with_a_hyphen_are_no_options() {
+    for start in ["-0", "--", "-h", "--key", "-V"] {
+        let thumbprint = format!("{start:A<43}");
+        let read = |line: &[&str]| Arguments::try_parse_from(line).map(|read| format!("{read:?}"));
+        let lines = [
+            &["aop", "zone", "retire", &thumbprint, "--json"][..],
+            &["aop", "zone", "peer", "--anchor", "http://127.0.0.1:1", "--key", &thumbprint],
+            &["aop", "zone", "delegate", "eu.acme.example", "--key", &thumbprint, "--json"],
+        ];
+        for line in lines {
+            let read = read(line).unwrap_or_else(|refused| panic!("{line:?}: {refused}"));
+            assert!(read.contains(&thumbprint), "{line:?}: {read}");
+        }
+        read(&["aop", "zone", "peer", "--key", "--json"]).unwrap_err();
+    }
 }
 
 /// What a person sees, so that a change of wording is reviewed.

@@ -71,6 +71,8 @@ Example:
   aop zone retire kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
 pub(crate) struct RetireArgs {
     /// The key's thumbprint, as `aop zone keys` prints it
+    // One of 64 begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     pub(crate) thumbprint: Thumbprint,
     #[command(flatten)]
     pub(crate) files: FilesArgs,
@@ -83,7 +85,8 @@ pub(crate) struct RetireArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PinArgs {
     /// The key that the zone must have, by its thumbprint; ask its operator. Without it, the zone's own word is taken
-    #[arg(long, value_name = "THUMBPRINT")]
+    // One of 64 begins with a hyphen.
+    #[arg(long, value_name = "THUMBPRINT", allow_hyphen_values = true)]
     pub(crate) key: Option<Thumbprint>,
     /// A file with the token that the zone gave to this one
     #[arg(long, value_name = "FILE")]
