@@ -60,5 +60,8 @@ for era in modern legacy; do
     expect "stdio, $era: a call" "it['structuredContent'] == {'success': True, 'result': 'over pipes'}" \
         inspect --protocol-era "$era" --method tools/call --tool-name echo_echo --tool-arg 'text=over pipes' \
         -- "$aop" serve --stdio --agents "$agents" --data "$data"
+    expect "stdio, $era: skills" "'charts' in {skill['frontmatter']['name'] for skill in it['skills']}" \
+        inspect --protocol-era "$era" --method skills/list \
+        -- "$aop" serve --stdio --agents "$agents" --data "$data"
     rm -rf "$data"
 done
