@@ -72,6 +72,10 @@ async def check_sdk(label: str, server, mode: str) -> None:
         assert structured["details"][0]["pointer"] == "/text", structured
         passed(f"{label}: bad arguments")
 
+        (skill,) = (await client.read_resource("skill://test/charts/SKILL.md")).contents
+        assert skill.text.startswith("---\nname: charts\n"), skill
+        passed(f"{label}: a skill")
+
         try:
             await client.call_tool("nobody_home", {})
         except Exception as error:
