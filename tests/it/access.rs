@@ -408,6 +408,46 @@ async fn what_a_key_opened_ends_with_the_key() {
     ends(events).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_open_host_let_in_ends_with_its_first_key() {
+    let agents = AgentsDirectory::new()
+        .with("capabilities")
+        .with_settings("capabilities", "timeout = \"10m\"\n");
+    let host = Host::start(HostOptions {
+        agents: vec![agents.path().to_owned()],
+        ..HostOptions::default()
+    })
+    .await;
+    // An open host looks at no credential.
+    let none = "none";
+    let session = session_of(&host, none).await;
+    let events = stream_of(&host, none, &session).await;
+    let mcp = Mcp::new(host.url("/mcp"));
+    let spin = json!({ "name": "capabilities_spin", "arguments": { "n": 1 } });
+    let spinning = tokio::spawn(mcp.post(&mcp.message("tools/call", spin)).send());
+    aop_tests::eventually("the call runs", || async {
+        let agent = http_client().get(host.url("/api/v1/agents/capabilities")).send().await;
+        let agent = agent.expect("the host answers").text().await.expect("it is text");
+        agent.contains("BUSY").then_some(())
+    })
+    .await;
+
+    let first = run(&host, "", &["key", "create", "first", "--admin"]).await.code(0);
+    let first = first.stdout.trim().to_owned();
+    ends(events).await;
+    let spinning = tokio::time::timeout(std::time::Duration::from_secs(20), spinning);
+    let refused = spinning.await.expect("it ends within seconds");
+    let refused = refused.expect("it is sent").expect("the host answers");
+    assert_eq!(refused.status(), 401);
+    assert!(refused.headers().contains_key("www-authenticate"));
+    aop_tests::eventually("the session has ended", || async {
+        let metrics = http_client().get(host.url("/metrics")).bearer_auth(&first).send().await;
+        let metrics = metrics.expect("the host answers").text().await.expect("it is text");
+        metrics.contains("aop_mcp_sessions_revoked_total 1").then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_last_key_that_manages_a_host_does_not_go_by_accident() {
     let (host, admin, _data) = closed(&AgentsDirectory::new()).await;

@@ -289,21 +289,15 @@ impl Keeper {
         request.extensions_mut().insert(caller.clone());
         if need == Need::Caller {
             // What can be asked of MCP may last, and open what lasts.
-            let is_limited = lacks_any(caller);
+            let challenge = self.challenge_for(&request, tenant);
+            request.extensions_mut().insert(challenge);
             let standing = Standing::of(known, Arc::clone(&self.authenticate));
-            // Each costs an allocation, and nobody challenges whoever may do everything for as long as it likes.
-            if is_limited || standing.is_some() {
-                let challenge = self.challenge_for(&request, tenant);
-                request.extensions_mut().insert(challenge);
-            }
-            if let Some(standing) = standing {
-                request.extensions_mut().insert(standing);
-            }
+            request.extensions_mut().insert(standing);
         }
         Ok(request)
     }
 
-    /// What an admitted request is followed with, if its caller can lose its standing.
+    /// What an admitted request is followed with, if it may last.
     fn follow(&self, request: &Request<Body>) -> Option<Followed> {
         let standing = request.extensions().get::<Standing>()?.clone();
         let challenge = request.extensions().get::<Challenge>().cloned();

@@ -53,17 +53,19 @@ impl Authenticate for Names {
 }
 
 /// Believes everybody until it does not.
-#[derive(Default)]
-struct Fickle(std::sync::atomic::AtomicBool);
+struct Fickle {
+    bond: Bond,
+    believes_nobody: std::sync::atomic::AtomicBool,
+}
 
 impl Authenticate for Fickle {
     fn authenticate(&self, _: Presented<'_>) -> Identified {
         let caller = Caller::local(TenantName::default_tenant());
-        Identified::Now(Ok(Known { caller, bond: Bond::Token { expires_unix_ms: 0 } }))
+        Identified::Now(Ok(Known { caller, bond: self.bond.clone() }))
     }
 
     fn holds(&self, _: &Known) -> bool {
-        !self.0.load(std::sync::atomic::Ordering::Relaxed)
+        !self.believes_nobody.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -78,8 +80,20 @@ impl Drop for Alive {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
+    let challenge = what_is_open_ends_with(Bond::Token { expires_unix_ms: 0 }).await;
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_opened_without_a_credential_ends_when_the_host_asks_for_one() {
+    let challenge = what_is_open_ends_with(Bond::Open).await;
+    assert_eq!(challenge, "Bearer scope=\"tools:call tools:list\"", "it showed nothing wrong");
+}
+
+/// What a running call is told when the bond breaks.
+async fn what_is_open_ends_with(bond: Bond) -> String {
     use std::sync::atomic::{AtomicBool, Ordering};
-    let fickle = Arc::new(Fickle::default());
+    let fickle = Arc::new(Fickle { bond, believes_nobody: AtomicBool::default() });
     let dropped = [Arc::<AtomicBool>::default(), Arc::default()];
     let [of_call, of_stream] = dropped.clone();
     let app = Router::new().fallback(any(move |request: Request<Body>| {
@@ -108,16 +122,16 @@ async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
     let mut stream = tokio::spawn(stream.into_body().collect());
     let waited = tokio::time::timeout(Duration::from_secs(60), &mut stream).await;
     assert!(waited.is_err() && !call.is_finished(), "as long as it counts, both go on");
-    fickle.0.store(true, Ordering::Relaxed);
+    fickle.believes_nobody.store(true, Ordering::Relaxed);
     let since = tokio::time::Instant::now();
     let refused = call.await.unwrap().unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    let challenge = refused.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
-    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    let challenge = refused.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().to_owned();
     assert!(stream.await.unwrap().unwrap().to_bytes().is_empty(), "the stream ends");
     assert!(since.elapsed() <= 2 * Standing::ASKED_EVERY, "{:?}", since.elapsed());
     assert!(dropped.iter().all(|dropped| dropped.load(Ordering::Relaxed)), "and what made them");
     assert!(keeper.open.is_empty());
+    challenge
 }
 
 /// A body that never says anything.
