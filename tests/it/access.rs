@@ -318,6 +318,34 @@ async fn rotating_a_key_goes_on_with_its_sessions() {
     assert!(!listed.stdout.contains(old), "no list shows a key");
 }
 
+#[tokio::test]
+async fn another_method_is_told_the_right_ones_where_one_of_them_is_allowed() {
+    let (host, admin, _data) = closed(&AgentsDirectory::new()).await;
+    let lists = key(&host, &admin, "default", &["tools:list"]).await;
+    let calls = key(&host, &admin, "default", &["tools:call"]).await;
+    let ask = async |method: Method, path: &str, key: Option<&str>| {
+        let mut request = http_client().request(method, host.url(path));
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        let answer = request.send().await.expect("the host answers");
+        let allow = answer.headers().get("allow");
+        let allow = allow.map(|value| value.to_str().expect("it is text").to_owned());
+        (answer.status().as_u16(), allow)
+    };
+    for key in [&lists, &admin] {
+        let patched = ask(Method::PATCH, "/api/v1/agents", Some(key)).await;
+        assert_eq!(patched, (405, Some("GET,HEAD".to_owned())));
+    }
+    let put = ask(Method::PUT, "/mcp", Some(&calls)).await;
+    assert_eq!(put, (405, Some("GET, POST, DELETE".to_owned())));
+    // Whoever may use none of a path does not learn that there is one.
+    for path in ["/api/v1/agents", "/no/such/route"] {
+        assert_eq!(ask(Method::PATCH, path, None).await, (401, None), "{path}");
+        assert_eq!(ask(Method::PATCH, path, Some(&calls)).await, (403, None), "{path}");
+    }
+}
+
 /// Opens a session with a key, and gives back its id.
 async fn session_of(host: &Host, key: &str) -> String {
     let initialize = json!({

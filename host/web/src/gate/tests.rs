@@ -183,7 +183,7 @@ async fn every_route_answers_every_credential_as_its_need_says() {
         for method in *methods {
             let scope = match need {
                 Need::Scope(scope) => Some(*scope),
-                Need::Caller | Need::Nothing => None,
+                Need::Caller | Need::Nothing | Need::OtherMethod => None,
             };
             let dotted = |scope: Scope| scope.as_str().replace(':', ".");
             let others: Vec<_> =
@@ -225,6 +225,37 @@ async fn what_has_no_line_is_closed() {
         assert_ne!(ask(path, &[all_but_one]).await.status(), StatusCode::OK, "{path}");
     }
     assert_eq!(ask("/new", &["Bearer cluster.admin/default"]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn another_method_is_405_for_whoever_may_use_one_and_for_others_as_a_path_that_is_not_there()
+{
+    let patch = async |path: &str, credential: &[&str]| {
+        let gated = gated(ProtectedResource::default());
+        let answer = gated.oneshot(request(&Method::PATCH, path, credential)).await.unwrap();
+        let allow = answer.headers().get(header::ALLOW).cloned();
+        let challenge = answer.headers().get(header::WWW_AUTHENTICATE).cloned();
+        (answer.status(), allow, challenge, text(answer).await)
+    };
+    let (status, allow, _, body) = patch("/api/v1/agents/x", &["Bearer tools.list/default"]).await;
+    assert_eq!(
+        (status, allow.unwrap()),
+        (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD,PUT,DELETE".parse().unwrap())
+    );
+    assert!(body.contains("method_not_allowed"), "{body}");
+    let (status, allow, ..) = patch("/t/default/healthz", &["Bearer /default"]).await;
+    assert_eq!(
+        (status, allow.unwrap()),
+        (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD".parse().unwrap())
+    );
+    for credential in [&[][..], &["Bearer nonsense"], &["Bearer agents.write/default"]] {
+        let there = patch("/api/v1/keys", credential).await;
+        assert_ne!(there.0, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(there, patch("/api/v1/nothing", credential).await, "{credential:?}");
+    }
+    // The router knows what there is, also what has no line yet.
+    let passed = patch("/api/v1/keys", &["Bearer cluster.admin/default"]).await;
+    assert_eq!(passed.0, StatusCode::OK);
 }
 
 #[tokio::test]
