@@ -318,6 +318,34 @@ async fn rotating_a_key_goes_on_with_its_sessions() {
     assert!(!listed.stdout.contains(old), "no list shows a key");
 }
 
+#[tokio::test]
+async fn another_method_is_told_the_right_ones_where_one_of_them_is_allowed() {
+    let (host, admin, _data) = closed(&AgentsDirectory::new()).await;
+    let lists = key(&host, &admin, "default", &["tools:list"]).await;
+    let calls = key(&host, &admin, "default", &["tools:call"]).await;
+    let ask = async |method: Method, path: &str, key: Option<&str>| {
+        let mut request = http_client().request(method, host.url(path));
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        let answer = request.send().await.expect("the host answers");
+        let allow = answer.headers().get("allow");
+        let allow = allow.map(|value| value.to_str().expect("it is text").to_owned());
+        (answer.status().as_u16(), allow)
+    };
+    for key in [&lists, &admin] {
+        let patched = ask(Method::PATCH, "/api/v1/agents", Some(key)).await;
+        assert_eq!(patched, (405, Some("GET,HEAD".to_owned())));
+    }
+    let put = ask(Method::PUT, "/mcp", Some(&calls)).await;
+    assert_eq!(put, (405, Some("GET, POST, DELETE".to_owned())));
+    // Whoever may use none of a path does not learn that there is one.
+    for path in ["/api/v1/agents", "/no/such/route"] {
+        assert_eq!(ask(Method::PATCH, path, None).await, (401, None), "{path}");
+        assert_eq!(ask(Method::PATCH, path, Some(&calls)).await, (403, None), "{path}");
+    }
+}
+
 /// Opens a session with a key, and gives back its id.
 async fn session_of(host: &Host, key: &str) -> String {
     let initialize = json!({
@@ -406,6 +434,46 @@ async fn what_a_key_opened_ends_with_the_key() {
     let events = stream_of(&host, &of_tenant, &session).await;
     let _ = run(&host, &admin, &["tenant", "delete", "acme", "--yes"]).await.code(0);
     ends(events).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_open_host_let_in_ends_with_its_first_key() {
+    let agents = AgentsDirectory::new()
+        .with("capabilities")
+        .with_settings("capabilities", "timeout = \"10m\"\n");
+    let host = Host::start(HostOptions {
+        agents: vec![agents.path().to_owned()],
+        ..HostOptions::default()
+    })
+    .await;
+    // An open host looks at no credential.
+    let none = "none";
+    let session = session_of(&host, none).await;
+    let events = stream_of(&host, none, &session).await;
+    let mcp = Mcp::new(host.url("/mcp"));
+    let spin = json!({ "name": "capabilities_spin", "arguments": { "n": 1 } });
+    let spinning = tokio::spawn(mcp.post(&mcp.message("tools/call", spin)).send());
+    aop_tests::eventually("the call runs", || async {
+        let agent = http_client().get(host.url("/api/v1/agents/capabilities")).send().await;
+        let agent = agent.expect("the host answers").text().await.expect("it is text");
+        agent.contains("BUSY").then_some(())
+    })
+    .await;
+
+    let first = run(&host, "", &["key", "create", "first", "--admin"]).await.code(0);
+    let first = first.stdout.trim().to_owned();
+    ends(events).await;
+    let spinning = tokio::time::timeout(std::time::Duration::from_secs(20), spinning);
+    let refused = spinning.await.expect("it ends within seconds");
+    let refused = refused.expect("it is sent").expect("the host answers");
+    assert_eq!(refused.status(), 401);
+    assert!(refused.headers().contains_key("www-authenticate"));
+    aop_tests::eventually("the session has ended", || async {
+        let metrics = http_client().get(host.url("/metrics")).bearer_auth(&first).send().await;
+        let metrics = metrics.expect("the host answers").text().await.expect("it is text");
+        metrics.contains("aop_mcp_sessions_revoked_total 1").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

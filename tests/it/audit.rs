@@ -62,6 +62,41 @@ async fn changes_and_refusals_are_written_down_and_nothing_secret_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_socket_leaves_a_line() {
+    // Each in an agent of its own: refusals of one agent by one setting are counted together.
+    let tries = ["standard", "newer"].into_iter().flat_map(|function| {
+        [("tcp", "a TCP socket"), ("udp", "a UDP socket"), ("lookup", "look up a name")]
+            .map(|(wanted, words)| (format!("{function}-{wanted}"), function, wanted, words))
+    });
+    let tries: Vec<_> = tries.collect();
+    let agents = tries
+        .iter()
+        .fold(AgentsDirectory::new(), |agents, (agent, ..)| agents.with_as("sockets", agent));
+    let mut host = Host::start(HostOptions {
+        agents: vec![agents.path().to_owned()],
+        ..HostOptions::default()
+    })
+    .await;
+    let mcp = host.mcp();
+    for (agent, function, wanted, words) in &tries {
+        let tool = format!("{agent}_{function}");
+        for _ in 0..20 {
+            let refused = mcp.call(&tool, json!({ "wanted": wanted })).await;
+            assert_eq!(refused.code(), "guest_error", "{tool}: {}", refused.0);
+        }
+        let refused = shown(&host, &["--outcome", "refused", "--agent", agent], 1).await;
+        assert_eq!(refused[0]["subject"], "policy");
+        assert_eq!(refused[0]["who"], format!("agent:{agent}"));
+        let detail = refused[0]["detail"].as_str().expect("it has a detail");
+        assert!(detail.contains(words), "{tool}: {detail}");
+    }
+    host.terminate();
+    host.ended().await;
+    let refused = shown(&host, &["--outcome", "refused"], 12).await;
+    assert_eq!(refused.len(), 12, "a flood is two lines: {refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn verifying_finds_a_changed_line_and_a_missing_end() {
     let agents = AgentsDirectory::new().with_as("types", "a").with_as("types", "b");
     let mut host = Host::serve(agents.path()).await;

@@ -74,7 +74,6 @@ pub(crate) async fn endpoints(host: &Host) -> (Vec<Endpoint>, Vec<String>) {
         (Method::POST, "/mcp", "tools:list"),
         (Method::GET, "/metrics", "tenant:admin"),
         (Method::GET, "/no/such/route", "cluster:admin"),
-        (Method::PATCH, "/api/v1/agents", "cluster:admin"),
     ];
     let others = others.map(|(method, path, scope)| Endpoint {
         method,

@@ -177,6 +177,45 @@ async fn a_policy_of_an_agent_that_came_over_the_api_is_explained() {
         .complains(&["`kit`", "--data"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_agent_that_is_explained_is_the_tenants_own() {
+    let with = |pattern: &str| {
+        AgentsDirectory::new()
+            .with_as("types", "kit")
+            .with_settings("kit", &format!("[policy]\ntools = [\"{pattern}\"]\n"))
+    };
+    let (of_default, of_other) = (with("default_*"), with("other_*"));
+    let home = tempfile::tempdir().expect("a directory can be made");
+    let config = home.path().join("aop.toml");
+    let text = format!(
+        "agents = [{:?}]\n[tenants.other]\nagents = [{:?}]\n[tenants.acme]\n",
+        of_default.path(),
+        of_other.path()
+    );
+    std::fs::write(&config, text).expect("it can be written");
+    let none = AgentsDirectory::new();
+    let host = Host::serve(none.path()).await;
+    let _ = host.aop(&["tenant", "create", "acme"]).run().await.code(0);
+    let component = guest("types");
+    let load = ["agent", "load", path(&component), "--name", "kit"];
+    let url = host.url("/t/acme");
+    let loaded = Aop::new(&[&load[..], &["--url", &url]].concat()).run().await;
+    let _ = loaded.code(0);
+    let explain = async |tenant: &str, data: &std::path::Path| {
+        let explain = ["policy", "explain", "kit", "--config", path(&config), "--data", path(data)];
+        Aop::new(&[&explain[..], &["--tenant", tenant]].concat()).run().await
+    };
+    for (tenant, expected) in [("default", "default_*"), ("other", "other_*")] {
+        let said = explain(tenant, host.data()).await.code(0);
+        assert!(said.stdout.contains(expected), "{tenant}: {}", said.stdout);
+    }
+    let of_acme = explain("acme", host.data()).await.code(0);
+    assert!(!of_acme.stdout.contains("default_*"), "{}", of_acme.stdout);
+    assert!(of_acme.stdout.contains("as it was loaded"), "{}", of_acme.stdout);
+    // A name that only others have is nobody's.
+    explain("acme", home.path()).await.code(2).complains(&["`kit`", "--data"]);
+}
+
 /// A server that answers every request with the same bytes. Ends with the runtime of the test.
 async fn serving(answer: Vec<u8>) -> std::net::SocketAddr {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

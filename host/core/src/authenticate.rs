@@ -313,7 +313,7 @@ pub struct Known {
 /// What a caller's word rests on, without the credential itself: enough to ask again whether it still counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bond {
-    /// Nothing: the host is open.
+    /// Nothing: the host is open. It counts until the first key closes the host.
     Open,
     /// An API key, by its own id. After a rotation its subject is that of another.
     Key(KeyId),
@@ -338,7 +338,7 @@ pub trait Authenticate: Send + Sync {
     fn authenticate(&self, presented: Presented<'_>) -> Identified;
 
     /// Whether the word of a caller that was authenticated before still counts: its credential was not revoked and has not
-    /// expired, and its tenant is still there.
+    /// expired, or the host is open as it was; and its tenant is still there.
     fn holds(&self, known: &Known) -> bool;
 }
 
@@ -351,10 +351,16 @@ impl Standing {
     /// How often it is asked again, whoever does. Within a few seconds nothing is open that should not be.
     pub const ASKED_EVERY: Duration = Duration::from_secs(1);
 
-    /// The standing of a caller; none on an open host, where nothing can be revoked.
+    /// The standing of a caller. That of whoever came to an open host lasts until the host asks for credentials.
     #[must_use]
-    pub fn of(known: Known, authenticate: Arc<dyn Authenticate>) -> Option<Self> {
-        (known.bond != Bond::Open).then(|| Self(Arc::new((known, authenticate))))
+    pub fn of(known: Known, authenticate: Arc<dyn Authenticate>) -> Self {
+        Self(Arc::new((known, authenticate)))
+    }
+
+    /// What it rests on.
+    #[must_use]
+    pub fn bond(&self) -> &Bond {
+        &self.0.0.bond
     }
 
     /// Whether it still counts. Costs a look into a table.

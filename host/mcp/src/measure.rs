@@ -71,7 +71,7 @@ impl Measure for McpServer {
             ),
             Sample::counter(
                 "mcp_sessions_revoked",
-                "MCP sessions ended because the credential of their client expired or was revoked",
+                "MCP sessions ended because the credential of their client expired or was revoked, or because the host is open no more",
                 counters.sessions_revoked.get(),
             ),
             Sample::counter(

@@ -92,7 +92,7 @@ struct State {
     /// The newest changes that a stream of this session told of.
     announced: Versions,
     slot: Option<Place>,
-    /// Of the credential that was used last; none where nobody can take it away.
+    /// Of the credential that was used last; none without a gate in front.
     standing: Option<Standing>,
 }
 

@@ -88,12 +88,7 @@ async fn not_found(uri: Uri) -> Problem {
 
 /// The router adds the `Allow` header.
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    let message = format!(
-        "{} does not work on `{}`: see the `Allow` header",
-        quoted(method.as_str()),
-        quoted(uri.path())
-    );
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    Problem::wrong_method(&method, uri.path())
 }
 
 /// Touches nothing that could be busy: it answers as long as the process can.

@@ -1,7 +1,7 @@
 //! How the web side says no: one JSON shape, `{"code": …, "message": …}`.
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde::Serialize;
 
 /// A refusal or failure as its caller sees it.
@@ -24,6 +24,16 @@ struct Body<'a> {
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
+    }
+
+    /// Whoever answers with it adds the `Allow` header.
+    pub(crate) fn wrong_method(method: &Method, path: &str) -> Self {
+        let message = format!(
+            "{} does not work on `{}`: see the `Allow` header",
+            quoted(method.as_str()),
+            quoted(path)
+        );
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

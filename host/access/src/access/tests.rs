@@ -90,11 +90,16 @@ async fn a_host_without_anything_to_check_is_open_to_its_own_machine() {
 async fn the_first_key_closes_the_host_and_nothing_opens_it_again() {
     let (store, issuer) = world();
     let access = open(config(), &store, &issuer).await;
+    let Identified::Now(Ok(stranger)) = access.authenticate(Presented::default()) else {
+        panic!("an open host knows whoever comes at once");
+    };
+    assert!(access.holds(&stranger));
     let created = access
         .create_key(&Caller::local(TenantName::default_tenant()), key(Scopes::ALL))
         .await
         .unwrap();
     assert!(access.authenticates());
+    assert!(!access.holds(&stranger), "what came in before loses its standing");
     assert_eq!(ask(&access, None, None).await, Err(AuthenticateError::Missing));
     let admin = ask(&access, Some(created.text.expose()), None).await.unwrap();
     access.revoke_key(&admin, &created.key.id).await.unwrap();

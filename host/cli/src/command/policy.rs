@@ -47,13 +47,13 @@ Examples:
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// An agent in the configured directories or loaded through the API, or the file of its component or settings
+    /// An agent in the tenant's directories or loaded through the API, or the file of its component or settings
     #[arg(value_name = "AGENT | FILE")]
     agent: String,
     /// The configuration file, for its directories and ceilings [default: aop.toml, if there is one]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A directory of agents to look in; may be given several times [default: the configured ones]
+    /// A directory of agents to look in; may be given several times [default: those that are configured for the tenant]
     #[arg(long, value_name = "DIR")]
     agents: Vec<PathBuf>,
     /// The data directory of the host that the agent was loaded into [default: the configured one, else the platform's]
@@ -124,7 +124,9 @@ impl ExplainArgs {
     fn explain(&self) -> Result<Explanation, CommandError> {
         let file = File::find(self.config.as_deref())?;
         let config = Config::load(file.as_ref(), &Flags::default())?;
-        let directories = if self.agents.is_empty() { &config.agents } else { &self.agents };
+        // A name is one agent's in its tenant only.
+        let of_tenant = config.registry.agent_dirs.get(&self.tenant).map_or(&[][..], Vec::as_slice);
+        let directories = if self.agents.is_empty() { of_tenant } else { &self.agents };
         let Meant { agent, path, text, settings, is_stored } = match find(&self.agent, directories)
         {
             Ok((agent, path)) => of_file(agent, path)?,

@@ -187,7 +187,9 @@ async fn other_methods_and_requests_of_nobody_are_refused() {
     let server = World::new().server();
     let mut request = call("echo", &json!({}));
     *request.method_mut() = Method::PUT;
-    assert_eq!(send(&server, request).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    let put = send(&server, request).await;
+    assert_eq!(put.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(put.headers[http::header::ALLOW], "GET, POST, DELETE");
     let mut request = call("echo", &json!({}));
     *request.method_mut() = Method::GET;
     assert_eq!(send(&server, request).await.status, StatusCode::METHOD_NOT_ALLOWED);

@@ -22,6 +22,7 @@ pub(crate) mod keyvalue;
 pub(crate) mod logging;
 pub(crate) mod model;
 mod progress;
+mod sockets;
 pub(crate) mod stdio;
 pub(crate) mod surroundings;
 mod tools;
@@ -37,6 +38,7 @@ pub(crate) fn linker(engine: &Engine, model: Model) -> Result<Linker<State>, Run
         wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(RuntimeError::engine)?;
     }
     files::add_to_linker(&mut linker, model).map_err(RuntimeError::engine)?;
+    sockets::add_to_linker(&mut linker, model).map_err(RuntimeError::engine)?;
     surroundings::add_to_linker(&mut linker, model).map_err(RuntimeError::engine)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| {
         WasiConfig::new(&state.guest.grants.config)

@@ -12,6 +12,7 @@ use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, PAGE_
 use aop_core::{BoxFuture, StoreError};
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
 use super::tenancy::{self, ENDED, gone};
@@ -31,6 +32,8 @@ pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bi
 pub(super) enum Refused {
     Bucket(BucketError),
     Failed(Failed),
+    /// A statement took longer than it may: less of the same may work.
+    Slow(Failed),
 }
 
 impl From<Failed> for Refused {
@@ -41,7 +44,11 @@ impl From<Failed> for Refused {
 
 impl From<tokio_postgres::Error> for Refused {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Failed(error.into())
+        if error.code() == Some(&SqlState::QUERY_CANCELED) {
+            Self::Slow(error.into())
+        } else {
+            Self::Failed(error.into())
+        }
     }
 }
 
@@ -55,7 +62,7 @@ impl From<Refused> for BucketError {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Bucket(error) => error,
-            Refused::Failed(Failed(reason)) => Self::Failed(reason),
+            Refused::Failed(Failed(reason)) | Refused::Slow(Failed(reason)) => Self::Failed(reason),
         }
     }
 }

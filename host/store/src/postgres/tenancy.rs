@@ -20,8 +20,9 @@ use deadpool_postgres::Transaction;
 use super::PostgresBuckets;
 use super::buckets::{NOW, Refused, rows};
 
-/// Entries of a tenant that goes, at once.
-const FORGOTTEN_ENTRIES_AT_ONCE: u64 = 10_000;
+/// Rows of a tenant that goes, at once: milliseconds where values are small. Where they are large and the database is slow,
+/// so many take longer than a statement may, and then there are fewer.
+const FORGOTTEN_AT_ONCE: u64 = 1_000;
 /// How long a tenant that is gone is known to be: as long as a zone remembers it. 30 days, in milliseconds.
 const GONE_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -86,22 +87,16 @@ impl PostgresBuckets {
             rows(change, &sql, &[&tenant, &until]).await
         })
         .await?;
-        // In pieces, of which each fits into the time of a statement, whatever a tenant remembers.
-        loop {
-            let piece = self.change(async |change| {
-                let sql = format!(
-                    "DELETE FROM aop_entries WHERE (bucket, key) IN (
-                         SELECT bucket, key FROM aop_entries JOIN aop_buckets ON aop_buckets.id = bucket
-                                                 JOIN aop_owners ON aop_owners.id = owner
-                         WHERE tenant = $1 AND since_unix_ms <= $2 LIMIT {FORGOTTEN_ENTRIES_AT_ONCE})"
-                );
-                let statement = change.prepare_cached(&sql).await?;
-                Ok(change.execute(&statement, &[&tenant, &until]).await?)
-            });
-            if piece.await? < FORGOTTEN_ENTRIES_AT_ONCE {
-                break;
-            }
-        }
+        let entries = "DELETE FROM aop_entries WHERE (bucket, key) IN (
+                           SELECT bucket, key FROM aop_entries JOIN aop_buckets ON aop_buckets.id = bucket
+                                                   JOIN aop_owners ON aop_owners.id = owner
+                           WHERE tenant = $1 AND since_unix_ms <= $2";
+        self.forget_in_pieces(entries, tenant, until).await?;
+        // Conversations without entries are rows, too, and there may be as many.
+        let buckets = "DELETE FROM aop_buckets WHERE id IN (
+                           SELECT aop_buckets.id FROM aop_buckets JOIN aop_owners ON aop_owners.id = owner
+                           WHERE tenant = $1 AND since_unix_ms <= $2";
+        self.forget_in_pieces(buckets, tenant, until).await?;
         self.change(async |change| {
             let sql = "DELETE FROM aop_owners WHERE tenant = $1 AND since_unix_ms <= $2
                        RETURNING charged_bytes";
@@ -115,6 +110,24 @@ impl PostgresBuckets {
         })
         .await?;
         Ok(())
+    }
+
+    /// Deletes what a statement finds, which lacks its last `LIMIT …)`, in pieces of which each fits into the time of a
+    /// statement: one that does not is tried again with half as much.
+    async fn forget_in_pieces(&self, sql: &str, tenant: &str, until: i64) -> Result<(), Refused> {
+        let mut piece = FORGOTTEN_AT_ONCE;
+        loop {
+            let deleting = self.change(async |change| {
+                let statement = change.prepare_cached(&format!("{sql} LIMIT {piece})")).await?;
+                Ok(change.execute(&statement, &[&tenant, &until]).await?)
+            });
+            match deleting.await {
+                Ok(deleted) if deleted < piece => return Ok(()),
+                Ok(_) => {}
+                Err(Refused::Slow(_)) if piece > 1 => piece /= 2,
+                Err(refused) => return Err(refused),
+            }
+        }
     }
 }
 

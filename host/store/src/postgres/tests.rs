@@ -241,6 +241,37 @@ async fn late_writes_of_a_tenant_that_was_deleted_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_remembers_more_than_a_statement_can_forget_is_forgotten() {
+    let Some(server) = server() else { return };
+    let config = database(&server).await;
+    let (host, agent) = (host(&config).await, AgentId(Uuid::now_v7()));
+    for talk in 0..20 {
+        let entries: Vec<_> = (0..100).map(|key| entry(&key.to_string(), "v")).collect();
+        host.set(&session(agent, &talk.to_string()), ROOMY, &entries).await.unwrap();
+    }
+    // A database in which a statement has time for seven rows.
+    let connection = connection(&host.pool).await.unwrap();
+    connection
+        .batch_execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 IF (SELECT count(*) FROM gone) > 7 THEN
+                     RAISE EXCEPTION USING ERRCODE = 'query_canceled';
+                 END IF;
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER slow AFTER DELETE ON aop_entries REFERENCING OLD TABLE AS gone
+                 FOR EACH STATEMENT EXECUTE FUNCTION slow();
+             CREATE TRIGGER slow AFTER DELETE ON aop_buckets REFERENCING OLD TABLE AS gone
+                 FOR EACH STATEMENT EXECUTE FUNCTION slow();",
+        )
+        .await
+        .unwrap();
+    host.forget_tenant(&made("default", 1)).await.unwrap();
+    assert_eq!(sums(&host).await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_that_is_learnt_late_leaves_what_the_next_tenant_remembers() {
     let Some(server) = server() else { return };
     let config = database(&server).await;

@@ -33,7 +33,7 @@ use pin_project_lite::pin_project;
 
 #[cfg(test)]
 pub(crate) use self::needs::ROUTES;
-pub(crate) use self::needs::{Need, needs};
+pub(crate) use self::needs::{Need, allowed, needs};
 use self::open::{Followed, Open};
 pub use self::resource::ProtectedResource;
 pub(crate) use self::resource::WELL_KNOWN;
@@ -284,26 +284,24 @@ impl Keeper {
             self.note_lacking(caller, scope.as_str(), request.uri().path());
             return Err(Box::new(self.insufficient(&request, tenant, scope)));
         }
+        // Behind the gate there may be a method that has no line yet.
+        if need == Need::OtherMethod && !caller.scopes.has(Scope::ClusterAdmin) {
+            return Err(Box::new(self.other_method(&request, tenant, caller)));
+        }
         // Nothing behind the gate has a use for it, and what nobody has cannot leak.
         request.headers_mut().remove(header::AUTHORIZATION);
         request.extensions_mut().insert(caller.clone());
         if need == Need::Caller {
             // What can be asked of MCP may last, and open what lasts.
-            let is_limited = lacks_any(caller);
+            let challenge = self.challenge_for(&request, tenant);
+            request.extensions_mut().insert(challenge);
             let standing = Standing::of(known, Arc::clone(&self.authenticate));
-            // Each costs an allocation, and nobody challenges whoever may do everything for as long as it likes.
-            if is_limited || standing.is_some() {
-                let challenge = self.challenge_for(&request, tenant);
-                request.extensions_mut().insert(challenge);
-            }
-            if let Some(standing) = standing {
-                request.extensions_mut().insert(standing);
-            }
+            request.extensions_mut().insert(standing);
         }
         Ok(request)
     }
 
-    /// What an admitted request is followed with, if its caller can lose its standing.
+    /// What an admitted request is followed with, if it may last.
     fn follow(&self, request: &Request<Body>) -> Option<Followed> {
         let standing = request.extensions().get::<Standing>()?.clone();
         let challenge = request.extensions().get::<Challenge>().cloned();
@@ -348,6 +346,7 @@ impl Keeper {
             let challenge = self.challenge_for(request, tenant);
             let scope = match need {
                 Need::Scope(scope) => scope.as_str().to_owned(),
+                Need::OtherMethod => Scope::ClusterAdmin.as_str().to_owned(),
                 Need::Caller | Need::Nothing => {
                     format!("{} {}", Scope::ToolsCall, Scope::ToolsList)
                 }
@@ -359,6 +358,23 @@ impl Keeper {
             let seconds = retry_after.as_secs().saturating_add(1);
             set(headers, &header::RETRY_AFTER, &seconds.to_string());
         }
+        response
+    }
+
+    /// The path does not have the method. Who may use none that it has does not learn that it is there.
+    fn other_method(
+        &self,
+        request: &Request<Body>,
+        tenant: Option<&str>,
+        caller: &Caller,
+    ) -> Response<Body> {
+        let path = request.uri().path();
+        let Some(allowed) = allowed(path, caller.scopes) else {
+            self.note_lacking(caller, Scope::ClusterAdmin.as_str(), path);
+            return self.insufficient(request, tenant, Scope::ClusterAdmin);
+        };
+        let mut response = Problem::wrong_method(request.method(), path).into_response();
+        set(response.headers_mut(), &header::ALLOW, &allowed);
         response
     }
 

@@ -1,6 +1,6 @@
 //! What each route needs. A route without a line here needs `cluster:admin`.
 
-use aop_core::Scope;
+use aop_core::{Scope, Scopes};
 use http::Method;
 
 /// What a request needs to pass.
@@ -12,6 +12,9 @@ pub(crate) enum Need {
     Caller,
     /// This scope.
     Scope(Scope),
+    /// The path has other methods. Whoever may use one of them is told which; for everybody else it is as a path without a
+    /// line.
+    OtherMethod,
 }
 
 const LIST: Need = Need::Scope(Scope::ToolsList);
@@ -74,10 +77,32 @@ pub(crate) fn needs(method: &Method, path: &str) -> Need {
     if path == "/mcp" {
         return Need::Caller;
     }
-    let found = ROUTES
-        .iter()
-        .find(|(methods, pattern, _)| methods.contains(method) && matches(pattern, path));
-    found.map_or(CLUSTER, |(_, _, need)| *need)
+    let mut lines = lines(path).peekable();
+    let without = if lines.peek().is_some() { Need::OtherMethod } else { CLUSTER };
+    lines.find(|(methods, _)| methods.contains(method)).map_or(without, |(_, need)| need)
+}
+
+/// The methods that a path has, as `Allow` tells them, if the scopes are enough for one of them.
+pub(crate) fn allowed(path: &str, scopes: Scopes) -> Option<String> {
+    let may = |need: Need| match need {
+        Need::Nothing | Need::Caller => true,
+        Need::Scope(scope) => scopes.has(scope),
+        Need::OtherMethod => false,
+    };
+    if !lines(path).any(|(_, need)| may(need)) {
+        return None;
+    }
+    let methods = lines(path).flat_map(|(methods, _)| methods);
+    let methods: Vec<_> = methods
+        .map(|method| if method == Method::GET { "GET,HEAD" } else { method.as_str() })
+        .collect();
+    Some(methods.join(","))
+}
+
+/// The lines of a path: methods, and what they need.
+fn lines(path: &str) -> impl Iterator<Item = (&'static [Method], Need)> {
+    let of_path = ROUTES.iter().filter(move |(_, pattern, _)| matches(pattern, path));
+    of_path.map(|(methods, _, need)| (*methods, *need))
 }
 
 fn matches(pattern: &str, path: &str) -> bool {
@@ -113,8 +138,18 @@ mod tests {
             assert_eq!(needs(&Method::GET, path), CLUSTER, "{path}");
         }
         assert_eq!(needs(&Method::GET, "/api/v1/zone"), CLUSTER, "it tells of every tenant");
-        assert_eq!(needs(&Method::PATCH, "/api/v1/agents/a"), CLUSTER);
-        assert_eq!(needs(&Method::POST, "/healthz"), CLUSTER);
+    }
+
+    #[test]
+    fn another_method_is_told_to_whoever_may_use_one_that_is_there() {
+        assert_eq!(needs(&Method::PATCH, "/api/v1/agents/a"), Need::OtherMethod);
+        assert_eq!(needs(&Method::POST, "/healthz"), Need::OtherMethod);
+        let (none, list) = (Scopes::from(vec![]), Scopes::from(vec![Scope::ToolsList]));
+        assert_eq!(allowed("/healthz", none).as_deref(), Some("GET,HEAD"));
+        assert_eq!(allowed("/api/v1/agents/a", none), None);
+        assert_eq!(allowed("/api/v1/agents/a", list).as_deref(), Some("GET,HEAD,PUT,DELETE"));
+        assert_eq!(allowed("/api/v1/keys", list), None);
+        assert_eq!(allowed("/api/v1/new", Scopes::ALL), None);
     }
 
     #[test]

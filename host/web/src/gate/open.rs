@@ -2,8 +2,8 @@
 //!
 //! A credential is checked when a request comes, and a request may last: a stream of events has no end of its own. So those
 //! that are not answered at once are noted here, and every second it is asked whether their callers' credentials still
-//! hold. Where one was revoked or has expired, or its tenant is gone, the request is dropped, which stops its call, and its
-//! stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
+//! hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
+//! the request is dropped, which stops its call, and its stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
 //!
 //! What a request opened beyond itself (a session, a call that waits for its client) asks for itself, by the
 //! [`Standing`] in the request's extensions.
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use aop_core::{Challenge, Scope, Standing};
+use aop_core::{Bond, Challenge, Scope, Standing};
 use axum::body::{Body, Bytes};
 use axum::response::IntoResponse as _;
 use http::{Response, StatusCode, header};
@@ -119,7 +119,7 @@ impl Drop for Noted {
     }
 }
 
-/// What a request of a caller who can lose its standing is followed with.
+/// What a request whose caller can lose its standing is followed with.
 pub(super) struct Followed {
     open: Arc<Open>,
     standing: Standing,
@@ -145,12 +145,18 @@ impl Followed {
 
     /// What it is answered with then.
     pub(super) fn refusal(&self) -> Response<Body> {
-        let message = "the credential is not valid any more: it has expired or was revoked";
+        let is_open = *self.standing.bond() == Bond::Open;
+        let message = match is_open {
+            true => "this host was open when the request came, and asks for a credential now",
+            false => "the credential is not valid any more: it has expired or was revoked",
+        };
         let mut response =
             Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).into_response();
         if let Some(challenge) = &self.challenge {
             let scope = format!("{} {}", Scope::ToolsCall, Scope::ToolsList);
-            let value = challenge.header(Some("invalid_token"), &scope);
+            // RFC 6750, section 3.1: no error is named to whoever showed nothing.
+            let error = (!is_open).then_some("invalid_token");
+            let value = challenge.header(error, &scope);
             set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
         }
         response

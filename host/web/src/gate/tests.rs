@@ -53,17 +53,19 @@ impl Authenticate for Names {
 }
 
 /// Believes everybody until it does not.
-#[derive(Default)]
-struct Fickle(std::sync::atomic::AtomicBool);
+struct Fickle {
+    bond: Bond,
+    believes_nobody: std::sync::atomic::AtomicBool,
+}
 
 impl Authenticate for Fickle {
     fn authenticate(&self, _: Presented<'_>) -> Identified {
         let caller = Caller::local(TenantName::default_tenant());
-        Identified::Now(Ok(Known { caller, bond: Bond::Token { expires_unix_ms: 0 } }))
+        Identified::Now(Ok(Known { caller, bond: self.bond.clone() }))
     }
 
     fn holds(&self, _: &Known) -> bool {
-        !self.0.load(std::sync::atomic::Ordering::Relaxed)
+        !self.believes_nobody.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -78,8 +80,20 @@ impl Drop for Alive {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
+    let challenge = what_is_open_ends_with(Bond::Token { expires_unix_ms: 0 }).await;
+    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_opened_without_a_credential_ends_when_the_host_asks_for_one() {
+    let challenge = what_is_open_ends_with(Bond::Open).await;
+    assert_eq!(challenge, "Bearer scope=\"tools:call tools:list\"", "it showed nothing wrong");
+}
+
+/// What a running call is told when the bond breaks.
+async fn what_is_open_ends_with(bond: Bond) -> String {
     use std::sync::atomic::{AtomicBool, Ordering};
-    let fickle = Arc::new(Fickle::default());
+    let fickle = Arc::new(Fickle { bond, believes_nobody: AtomicBool::default() });
     let dropped = [Arc::<AtomicBool>::default(), Arc::default()];
     let [of_call, of_stream] = dropped.clone();
     let app = Router::new().fallback(any(move |request: Request<Body>| {
@@ -108,16 +122,16 @@ async fn what_is_open_ends_when_its_callers_credential_counts_no_more() {
     let mut stream = tokio::spawn(stream.into_body().collect());
     let waited = tokio::time::timeout(Duration::from_secs(60), &mut stream).await;
     assert!(waited.is_err() && !call.is_finished(), "as long as it counts, both go on");
-    fickle.0.store(true, Ordering::Relaxed);
+    fickle.believes_nobody.store(true, Ordering::Relaxed);
     let since = tokio::time::Instant::now();
     let refused = call.await.unwrap().unwrap();
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
-    let challenge = refused.headers()[header::WWW_AUTHENTICATE].to_str().unwrap();
-    assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+    let challenge = refused.headers()[header::WWW_AUTHENTICATE].to_str().unwrap().to_owned();
     assert!(stream.await.unwrap().unwrap().to_bytes().is_empty(), "the stream ends");
     assert!(since.elapsed() <= 2 * Standing::ASKED_EVERY, "{:?}", since.elapsed());
     assert!(dropped.iter().all(|dropped| dropped.load(Ordering::Relaxed)), "and what made them");
     assert!(keeper.open.is_empty());
+    challenge
 }
 
 /// A body that never says anything.
@@ -169,7 +183,7 @@ async fn every_route_answers_every_credential_as_its_need_says() {
         for method in *methods {
             let scope = match need {
                 Need::Scope(scope) => Some(*scope),
-                Need::Caller | Need::Nothing => None,
+                Need::Caller | Need::Nothing | Need::OtherMethod => None,
             };
             let dotted = |scope: Scope| scope.as_str().replace(':', ".");
             let others: Vec<_> =
@@ -211,6 +225,37 @@ async fn what_has_no_line_is_closed() {
         assert_ne!(ask(path, &[all_but_one]).await.status(), StatusCode::OK, "{path}");
     }
     assert_eq!(ask("/new", &["Bearer cluster.admin/default"]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn another_method_is_405_for_whoever_may_use_one_and_for_others_as_a_path_that_is_not_there()
+{
+    let patch = async |path: &str, credential: &[&str]| {
+        let gated = gated(ProtectedResource::default());
+        let answer = gated.oneshot(request(&Method::PATCH, path, credential)).await.unwrap();
+        let allow = answer.headers().get(header::ALLOW).cloned();
+        let challenge = answer.headers().get(header::WWW_AUTHENTICATE).cloned();
+        (answer.status(), allow, challenge, text(answer).await)
+    };
+    let (status, allow, _, body) = patch("/api/v1/agents/x", &["Bearer tools.list/default"]).await;
+    assert_eq!(
+        (status, allow.unwrap()),
+        (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD,PUT,DELETE".parse().unwrap())
+    );
+    assert!(body.contains("method_not_allowed"), "{body}");
+    let (status, allow, ..) = patch("/t/default/healthz", &["Bearer /default"]).await;
+    assert_eq!(
+        (status, allow.unwrap()),
+        (StatusCode::METHOD_NOT_ALLOWED, "GET,HEAD".parse().unwrap())
+    );
+    for credential in [&[][..], &["Bearer nonsense"], &["Bearer agents.write/default"]] {
+        let there = patch("/api/v1/keys", credential).await;
+        assert_ne!(there.0, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(there, patch("/api/v1/nothing", credential).await, "{credential:?}");
+    }
+    // The router knows what there is, also what has no line yet.
+    let passed = patch("/api/v1/keys", &["Bearer cluster.admin/default"]).await;
+    assert_eq!(passed.0, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -1,18 +1,21 @@
 //! One connection, from its acceptance to its close.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -54,7 +57,13 @@ where
             Arc::clone(&clock),
             draining.clone(),
         );
-        let service = PerRequest { app, clock: Arc::clone(&clock), stall_timeout, peer };
+        let service = PerRequest {
+            app,
+            clock: Arc::clone(&clock),
+            stall_timeout,
+            peer,
+            unread: Arc::default(),
+        };
         let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
         let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,6 +92,8 @@ struct PerRequest<S> {
     clock: Arc<Clock>,
     stall_timeout: Duration,
     peer: Option<Peer>,
+    /// Whether something of the body of the request that is served now was not read yet. HTTP/1.1 has one at a time.
+    unread: Arc<AtomicBool>,
 }
 
 impl<S> hyper::service::Service<Request<Incoming>> for PerRequest<S>
@@ -91,20 +102,54 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Oneshot<S, Request<Body>>;
+    type Future = Answering<Oneshot<S, Request<Body>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let is_empty = request.body().is_end_stream();
+        self.unread.store(!is_empty, Ordering::Relaxed);
         let mut request = request.map(|body| {
-            if body.is_end_stream() {
+            if is_empty {
                 return Body::empty();
             }
             let stall = Stall::new(Arc::clone(&self.clock), self.stall_timeout);
-            Body::new(WatchedBody { body, stall })
+            Body::new(WatchedBody { body, stall, unread: Arc::clone(&self.unread) })
         });
         if let Some(peer) = self.peer {
             request.extensions_mut().insert(peer);
         }
-        self.app.clone().oneshot(request)
+        let answering = self.app.clone().oneshot(request);
+        Answering { answering, unread: Arc::clone(&self.unread) }
+    }
+}
+
+pin_project! {
+    /// An answer that says when it is the last of its connection.
+    ///
+    /// Behind a body that nobody read there is no next request: hyper closes the connection after the answer, and a client
+    /// that was not told would send its next request into the close. Reading what is left instead would let everybody who
+    /// is refused keep the host reading.
+    struct Answering<F> {
+        #[pin]
+        answering: F,
+        unread: Arc<AtomicBool>,
+    }
+}
+
+impl<F> Future for Answering<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let mut answer = ready!(this.answering.poll(cx));
+        if let Ok(answer) = &mut answer
+            && this.unread.load(Ordering::Relaxed)
+        {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(answer)
     }
 }
 
@@ -112,6 +157,7 @@ where
 struct WatchedBody {
     body: Incoming,
     stall: Stall,
+    unread: Arc<AtomicBool>,
 }
 
 impl HttpBody for WatchedBody {
@@ -123,6 +169,9 @@ impl HttpBody for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let poll = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(poll, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.unread.store(false, Ordering::Relaxed);
+        }
         match self.stall.check(poll) {
             Poll::Ready(Ok(frame)) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
             Poll::Ready(Err(stalled)) => Poll::Ready(Some(Err(stalled.into()))),

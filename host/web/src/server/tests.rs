@@ -209,6 +209,27 @@ async fn an_answer_that_comes_before_the_end_of_the_body_reaches_the_client() {
 }
 
 #[tokio::test]
+async fn an_answer_in_front_of_an_unread_body_is_the_last_of_its_connection_and_says_so() {
+    let running = start(ServerConfig::default(), GRACE).await;
+    let told = "connection: close\r\n";
+    for body in [
+        "content-length: 4\r\n\r\nping",
+        "transfer-encoding: chunked\r\n\r\n4\r\nping\r\n0\r\n\r\n",
+    ] {
+        let post = |path: &str| format!("POST {path} HTTP/1.1\r\nhost: localhost\r\n{body}");
+        let answer = exchange(running.address, post("/refuse").as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains(told), "{answer}");
+        // One that was read, and one that is empty, leave the connection to the next request.
+        let empty = "POST /refuse HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+        let requests = [post("/echo").as_bytes(), empty.as_bytes(), GET].concat();
+        let answers = exchange(running.address, &requests).await;
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 3, "{answers}");
+        let (before, last) = answers.rsplit_once("HTTP/1.1 ").unwrap();
+        assert!(!before.contains(told) && last.ends_with("hello"), "{answers}");
+    }
+}
+
+#[tokio::test]
 async fn connections_beyond_the_cap_are_told_so_and_others_are_served_again_later() {
     let config = ServerConfig { connections_max: 2, ..ServerConfig::default() };
     let running = start(config, GRACE).await;
