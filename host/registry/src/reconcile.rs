@@ -82,6 +82,11 @@ impl Reconciler {
         }
     }
 
+    /// The files that agents come from.
+    pub(crate) fn files(&self) -> BTreeSet<PathBuf> {
+        self.known.values().map(|known| known.path.clone()).collect()
+    }
+
     /// Whether nothing newer than `found` was handed on.
     pub(crate) fn is_current(&self, name: &AgentName, found: &Found) -> bool {
         self.known.get(name).is_some_and(|known| known.found.as_ref() == Some(found))

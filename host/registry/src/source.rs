@@ -3,7 +3,7 @@
 //! Only regular files named `NAME.wasm` count, symbolic links to such included; hidden ones are left
 //! to those who write them before they rename them. Everything here blocks on the file system.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -123,21 +123,29 @@ pub(crate) struct Listing {
     pub(crate) directories: BTreeMap<PathBuf, Directory>,
 }
 
-/// Lists the directories, in order of precedence.
-pub(crate) fn list(directories: &[PathBuf], agents_max: usize) -> Listing {
+/// Lists the directories. Where not every file can have its name or a place, those of `known` come first, so that no file
+/// that is added takes them from an agent that serves; then the order is that of the directories and of paths.
+pub(crate) fn list(
+    directories: &[PathBuf],
+    agents_max: usize,
+    known: &BTreeSet<PathBuf>,
+) -> Listing {
     let mut listing = Listing::default();
+    let mut found = Vec::new();
     for directory in directories {
         let outcome = match components_in(directory) {
             Ok(paths) => {
-                for path in paths {
-                    listing.add(path, agents_max);
-                }
+                found.extend(paths);
                 Directory::Read
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::Missing,
             Err(error) => Directory::Unreadable(error.to_string()),
         };
         listing.directories.insert(directory.clone(), outcome);
+    }
+    found.sort_by_key(|path| !known.contains(path));
+    for path in found {
+        listing.add(path, agents_max);
     }
     listing
 }

@@ -95,10 +95,11 @@ impl OfTenant {
     pub(crate) async fn look(&self) -> Result<Look, RegistryError> {
         let (directories, agents_max) =
             (self.directories.clone(), self.common.agents_left_to(self));
+        let known = self.reconciler().files();
         let listed = tokio::task::spawn_blocking(move || {
             // Before the listing: what changes during it must not count as settled.
             let now = Now { clock: Instant::now(), wall: SystemTime::now() };
-            (source::list(&directories, agents_max), now)
+            (source::list(&directories, agents_max, &known), now)
         });
         let (mut listing, now) =
             listed.await.map_err(|error| RegistryError::Host(error.to_string()))?;

@@ -104,6 +104,28 @@ async fn of_two_files_with_one_name_the_first_directory_wins() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_added_takes_neither_name_nor_place_of_one_that_serves() {
+    let host = Host::with(|config| config.agents_max = 2);
+    host.write("more/twin.wasm", "fn run First.");
+    host.write("agents/c.wasm", "fn run");
+    host.registry.scan().await.unwrap();
+    host.write("agents/Twin.wasm", "fn run Second.");
+    host.write("agents/a.wasm", "fn run");
+    host.registry.scan().await.unwrap();
+    assert_eq!(host.tools(), ["c", "twin"]);
+    assert_eq!(host.resolved("twin").as_deref(), Some("First."));
+    assert!(host.status("a").error.unwrap().contains("at most 2 agents"));
+
+    let host = host.restarted().await;
+    host.registry.scan().await.unwrap();
+    assert_eq!(host.resolved("twin").as_deref(), Some("First."), "nor after a restart");
+
+    fs::remove_file(host.path("more/twin.wasm")).unwrap();
+    host.registry.scan().await.unwrap();
+    assert_eq!(host.resolved("twin").as_deref(), Some("Second."), "the name is free");
+}
+
+#[tokio::test]
 async fn more_agents_than_the_limit_are_refused() {
     let host = Host::with(|config| config.agents_max = 2);
     for name in ["a", "b", "c"] {
