@@ -7,7 +7,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::compile::Entry;
-use crate::engine::{Engines, Model, Pair};
+use crate::engine::{Engines, Model, ON_DEMAND_MEMORIES_MAX, Pair};
 use crate::state::State;
 use crate::{RuntimeError, capability};
 
@@ -19,6 +19,8 @@ pub(crate) struct Linked {
     pub(crate) exports: Vec<Option<ComponentExportIndex>>,
     /// The size of its code.
     pub(crate) code_bytes: u64,
+    /// Whether its instances are mapped one by one, since they do not fit a slot of the pool.
+    pub(crate) is_on_demand: bool,
 }
 
 /// An engine, and what its instances can import.
@@ -73,13 +75,14 @@ impl Linked {
             Model::Sequential => &linkers.sequential,
             Model::Concurrent => &linkers.concurrent,
         };
-        let (component, place) = match map(&pooled.engine, &entry) {
-            Ok(component) => (component, pooled),
+        let (component, place, is_on_demand) = match map(&pooled.engine, &entry) {
+            Ok(component) => (component, pooled, false),
             Err(misfit) => {
                 tracing::debug!(error = %misfit, "a component does not fit the pool");
                 let component = map(&on_demand.engine, &entry)
                     .map_err(|error| PrepareError::Internal(format!("{error:#}")))?;
-                (component, on_demand)
+                check_on_demand(&component)?;
+                (component, on_demand, true)
             }
         };
         let interface = entry.derived.interface;
@@ -101,7 +104,22 @@ impl Linked {
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { interface: Arc::new(interface), pre, exports, code_bytes: entry.code_bytes })
+        let (interface, code_bytes) = (Arc::new(interface), entry.code_bytes);
+        Ok(Self { interface, pre, exports, code_bytes, is_on_demand })
+    }
+}
+
+/// Memories reserve address space and mappings, of which a process has only so many.
+fn check_on_demand(component: &Component) -> Result<(), PrepareError> {
+    // None for one that imports core modules, which nothing here could provide.
+    let memories = component.resources_required().map(|required| required.num_memories);
+    match memories {
+        Some(memories) if memories > ON_DEMAND_MEMORIES_MAX => {
+            Err(PrepareError::Unlinkable(format!(
+                "the component has {memories} linear memories, and an instance may have {ON_DEMAND_MEMORIES_MAX}: compose it of fewer parts"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! the component model, and run without what these cost every call. Of each model there are two engines that
 //! run the same code: the *pooled* one takes instances from slots that were mapped up front (a fresh
 //! instance costs microseconds, and cores do not serialise on the kernel's memory map), the
-//! *on-demand* one maps memory per instance and serves what does not fit a slot (huge tables,
+//! *on-demand* one maps memory per instance and serves what does not fit a slot (many memories, huge tables,
 //! hundreds of core instances).
 
 use serde::{Deserialize, Serialize};
@@ -21,18 +21,20 @@ const FIBER_STACK_BYTES: usize = 2 << 20;
 const SLOT_KEEP_RESIDENT_BYTES: usize = 2 << 20;
 /// Fiber stack kept likewise.
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
-/// Core instances per component instance to plan for: Python components have 14, Rust ones 3 or 4.
-const CORE_INSTANCES_PER_INSTANCE: u32 = 6;
-/// Linear memories per component instance to plan for.
-const MEMORIES_PER_INSTANCE: u32 = 2;
-/// Tables per component instance to plan for.
-const TABLES_PER_INSTANCE: u32 = 4;
-/// What one component may take of the pool, so that a single one cannot drain it.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 64;
-/// Likewise for linear memories.
-const MEMORIES_PER_COMPONENT_MAX: u32 = 16;
-/// Likewise for tables.
-const TABLES_PER_COMPONENT_MAX: u32 = 64;
+/// Core instances that a slot of the pool has; they are only counted. Python components have 14, Rust ones 3 or 4.
+///
+/// No component takes more of the pool than a slot has, so whoever has one of the host's places finds all that its instance
+/// needs. What needs more runs on demand.
+const CORE_INSTANCES_PER_SLOT: u32 = 64;
+/// Likewise linear memories. Each reserves 4 GiB of address space.
+const MEMORIES_PER_SLOT: u32 = 2;
+/// Likewise tables. Each reserves less than a megabyte of address space.
+const TABLES_PER_SLOT: u32 = 16;
+/// Linear memories of one component that runs on demand.
+pub(crate) const ON_DEMAND_MEMORIES_MAX: u32 = 16;
+/// Instances that run on demand at one time: with all of their memories they reserve 16 TiB of address space, and a quarter
+/// of the mappings that the kernel gives a process.
+pub(crate) const ON_DEMAND_INSTANCES_MAX: usize = 256;
 /// Elements of one pooled table: the limit that an instance has for all of its tables, so that the
 /// limiter is who says no, and can say why.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
@@ -121,13 +123,13 @@ impl Engines {
 fn pool(instances_max: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances_max)
-        .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_INSTANCE))
-        .total_memories(instances_max.saturating_mul(MEMORIES_PER_INSTANCE))
-        .total_tables(instances_max.saturating_mul(TABLES_PER_INSTANCE))
+        .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_SLOT))
+        .total_memories(instances_max.saturating_mul(MEMORIES_PER_SLOT))
+        .total_tables(instances_max.saturating_mul(TABLES_PER_SLOT))
         .total_stacks(instances_max.saturating_mul(2))
-        .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
-        .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)
-        .max_tables_per_component(TABLES_PER_COMPONENT_MAX)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_SLOT)
+        .max_memories_per_component(MEMORIES_PER_SLOT)
+        .max_tables_per_component(TABLES_PER_SLOT)
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_unused_warm_slots(WARM_SLOTS_MAX.min(instances_max))
         .linear_memory_keep_resident(SLOT_KEEP_RESIDENT_BYTES)

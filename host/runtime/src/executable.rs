@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
+use aop_core::fair::Parts;
 use aop_core::interface::{Feature, TypeKind};
 use aop_core::quota::CodeHeld;
 use aop_core::settings::Lifetime;
 use aop_core::{
     Arguments, BoxFuture, CallContext, ErrorCode, Executable, Failure, GuestLog, Output, Settings,
-    Violation,
+    TenantName, Violation,
 };
 use wasmtime::component::Val;
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) environment: Arc<BTreeMap<String, String>>,
     /// The directories in which agents write.
     pub(crate) rooms: Rooms,
+    /// Instances that have no slot of the pool, of which each tenant's callers may have a part.
+    pub(crate) on_demand: Parts<TenantName>,
 }
 
 /// An agent's revision, ready to be called.
@@ -151,10 +154,15 @@ impl Agent {
         (context, feature): (&Arc<CallContext>, Option<Feature>),
         turn: &Arc<Turn>,
     ) -> Result<Live, Failure> {
+        let place = match self.linked.is_on_demand {
+            true => Some(self.shared.on_demand.try_place(&context.caller.tenant)),
+            false => None,
+        };
+        let place = place.map(|place| place.ok_or_else(failure::on_demand_full)).transpose()?;
         loop {
             let mut store = self.store((context, feature), turn)?;
             let error = match self.linked.pre.instantiate_async(&mut store).await {
-                Ok(instance) => return Ok(Live { store, instance, calls: 0 }),
+                Ok(instance) => return Ok(Live { store, instance, calls: 0, _place: place }),
                 Err(error) => error,
             };
             // What waits for a call must not keep one from running.

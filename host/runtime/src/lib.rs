@@ -38,6 +38,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use aop_core::fair::Parts;
 use aop_core::quota::{CodeHeld, Payer};
 use aop_core::{
     Artifact, BoxFuture, Digest, GuestLog, Measure, NodeId, Prepare, PrepareError, Prepared,
@@ -47,7 +48,7 @@ use aop_core::{
 use capability::files::Rooms;
 use compile::{Cache, Compiler};
 use component::{Linked, Linkers};
-use engine::{Engines, Model};
+use engine::{Engines, Model, ON_DEMAND_INSTANCES_MAX};
 use executable::{Agent, Shared};
 use handles::Handles;
 use lane::Lane;
@@ -171,6 +172,7 @@ impl Runtime {
                 handles: Handles::new(config.node, config.handles, config.instances_max),
                 environment: config.environment,
                 rooms: Rooms::default(),
+                on_demand: Parts::new(ON_DEMAND_INSTANCES_MAX),
             }),
             linked: Mutex::default(),
         })

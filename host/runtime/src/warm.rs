@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use aop_core::fair::Place;
 use wasmtime::Store;
 use wasmtime::component::Instance;
 
@@ -25,6 +26,8 @@ pub(crate) struct Live {
     pub(crate) store: Store<State>,
     pub(crate) instance: Instance,
     pub(crate) calls: u32,
+    /// Of an instance without a slot of the pool.
+    pub(crate) _place: Option<Place>,
 }
 
 /// The idle instances of all agents.

@@ -68,6 +68,53 @@ async fn a_hundred_spinners_are_all_stopped_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_needs_more_than_a_slot_takes_nothing_of_the_pool() {
+    let sandbox = Sandbox::new();
+    let hog = sandbox.load(&wat::sleeps_with_memories(16), hurried(3000)).await;
+    let other = sandbox.load(wat::NOTHING, super::patient()).await;
+    // With 128 places there are 256 memories in the pool.
+    let crowd = join_all((0..60).map(|_| hog.call("run", "{}")));
+    let others = async {
+        aop_tests::eventually("all of them wait", || async {
+            (sandbox.sample("instances_live") >= 60.0).then_some(())
+        })
+        .await;
+        for _ in 0..10 {
+            other.call("run", "{}").await.expect("others run");
+        }
+    };
+    let (results, ()) = tokio::join!(crowd, others);
+    for result in results {
+        failed(result, aop_core::ErrorCode::DeadlineExceeded);
+    }
+    sandbox.is_empty().await;
+    let refused =
+        sandbox.load_bytes(&aop_tests::component(&wat::sleeps_with_memories(17)), hurried(1000));
+    let reason = refused.await.map(drop).expect_err("it is refused").to_string();
+    assert!(reason.contains("17 linear memories"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_outside_the_pool_is_bounded_too() {
+    let sandbox = Sandbox::new();
+    let hog = sandbox.load(&wat::sleeps_with_memories(3), hurried(2000)).await;
+    let results = join_all((0..300).map(|_| hog.call("run", "{}"))).await;
+    let mut refused = 0;
+    for result in results {
+        let failure = result.expect_err("none of them ends");
+        if failure.code == aop_core::ErrorCode::ResourceExhausted {
+            assert!(
+                failure.message.contains("more than a slot") && !failure.executed,
+                "{failure:?}"
+            );
+            refused += 1;
+        }
+    }
+    assert!(refused >= 300 - 256, "{refused} were refused");
+    sandbox.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_pool_is_told_as_such() {
     let sandbox = Sandbox::new();
     let loaded = sandbox.load(wat::SLEEP, hurried(1000)).await;

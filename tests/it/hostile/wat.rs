@@ -35,6 +35,17 @@ pub(super) const SLEEP: &str = r#"(component
     (export "subscribe" (func $subscribe)) (export "block" (func $block))))))
   (func (export "run") (canon lift (core func $i "run"))))"#;
 
+/// The same with so many memories, all of them empty.
+pub(super) fn sleeps_with_memories(count: usize) -> String {
+    SLEEP.replacen("(func (export", &format!("{}(func (export", "(memory 0) ".repeat(count)), 1)
+}
+
+/// Ends at once.
+pub(super) const NOTHING: &str = r#"(component
+  (core module $m (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") (canon lift (core func $i "run"))))"#;
+
 /// Never becomes an instance.
 pub(super) const START_SPINS: &str = r#"(component
   (core module $m
