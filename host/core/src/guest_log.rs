@@ -1,6 +1,6 @@
 //! What guests say: their standard output and `wasi:logging`. `services` implements the sink.
 
-use crate::{AgentName, CallId};
+use crate::{AgentName, CallId, TenantName};
 
 /// How important a guest says a line is (`wasi:logging/logging.level`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum GuestLevel {
 /// One line that a guest wrote. Untrusted text, bounded by the writer.
 #[derive(Debug, Clone, Copy)]
 pub struct GuestLine<'a> {
+    /// Whose agent: tenants name theirs as they like.
+    pub tenant: &'a TenantName,
     /// Which agent.
     pub agent: &'a AgentName,
     /// During which call.

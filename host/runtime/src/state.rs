@@ -70,8 +70,9 @@ impl Voice {
     }
 
     pub(crate) fn say(&self, context: &str, level: GuestLevel, text: &str) {
-        let call = self.call.lock().unwrap_or_else(PoisonError::into_inner).0;
+        let (call, tenant) = self.call.lock().unwrap_or_else(PoisonError::into_inner).clone();
         self.log.line(GuestLine {
+            tenant: &tenant,
             agent: &self.agent,
             call,
             context,

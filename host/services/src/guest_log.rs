@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use aop_core::{AgentName, GuestLevel, GuestLine, GuestLog, Measure, Sample};
+use aop_core::{AgentName, GuestLevel, GuestLine, GuestLog, Measure, Sample, TenantName};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// Agents whose rate is tracked at once. Above it all are forgotten, which at worst lets each write
@@ -19,7 +19,7 @@ const AGENTS_TRACKED_MAX: usize = 16_384;
 /// Forwards guest lines to `tracing` (target `aop::guest`).
 #[derive(Default)]
 pub struct GuestLogs {
-    agents: Mutex<HashMap<AgentName, Rate>>,
+    agents: Mutex<HashMap<(TenantName, AgentName), Rate>>,
     kept: AtomicU64,
     dropped: AtomicU64,
 }
@@ -45,11 +45,11 @@ impl GuestLogs {
     /// Counts the line against its agent's rate. `Some(n)`: keep it, `n` were dropped before it.
     fn admit(&self, line: &GuestLine<'_>) -> Option<u64> {
         let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
-        if agents.len() >= AGENTS_TRACKED_MAX && !agents.contains_key(line.agent) {
+        let agent = (line.tenant.clone(), line.agent.clone());
+        if agents.len() >= AGENTS_TRACKED_MAX && !agents.contains_key(&agent) {
             agents.clear();
         }
-        let rate =
-            agents.entry(line.agent.clone()).or_insert_with(|| Rate::new(line.lines_per_second));
+        let rate = agents.entry(agent).or_insert_with(|| Rate::new(line.lines_per_second));
         if rate.lines_per_second != line.lines_per_second {
             *rate = Rate::new(line.lines_per_second);
         }
@@ -71,6 +71,7 @@ impl GuestLog for GuestLogs {
             ($level:ident) => {
                 tracing::$level!(
                     target: "aop::guest",
+                    tenant = %line.tenant,
                     agent_name = %line.agent,
                     correlation_id = %line.call,
                     context = line.context,
@@ -117,7 +118,9 @@ mod tests {
         let call: CallId = serde_free_call_id();
         let flood = AgentName::new("flood").unwrap();
         let quiet = AgentName::new("quiet").unwrap();
-        let line = |agent| GuestLine {
+        let [ours, theirs] = ["ours", "theirs"].map(|name| TenantName::new(name).unwrap());
+        let line_of = |tenant, agent| GuestLine {
+            tenant,
             agent,
             call,
             context: "stdout",
@@ -125,6 +128,7 @@ mod tests {
             text: "x",
             lines_per_second: 10,
         };
+        let line = |agent| line_of(&ours, agent);
         for _ in 0..1000 {
             logs.line(line(&flood));
         }
@@ -132,6 +136,7 @@ mod tests {
         assert!((10..100).contains(&kept), "{kept} of 1000 lines were kept");
         assert_eq!(kept + logs.dropped.load(Ordering::Relaxed), 1000);
         assert_eq!(logs.admit(&line(&quiet)), Some(0));
+        assert_eq!(logs.admit(&line_of(&theirs, &flood)), Some(0), "a namesake has its own rate");
     }
 
     fn serde_free_call_id() -> CallId {
