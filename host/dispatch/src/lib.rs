@@ -152,7 +152,7 @@ impl Dispatcher {
 
 impl Invoke for Dispatcher {
     fn invoke<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Reply> {
-        let id = CallId(uuid::Uuid::now_v7());
+        let id = CallId::begin();
         let span = record::span(id, &call);
         let inner = span.clone();
         Box::pin(

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use aop_core::federation::Federation as _;
 use aop_core::{BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Reply, Target};
-use uuid::Uuid;
 
 use super::zone::ZoneHandle;
 
@@ -58,7 +57,7 @@ impl Gate {
 }
 
 fn refused(failure: Failure, trace: Option<aop_core::TraceContext>) -> Reply {
-    Reply { id: CallId(Uuid::now_v7()), result: Err(failure), trace, session: None }
+    Reply { id: CallId::begin(), result: Err(failure), trace, session: None }
 }
 
 impl Invoke for Gate {

@@ -264,7 +264,7 @@ impl Invoke for Agents {
                 None => Err(Failure::before_execution(ErrorCode::NotFound, "no tool")),
                 Some(route) => self.run(&route, &call).await,
             };
-            Reply { id: CallId(Uuid::now_v7()), result, trace: call.trace, session: None }
+            Reply { id: CallId::begin(), result, trace: call.trace, session: None }
         })
     }
 }

@@ -293,12 +293,7 @@ fn as_event(message: &[u8]) -> Bytes {
 /// The answer to a request that no dispatcher saw.
 fn refusal(id: u32, reason: String) -> Vec<u8> {
     let failure = Failure::before_execution(ErrorCode::Internal, reason);
-    let reply = Reply {
-        id: CallId(uuid::Uuid::now_v7()),
-        result: Err(failure),
-        trace: None,
-        session: None,
-    };
+    let reply = Reply { id: CallId::begin(), result: Err(failure), trace: None, session: None };
     wire::answer(id, &reply, 0)
 }
 
