@@ -269,6 +269,24 @@ impl Offer {
     /// The scheme of the files of skills (SEP-2640). It is no agent's, whatever one is called.
     pub const SKILL_SCHEME: &str = "skill";
 
+    /// Schemes that say the same everywhere, which no agent of such a name can have for its own.
+    const COMMON_SCHEMES: [&str; 14] = [
+        "about",
+        "blob",
+        "data",
+        "file",
+        "ftp",
+        "git",
+        "http",
+        "https",
+        "javascript",
+        "mailto",
+        "ui",
+        "urn",
+        "ws",
+        "wss",
+    ];
+
     /// Whose a URI is: that of the agent that its scheme names, or, among the files of skills, its authority. Nobody
     /// says that it is a URI, or that there is such an agent.
     #[must_use]
@@ -277,7 +295,7 @@ impl Offer {
         if scheme == Self::SKILL_SCHEME {
             return rest.strip_prefix("//")?.split('/').next();
         }
-        Some(scheme)
+        (!Self::COMMON_SCHEMES.contains(&scheme)).then_some(scheme)
     }
 }
 

@@ -102,6 +102,15 @@ name_type! {
 /// Longest DNS label (RFC 1035).
 const LABEL_LENGTH_MAX: usize = 63;
 
+/// As much of what is no name as is worth repeating.
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS: usize = 2 * LABEL_LENGTH_MAX;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() <= LABEL_LENGTH_MAX
@@ -117,12 +126,12 @@ impl AgentName {
     /// [`NameError`] when `text` is not a DNS label starting with a letter, or is `aop`.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text == "aop" {
-            return Err(NameError::Reserved(text.to_owned()));
+            return Err(NameError::Reserved(shown(text)));
         }
         if is_label(text) {
             Ok(Self(text.into()))
         } else {
-            Err(NameError::Label(text.to_owned(), "agent"))
+            Err(NameError::Label(shown(text), "agent"))
         }
     }
 
@@ -150,7 +159,7 @@ impl AgentName {
             Self::new(&format!("a{label}"))
         } else {
             Self::new(label).map_err(|error| match error {
-                NameError::Label(..) => NameError::Label(stem.to_owned(), "agent"),
+                NameError::Label(..) => NameError::Label(shown(stem), "agent"),
                 other => other,
             })
         }
@@ -166,7 +175,7 @@ impl TenantName {
         if is_label(text) {
             Ok(Self(text.into()))
         } else {
-            Err(NameError::Label(text.to_owned(), "tenant"))
+            Err(NameError::Label(shown(text), "tenant"))
         }
     }
 
@@ -198,14 +207,15 @@ impl ToolName {
             && text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
             && text.as_bytes().iter().all(form)
             && !text.contains("__");
-        if fits { Ok(Self(text.into())) } else { Err(NameError::Tool(text.to_owned())) }
+        if fits { Ok(Self(text.into())) } else { Err(NameError::Tool(shown(text))) }
     }
 
     /// Reads a name that some host gave out: its own tool's, or one that it imported.
     fn known(text: &str) -> Result<Self, NameError> {
         match text.split_once("__") {
-            Some((tool, zone)) => Self::imported(&Self::new(tool)?, zone)
-                .ok_or_else(|| NameError::Tool(text.to_owned())),
+            Some((tool, zone)) => {
+                Self::imported(&Self::new(tool)?, zone).ok_or_else(|| NameError::Tool(shown(text)))
+            }
             None => Self::new(text),
         }
     }

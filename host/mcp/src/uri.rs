@@ -54,7 +54,17 @@ mod tests {
         assert!(owner("Notes://a").is_none() && owner("aop://a").is_none());
         assert_eq!(owner("skill://my-kit/a/SKILL.md").unwrap().as_str(), "my-kit");
         assert_eq!(owner("skill://my-kit").unwrap().as_str(), "my-kit");
-        for nobodys in ["skill:a", "skill://", "skill:///a", "skill://aop/a", "SKILL://my-kit/a"] {
+        for nobodys in [
+            "skill:a",
+            "skill://",
+            "skill:///a",
+            "skill://aop/a",
+            "SKILL://my-kit/a",
+            "https://a",
+            "file:///a",
+            "git://a",
+            "data:a",
+        ] {
             assert!(owner(nobodys).is_none(), "{nobodys}");
         }
     }

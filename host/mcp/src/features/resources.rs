@@ -101,7 +101,12 @@ fn owned(agent: &AgentName, uri: &str) -> Result<(), BadContent> {
                 "`{uri}` has the scheme of skills: offer those by `aop:agent/skills`"
             )))
         }
-        Some(scheme) if scheme == agent.as_str() => Ok(()),
+        Some(scheme) if scheme == agent.as_str() => match Offer::owner(uri) {
+            Some(_) => Ok(()),
+            None => Err(BadContent::new(format!(
+                "`{scheme}:` means the same everywhere: an agent that offers resources needs another name"
+            ))),
+        },
         _ => {
             let uri = shown(uri);
             Err(BadContent::new(format!("`{uri}` is no URI of the agent's own scheme, `{agent}:`")))

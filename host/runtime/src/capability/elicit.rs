@@ -111,7 +111,9 @@ fn attributed(question: Question, agent: &AgentName) -> Question {
     let name = |key: Option<String>, kind: &str| {
         Some(format!("{agent}/{}", key.as_deref().unwrap_or(kind)))
     };
-    let asks = |message: String| format!("{agent} asks: {message}");
+    // On one line: on a line of its own, anything could claim that somebody else asks it.
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let asks = |message: String| format!("{agent} asks: {}", message.replace(breaks, " "));
     match question {
         Question::Form { key, message, schema } => {
             Question::Form { key: name(key, "form"), message: asks(message), schema }

@@ -240,7 +240,7 @@ fn names_of_questions_are_words() {
 fn the_question_of_a_callee_says_who_asks() {
     let agent = AgentName::new("helper").unwrap();
     for (key, expected) in [(None, "helper/url"), (Some("door".to_owned()), "helper/door")] {
-        let (message, url) = ("Go there".to_owned(), "https://example.com".to_owned());
+        let (message, url) = ("Go\nthere".to_owned(), "https://example.com".to_owned());
         let question = attributed(Question::Url { key, message, url }, &agent);
         let Question::Url { key, message, .. } = question else { panic!("{question:?}") };
         assert_eq!((key.as_deref(), message.as_str()), (Some(expected), "helper asks: Go there"));
