@@ -148,6 +148,7 @@ impl ServerHandler for Handler {
         context.peer.set_peer_info(request.clone());
         let mut result = self.negotiate_initialize(&request)?;
         capabilities::narrow(&mut result.capabilities, &self.edge, &context)?;
+        capabilities::without_tasks(&mut result.capabilities);
         Ok(result)
     }
 

@@ -268,6 +268,14 @@ impl Http {
             self.edge.counters.fast.add();
             return response;
         }
+        if scanned.containers > message::CONTAINERS_MAX {
+            let reason = format!(
+                "Invalid Request: the message has {} objects and arrays, and may have {}: send less at once",
+                scanned.containers,
+                message::CONTAINERS_MAX
+            );
+            return Err(Refusal::invalid(reason));
+        }
         let outline = message::outline(scanned.text).map_err(|error| match error {
             message::OutlineError::Json(_) => Refusal::unparsable(error.to_string()),
             _ => Refusal::invalid(error.to_string()),

@@ -24,7 +24,16 @@ pub(crate) struct Scanned<'a> {
     /// Whether a string escapes a UTF-16 surrogate. Raw values are not decoded while parsing, so a
     /// lone surrogate would pass unnoticed: such messages take the path that decodes everything.
     pub(crate) surrogates: bool,
+    /// Objects and arrays in it, which cost a tree of values a hundred times their bytes.
+    pub(crate) containers: usize,
 }
+
+/// Objects and arrays of a message that is read as a tree: some 20 MB of memory while it is read.
+pub(crate) const CONTAINERS_MAX: usize = 20_000;
+/// The same in each of the members that are kept for as long as a session, a stream or a call that waits.
+const KEPT_CONTAINERS_MAX: usize = 256;
+/// Bytes of each of these members. A client that has icons in its description has links to them.
+const KEPT_MAX_BYTES: usize = 64 << 10;
 
 /// Why bytes are not worth parsing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,13 +47,14 @@ pub(crate) enum ScanError {
 /// Checks encoding and nesting in one pass, without recursion.
 pub(crate) fn scan(bytes: &[u8], depth_max: usize) -> Result<Scanned<'_>, ScanError> {
     let text = std::str::from_utf8(bytes).map_err(|_| ScanError::Encoding)?;
-    let (mut depth, mut surrogates) = (0_usize, false);
+    let (mut depth, mut surrogates, mut containers) = (0_usize, false, 0_usize);
     let mut bytes = bytes.iter();
     while let Some(byte) = bytes.next() {
         match byte {
             b'"' => surrogates |= skip_string(&mut bytes),
             b'{' | b'[' => {
                 depth += 1;
+                containers += 1;
                 if depth > depth_max {
                     return Err(ScanError::Depth(depth_max));
                 }
@@ -53,7 +63,7 @@ pub(crate) fn scan(bytes: &[u8], depth_max: usize) -> Result<Scanned<'_>, ScanEr
             _ => {}
         }
     }
-    Ok(Scanned { text, surrogates })
+    Ok(Scanned { text, surrogates, containers })
 }
 
 /// Goes past the end of a string. Whether it escapes a surrogate.
@@ -91,6 +101,10 @@ pub(crate) enum OutlineError {
     Batch,
     #[error("Invalid Request: a message must be a JSON object")]
     NotAnObject,
+    #[error(
+        "Invalid Request: `{0}` may have at most {KEPT_MAX_BYTES} bytes with {KEPT_CONTAINERS_MAX} objects and arrays"
+    )]
+    Bulky(&'static str),
 }
 
 /// Reads the outline of any message.
@@ -122,11 +136,21 @@ pub(crate) fn outline(text: &str) -> Result<Outline<'_>, OutlineError> {
     let params =
         members.params.and_then(|raw| serde_json::from_str::<OutlineParams<'_>>(raw.get()).ok());
     let params = params.unwrap_or_default();
+    for (name, kept) in [
+        ("_meta", params.meta),
+        ("capabilities", params.capabilities),
+        ("clientInfo", params.client),
+    ] {
+        if kept.is_some_and(is_bulky) {
+            return Err(OutlineError::Bulky(name));
+        }
+    }
+    let meta = params.meta.and_then(|raw| serde_json::from_str::<Meta<'_>>(raw.get()).ok());
     Ok(Outline {
         id: members.id.and_then(request_id),
         method: method.map(|text| text.0),
         cancels: params.request_id.and_then(request_id),
-        stateless: params.meta.is_some_and(|meta| meta.is_stateless()),
+        stateless: meta.is_some_and(|meta| meta.is_stateless()),
     })
 }
 
@@ -135,7 +159,18 @@ struct OutlineParams<'a> {
     #[serde(borrow, rename = "requestId")]
     request_id: Option<&'a RawValue>,
     #[serde(borrow, rename = "_meta")]
-    meta: Option<Meta<'a>>,
+    meta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    capabilities: Option<&'a RawValue>,
+    #[serde(borrow, rename = "clientInfo")]
+    client: Option<&'a RawValue>,
+}
+
+fn is_bulky(kept: &RawValue) -> bool {
+    let text = kept.get();
+    text.len() > KEPT_MAX_BYTES
+        || scan(text.as_bytes(), usize::MAX)
+            .is_ok_and(|scanned| scanned.containers > KEPT_CONTAINERS_MAX)
 }
 
 fn request_id(raw: &RawValue) -> Option<RequestId> {

@@ -400,7 +400,7 @@ impl Connection {
     async fn answer(&self, arrival: Arrival, stateless: bool) -> Option<Vec<u8>> {
         let line = arrival.message.clone();
         let text = std::str::from_utf8(&line).ok()?;
-        let request = message::plain(Scanned { text, surrogates: false })?;
+        let request = message::plain(Scanned { text, surrogates: false, containers: 0 })?;
         let Arrival { caller, received, trace, gone, .. } = &arrival;
         let origin = fast::Origin { caller, received: *received, trace: *trace };
         tokio::select! {

@@ -50,3 +50,12 @@ pub(super) fn narrow(
     capabilities.extensions.take_if(|extensions| extensions.is_empty());
     Ok(())
 }
+
+/// Takes the extension for tasks out: it is not defined in the revisions that have sessions (SEP-2663, backward
+/// compatibility).
+pub(super) fn without_tasks(capabilities: &mut ServerCapabilities) {
+    if let Some(extensions) = &mut capabilities.extensions {
+        extensions.remove(TASKS_EXTENSION_ID);
+    }
+    capabilities.extensions.take_if(|extensions| extensions.is_empty());
+}

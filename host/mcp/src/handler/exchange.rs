@@ -160,7 +160,8 @@ impl<'a> Exchange<'a> {
     /// # Errors
     /// It must be one, and the client cannot follow tasks.
     fn is_task(&self, tool: Option<&Tool>) -> Result<bool, ErrorData> {
-        let declared = self.context.client_capabilities();
+        // Whatever a client declares in a session: no such revision has tasks (SEP-2663, backward compatibility).
+        let declared = self.context.client_capabilities().filter(|_| self.stateless);
         let follows_tasks = declared.is_some_and(|declared| declared.supports_tasks());
         match tool.map_or(TaskUse::Never, |tool| tool.task) {
             TaskUse::Never => Ok(false),

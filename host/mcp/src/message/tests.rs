@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::{Method, ScanError, Scanned, arguments, outline, plain, scan};
+use super::{KEPT_MAX_BYTES, Method, ScanError, Scanned, arguments, outline, plain, scan};
 
 fn read(text: &str) -> Option<super::Request<'_>> {
     plain(scan(text.as_bytes(), 100).unwrap())
@@ -53,7 +53,7 @@ fn anything_else_is_not_plain() {
         *odd.pointer_mut(pointer).unwrap() = value;
         assert!(read(&odd.to_string()).is_none(), "{odd}");
     }
-    assert!(plain(Scanned { text: &good.to_string(), surrogates: true }).is_none());
+    assert!(plain(Scanned { text: &good.to_string(), surrogates: true, containers: 0 }).is_none());
 }
 
 #[test]
@@ -80,6 +80,26 @@ fn an_outline_says_what_a_message_is() {
     assert!(cancel.id.is_none() && cancel.method.as_deref() == Some("notifications/cancelled"));
     assert!(outline(r#"{"id":1,"id":2}"#).unwrap().id.is_none());
     assert!(outline("[1]").is_err() && outline("{").is_err() && outline("").is_err());
+}
+
+#[test]
+fn what_is_kept_of_a_client_is_small() {
+    let message = |member: &str, value: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"x","params":{{"{member}":{value}}}}}"#)
+    };
+    let small = format!("[{}]", vec!["{}"; 200].join(","));
+    let many = format!("[{}]", vec!["{}"; 300].join(","));
+    let long = format!("[\"{}\"]", "x".repeat(KEPT_MAX_BYTES));
+    for member in ["_meta", "capabilities", "clientInfo"] {
+        assert!(outline(&message(member, &small)).is_ok(), "{member}");
+        for value in [&many, &long] {
+            let refused = outline(&message(member, value)).unwrap_err().to_string();
+            assert!(refused.contains(member) && refused.contains("at most"), "{refused}");
+        }
+    }
+    assert!(outline(&message("arguments", &many)).is_ok(), "those are not kept");
+    assert_eq!(scan(small.as_bytes(), 9).unwrap().containers, 201);
+    assert_eq!(scan(b"[\"[[\"]", 9).unwrap().containers, 1, "text is text");
 }
 
 #[test]

@@ -82,9 +82,12 @@ async fn only_who_follows_tasks_gets_one() {
     assert_eq!(other.result()["resultType"], "complete");
     let refused = send(&server, stateless(&json!(1), "tasks/get", json!({ "taskId": "x" }))).await;
     assert_eq!((refused.status, refused.error_code()), (StatusCode::BAD_REQUEST, Some(-32021)));
+    // SEP-2663: in a session it is as if nothing had been declared.
     let client = Client::open_with(&server, capabilities()).await;
-    let task = client.send(&call_message(1, "job", &json!({}))).await.result();
-    assert_eq!(task["status"], "working", "sessions have tasks too");
+    let result = client.send(&call_message(1, "job", &json!({}))).await.result();
+    assert_eq!(result["content"][0]["text"], "done", "{result}");
+    let refused = client.send(&call_message(2, "job-only", &json!({}))).await;
+    assert_eq!(refused.error_code(), Some(-32021));
 }
 
 #[tokio::test]
