@@ -275,12 +275,14 @@ async fn run_logs_what_the_settings_and_the_environment_ask_for() {
 #[tokio::test]
 async fn misuse_is_exit_code_2_and_says_what_to_do() {
     let echo = path("echo");
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["run", &echo, "echo", "{not json"], "JSON"),
         (&["run", &echo, "nobody"], "nobody"),
         (&["run", "/nowhere/agent.wasm", "echo"], "/nowhere/agent.wasm"),
         (&["run", &echo, "echo", "{}", "--timeout", "5"], "5s"),
+        (&["run", &echo, "echo", "{}", "--timeout", "0s"], "1ms"),
         (&["run", &echo, "echo", "{}", "--memory", "lots"], "MiB"),
+        (&["run", &echo, "echo", "{}", "--memory", "1TiB"], "4GiB"),
         (&["inspect", "/nowhere/agent.wasm"], "/nowhere/agent.wasm"),
         (&["inspect"], "FILE"),
         (&["frobnicate"], "frobnicate"),

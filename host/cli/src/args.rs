@@ -10,8 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aop_core::AgentName;
-use aop_core::settings::{parse_size, parse_time};
+use aop_core::{AgentName, Limits, Settings};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use zone::{
@@ -297,16 +296,32 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "JSON", default_value = "{}", hide_default_value = true)]
     pub(crate) arguments: String,
     /// How long the call may take
-    #[arg(long, value_name = "DURATION", value_parser = parse_time)]
+    #[arg(long, value_name = "DURATION", value_parser = agent_timeout)]
     pub(crate) timeout: Option<Duration>,
     /// How much memory the agent may have
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = agent_memory)]
     pub(crate) memory: Option<u64>,
     /// Print exactly the result envelope
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) local: LocalArgs,
+}
+
+fn agent_timeout(text: &str) -> Result<Duration, String> {
+    agent_limits("timeout", text).map(|limits| limits.timeout)
+}
+
+fn agent_memory(text: &str) -> Result<u64, String> {
+    agent_limits("memory", text).map(|limits| limits.memory_max_bytes)
+}
+
+/// Reads a limit as an agent's settings have it, with their bounds.
+fn agent_limits(key: &str, text: &str) -> Result<Limits, String> {
+    let settings = format!("{key} = {}", toml::Value::from(text));
+    Settings::from_toml(&settings).map(|settings| settings.limits).map_err(|mistakes| {
+        mistakes.into_iter().map(|mistake| mistake.message).collect::<Vec<_>>().join("; ")
+    })
 }
 
 /// What `inspect` and `run` share.

@@ -12,7 +12,7 @@ use aop_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
-use uuid::Uuid;
+use serde_path_to_error::{Path, Segment};
 
 use crate::edge::is_full_name;
 use crate::list::Definition;
@@ -162,7 +162,7 @@ pub(crate) fn forwarded(arguments: &str) -> Result<Forwarded<'_>, Failure> {
 
 /// Wraps what a built-in tool answered.
 pub(crate) fn reply(result: Result<Output, Failure>, trace: Option<TraceContext>) -> Reply {
-    Reply { id: CallId(Uuid::now_v7()), result, trace, session: None }
+    Reply { id: CallId::begin(), result, trace, session: None }
 }
 
 #[derive(Deserialize)]
@@ -184,8 +184,30 @@ struct DescribeArguments<'a> {
     tool: Cow<'a, str>,
 }
 
+/// Reads arguments.
+///
+/// # Errors
+/// `invalid_arguments`, with the pointer of the first mistake.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(arguments: &'a str) -> Result<T, Failure> {
-    serde_json::from_str(arguments).map_err(|error| invalid("", error.to_string()))
+    let mut text = serde_json::Deserializer::from_str(arguments);
+    serde_path_to_error::deserialize(&mut text).map_err(|error| {
+        let pointer = pointer(error.path());
+        let message = error.into_inner().to_string();
+        // They are a part of the message that the client sent: where in this part says nothing to it.
+        let message = message.rsplit_once(" at line ").map_or(&*message, |(reason, _)| reason);
+        invalid(&pointer, message.to_owned())
+    })
+}
+
+/// RFC 6901.
+fn pointer(path: &Path) -> String {
+    path.iter().fold(String::new(), |pointer, segment| match segment {
+        Segment::Seq { index } => format!("{pointer}/{index}"),
+        Segment::Map { key } => {
+            format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
+        }
+        Segment::Enum { .. } | Segment::Unknown => pointer,
+    })
 }
 
 pub(crate) fn invalid(pointer: &str, message: String) -> Failure {

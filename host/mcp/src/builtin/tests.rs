@@ -92,6 +92,25 @@ async fn call_passes_arguments_and_answers_on() {
     assert_eq!(refused["details"][0]["pointer"], "/arguments");
 }
 
+#[tokio::test]
+async fn what_does_not_fit_is_told_with_its_pointer() {
+    let one = json!({ "tool": "echo" });
+    for (tool, arguments, pointer, word) in [
+        ("aop_discover", json!({ "limit": "ten" }), "/limit", "string"),
+        ("aop_discover", json!({ "query": "x", "a/b~c": 1 }), "/a~1b~0c", "unknown field"),
+        ("aop_describe", json!({}), "", "tool"),
+        ("aop_describe", json!({ "tool": 1 }), "/tool", "integer"),
+        ("aop_call_many", json!({ "calls": [one, { "tool": false }] }), "/calls/1/tool", "boolean"),
+        ("aop_call_many", json!({ "calls": [one, {}] }), "/calls/1", "tool"),
+    ] {
+        let refused = call(tool, arguments.clone()).await;
+        let told = &refused["details"][0];
+        assert_eq!(told["pointer"], pointer, "{arguments}: {refused}");
+        let message = told["message"].as_str().unwrap();
+        assert!(message.contains(word) && !message.contains(" line "), "{refused}");
+    }
+}
+
 #[test]
 fn definitions_are_valid_and_plain() {
     for text in super::definitions() {
