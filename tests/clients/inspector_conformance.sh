@@ -38,6 +38,9 @@ for era in modern legacy; do
         --method tools/call --tool-name test_audio_content
     expect 'a header that repeats a parameter' "'Zürich' in it['content'][0]['text']" \
         --method tools/call --tool-name test_custom_headers --tool-args-json '{"region":"Zürich","query":"q"}'
+    # It says in both eras that it follows tasks, which there are in 2026-07-28 only (SEP-2663, "Backward Compatibility").
+    expect 'a tool that may be a task' "it['content'][0]['text'] == 'computed for 0 s: x'" \
+        --method tools/call --tool-name slow_compute --tool-args-json '{"seconds":0,"label":"x"}'
 
     expect 'resources/list' "{'test://static-text', '$charts/SKILL.md'} <= {resource['uri'] for resource in it['resources']}" \
         --method resources/list
