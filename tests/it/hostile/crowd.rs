@@ -88,9 +88,9 @@ async fn what_needs_more_than_a_slot_takes_nothing_of_the_pool() {
         failed(result, aop_core::ErrorCode::DeadlineExceeded);
     }
     sandbox.is_empty().await;
-    let refused =
-        sandbox.load_bytes(&aop_tests::component(&wat::sleeps_with_memories(17)), hurried(1000));
-    let reason = refused.await.map(drop).expect_err("it is refused").to_string();
+    let bytes = aop_tests::component(&wat::sleeps_with_memories(17));
+    let refused = sandbox.load_bytes(&bytes, hurried(1000)).await;
+    let reason = refused.map(drop).expect_err("it is refused").to_string();
     assert!(reason.contains("17 linear memories"), "{reason}");
 }
 
