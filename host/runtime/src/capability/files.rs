@@ -15,6 +15,7 @@
 mod room;
 mod v0_2;
 mod v0_3;
+mod walk;
 mod writer;
 
 use std::collections::HashMap;

@@ -5,12 +5,15 @@
 //! measured again. The count only errs upwards: what is deleted comes back with the next measuring, which is done
 //! before anything is refused because of it.
 //!
+//! What cannot be looked at, or lies deeper than a walk goes, makes the directory full: it could be of any size.
+//!
 //! Bounds: a directory is measured once a second at most, and by one task at a time; a walk ends at one file more
 //! than any agent may have there. What others write is seen after [`FRESH`], and by how much they write meanwhile the
 //! limit can be passed; by the writes of agents themselves it cannot, except where one shortens a file while
 //! another write into it is under way, by that write.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +22,8 @@ use std::time::Duration;
 
 use aop_core::policy::{DirectoryGrant, DirectoryLimits};
 use tokio::time::{Instant, sleep_until};
+
+use super::walk::{self, Entry, Unreadable};
 
 /// For how long a measuring is believed.
 const FRESH: Duration = Duration::from_secs(10);
@@ -115,6 +120,8 @@ struct Tally {
     /// Those of them that the last measuring saw.
     freed_seen: u64,
     measured: Option<Instant>,
+    /// What the last measuring could not look at, and so nobody knows how much it is.
+    unreadable: Option<Unreadable>,
     /// Files that agents opened to write. One that has no name any more is found nowhere else.
     open: Vec<Weak<std::fs::File>>,
 }
@@ -165,7 +172,7 @@ impl Room {
             return Err(Some(now));
         };
         let after = tally.now.plus(growth);
-        if after.fits(&self.limits) {
+        if tally.unreadable.is_none() && after.fits(&self.limits) {
             tally.now = after;
             tally.since = tally.since.plus(growth);
             tally.pending = tally.pending.plus(growth);
@@ -196,8 +203,13 @@ impl Room {
     }
 
     fn rule(&self) -> String {
-        let Self { limits, guest, .. } = self;
-        format!("`{guest}` is full: its grant has {limits} (`size_max`, `files_max`)")
+        let Self { limits, guest, usage } = self;
+        match &usage.tally().unreadable {
+            Some(reason) => {
+                format!("`{guest}` counts as full, since it cannot be measured: {reason}")
+            }
+            None => format!("`{guest}` is full: its grant has {limits} (`size_max`, `files_max`)"),
+        }
     }
 }
 
@@ -227,9 +239,10 @@ impl Usage {
                 (tally.freed, tally.pending, tally.open.clone())
             };
             let files_max = usage.files_max.load(Ordering::Relaxed).saturating_add(1);
-            let found = walk(&usage.path, files_max).plus(nameless(&open));
+            let (found, unreadable) = measure(&usage.path, files_max);
             let mut tally = usage.tally();
-            tally.now = found.plus(pending).plus(tally.since);
+            tally.now = found.plus(nameless(&open)).plus(pending).plus(tally.since);
+            tally.unreadable = unreadable;
             (tally.freed_seen, tally.measured) = (freed, Some(Instant::now()));
         };
         // Fails when the host stops, and then nobody writes.
@@ -238,26 +251,22 @@ impl Usage {
 }
 
 /// What is in a directory and below: the lengths of files, also of those with several names for each of them. Ends
-/// after so many files. What cannot be read is not counted; links are not followed.
-fn walk(path: &Path, files_max: u64) -> Growth {
+/// after so many files. With what could not be looked at, if there was such a thing.
+fn measure(path: &Path, files_max: u64) -> (Growth, Option<Unreadable>) {
     let mut found = Growth::default();
-    let mut directories = vec![path.to_owned()];
-    while let Some(directory) = directories.pop() {
-        let Ok(entries) = std::fs::read_dir(directory) else { continue };
-        for entry in entries.flatten() {
-            if found.files >= files_max {
-                return found;
-            }
-            let Ok(metadata) = entry.metadata() else { continue };
-            found.files += 1;
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            } else {
-                found.bytes = found.bytes.saturating_add(metadata.len());
-            }
+    let see = |entry: &Entry<'_>| {
+        if found.files >= files_max {
+            return Ok(ControlFlow::Break(()));
         }
-    }
-    found
+        found = found.plus(Growth { bytes: entry.length, files: 1 });
+        Ok(ControlFlow::Continue(()))
+    };
+    let walked = match walk::open(path) {
+        Ok(Some(directory)) => walk::walk(directory, see),
+        Ok(None) => Ok(()),
+        Err(unreadable) => Err(unreadable),
+    };
+    (found, walked.err())
 }
 
 /// What files have that are open and have no name any more.

@@ -134,7 +134,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
                 }
                 let place = Place::of(state, &fd);
                 let done = state.filesystem().rename_at(fd, old, new_fd, new).await;
-                answer(freed(place.as_ref(), done))
+                answer(removed(place.as_ref(), done))
             })
         },
     )?;
@@ -144,7 +144,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                answer(freed(place.as_ref(), state.filesystem().unlink_file_at(fd, path).await))
+                answer(removed(place.as_ref(), state.filesystem().unlink_file_at(fd, path).await))
             })
         },
     )?;
@@ -154,7 +154,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                answer(freed(
+                answer(removed(
                     place.as_ref(),
                     state.filesystem().remove_directory_at(fd, path).await,
                 ))
@@ -306,7 +306,15 @@ async fn add<T>(
     done
 }
 
-/// After what took something away, or added less than there was room for.
+/// After what took something away, if it did.
+fn removed<T>(place: Option<&Place>, done: FsResult<T>) -> FsResult<T> {
+    if let Some(place) = place.filter(|_| done.is_ok()) {
+        place.room.freed();
+    }
+    done
+}
+
+/// After what took away from a file, or added less to it than there was room for.
 fn freed<T>(place: Option<&Place>, done: FsResult<T>) -> FsResult<T> {
     if let Some(place) = place {
         place.room.freed();

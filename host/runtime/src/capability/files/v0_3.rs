@@ -137,7 +137,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
                 }
                 let (place, files) = (place_of(store, &fd), files(store));
                 let done = WasiFilesystem::rename_at(&files, fd, old, new_fd, new).await;
-                answer(freed(place.as_ref(), done))
+                answer(removed(place.as_ref(), done))
             })
         },
     )?;
@@ -147,7 +147,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
                 let done = WasiFilesystem::unlink_file_at(&files, fd, path).await;
-                answer(freed(place.as_ref(), done))
+                answer(removed(place.as_ref(), done))
             })
         },
     )?;
@@ -157,7 +157,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
                 let done = WasiFilesystem::remove_directory_at(&files, fd, path).await;
-                answer(freed(place.as_ref(), done))
+                answer(removed(place.as_ref(), done))
             })
         },
     )
@@ -373,7 +373,15 @@ async fn add<T>(
     done
 }
 
-/// After what took something away, or added less than there was room for.
+/// After what took something away, if it did.
+fn removed<T>(place: Option<&Place>, done: FilesystemResult<T>) -> FilesystemResult<T> {
+    if let Some(place) = place.filter(|_| done.is_ok()) {
+        place.room.freed();
+    }
+    done
+}
+
+/// After what took away from a file, or added less to it than there was room for.
 fn freed<T>(place: Option<&Place>, done: FilesystemResult<T>) -> FilesystemResult<T> {
     if let Some(place) = place {
         place.room.freed();

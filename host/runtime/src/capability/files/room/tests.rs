@@ -1,6 +1,10 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::super::walk::DEPTH_MAX;
+use super::super::walk::tests::nest;
 use super::*;
 
 const KIB: u64 = 1 << 10;
@@ -54,9 +58,9 @@ fn everything_in_a_directory_and_below_counts_and_nothing_else() {
     fs::hard_link(path.join("a"), path.join("below/again")).unwrap();
     symlink(elsewhere.path(), path.join("out")).unwrap();
     let link = elsewhere.path().as_os_str().len() as u64;
-    assert_eq!(walk(path, 100), of(250 + link, 5));
-    assert_eq!(walk(path, 3).files, 3, "a walk ends");
-    assert_eq!(walk(&path.join("missing"), 3), Growth::default());
+    assert_eq!(measure(path, 100), (of(250 + link, 5), None));
+    assert_eq!(measure(path, 3).0.files, 3, "a walk ends");
+    assert_eq!(measure(&path.join("missing"), 3), (Growth::default(), None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,4 +148,26 @@ async fn agents_with_one_directory_see_each_other() {
     let read = DirectoryGrant { writable: false, ..grant(path, 1, 1) };
     assert!(place.rooms.of(&read).is_none());
     assert!(!place.room.is(&other) && place.room.is(&place.room));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lies_deeper_than_a_path_can_say_counts() {
+    let place = place(10 * KIB, 100);
+    let deepest = nest(place.directory.path(), &"n".repeat(250), 18);
+    let large = openat(&deepest, "large", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
+    File::from(large).set_len(9 * KIB).unwrap();
+    assert!(place.room.take(Growth::bytes(2 * KIB)).await.is_err());
+    assert_eq!(place.now(), of(9 * KIB, 19));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_cannot_be_measured_is_full_until_it_can() {
+    let place = place(10 * KIB, 100);
+    nest(place.directory.path(), "d", DEPTH_MAX);
+    let refused = place.room.take(Growth::FILE).await.unwrap_err();
+    assert!(refused.contains("counts as full") && refused.contains("64 directories"), "{refused}");
+    assert!(place.room.take(Growth::default()).await.is_ok(), "what adds nothing may go on");
+    fs::remove_dir_all(place.directory.path().join("d/d")).unwrap();
+    place.room.freed();
+    assert!(place.room.take(Growth::FILE).await.is_ok());
 }
