@@ -23,6 +23,7 @@ use std::time::Duration;
 use aop_core::policy::{DirectoryGrant, DirectoryLimits};
 use tokio::time::{Instant, sleep_until};
 
+use super::desk::{Desk, Worker};
 use super::walk::{self, Entry, Unreadable};
 
 /// For how long a measuring is believed.
@@ -63,9 +64,12 @@ impl Growth {
     }
 }
 
-/// The directories of a host in which agents may write.
-#[derive(Debug, Default)]
-pub(crate) struct Rooms(Mutex<HashMap<PathBuf, Weak<Usage>>>);
+/// The directories of a host in which agents may write, and where they work on files.
+#[derive(Default)]
+pub(crate) struct Rooms {
+    rooms: Mutex<HashMap<PathBuf, Weak<Usage>>>,
+    desk: Arc<Desk>,
+}
 
 impl Rooms {
     /// What a grant leaves of its directory; none for one that is only read.
@@ -73,7 +77,7 @@ impl Rooms {
         if !grant.writable {
             return None;
         }
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = table.get(&grant.host).and_then(Weak::upgrade).unwrap_or_else(|| {
             if table.len() == table.capacity() {
                 table.retain(|_, usage| usage.strong_count() > 0);
@@ -84,6 +88,11 @@ impl Rooms {
         });
         usage.files_max.fetch_max(grant.limits.files_max, Ordering::Relaxed);
         Some(Arc::new(Room { usage, limits: grant.limits, guest: grant.guest.clone() }))
+    }
+
+    /// Where the guests of the host work on files.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
     }
 }
 
@@ -145,7 +154,7 @@ impl Room {
     ///
     /// # Errors
     /// The rule, when there is too little.
-    pub(super) async fn take(&self, growth: Growth) -> Result<Taken, String> {
+    pub(super) async fn take(&self, growth: Growth, worker: &Worker) -> Result<Taken, String> {
         let mut is_measured = false;
         loop {
             let wait = match self.try_take(growth, is_measured) {
@@ -154,7 +163,7 @@ impl Room {
                 Err(None) => return Err(self.rule()),
             };
             sleep_until(wait).await;
-            self.usage.measure(wait).await;
+            self.usage.measure(wait, worker).await;
             is_measured = true;
         }
     }
@@ -224,7 +233,7 @@ impl Usage {
 
     /// Measures the directory, unless somebody did after `wanted`. It is finished even when nobody waits for it any
     /// more, so that callers who give up cannot begin measurings without end.
-    async fn measure(self: &Arc<Self>, wanted: Instant) {
+    async fn measure(self: &Arc<Self>, wanted: Instant, worker: &Worker) {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         if self.tally().measured.is_some_and(|at| at >= wanted) {
             return;
@@ -246,7 +255,7 @@ impl Usage {
             (tally.freed_seen, tally.measured) = (freed, Some(Instant::now()));
         };
         // Fails when the host stops, and then nobody writes.
-        let _ = tokio::task::spawn_blocking(walk).await;
+        let _ = worker.run(walk).await;
     }
 }
 

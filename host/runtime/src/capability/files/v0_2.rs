@@ -2,18 +2,27 @@
 
 use std::future::Future;
 
+use rustix::fs::{FileType, OFlags};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, Host as _, HostDescriptor as _,
-    OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize,
+    Host as _, HostDescriptor as _, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
+use super::desk::Worker;
+use super::listing::{Found, Listing, Ticket};
+use super::opened::{self, opening};
+use super::reach::{self, Unopened, Wanted};
 use super::writer::Writer;
-use super::{Growth, NoRoom, Place, begin, enter, note_denied, saw, stays_below, writable};
+use super::{
+    Growth, NoRoom, Place, TooMany, begin, directory, enter, forget, note_denied, note_special,
+    saw, stays_below, writable,
+};
+use crate::guest::Bounded;
 use crate::state::State;
 
 type Fd = Resource<Descriptor>;
@@ -21,6 +30,12 @@ type Store<'a> = StoreContextMut<'a, State>;
 /// What such a function gives back: its result, or an error of the guest.
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 type Answering<'a, T> = Box<dyn Future<Output = Answer<T>> + Send + 'a>;
+
+impl From<TooMany> for FsError {
+    fn from(_: TooMany) -> Self {
+        ErrorCode::InsufficientMemory.into()
+    }
+}
 
 impl From<NoRoom> for FsError {
     fn from(_: NoRoom) -> Self {
@@ -49,9 +64,59 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             })
         },
     )?;
+    types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, descriptor| {
+        forget(store.data_mut(), descriptor)
+    })?;
+    link_listing(&mut types)?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
+}
+
+/// What lists directories.
+fn link_listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    let listing = ResourceType::host::<Listing>();
+    types.resource("directory-entry-stream", listing, |mut store, listing| {
+        store.data_mut().table.delete(Resource::<Listing>::new_own(listing))?;
+        Ok(())
+    })?;
+    types
+        .func_wrap("[method]descriptor.read-directory", |mut store: Store<'_>, (fd,): (Fd,)| {
+            answer(list(store.data_mut(), &fd))
+        })?;
+    types.func_wrap_async(
+        "[method]directory-entry-stream.read-directory-entry",
+        |mut store: Store<'_>,
+         (listing,): (Resource<Listing>,)|
+         -> Answering<'_, Option<DirectoryEntry>> {
+            Box::new(async move {
+                let listing = store.data_mut().table.get_mut(&listing)?;
+                answer(match listing.next().await {
+                    Ok(found) => Ok(found.map(entry)),
+                    Err(error) => Err(error.into()),
+                })
+            })
+        },
+    )
+}
+
+fn list(state: &mut State, fd: &Fd) -> FsResult<Resource<Listing>> {
+    let directory = directory(state, fd).map_err(FsError::trap)?;
+    let directory = directory.ok_or(ErrorCode::NotDirectory)?;
+    let ticket = Ticket::take(&mut state.guest)?;
+    Ok(state.table.push(Listing::new(directory.dir, ticket))?)
+}
+
+fn entry(found: Found) -> DirectoryEntry {
+    let type_ = match found.kind {
+        FileType::RegularFile => DescriptorType::RegularFile,
+        FileType::Directory => DescriptorType::Directory,
+        FileType::Symlink => DescriptorType::SymbolicLink,
+        FileType::BlockDevice => DescriptorType::BlockDevice,
+        FileType::CharacterDevice => DescriptorType::CharacterDevice,
+        _ => DescriptorType::Unknown,
+    };
+    DirectoryEntry { type_, name: found.name }
 }
 
 /// What makes files and names.
@@ -217,6 +282,7 @@ async fn open(
 ) -> FsResult<Fd> {
     let (below, place) = (fd.rep(), Place::below(state, &fd));
     saw(state, &fd, writes(how, flags));
+    let opening = opening(&mut state.guest)?;
     let growth = match &place {
         Some(_) if how.contains(OpenFlags::CREATE) => {
             let found = state.filesystem().stat_at(borrowed(&fd), at, path.clone()).await;
@@ -224,15 +290,15 @@ async fn open(
         }
         _ => Growth::default(),
     };
-    let opened = add(place.as_ref(), growth, async {
-        state.filesystem().open_at(fd, at, path, how, flags).await
-    });
+    let opened =
+        add(place.as_ref(), growth, async { open_here(state, fd, at, path, how, flags).await });
     let opened = opened.await.inspect_err(|error| {
         if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
             note_denied(&state.guest.voice);
         }
     })?;
     enter(state, &opened, below, place.as_ref().map(|place| place.room.clone()));
+    state.guest.opened.enter(state.table.get(&opened)?, opening);
     if let Some(place) = &place {
         if how.contains(OpenFlags::TRUNCATE) {
             place.room.freed();
@@ -242,6 +308,60 @@ async fn open(
         }
     }
     Ok(opened)
+}
+
+/// Opens what is a file or a directory.
+async fn open_here(
+    state: &mut State,
+    fd: Fd,
+    at: PathFlags,
+    path: String,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> FsResult<Fd> {
+    let directory = directory(state, &fd).map_err(FsError::trap)?;
+    let worker = Worker::of(&state.guest);
+    let opened = match &directory {
+        Some(of) => reach::open(&worker, of, path.clone(), wanted(at, how, flags)).await,
+        None => Err(Unopened::Elsewhere),
+    };
+    match opened {
+        Ok(descriptor) => return Ok(state.table.push(descriptor)?),
+        Err(Unopened::Io(error)) => return Err(error.into()),
+        Err(Unopened::Special) => {}
+        Err(Unopened::Elsewhere) => {
+            let found = state.filesystem().stat_at(borrowed(&fd), at, path.clone()).await;
+            if !found.is_ok_and(|stat| is_special(stat.type_)) {
+                return state.filesystem().open_at(fd, at, path, how, flags).await;
+            }
+        }
+    }
+    note_special(&state.guest.voice);
+    Err(ErrorCode::Unsupported.into())
+}
+
+const fn is_special(kind: DescriptorType) -> bool {
+    use DescriptorType::{Directory, RegularFile, SymbolicLink};
+    !matches!(kind, Directory | RegularFile | SymbolicLink)
+}
+
+fn wanted(at: PathFlags, how: OpenFlags, flags: DescriptorFlags) -> Wanted {
+    let syncs = DescriptorFlags::FILE_INTEGRITY_SYNC
+        | DescriptorFlags::DATA_INTEGRITY_SYNC
+        | DescriptorFlags::REQUESTED_WRITE_SYNC;
+    let asked = [
+        (OFlags::NOFOLLOW, !at.contains(PathFlags::SYMLINK_FOLLOW)),
+        (OFlags::CREATE, how.contains(OpenFlags::CREATE)),
+        (OFlags::EXCL, how.contains(OpenFlags::EXCLUSIVE)),
+        (OFlags::TRUNC, how.contains(OpenFlags::TRUNCATE)),
+        (OFlags::DIRECTORY, how.contains(OpenFlags::DIRECTORY)),
+        (OFlags::SYNC, flags.intersects(syncs)),
+    ];
+    Wanted {
+        flags: asked.into_iter().filter_map(|(flag, is_asked)| is_asked.then_some(flag)).collect(),
+        reads: flags.contains(DescriptorFlags::READ),
+        writes: flags.contains(DescriptorFlags::WRITE),
+    }
 }
 
 /// Whether opening something so is for changing it.
@@ -287,7 +407,8 @@ fn bounded(
     let file = writable(state.table.get(fd)?);
     let (Some(place), Some(file)) = (place, file) else { return Ok(stream) };
     let inner = state.table.delete(stream)?;
-    let stream: DynOutputStream = Box::new(Writer::new(inner, place, file, at));
+    let of_guest = opened::place(&mut state.guest, Bounded::FileStreams)?;
+    let stream: DynOutputStream = Box::new(Writer::new(inner, place, file, at, of_guest));
     Ok(state.table.push(stream)?)
 }
 

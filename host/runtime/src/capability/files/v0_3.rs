@@ -1,32 +1,34 @@
-//! The functions of `wasi:filesystem` 0.3 that change a directory.
+//! The functions of `wasi:filesystem` 0.3 that change a directory, open something or list it.
+
+mod list;
+mod write;
 
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use aop_core::BoxFuture;
-use rustix::io::{Errno, ReadWriteFlags, pwritev2};
-use tokio::sync::oneshot;
+use rustix::fs::OFlags;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{
-    Access, Accessor, FutureReader, Linker, LinkerInstance, Resource, Source, StreamConsumer,
-    StreamReader, StreamResult,
-};
+use wasmtime::component::{Accessor, Linker, LinkerInstance, Resource, ResourceType, StreamReader};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p3::bindings::filesystem::preopens;
 use wasmtime_wasi::p3::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, HostDescriptorWithStore as _, OpenFlags,
-    PathFlags,
+    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, Filesize,
+    HostDescriptorWithStore as _, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::{Growth, NoRoom, Place, Taken, begin, enter, note_denied, saw, stays_below, writable};
+use super::desk::Worker;
+use super::opened::opening;
+use super::reach::{self, Unopened, Wanted};
+use super::{
+    Growth, NoRoom, Place, TooMany, begin, directory, enter, forget, note_denied, note_special,
+    saw, stays_below, writable,
+};
 use crate::state::State;
 
-/// What a guest writes is taken from it in pieces of this size at most.
-const PIECE_MAX_BYTES: usize = 64 << 10;
+use list::list;
+use write::write;
 
 type Fd = Resource<Descriptor>;
 type Store<'a> = &'a Accessor<State>;
@@ -34,6 +36,18 @@ type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 type Answering<'a, T> = Pin<Box<dyn Future<Output = Answer<T>> + Send + 'a>>;
 /// What becomes of a stream.
 type Written = Result<(), ErrorCode>;
+
+impl From<TooMany> for ErrorCode {
+    fn from(_: TooMany) -> Self {
+        Self::InsufficientMemory
+    }
+}
+
+impl From<TooMany> for FilesystemError {
+    fn from(too_many: TooMany) -> Self {
+        ErrorCode::from(too_many).into()
+    }
+}
 
 impl From<NoRoom> for ErrorCode {
     fn from(_: NoRoom) -> Self {
@@ -66,6 +80,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                 answer(WasiFilesystem::stat_at(&files(store), fd, at, path).await)
             })
         },
+    )?;
+    types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, descriptor| {
+        forget(store.data_mut(), descriptor)
+    })?;
+    types.func_wrap(
+        "[method]descriptor.read-directory",
+        |store: StoreContextMut<'_, State>, (fd,): (Fd,)| Ok((list(store, fd)?,)),
     )?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
@@ -199,6 +220,7 @@ async fn open(
         saw(state, &fd, writes(how, flags));
         Place::below(state, &fd)
     });
+    let opening = store.with(|mut access| opening(&mut access.get().guest))?;
     let files = files(store);
     let growth = match &place {
         Some(_) if how.contains(OpenFlags::CREATE) => {
@@ -207,7 +229,7 @@ async fn open(
         }
         _ => Growth::default(),
     };
-    let doing = WasiFilesystem::open_at(&files, fd, at, path, how, flags);
+    let doing = open_here(store, fd, at, path, how, flags);
     let opened = add(place.as_ref(), growth, doing).await.inspect_err(|error| {
         if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
             store.with(|mut access| note_denied(&access.get().guest.voice));
@@ -216,6 +238,7 @@ async fn open(
     store.with(|mut access| {
         let state = access.get();
         enter(state, &opened, below, place.as_ref().map(|place| Arc::clone(&place.room)));
+        state.guest.opened.enter(state.table.get(&opened)?, opening);
         let Some(place) = &place else { return Ok(()) };
         if how.contains(OpenFlags::TRUNCATE) {
             place.room.freed();
@@ -226,6 +249,65 @@ async fn open(
         FilesystemResult::Ok(())
     })?;
     Ok(opened)
+}
+
+/// Opens what is a file or a directory.
+async fn open_here(
+    store: Store<'_>,
+    fd: Fd,
+    at: PathFlags,
+    path: String,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> FilesystemResult<Fd> {
+    let (directory, worker) = store.with(|mut access| {
+        let state = access.get();
+        (directory(state, &fd), Worker::of(&state.guest))
+    });
+    let opened = match &directory.map_err(FilesystemError::trap)? {
+        Some(of) => reach::open(&worker, of, path.clone(), wanted(at, how, flags)).await,
+        None => Err(Unopened::Elsewhere),
+    };
+    match opened {
+        Ok(descriptor) => {
+            return Ok(store.with(|mut access| access.get().table.push(descriptor))?);
+        }
+        Err(Unopened::Io(error)) => return Err(error.into()),
+        Err(Unopened::Special) => {}
+        Err(Unopened::Elsewhere) => {
+            let files = files(store);
+            let found = WasiFilesystem::stat_at(&files, borrowed(&fd), at, path.clone()).await;
+            if !found.is_ok_and(|stat| is_special(&stat.type_)) {
+                return WasiFilesystem::open_at(&files, fd, at, path, how, flags).await;
+            }
+        }
+    }
+    store.with(|mut access| note_special(&access.get().guest.voice));
+    Err(ErrorCode::Unsupported.into())
+}
+
+const fn is_special(kind: &DescriptorType) -> bool {
+    use DescriptorType::{Directory, RegularFile, SymbolicLink};
+    !matches!(kind, Directory | RegularFile | SymbolicLink)
+}
+
+fn wanted(at: PathFlags, how: OpenFlags, flags: DescriptorFlags) -> Wanted {
+    let syncs = DescriptorFlags::FILE_INTEGRITY_SYNC
+        | DescriptorFlags::DATA_INTEGRITY_SYNC
+        | DescriptorFlags::REQUESTED_WRITE_SYNC;
+    let asked = [
+        (OFlags::NOFOLLOW, !at.contains(PathFlags::SYMLINK_FOLLOW)),
+        (OFlags::CREATE, how.contains(OpenFlags::CREATE)),
+        (OFlags::EXCL, how.contains(OpenFlags::EXCLUSIVE)),
+        (OFlags::TRUNC, how.contains(OpenFlags::TRUNCATE)),
+        (OFlags::DIRECTORY, how.contains(OpenFlags::DIRECTORY)),
+        (OFlags::SYNC, flags.intersects(syncs)),
+    ];
+    Wanted {
+        flags: asked.into_iter().filter_map(|(flag, is_asked)| is_asked.then_some(flag)).collect(),
+        reads: flags.contains(DescriptorFlags::READ),
+        writes: flags.contains(DescriptorFlags::WRITE),
+    }
 }
 
 /// Whether opening something so is for changing it.
@@ -244,118 +326,6 @@ async fn set_size(store: Store<'_>, fd: Fd, size: Filesize) -> FilesystemResult<
     };
     let done = WasiFilesystem::set_size(&files(store), fd, size).await;
     freed(place.as_ref(), done)
-}
-
-/// Writes a stream into a file, at a position or at its end.
-fn write(
-    mut store: StoreContextMut<'_, State>,
-    fd: Fd,
-    data: StreamReader<u8>,
-    at: Option<Filesize>,
-) -> wasmtime::Result<FutureReader<Written>> {
-    let state = store.data_mut();
-    let (place, file) = (Place::of(state, &fd), file_of(state, &fd)?);
-    let (Some(place), Some(file)) = (place, file) else {
-        let files = Access::<State, WasiFilesystem>::new(store, |state| state.filesystem());
-        return match at {
-            Some(at) => WasiFilesystem::write_via_stream(files, fd, data, at),
-            None => WasiFilesystem::append_via_stream(files, fd, data),
-        };
-    };
-    let (told, written) = oneshot::channel();
-    data.pipe(&mut store, Consumer { place, file, at, told: Some(told), writing: None })?;
-    FutureReader::new(&mut store, written)
-}
-
-/// Writes what a guest sends, a piece at a time.
-struct Consumer {
-    place: Place,
-    file: Arc<std::fs::File>,
-    at: Option<u64>,
-    told: Option<oneshot::Sender<Written>>,
-    writing: Option<BoxFuture<'static, Result<usize, ErrorCode>>>,
-}
-
-impl Consumer {
-    fn tell(&mut self, written: Written) {
-        if let Some(told) = self.told.take() {
-            // A guest that does not ask what became of it has no use for an answer.
-            let _ = told.send(written);
-        }
-    }
-}
-
-impl<D> StreamConsumer<D> for Consumer {
-    type Item = u8;
-
-    fn poll_consume(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        store: StoreContextMut<'_, D>,
-        source: Source<'_, u8>,
-        _finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        let mut source = source.as_direct(store);
-        let me = &mut *self;
-        let writing = me.writing.get_or_insert_with(|| {
-            let rest = source.remaining();
-            let piece = rest[..rest.len().min(PIECE_MAX_BYTES)].to_vec();
-            Box::pin(write_piece(me.place.clone(), Arc::clone(&me.file), me.at, piece))
-        });
-        // A write cannot be taken back, so whoever cancels waits for it.
-        let written = ready!(writing.as_mut().poll(cx));
-        me.writing = None;
-        match written {
-            Ok(count) => {
-                source.mark_read(count);
-                me.at = me.at.map(|at| at.saturating_add(count as u64));
-                Poll::Ready(Ok(StreamResult::Completed))
-            }
-            Err(code) => {
-                me.place.room.freed();
-                me.tell(Err(code));
-                Poll::Ready(Ok(StreamResult::Dropped))
-            }
-        }
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.tell(Ok(()));
-    }
-}
-
-async fn write_piece(
-    place: Place,
-    file: Arc<std::fs::File>,
-    at: Option<u64>,
-    piece: Vec<u8>,
-) -> Result<usize, ErrorCode> {
-    if piece.is_empty() {
-        return Ok(0);
-    }
-    let taken = place.take_for_write(&file, at, piece.len()).await?;
-    let writing = tokio::task::spawn_blocking(move || {
-        // Until it is written, also when nobody waits for it any more.
-        let _taken: Taken = taken;
-        write_at(&file, at, &piece)
-    });
-    let written = writing.await.map_err(|_| ErrorCode::Io)?;
-    written.map_err(ErrorCode::from)
-}
-
-fn write_at(file: &std::fs::File, at: Option<u64>, piece: &[u8]) -> io::Result<usize> {
-    let Some(at) = at else {
-        // One that another instance appends to keeps the pieces of both.
-        return loop {
-            match pwritev2(file, &[IoSlice::new(piece)], 0, ReadWriteFlags::APPEND) {
-                Err(Errno::INTR) => {}
-                written => break Ok(written?),
-            }
-        };
-    };
-    std::os::unix::fs::FileExt::write_at(file, piece, at)
 }
 
 /// Does what adds something, if there is room for it.

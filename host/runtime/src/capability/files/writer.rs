@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use aop_core::BoxFuture;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::{NoRoom, Place, Taken};
@@ -19,6 +20,7 @@ pub(super) struct Writer {
     /// Where the next piece goes; none for the end of the file.
     at: Option<u64>,
     step: Step,
+    _of_guest: OwnedSemaphorePermit,
 }
 
 enum Step {
@@ -39,8 +41,10 @@ impl Writer {
         place: Place,
         file: Arc<std::fs::File>,
         at: Option<u64>,
+        of_guest: OwnedSemaphorePermit,
     ) -> Self {
-        Self { inner, place, file, at, step: Step::Passed { _room: None } }
+        let step = Step::Passed { _room: None };
+        Self { inner, place, file, at, step, _of_guest: of_guest }
     }
 
     /// Passes the piece on that waits, once there is room for it.
