@@ -6,8 +6,9 @@
 //! it was opened below, which is noted when it is made, since both versions make them in two functions only.
 //! [`v0_2`] and [`v0_3`] have a version each; [`writer`] is the stream of 0.2.
 //!
-//! Links that guests make stay below themselves: wasmtime-wasi follows none that leads out, but a grant of a directory
-//! below one that guests change is opened by the host, which follows all.
+//! Links that guests make stay below themselves, and those that lead elsewhere stay where the operator made them:
+//! wasmtime-wasi follows none that leads out, but a grant of a directory below one that guests change is opened by the
+//! host, which follows all.
 //!
 //! What guests hold meanwhile is bounded: open files ([`opened`]), listings ([`listing`]) and threads at work ([`desk`]).
 //! They open files and directories and nothing else ([`reach`]).
@@ -220,7 +221,7 @@ fn note_denied(voice: &Voice) {
 /// Whether the target of a link that a guest makes leads nowhere but below the link, wherever that is moved to. If not, the
 /// operator is told.
 fn stays_below(voice: &Voice, target: &str) -> bool {
-    let leads_down = leads_down(target);
+    let leads_down = leads_down(Path::new(target));
     if !leads_down {
         let rule = "a link that an agent makes must lead to something below it: its target is absolute or has `..`";
         voice.refuse(rule, SETTINGS);
@@ -228,8 +229,8 @@ fn stays_below(voice: &Voice, target: &str) -> bool {
     leads_down
 }
 
-fn leads_down(target: &str) -> bool {
-    let mut parts = Path::new(target).components();
+fn leads_down(target: &Path) -> bool {
+    let mut parts = target.components();
     parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
@@ -242,16 +243,4 @@ fn writable(descriptor: &Descriptor) -> Option<Arc<std::fs::File>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::leads_down;
-
-    #[test]
-    fn links_lead_down_only() {
-        for target in ["file", "a/b", "./a", "a/./b", "..a", "a..", "a/...", ""] {
-            assert!(leads_down(target), "{target}");
-        }
-        for target in ["..", "../a", "a/..", "a/../../b", "./..", "/", "/etc/passwd", "//a"] {
-            assert!(!leads_down(target), "{target}");
-        }
-    }
-}
+mod tests;

@@ -1,26 +1,27 @@
 //! The functions of `wasi:filesystem` 0.2 that change a directory.
 
+mod list;
+
 use std::future::Future;
 
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::OFlags;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, ErrorCode, Filesize,
-    Host as _, HostDescriptor as _, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, Filesize, Host as _,
+    HostDescriptor as _, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
 use super::desk::Worker;
-use super::listing::{Found, Listing, Ticket};
 use super::opened::{self, opening};
 use super::reach::{self, Unopened, Wanted};
 use super::writer::Writer;
 use super::{
-    Growth, NoRoom, Place, TooMany, begin, directory, enter, forget, note_denied, note_special,
-    saw, stays_below, writable,
+    Growth, NoRoom, Place, SETTINGS, TooMany, begin, directory, enter, forget, note_denied,
+    note_special, saw, stays_below, writable,
 };
 use crate::guest::Bounded;
 use crate::state::State;
@@ -67,56 +68,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, descriptor| {
         forget(store.data_mut(), descriptor)
     })?;
-    link_listing(&mut types)?;
+    list::link_listing(&mut types)?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
-}
-
-/// What lists directories.
-fn link_listing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
-    let listing = ResourceType::host::<Listing>();
-    types.resource("directory-entry-stream", listing, |mut store, listing| {
-        store.data_mut().table.delete(Resource::<Listing>::new_own(listing))?;
-        Ok(())
-    })?;
-    types
-        .func_wrap("[method]descriptor.read-directory", |mut store: Store<'_>, (fd,): (Fd,)| {
-            answer(list(store.data_mut(), &fd))
-        })?;
-    types.func_wrap_async(
-        "[method]directory-entry-stream.read-directory-entry",
-        |mut store: Store<'_>,
-         (listing,): (Resource<Listing>,)|
-         -> Answering<'_, Option<DirectoryEntry>> {
-            Box::new(async move {
-                let listing = store.data_mut().table.get_mut(&listing)?;
-                answer(match listing.next().await {
-                    Ok(found) => Ok(found.map(entry)),
-                    Err(error) => Err(error.into()),
-                })
-            })
-        },
-    )
-}
-
-fn list(state: &mut State, fd: &Fd) -> FsResult<Resource<Listing>> {
-    let directory = directory(state, fd).map_err(FsError::trap)?;
-    let directory = directory.ok_or(ErrorCode::NotDirectory)?;
-    let ticket = Ticket::take(&mut state.guest)?;
-    Ok(state.table.push(Listing::new(directory.dir, ticket))?)
-}
-
-fn entry(found: Found) -> DirectoryEntry {
-    let type_ = match found.kind {
-        FileType::RegularFile => DescriptorType::RegularFile,
-        FileType::Directory => DescriptorType::Directory,
-        FileType::Symlink => DescriptorType::SymbolicLink,
-        FileType::BlockDevice => DescriptorType::BlockDevice,
-        FileType::CharacterDevice => DescriptorType::CharacterDevice,
-        _ => DescriptorType::Unknown,
-    };
-    DirectoryEntry { type_, name: found.name }
 }
 
 /// What makes files and names.
@@ -173,6 +128,9 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                     return Ok((Err(ErrorCode::CrossDevice),));
                 }
                 let place = Place::of(state, &fd);
+                if let Err(error) = may_move(state, &fd, &old).await {
+                    return answer(Err(error));
+                }
                 // Each name of a file counts with all of it.
                 let old_is = state.filesystem().stat_at(borrowed(&fd), at, old.clone()).await;
                 let bytes = old_is.map_or(0, |stat| stat.size);
@@ -198,6 +156,9 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
                     return Ok((Err(ErrorCode::CrossDevice),));
                 }
                 let place = Place::of(state, &fd);
+                if let Err(error) = may_move(state, &fd, &old).await {
+                    return answer(Err(error));
+                }
                 let done = state.filesystem().rename_at(fd, old, new_fd, new).await;
                 answer(removed(place.as_ref(), done))
             })
@@ -427,6 +388,21 @@ async fn add<T>(
     done
 }
 
+/// Refuses to move a link that leads elsewhere than down, wherever it is; the operator is told.
+async fn may_move(state: &mut State, fd: &Fd, path: &str) -> FsResult<()> {
+    let directory = directory(state, fd).map_err(FsError::trap)?;
+    let Some(directory) = directory.filter(|of| !of.perms.write_not_permitted()) else {
+        // wasmtime-wasi says why not.
+        return Ok(());
+    };
+    let worker = Worker::of(&state.guest);
+    let refused = reach::may_move(&worker, &directory, path.to_owned()).await;
+    refused.map_err(|rule| {
+        state.guest.voice.refuse(&rule, SETTINGS);
+        ErrorCode::NotPermitted.into()
+    })
+}
+
 /// After what took something away, if it did.
 fn removed<T>(place: Option<&Place>, done: FsResult<T>) -> FsResult<T> {
     if let Some(place) = place.filter(|_| done.is_ok()) {
@@ -453,3 +429,6 @@ fn answer<T>(done: FsResult<T>) -> Answer<T> {
         Err(error) => Err(error.downcast()?),
     },))
 }
+
+#[cfg(test)]
+mod tests;

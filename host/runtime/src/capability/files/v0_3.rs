@@ -1,34 +1,37 @@
 //! The functions of `wasi:filesystem` 0.3 that change a directory, open something or list it.
 
 mod list;
+mod open;
 mod write;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Accessor, Linker, LinkerInstance, Resource, ResourceType, StreamReader};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p3::bindings::filesystem::preopens;
 use wasmtime_wasi::p3::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, Filesize,
-    HostDescriptorWithStore as _, OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, HostDescriptorWithStore as _,
+    MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
 use super::desk::Worker;
-use super::opened::opening;
-use super::reach::{self, Unopened, Wanted};
 use super::{
-    Growth, NoRoom, Place, TooMany, begin, directory, enter, forget, note_denied, note_special,
-    saw, stays_below, writable,
+    Growth, NoRoom, Place, SETTINGS, TooMany, begin, directory, forget, opened, reach, saw,
+    stays_below, writable,
 };
+use crate::guest::Bounded;
 use crate::state::State;
 
 use list::list;
+use open::open;
 use write::write;
+
+/// Longer paths lead nowhere: Linux takes as much.
+const PATH_MAX_BYTES: usize = 4096;
 
 type Fd = Resource<Descriptor>;
 type Store<'a> = &'a Accessor<State>;
@@ -77,7 +80,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
          -> Answering<'_, DescriptorStat> {
             Box::pin(async move {
                 store.with(|mut access| saw(access.get(), &fd, false));
-                answer(WasiFilesystem::stat_at(&files(store), fd, at, path).await)
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::stat_at(&files, fd, at, path);
+                answer(bounded(store, longest, doing).await)
             })
         },
     )?;
@@ -88,9 +93,48 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         "[method]descriptor.read-directory",
         |store: StoreContextMut<'_, State>, (fd,): (Fd,)| Ok((list(store, fd)?,)),
     )?;
+    link_naming(&mut types)?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
+}
+
+/// What takes a path and changes nothing that has limits.
+fn link_naming(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    types.func_wrap_concurrent(
+        "[method]descriptor.set-times-at",
+        |store: Store<'_>,
+         (fd, at, path, read, written): (Fd, PathFlags, String, NewTimestamp, NewTimestamp)|
+         -> Answering<'_, ()> {
+            Box::pin(async move {
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::set_times_at(&files, fd, at, path, read, written);
+                answer(bounded(store, longest, doing).await)
+            })
+        },
+    )?;
+    types.func_wrap_concurrent(
+        "[method]descriptor.readlink-at",
+        |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, String> {
+            Box::pin(async move {
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::readlink_at(&files, fd, path);
+                answer(bounded(store, longest, doing).await)
+            })
+        },
+    )?;
+    types.func_wrap_concurrent(
+        "[method]descriptor.metadata-hash-at",
+        |store: Store<'_>,
+         (fd, at, path): (Fd, PathFlags, String)|
+         -> Answering<'_, MetadataHashValue> {
+            Box::pin(async move {
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::metadata_hash_at(&files, fd, at, path);
+                answer(bounded(store, longest, doing).await)
+            })
+        },
+    )
 }
 
 /// What makes files and names.
@@ -100,7 +144,11 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |store: Store<'_>,
          (fd, at, path, how, flags): (Fd, PathFlags, String, OpenFlags, DescriptorFlags)|
          -> Answering<'_, Fd> {
-            Box::pin(async move { answer(open(store, fd, at, path, how, flags).await) })
+            Box::pin(async move {
+                let longest = path.len();
+                let doing = open(store, fd, at, path, how, flags);
+                answer(bounded(store, longest, doing).await)
+            })
         },
     )?;
     types.func_wrap_concurrent(
@@ -108,8 +156,10 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
+                let longest = path.len();
                 let doing = WasiFilesystem::create_directory_at(&files, fd, path);
-                answer(add(place.as_ref(), Growth::FILE, doing).await)
+                let doing = add(place.as_ref(), Growth::FILE, doing);
+                answer(bounded(store, longest, doing).await)
             })
         },
     )?;
@@ -122,8 +172,10 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                     return Ok((Err(ErrorCode::NotPermitted),));
                 }
                 let growth = Growth { bytes: to.len() as u64, files: 1 };
+                let longest = to.len().max(path.len());
                 let doing = WasiFilesystem::symlink_at(&files, fd, to, path);
-                answer(add(place.as_ref(), growth, doing).await)
+                let doing = add(place.as_ref(), growth, doing);
+                answer(bounded(store, longest, doing).await)
             })
         },
     )?;
@@ -133,15 +185,8 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
          (fd, at, old, new_fd, new): (Fd, PathFlags, String, Fd, String)|
          -> Answering<'_, ()> {
             Box::pin(async move {
-                if !are_together(store, &fd, &new_fd) {
-                    return Ok((Err(ErrorCode::CrossDevice),));
-                }
-                let (place, files) = (place_of(store, &fd), files(store));
-                // Each name of a file counts with all of it.
-                let old_is = WasiFilesystem::stat_at(&files, borrowed(&fd), at, old.clone()).await;
-                let growth = Growth { bytes: old_is.map_or(0, |stat| stat.size), files: 1 };
-                let doing = WasiFilesystem::link_at(&files, fd, at, old, new_fd, new);
-                answer(add(place.as_ref(), growth, doing).await)
+                let longest = old.len().max(new.len());
+                answer(bounded(store, longest, link(store, (fd, at, old), (new_fd, new))).await)
             })
         },
     )
@@ -153,12 +198,8 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
         "[method]descriptor.rename-at",
         |store: Store<'_>, (fd, old, new_fd, new): (Fd, String, Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
-                if !are_together(store, &fd, &new_fd) {
-                    return Ok((Err(ErrorCode::CrossDevice),));
-                }
-                let (place, files) = (place_of(store, &fd), files(store));
-                let done = WasiFilesystem::rename_at(&files, fd, old, new_fd, new).await;
-                answer(removed(place.as_ref(), done))
+                let longest = old.len().max(new.len());
+                answer(bounded(store, longest, rename(store, (fd, old), (new_fd, new))).await)
             })
         },
     )?;
@@ -167,8 +208,9 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
         |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
-                let done = WasiFilesystem::unlink_file_at(&files, fd, path).await;
-                answer(removed(place.as_ref(), done))
+                let longest = path.len();
+                let doing = WasiFilesystem::unlink_file_at(&files, fd, path);
+                answer(removed(place.as_ref(), bounded(store, longest, doing).await))
             })
         },
     )?;
@@ -177,8 +219,9 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
         |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
-                let done = WasiFilesystem::remove_directory_at(&files, fd, path).await;
-                answer(removed(place.as_ref(), done))
+                let longest = path.len();
+                let doing = WasiFilesystem::remove_directory_at(&files, fd, path);
+                answer(removed(place.as_ref(), bounded(store, longest, doing).await))
             })
         },
     )
@@ -189,7 +232,7 @@ fn link_contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     types.func_wrap_concurrent(
         "[method]descriptor.set-size",
         |store: Store<'_>, (fd, size): (Fd, Filesize)| -> Answering<'_, ()> {
-            Box::pin(async move { answer(set_size(store, fd, size).await) })
+            Box::pin(async move { answer(bounded(store, 0, set_size(store, fd, size)).await) })
         },
     )?;
     types.func_wrap(
@@ -206,114 +249,49 @@ fn link_contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     )
 }
 
-async fn open(
+async fn link(
     store: Store<'_>,
-    fd: Fd,
-    at: PathFlags,
-    path: String,
-    how: OpenFlags,
-    flags: DescriptorFlags,
-) -> FilesystemResult<Fd> {
-    let below = fd.rep();
-    let place = store.with(|mut access| {
-        let state = access.get();
-        saw(state, &fd, writes(how, flags));
-        Place::below(state, &fd)
-    });
-    let opening = store.with(|mut access| opening(&mut access.get().guest))?;
-    let files = files(store);
-    let growth = match &place {
-        Some(_) if how.contains(OpenFlags::CREATE) => {
-            let found = WasiFilesystem::stat_at(&files, borrowed(&fd), at, path.clone()).await;
-            if found.is_ok() { Growth::default() } else { Growth::FILE }
-        }
-        _ => Growth::default(),
-    };
-    let doing = open_here(store, fd, at, path, how, flags);
-    let opened = add(place.as_ref(), growth, doing).await.inspect_err(|error| {
-        if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
-            store.with(|mut access| note_denied(&access.get().guest.voice));
-        }
-    })?;
-    store.with(|mut access| {
-        let state = access.get();
-        enter(state, &opened, below, place.as_ref().map(|place| Arc::clone(&place.room)));
-        state.guest.opened.enter(state.table.get(&opened)?, opening);
-        let Some(place) = &place else { return Ok(()) };
-        if how.contains(OpenFlags::TRUNCATE) {
-            place.room.freed();
-        }
-        if let Some(file) = writable(state.table.get(&opened)?) {
-            place.room.opened(&file);
-        }
-        FilesystemResult::Ok(())
-    })?;
-    Ok(opened)
+    (fd, at, old): (Fd, PathFlags, String),
+    (new_fd, new): (Fd, String),
+) -> FilesystemResult<()> {
+    if !are_together(store, &fd, &new_fd) {
+        return Err(ErrorCode::CrossDevice.into());
+    }
+    let (place, files) = (place_of(store, &fd), files(store));
+    may_move(store, &fd, &old).await?;
+    // Each name of a file counts with all of it.
+    let old_is = WasiFilesystem::stat_at(&files, borrowed(&fd), at, old.clone()).await;
+    let growth = Growth { bytes: old_is.map_or(0, |stat| stat.size), files: 1 };
+    let doing = WasiFilesystem::link_at(&files, fd, at, old, new_fd, new);
+    add(place.as_ref(), growth, doing).await
 }
 
-/// Opens what is a file or a directory.
-async fn open_here(
+async fn rename(
     store: Store<'_>,
-    fd: Fd,
-    at: PathFlags,
-    path: String,
-    how: OpenFlags,
-    flags: DescriptorFlags,
-) -> FilesystemResult<Fd> {
-    let (directory, worker) = store.with(|mut access| {
-        let state = access.get();
-        (directory(state, &fd), Worker::of(&state.guest))
-    });
-    let opened = match &directory.map_err(FilesystemError::trap)? {
-        Some(of) => reach::open(&worker, of, path.clone(), wanted(at, how, flags)).await,
-        None => Err(Unopened::Elsewhere),
+    (fd, old): (Fd, String),
+    (new_fd, new): (Fd, String),
+) -> FilesystemResult<()> {
+    if !are_together(store, &fd, &new_fd) {
+        return Err(ErrorCode::CrossDevice.into());
+    }
+    let (place, files) = (place_of(store, &fd), files(store));
+    may_move(store, &fd, &old).await?;
+    removed(place.as_ref(), WasiFilesystem::rename_at(&files, fd, old, new_fd, new).await)
+}
+
+/// Refuses to move a link that leads elsewhere than down, wherever it is; the operator is told.
+async fn may_move(store: Store<'_>, fd: &Fd, path: &str) -> FilesystemResult<()> {
+    let (found, worker) = directory_of(store, fd);
+    let directory = found.map_err(FilesystemError::trap)?;
+    let Some(directory) = directory.filter(|of| !of.perms.write_not_permitted()) else {
+        // wasmtime-wasi says why not.
+        return Ok(());
     };
-    match opened {
-        Ok(descriptor) => {
-            return Ok(store.with(|mut access| access.get().table.push(descriptor))?);
-        }
-        Err(Unopened::Io(error)) => return Err(error.into()),
-        Err(Unopened::Special) => {}
-        Err(Unopened::Elsewhere) => {
-            let files = files(store);
-            let found = WasiFilesystem::stat_at(&files, borrowed(&fd), at, path.clone()).await;
-            if !found.is_ok_and(|stat| is_special(&stat.type_)) {
-                return WasiFilesystem::open_at(&files, fd, at, path, how, flags).await;
-            }
-        }
-    }
-    store.with(|mut access| note_special(&access.get().guest.voice));
-    Err(ErrorCode::Unsupported.into())
-}
-
-const fn is_special(kind: &DescriptorType) -> bool {
-    use DescriptorType::{Directory, RegularFile, SymbolicLink};
-    !matches!(kind, Directory | RegularFile | SymbolicLink)
-}
-
-fn wanted(at: PathFlags, how: OpenFlags, flags: DescriptorFlags) -> Wanted {
-    let syncs = DescriptorFlags::FILE_INTEGRITY_SYNC
-        | DescriptorFlags::DATA_INTEGRITY_SYNC
-        | DescriptorFlags::REQUESTED_WRITE_SYNC;
-    let asked = [
-        (OFlags::NOFOLLOW, !at.contains(PathFlags::SYMLINK_FOLLOW)),
-        (OFlags::CREATE, how.contains(OpenFlags::CREATE)),
-        (OFlags::EXCL, how.contains(OpenFlags::EXCLUSIVE)),
-        (OFlags::TRUNC, how.contains(OpenFlags::TRUNCATE)),
-        (OFlags::DIRECTORY, how.contains(OpenFlags::DIRECTORY)),
-        (OFlags::SYNC, flags.intersects(syncs)),
-    ];
-    Wanted {
-        flags: asked.into_iter().filter_map(|(flag, is_asked)| is_asked.then_some(flag)).collect(),
-        reads: flags.contains(DescriptorFlags::READ),
-        writes: flags.contains(DescriptorFlags::WRITE),
-    }
-}
-
-/// Whether opening something so is for changing it.
-fn writes(how: OpenFlags, flags: DescriptorFlags) -> bool {
-    how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
-        || flags.contains(DescriptorFlags::WRITE)
+    let refused = reach::may_move(&worker, &directory, path.to_owned()).await;
+    refused.map_err(|rule| {
+        store.with(|mut access| access.get().guest.voice.refuse(&rule, SETTINGS));
+        ErrorCode::NotPermitted.into()
+    })
 }
 
 async fn set_size(store: Store<'_>, fd: Fd, size: Filesize) -> FilesystemResult<()> {
@@ -326,6 +304,21 @@ async fn set_size(store: Store<'_>, fd: Fd, size: Filesize) -> FilesystemResult<
     };
     let done = WasiFilesystem::set_size(&files(store), fd, size).await;
     freed(place.as_ref(), done)
+}
+
+/// Does what holds what a guest said until it is done: paths no longer than any system takes, and not too much at one
+/// time.
+async fn bounded<T>(
+    store: Store<'_>,
+    longest: usize,
+    doing: impl Future<Output = FilesystemResult<T>>,
+) -> FilesystemResult<T> {
+    if longest > PATH_MAX_BYTES {
+        return Err(ErrorCode::NameTooLong.into());
+    }
+    let _under_way =
+        store.with(|mut access| opened::place(&mut access.get().guest, Bounded::FileWork))?;
+    doing.await
 }
 
 /// Does what adds something, if there is room for it.
@@ -364,6 +357,13 @@ fn files(store: Store<'_>) -> Accessor<State, WasiFilesystem> {
     store.with_getter::<WasiFilesystem>(|state| state.filesystem())
 }
 
+fn directory_of(store: Store<'_>, fd: &Fd) -> (wasmtime::Result<Option<Dir>>, Worker) {
+    store.with(|mut access| {
+        let state = access.get();
+        (directory(state, fd), Worker::of(&state.guest))
+    })
+}
+
 fn place_of(store: Store<'_>, fd: &Fd) -> Option<Place> {
     store.with(|mut access| Place::of(access.get(), fd))
 }
@@ -386,3 +386,6 @@ fn answer<T>(done: FilesystemResult<T>) -> Answer<T> {
         Err(error) => Err(error.downcast()?),
     },))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::capability::files::Rooms;
 use crate::guest::Grants;
 use crate::state::Voice;
 
-struct Silent;
+pub(in super::super) struct Silent;
 
 impl GuestLog for Silent {
     fn line(&self, _: GuestLine<'_>) {}

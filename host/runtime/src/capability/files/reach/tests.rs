@@ -7,6 +7,8 @@ use rustix::fs::{CWD, mknodat};
 use wasmtime_wasi::FsPerms;
 
 use super::super::desk::tests::worker;
+use super::super::walk::DEPTH_MAX;
+use super::super::walk::tests::nest;
 use super::*;
 
 fn root(path: &Path, perms: FsPerms) -> Dir {
@@ -115,4 +117,42 @@ async fn what_wasmtime_wasi_refuses_by_itself_is_left_to_it() {
         assert!(matches!(opened, Err(Unopened::Elsewhere)), "{wanted:?}");
     }
     assert_eq!(fs::read(path.join("file")).unwrap(), b"text");
+}
+
+#[test]
+fn links_that_lead_elsewhere_than_down_stay_where_they_are_also_in_directories() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    fs::create_dir_all(path.join("up/deep")).unwrap();
+    fs::create_dir_all(path.join("down/deep")).unwrap();
+    fs::write(path.join("file"), "").unwrap();
+    for (target, name) in [
+        ("../file", "up/deep/link"),
+        ("/etc", "absolute"),
+        ("file", "plain"),
+        ("deep", "down/link"),
+        ("up", "into"),
+    ] {
+        std::os::unix::fs::symlink(target, path.join(name)).unwrap();
+    }
+    let below = File::open(path).unwrap();
+    for name in ["up", "up/", "up/deep", "up/deep/link", "up/deep/link//", "absolute", "into/deep"]
+    {
+        let refused = may_move_now(&below, name).unwrap_err();
+        assert!(refused.contains("stays where it is"), "{name}: {refused}");
+    }
+    for name in ["file", "plain", "into", "down", "down/deep", "down/link", "missing", "file/x", ""]
+    {
+        assert_eq!(may_move_now(&below, name), Ok(()), "{name}");
+    }
+    // What leads out is refused by whoever is asked to rename it.
+    assert_eq!(may_move_now(&below, "../x"), Ok(()));
+}
+
+#[test]
+fn a_directory_that_cannot_be_seen_whole_stays_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    nest(directory.path(), "d", DEPTH_MAX + 1);
+    let refused = may_move_now(&File::open(directory.path()).unwrap(), "d").unwrap_err();
+    assert!(refused.contains("cannot see") && refused.contains("64 directories"), "{refused}");
 }
