@@ -144,8 +144,8 @@ impl Guest {
             places.is_none_or(|places| places.available_permits() == of.max())
         };
         // A place of a file comes back some time after the file was closed.
-        let kinds = Bounded::ALL.into_iter().filter(|of| !matches!(of, Bounded::Files));
-        self.opened.is_empty() && kinds.into_iter().all(holds_none)
+        let mut kinds = Bounded::ALL.into_iter().filter(|of| !matches!(of, Bounded::Files));
+        self.opened.is_empty() && kinds.all(holds_none)
     }
 
     /// A place for one more of something that the guest holds in the host, until it is dropped.
@@ -185,8 +185,8 @@ impl Bounded {
             Self::Files => 64,
             // One for each level of a tree that is walked.
             Self::Listings => 16,
-            // Each holds up to a mebibyte that waits to be written.
-            Self::FileStreams => 16,
+            // One for each file; each holds 64 KiB that wait to be written.
+            Self::FileStreams => 64,
             // Each holds two paths, of 8 KiB together.
             Self::FileWork => 256,
         }

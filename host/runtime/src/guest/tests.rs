@@ -35,7 +35,7 @@ fn few_things_are_held_at_one_time() {
         (Bounded::Attempts, 8),
         (Bounded::Files, 64),
         (Bounded::Listings, 16),
-        (Bounded::FileStreams, 16),
+        (Bounded::FileStreams, 64),
         (Bounded::FileWork, 256),
     ] {
         let mut held: Vec<_> = (0..max).map(|_| guest.place(of).unwrap()).collect();

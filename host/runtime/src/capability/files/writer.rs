@@ -13,6 +13,9 @@ use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, St
 
 use super::{NoRoom, Place, Taken};
 
+/// What a guest may write at once. wasmtime-wasi takes as much as there comes, and holds it until it is written.
+const PIECE_MAX_BYTES: usize = 64 << 10;
+
 pub(super) struct Writer {
     inner: DynOutputStream,
     place: Place,
@@ -75,6 +78,9 @@ impl Writer {
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > PIECE_MAX_BYTES {
+            return Err(StreamError::trap("write not permitted: longer than check_write allows"));
+        }
         match &self.step {
             Step::Passed { .. } => {}
             Step::Waiting(..) => {
@@ -100,7 +106,7 @@ impl OutputStream for Writer {
     fn check_write(&mut self) -> StreamResult<usize> {
         match &self.step {
             Step::Passed { .. } => {
-                let permit = self.inner.check_write();
+                let permit = self.inner.check_write().map(|permit| permit.min(PIECE_MAX_BYTES));
                 if permit.as_ref().is_err() {
                     // It wrote less than there was room for.
                     self.place.room.freed();
@@ -131,3 +137,6 @@ impl Pollable for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

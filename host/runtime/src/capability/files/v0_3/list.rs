@@ -23,7 +23,7 @@ use super::{Fd, Written};
 use crate::state::State;
 
 type Entries = (StreamReader<DirectoryEntry>, FutureReader<Written>);
-type Next = (Listing, std::io::Result<Option<Found>>);
+type Next = (Box<Listing>, std::io::Result<Option<Found>>);
 
 /// Lists a directory.
 pub(super) fn list(mut store: StoreContextMut<'_, State>, fd: Fd) -> wasmtime::Result<Entries> {
@@ -34,7 +34,7 @@ pub(super) fn list(mut store: StoreContextMut<'_, State>, fd: Fd) -> wasmtime::R
     let (told, ended) = oneshot::channel();
     let entries = match Ticket::take(&mut store.data_mut().guest) {
         Ok(ticket) => {
-            let step = Step::Ready(Listing::new(directory.dir, ticket));
+            let step = Step::Ready(Box::new(Listing::new(directory.dir, ticket)));
             StreamReader::new(&mut store, Producer { step, told: Some(told) })?
         }
         Err(too_many) => {
@@ -53,7 +53,7 @@ struct Producer {
 }
 
 enum Step {
-    Ready(Listing),
+    Ready(Box<Listing>),
     Reading(BoxFuture<'static, Next>),
     Ended,
 }
