@@ -5,6 +5,9 @@
 //! has all of those; the work itself gives its place back, not whoever waits for it. Open files are counted, since a
 //! process that has as many as the system lets it have serves nobody.
 //!
+//! What wasmtime-wasi does by itself (reading, removing, asking for attributes) has threads of its own and is not counted
+//! here: a mount that does not answer can still hold those.
+//!
 //! What threads compute is charged to whoever they compute for, by their own clocks: waiting costs nothing.
 
 use std::io;
