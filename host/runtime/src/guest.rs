@@ -11,7 +11,7 @@ use aop_core::{CallContext, ErrorCode, Failure, GuestLevel, Lineage, Policy, Ser
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime_wasi_config::WasiConfigVariables;
 
-use crate::capability::files::{Room, Rooms};
+use crate::capability::files::{Desk, Opened, Room, Rooms};
 use crate::capability::logging::clip;
 use crate::state::Voice;
 
@@ -30,6 +30,8 @@ pub(crate) struct Grants {
     pub(crate) environment: Vec<(String, String)>,
     /// What it may add to each of its directories; none for those that it only reads.
     pub(crate) rooms: Vec<Option<Arc<Room>>>,
+    /// Where it works on files.
+    pub(crate) desk: Arc<Desk>,
 }
 
 impl Grants {
@@ -49,6 +51,7 @@ impl Grants {
             config: settings.config.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
             environment: environment.collect(),
             rooms: settings.policy.directories.iter().map(|grant| rooms.of(grant)).collect(),
+            desk: rooms.desk(),
             settings,
         }
     }
@@ -62,6 +65,7 @@ pub(crate) struct Guest {
     serving: Option<Serving>,
     /// Made when they are first needed: most agents need none.
     places: [Option<Arc<Semaphore>>; Bounded::COUNT],
+    pub(crate) opened: Opened,
 }
 
 /// What a guest holds in the host outside its own memory, and so may hold few of.
@@ -73,6 +77,14 @@ pub(crate) enum Bounded {
     Completions,
     /// Attempts to change a value in a bucket.
     Attempts,
+    /// Files and directories that it has open, beside those that it was granted, and listings.
+    Files,
+    /// Directories that it lists.
+    Listings,
+    /// Streams into files.
+    FileStreams,
+    /// Work on files that is under way.
+    FileWork,
 }
 
 /// The call that a guest works on, and what it has used of what one call may.
@@ -89,7 +101,8 @@ pub(crate) struct Serving {
 
 impl Guest {
     pub(crate) const fn new(grants: Arc<Grants>, voice: Arc<Voice>) -> Self {
-        Self { grants, voice, serving: None, places: [const { None }; Bounded::COUNT] }
+        let places = [const { None }; Bounded::COUNT];
+        Self { grants, voice, serving: None, places, opened: Opened::new() }
     }
 
     /// Begins a call of a tool, or of a feature.
@@ -126,11 +139,13 @@ impl Guest {
     /// Whether it holds nothing in the host. A guest that does must not wait for another call: it would keep from
     /// others what no deadline takes away from it.
     pub(crate) fn is_empty_handed(&self) -> bool {
-        let kinds = [Bounded::Requests, Bounded::Completions, Bounded::Attempts];
-        kinds.into_iter().all(|of| {
+        let holds_none = |of: Bounded| {
             let places = self.places[of as usize].as_ref();
             places.is_none_or(|places| places.available_permits() == of.max())
-        })
+        };
+        // A place of a file comes back some time after the file was closed.
+        let mut kinds = Bounded::ALL.into_iter().filter(|of| !matches!(of, Bounded::Files));
+        self.opened.is_empty() && kinds.all(holds_none)
     }
 
     /// A place for one more of something that the guest holds in the host, until it is dropped.
@@ -147,7 +162,16 @@ impl Guest {
 }
 
 impl Bounded {
-    const COUNT: usize = 3;
+    const ALL: [Self; 7] = [
+        Self::Requests,
+        Self::Completions,
+        Self::Attempts,
+        Self::Files,
+        Self::Listings,
+        Self::FileStreams,
+        Self::FileWork,
+    ];
+    const COUNT: usize = Self::ALL.len();
 
     const fn max(self) -> usize {
         match self {
@@ -157,6 +181,14 @@ impl Bounded {
             Self::Completions => 4,
             // Each holds the value that it read, up to a mebibyte.
             Self::Attempts => 8,
+            // As many as a build or a database needs, and few of what a process may have.
+            Self::Files => 64,
+            // One for each level of a tree that is walked.
+            Self::Listings => 16,
+            // One for each file; each holds 64 KiB that wait to be written.
+            Self::FileStreams => 64,
+            // Each holds two paths, of 8 KiB together.
+            Self::FileWork => 256,
         }
     }
 
@@ -165,6 +197,10 @@ impl Bounded {
             Self::Requests => "requests on their way",
             Self::Completions => "completions that are being read",
             Self::Attempts => "attempts to change a value",
+            Self::Files => "files and directories open",
+            Self::Listings => "directories that are being listed",
+            Self::FileStreams => "streams into files",
+            Self::FileWork => "operations on files under way",
         }
     }
 }

@@ -6,26 +6,39 @@
 //! it was opened below, which is noted when it is made, since both versions make them in two functions only.
 //! [`v0_2`] and [`v0_3`] have a version each; [`writer`] is the stream of 0.2.
 //!
-//! Links that guests make stay below themselves: wasmtime-wasi follows none that leads out, but a grant of a directory
-//! below one that guests change is opened by the host, which follows all.
+//! Links that guests make stay below themselves, and those that lead elsewhere stay where the operator made them:
+//! wasmtime-wasi follows none that leads out, but a grant of a directory below one that guests change is opened by the
+//! host, which follows all.
+//!
+//! What guests hold meanwhile is bounded: open files ([`opened`]), listings ([`listing`]) and threads at work ([`desk`]).
+//! They open files and directories and nothing else ([`reach`]).
 //!
 //! A guest that finds no room gets `quota` (`EDQUOT`), the operator's log the grant. Names and links do not lead from
 //! one granted directory into another (`cross-device`), since that would carry files past the limits.
 
+mod desk;
+mod listing;
+mod opened;
+mod reach;
 mod room;
 mod v0_2;
 mod v0_3;
+mod walk;
 mod writer;
 
 use std::collections::HashMap;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use aop_core::Asked;
+use aop_core::{Asked, GuestLevel};
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::filesystem::{Descriptor, Dir};
 
+use desk::Worker;
 use room::{Growth, Taken};
+
+pub(crate) use desk::Desk;
+pub(crate) use opened::Opened;
 pub(crate) use room::{Room, Rooms};
 
 use crate::engine::Model;
@@ -115,11 +128,16 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>, model: Model) -> wasmtim
 #[error("the directory has no room left")]
 struct NoRoom;
 
+/// The guest has as much of something as it may, or its tenant or host have.
+#[derive(Debug, Clone, Copy)]
+struct TooMany;
+
 /// The room of one descriptor, for whoever writes there.
 #[derive(Clone)]
 struct Place {
     room: Arc<Room>,
     voice: Arc<Voice>,
+    worker: Worker,
 }
 
 impl Place {
@@ -132,11 +150,12 @@ impl Place {
     /// The same, for whoever may only read.
     fn below(state: &State, descriptor: &Resource<Descriptor>) -> Option<Self> {
         let room = state.descriptors.room(descriptor)?;
-        Some(Self { room, voice: Arc::clone(&state.guest.voice) })
+        let guest = &state.guest;
+        Some(Self { room, voice: Arc::clone(&guest.voice), worker: Worker::of(guest) })
     }
 
     async fn take(&self, growth: Growth) -> Result<Taken, NoRoom> {
-        self.room.take(growth).await.map_err(|rule| {
+        self.room.take(growth, &self.worker).await.map_err(|rule| {
             self.voice.refuse(&rule, SETTINGS);
             NoRoom
         })
@@ -149,9 +168,16 @@ impl Place {
         at: Option<u64>,
         count: usize,
     ) -> Result<Taken, NoRoom> {
-        let length = length(file).await;
+        let length = self.length(file).await;
         let end = at.unwrap_or(length).saturating_add(count as u64);
         self.take(Growth::bytes(end.saturating_sub(length))).await
+    }
+
+    /// How long a file is; 0 when the file system does not say, so that everything written counts.
+    async fn length(&self, file: &Arc<std::fs::File>) -> u64 {
+        let file = Arc::clone(file);
+        let metadata = self.worker.run(move || file.metadata()).await;
+        metadata.ok().and_then(Result::ok).map_or(0, |metadata| metadata.len())
     }
 
     /// Room for giving a file a length.
@@ -160,8 +186,29 @@ impl Place {
         file: &Arc<std::fs::File>,
         wanted: u64,
     ) -> Result<Taken, NoRoom> {
-        self.take(Growth::bytes(wanted.saturating_sub(length(file).await))).await
+        self.take(Growth::bytes(wanted.saturating_sub(self.length(file).await))).await
     }
+}
+
+/// Tells the operator that a path was not opened, which no setting permits.
+fn note_special(voice: &Voice) {
+    let text = "a path was not opened: what is there is neither a file nor a directory";
+    voice.say("files", GuestLevel::Warn, text);
+}
+
+/// Forgets a descriptor that a guest gave up.
+fn forget(state: &mut State, descriptor: u32) -> wasmtime::Result<()> {
+    state.table.delete(Resource::<Descriptor>::new_own(descriptor))?;
+    state.guest.opened.sweep();
+    Ok(())
+}
+
+/// A directory that a guest wants to list; none if the descriptor is of none.
+fn directory(state: &State, descriptor: &Resource<Descriptor>) -> wasmtime::Result<Option<Dir>> {
+    Ok(match state.table.get(descriptor)? {
+        Descriptor::Dir(directory) => Some(directory.clone()),
+        Descriptor::File(_) => None,
+    })
 }
 
 /// Tells the operator that a path could not be opened, which may be for what the policy says. The agent gets a code
@@ -174,7 +221,7 @@ fn note_denied(voice: &Voice) {
 /// Whether the target of a link that a guest makes leads nowhere but below the link, wherever that is moved to. If not, the
 /// operator is told.
 fn stays_below(voice: &Voice, target: &str) -> bool {
-    let leads_down = leads_down(target);
+    let leads_down = leads_down(Path::new(target));
     if !leads_down {
         let rule = "a link that an agent makes must lead to something below it: its target is absolute or has `..`";
         voice.refuse(rule, SETTINGS);
@@ -182,16 +229,9 @@ fn stays_below(voice: &Voice, target: &str) -> bool {
     leads_down
 }
 
-fn leads_down(target: &str) -> bool {
-    let mut parts = Path::new(target).components();
+fn leads_down(target: &Path) -> bool {
+    let mut parts = target.components();
     parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
-}
-
-/// How long a file is; 0 when the file system does not say, so that everything written counts.
-async fn length(file: &Arc<std::fs::File>) -> u64 {
-    let file = Arc::clone(file);
-    let metadata = tokio::task::spawn_blocking(move || file.metadata()).await;
-    metadata.ok().and_then(Result::ok).map_or(0, |metadata| metadata.len())
 }
 
 /// The file of a descriptor, if it is one that may be written.
@@ -203,16 +243,4 @@ fn writable(descriptor: &Descriptor) -> Option<Arc<std::fs::File>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::leads_down;
-
-    #[test]
-    fn links_lead_down_only() {
-        for target in ["file", "a/b", "./a", "a/./b", "..a", "a..", "a/...", ""] {
-            assert!(leads_down(target), "{target}");
-        }
-        for target in ["..", "../a", "a/..", "a/../../b", "./..", "/", "/etc/passwd", "//a"] {
-            assert!(!leads_down(target), "{target}");
-        }
-    }
-}
+mod tests;

@@ -71,7 +71,7 @@ impl Agent {
         state.end();
         if !state.guest.is_empty_handed() {
             // It would keep from others what no deadline takes away from it.
-            let reason = "ended an instance and its handles: it kept a request, a completion or an attempt open between calls";
+            let reason = "ended an instance and its handles: it kept a request, a completion, an attempt or a file open between calls";
             state.guest.voice.say("handles", GuestLevel::Warn, reason);
             return Ok(());
         }

@@ -29,7 +29,15 @@ fn guest(log: &Arc<Log>) -> Guest {
 #[test]
 fn few_things_are_held_at_one_time() {
     let mut guest = guest(&Arc::default());
-    for (of, max) in [(Bounded::Requests, 16), (Bounded::Completions, 4), (Bounded::Attempts, 8)] {
+    for (of, max) in [
+        (Bounded::Requests, 16),
+        (Bounded::Completions, 4),
+        (Bounded::Attempts, 8),
+        (Bounded::Files, 64),
+        (Bounded::Listings, 16),
+        (Bounded::FileStreams, 64),
+        (Bounded::FileWork, 256),
+    ] {
         let mut held: Vec<_> = (0..max).map(|_| guest.place(of).unwrap()).collect();
         assert!(guest.place(of).unwrap_err().contains(&max.to_string()));
         held.pop();
@@ -40,7 +48,8 @@ fn few_things_are_held_at_one_time() {
 #[test]
 fn a_guest_that_holds_something_is_known() {
     let mut guest = guest(&Arc::default());
-    for of in [Bounded::Requests, Bounded::Completions, Bounded::Attempts] {
+    // Open files are known by themselves.
+    for of in Bounded::ALL.into_iter().filter(|of| !matches!(of, Bounded::Files)) {
         assert!(guest.is_empty_handed());
         let _held = guest.place(of).unwrap();
         assert!(!guest.is_empty_handed(), "{of:?}");

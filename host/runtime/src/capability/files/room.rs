@@ -5,12 +5,15 @@
 //! measured again. The count only errs upwards: what is deleted comes back with the next measuring, which is done
 //! before anything is refused because of it.
 //!
+//! What cannot be looked at, or lies deeper than a walk goes, makes the directory full: it could be of any size.
+//!
 //! Bounds: a directory is measured once a second at most, and by one task at a time; a walk ends at one file more
 //! than any agent may have there. What others write is seen after [`FRESH`], and by how much they write meanwhile the
 //! limit can be passed; by the writes of agents themselves it cannot, except where one shortens a file while
 //! another write into it is under way, by that write.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +22,9 @@ use std::time::Duration;
 
 use aop_core::policy::{DirectoryGrant, DirectoryLimits};
 use tokio::time::{Instant, sleep_until};
+
+use super::desk::{Desk, Worker};
+use super::walk::{self, Entry, Unreadable};
 
 /// For how long a measuring is believed.
 const FRESH: Duration = Duration::from_secs(10);
@@ -58,9 +64,12 @@ impl Growth {
     }
 }
 
-/// The directories of a host in which agents may write.
-#[derive(Debug, Default)]
-pub(crate) struct Rooms(Mutex<HashMap<PathBuf, Weak<Usage>>>);
+/// The directories of a host in which agents may write, and where they work on files.
+#[derive(Default)]
+pub(crate) struct Rooms {
+    rooms: Mutex<HashMap<PathBuf, Weak<Usage>>>,
+    desk: Arc<Desk>,
+}
 
 impl Rooms {
     /// What a grant leaves of its directory; none for one that is only read.
@@ -68,7 +77,7 @@ impl Rooms {
         if !grant.writable {
             return None;
         }
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
         let usage = table.get(&grant.host).and_then(Weak::upgrade).unwrap_or_else(|| {
             if table.len() == table.capacity() {
                 table.retain(|_, usage| usage.strong_count() > 0);
@@ -79,6 +88,11 @@ impl Rooms {
         });
         usage.files_max.fetch_max(grant.limits.files_max, Ordering::Relaxed);
         Some(Arc::new(Room { usage, limits: grant.limits, guest: grant.guest.clone() }))
+    }
+
+    /// Where the guests of the host work on files.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
     }
 }
 
@@ -115,6 +129,8 @@ struct Tally {
     /// Those of them that the last measuring saw.
     freed_seen: u64,
     measured: Option<Instant>,
+    /// What the last measuring could not look at, and so nobody knows how much it is.
+    unreadable: Option<Unreadable>,
     /// Files that agents opened to write. One that has no name any more is found nowhere else.
     open: Vec<Weak<std::fs::File>>,
 }
@@ -138,7 +154,7 @@ impl Room {
     ///
     /// # Errors
     /// The rule, when there is too little.
-    pub(super) async fn take(&self, growth: Growth) -> Result<Taken, String> {
+    pub(super) async fn take(&self, growth: Growth, worker: &Worker) -> Result<Taken, String> {
         let mut is_measured = false;
         loop {
             let wait = match self.try_take(growth, is_measured) {
@@ -147,7 +163,7 @@ impl Room {
                 Err(None) => return Err(self.rule()),
             };
             sleep_until(wait).await;
-            self.usage.measure(wait).await;
+            self.usage.measure(wait, worker).await;
             is_measured = true;
         }
     }
@@ -165,7 +181,7 @@ impl Room {
             return Err(Some(now));
         };
         let after = tally.now.plus(growth);
-        if after.fits(&self.limits) {
+        if tally.unreadable.is_none() && after.fits(&self.limits) {
             tally.now = after;
             tally.since = tally.since.plus(growth);
             tally.pending = tally.pending.plus(growth);
@@ -196,8 +212,13 @@ impl Room {
     }
 
     fn rule(&self) -> String {
-        let Self { limits, guest, .. } = self;
-        format!("`{guest}` is full: its grant has {limits} (`size_max`, `files_max`)")
+        let Self { limits, guest, usage } = self;
+        match &usage.tally().unreadable {
+            Some(reason) => {
+                format!("`{guest}` counts as full, since it cannot be measured: {reason}")
+            }
+            None => format!("`{guest}` is full: its grant has {limits} (`size_max`, `files_max`)"),
+        }
     }
 }
 
@@ -212,7 +233,7 @@ impl Usage {
 
     /// Measures the directory, unless somebody did after `wanted`. It is finished even when nobody waits for it any
     /// more, so that callers who give up cannot begin measurings without end.
-    async fn measure(self: &Arc<Self>, wanted: Instant) {
+    async fn measure(self: &Arc<Self>, wanted: Instant, worker: &Worker) {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         if self.tally().measured.is_some_and(|at| at >= wanted) {
             return;
@@ -227,37 +248,34 @@ impl Usage {
                 (tally.freed, tally.pending, tally.open.clone())
             };
             let files_max = usage.files_max.load(Ordering::Relaxed).saturating_add(1);
-            let found = walk(&usage.path, files_max).plus(nameless(&open));
+            let (found, unreadable) = measure(&usage.path, files_max);
             let mut tally = usage.tally();
-            tally.now = found.plus(pending).plus(tally.since);
+            tally.now = found.plus(nameless(&open)).plus(pending).plus(tally.since);
+            tally.unreadable = unreadable;
             (tally.freed_seen, tally.measured) = (freed, Some(Instant::now()));
         };
         // Fails when the host stops, and then nobody writes.
-        let _ = tokio::task::spawn_blocking(walk).await;
+        let _ = worker.run(walk).await;
     }
 }
 
 /// What is in a directory and below: the lengths of files, also of those with several names for each of them. Ends
-/// after so many files. What cannot be read is not counted; links are not followed.
-fn walk(path: &Path, files_max: u64) -> Growth {
+/// after so many files. With what could not be looked at, if there was such a thing.
+fn measure(path: &Path, files_max: u64) -> (Growth, Option<Unreadable>) {
     let mut found = Growth::default();
-    let mut directories = vec![path.to_owned()];
-    while let Some(directory) = directories.pop() {
-        let Ok(entries) = std::fs::read_dir(directory) else { continue };
-        for entry in entries.flatten() {
-            if found.files >= files_max {
-                return found;
-            }
-            let Ok(metadata) = entry.metadata() else { continue };
-            found.files += 1;
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            } else {
-                found.bytes = found.bytes.saturating_add(metadata.len());
-            }
+    let see = |entry: &Entry<'_>| {
+        if found.files >= files_max {
+            return Ok(ControlFlow::Break(()));
         }
-    }
-    found
+        found = found.plus(Growth { bytes: entry.length, files: 1 });
+        Ok(ControlFlow::Continue(()))
+    };
+    let walked = match walk::open(path) {
+        Ok(Some(directory)) => walk::walk(directory, see),
+        Ok(None) => Ok(()),
+        Err(unreadable) => Err(unreadable),
+    };
+    (found, walked.err())
 }
 
 /// What files have that are open and have no name any more.

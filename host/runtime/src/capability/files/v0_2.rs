@@ -1,19 +1,29 @@
 //! The functions of `wasi:filesystem` 0.2 that change a directory.
 
+mod list;
+
 use std::future::Future;
 
+use rustix::fs::OFlags;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceType};
 use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemView as _};
 use wasmtime_wasi::p2::bindings::filesystem::preopens;
 use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, Host as _, HostDescriptor as _,
-    OpenFlags, PathFlags,
+    DescriptorFlags, DescriptorStat, DescriptorType, ErrorCode, Filesize, Host as _,
+    HostDescriptor as _, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p2::{DynOutputStream, FsError, FsResult};
 
+use super::desk::Worker;
+use super::opened::{self, opening};
+use super::reach::{self, Unopened, Wanted};
 use super::writer::Writer;
-use super::{Growth, NoRoom, Place, begin, enter, note_denied, saw, stays_below, writable};
+use super::{
+    Growth, NoRoom, Place, SETTINGS, TooMany, begin, directory, enter, forget, note_denied,
+    note_special, saw, stays_below, writable,
+};
+use crate::guest::Bounded;
 use crate::state::State;
 
 type Fd = Resource<Descriptor>;
@@ -21,6 +31,12 @@ type Store<'a> = StoreContextMut<'a, State>;
 /// What such a function gives back: its result, or an error of the guest.
 type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 type Answering<'a, T> = Box<dyn Future<Output = Answer<T>> + Send + 'a>;
+
+impl From<TooMany> for FsError {
+    fn from(_: TooMany) -> Self {
+        ErrorCode::InsufficientMemory.into()
+    }
+}
 
 impl From<NoRoom> for FsError {
     fn from(_: NoRoom) -> Self {
@@ -49,6 +65,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             })
         },
     )?;
+    types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, descriptor| {
+        forget(store.data_mut(), descriptor)
+    })?;
+    list::link_listing(&mut types)?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
@@ -108,6 +128,9 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                     return Ok((Err(ErrorCode::CrossDevice),));
                 }
                 let place = Place::of(state, &fd);
+                if let Err(error) = may_move(state, &fd, &old).await {
+                    return answer(Err(error));
+                }
                 // Each name of a file counts with all of it.
                 let old_is = state.filesystem().stat_at(borrowed(&fd), at, old.clone()).await;
                 let bytes = old_is.map_or(0, |stat| stat.size);
@@ -133,8 +156,11 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
                     return Ok((Err(ErrorCode::CrossDevice),));
                 }
                 let place = Place::of(state, &fd);
+                if let Err(error) = may_move(state, &fd, &old).await {
+                    return answer(Err(error));
+                }
                 let done = state.filesystem().rename_at(fd, old, new_fd, new).await;
-                answer(freed(place.as_ref(), done))
+                answer(removed(place.as_ref(), done))
             })
         },
     )?;
@@ -144,7 +170,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                answer(freed(place.as_ref(), state.filesystem().unlink_file_at(fd, path).await))
+                answer(removed(place.as_ref(), state.filesystem().unlink_file_at(fd, path).await))
             })
         },
     )?;
@@ -154,7 +180,7 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
             Box::new(async move {
                 let state = store.data_mut();
                 let place = Place::of(state, &fd);
-                answer(freed(
+                answer(removed(
                     place.as_ref(),
                     state.filesystem().remove_directory_at(fd, path).await,
                 ))
@@ -217,6 +243,7 @@ async fn open(
 ) -> FsResult<Fd> {
     let (below, place) = (fd.rep(), Place::below(state, &fd));
     saw(state, &fd, writes(how, flags));
+    let opening = opening(&mut state.guest)?;
     let growth = match &place {
         Some(_) if how.contains(OpenFlags::CREATE) => {
             let found = state.filesystem().stat_at(borrowed(&fd), at, path.clone()).await;
@@ -224,15 +251,15 @@ async fn open(
         }
         _ => Growth::default(),
     };
-    let opened = add(place.as_ref(), growth, async {
-        state.filesystem().open_at(fd, at, path, how, flags).await
-    });
+    let opened =
+        add(place.as_ref(), growth, async { open_here(state, fd, at, path, how, flags).await });
     let opened = opened.await.inspect_err(|error| {
         if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
             note_denied(&state.guest.voice);
         }
     })?;
     enter(state, &opened, below, place.as_ref().map(|place| place.room.clone()));
+    state.guest.opened.enter(state.table.get(&opened)?, opening);
     if let Some(place) = &place {
         if how.contains(OpenFlags::TRUNCATE) {
             place.room.freed();
@@ -242,6 +269,60 @@ async fn open(
         }
     }
     Ok(opened)
+}
+
+/// Opens what is a file or a directory.
+async fn open_here(
+    state: &mut State,
+    fd: Fd,
+    at: PathFlags,
+    path: String,
+    how: OpenFlags,
+    flags: DescriptorFlags,
+) -> FsResult<Fd> {
+    let directory = directory(state, &fd).map_err(FsError::trap)?;
+    let worker = Worker::of(&state.guest);
+    let opened = match &directory {
+        Some(of) => reach::open(&worker, of, path.clone(), wanted(at, how, flags)).await,
+        None => Err(Unopened::Elsewhere),
+    };
+    match opened {
+        Ok(descriptor) => return Ok(state.table.push(descriptor)?),
+        Err(Unopened::Io(error)) => return Err(error.into()),
+        Err(Unopened::Special) => {}
+        Err(Unopened::Elsewhere) => {
+            let found = state.filesystem().stat_at(borrowed(&fd), at, path.clone()).await;
+            if !found.is_ok_and(|stat| is_special(stat.type_)) {
+                return state.filesystem().open_at(fd, at, path, how, flags).await;
+            }
+        }
+    }
+    note_special(&state.guest.voice);
+    Err(ErrorCode::Unsupported.into())
+}
+
+const fn is_special(kind: DescriptorType) -> bool {
+    use DescriptorType::{Directory, RegularFile, SymbolicLink};
+    !matches!(kind, Directory | RegularFile | SymbolicLink)
+}
+
+fn wanted(at: PathFlags, how: OpenFlags, flags: DescriptorFlags) -> Wanted {
+    let syncs = DescriptorFlags::FILE_INTEGRITY_SYNC
+        | DescriptorFlags::DATA_INTEGRITY_SYNC
+        | DescriptorFlags::REQUESTED_WRITE_SYNC;
+    let asked = [
+        (OFlags::NOFOLLOW, !at.contains(PathFlags::SYMLINK_FOLLOW)),
+        (OFlags::CREATE, how.contains(OpenFlags::CREATE)),
+        (OFlags::EXCL, how.contains(OpenFlags::EXCLUSIVE)),
+        (OFlags::TRUNC, how.contains(OpenFlags::TRUNCATE)),
+        (OFlags::DIRECTORY, how.contains(OpenFlags::DIRECTORY)),
+        (OFlags::SYNC, flags.intersects(syncs)),
+    ];
+    Wanted {
+        flags: asked.into_iter().filter_map(|(flag, is_asked)| is_asked.then_some(flag)).collect(),
+        reads: flags.contains(DescriptorFlags::READ),
+        writes: flags.contains(DescriptorFlags::WRITE),
+    }
 }
 
 /// Whether opening something so is for changing it.
@@ -287,7 +368,8 @@ fn bounded(
     let file = writable(state.table.get(fd)?);
     let (Some(place), Some(file)) = (place, file) else { return Ok(stream) };
     let inner = state.table.delete(stream)?;
-    let stream: DynOutputStream = Box::new(Writer::new(inner, place, file, at));
+    let of_guest = opened::place(&mut state.guest, Bounded::FileStreams)?;
+    let stream: DynOutputStream = Box::new(Writer::new(inner, place, file, at, of_guest));
     Ok(state.table.push(stream)?)
 }
 
@@ -306,7 +388,30 @@ async fn add<T>(
     done
 }
 
-/// After what took something away, or added less than there was room for.
+/// Refuses to move a link that leads elsewhere than down, wherever it is; the operator is told.
+async fn may_move(state: &mut State, fd: &Fd, path: &str) -> FsResult<()> {
+    let directory = directory(state, fd).map_err(FsError::trap)?;
+    let Some(directory) = directory.filter(|of| !of.perms.write_not_permitted()) else {
+        // wasmtime-wasi says why not.
+        return Ok(());
+    };
+    let worker = Worker::of(&state.guest);
+    let refused = reach::may_move(&worker, &directory, path.to_owned()).await;
+    refused.map_err(|rule| {
+        state.guest.voice.refuse(&rule, SETTINGS);
+        ErrorCode::NotPermitted.into()
+    })
+}
+
+/// After what took something away, if it did.
+fn removed<T>(place: Option<&Place>, done: FsResult<T>) -> FsResult<T> {
+    if let Some(place) = place.filter(|_| done.is_ok()) {
+        place.room.freed();
+    }
+    done
+}
+
+/// After what took away from a file, or added less to it than there was room for.
 fn freed<T>(place: Option<&Place>, done: FsResult<T>) -> FsResult<T> {
     if let Some(place) = place {
         place.room.freed();
@@ -324,3 +429,6 @@ fn answer<T>(done: FsResult<T>) -> Answer<T> {
         Err(error) => Err(error.downcast()?),
     },))
 }
+
+#[cfg(test)]
+mod tests;

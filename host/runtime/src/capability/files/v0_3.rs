@@ -1,32 +1,37 @@
-//! The functions of `wasi:filesystem` 0.3 that change a directory.
+//! The functions of `wasi:filesystem` 0.3 that change a directory, open something or list it.
+
+mod list;
+mod open;
+mod write;
 
 use std::future::Future;
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
-use aop_core::BoxFuture;
-use rustix::io::{Errno, ReadWriteFlags, pwritev2};
-use tokio::sync::oneshot;
 use wasmtime::StoreContextMut;
-use wasmtime::component::{
-    Access, Accessor, FutureReader, Linker, LinkerInstance, Resource, Source, StreamConsumer,
-    StreamReader, StreamResult,
-};
-use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystem, WasiFilesystemView as _};
+use wasmtime::component::{Accessor, Linker, LinkerInstance, Resource, ResourceType, StreamReader};
+use wasmtime_wasi::filesystem::{Descriptor, Dir, WasiFilesystem, WasiFilesystemView as _};
 use wasmtime_wasi::p3::bindings::filesystem::preopens;
 use wasmtime_wasi::p3::bindings::filesystem::types::{
-    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, HostDescriptorWithStore as _, OpenFlags,
-    PathFlags,
+    DescriptorFlags, DescriptorStat, ErrorCode, Filesize, HostDescriptorWithStore as _,
+    MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
 };
 use wasmtime_wasi::p3::filesystem::{FilesystemError, FilesystemResult};
 
-use super::{Growth, NoRoom, Place, Taken, begin, enter, note_denied, saw, stays_below, writable};
+use super::desk::Worker;
+use super::{
+    Growth, NoRoom, Place, SETTINGS, TooMany, begin, directory, forget, opened, reach, saw,
+    stays_below, writable,
+};
+use crate::guest::Bounded;
 use crate::state::State;
 
-/// What a guest writes is taken from it in pieces of this size at most.
-const PIECE_MAX_BYTES: usize = 64 << 10;
+use list::list;
+use open::open;
+use write::write;
+
+/// Longer paths lead nowhere: Linux takes as much.
+const PATH_MAX_BYTES: usize = 4096;
 
 type Fd = Resource<Descriptor>;
 type Store<'a> = &'a Accessor<State>;
@@ -34,6 +39,18 @@ type Answer<T> = wasmtime::Result<(Result<T, ErrorCode>,)>;
 type Answering<'a, T> = Pin<Box<dyn Future<Output = Answer<T>> + Send + 'a>>;
 /// What becomes of a stream.
 type Written = Result<(), ErrorCode>;
+
+impl From<TooMany> for ErrorCode {
+    fn from(_: TooMany) -> Self {
+        Self::InsufficientMemory
+    }
+}
+
+impl From<TooMany> for FilesystemError {
+    fn from(too_many: TooMany) -> Self {
+        ErrorCode::from(too_many).into()
+    }
+}
 
 impl From<NoRoom> for ErrorCode {
     fn from(_: NoRoom) -> Self {
@@ -63,13 +80,61 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
          -> Answering<'_, DescriptorStat> {
             Box::pin(async move {
                 store.with(|mut access| saw(access.get(), &fd, false));
-                answer(WasiFilesystem::stat_at(&files(store), fd, at, path).await)
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::stat_at(&files, fd, at, path);
+                answer(bounded(store, longest, doing).await)
             })
         },
     )?;
+    types.resource("descriptor", ResourceType::host::<Descriptor>(), |mut store, descriptor| {
+        forget(store.data_mut(), descriptor)
+    })?;
+    types.func_wrap(
+        "[method]descriptor.read-directory",
+        |store: StoreContextMut<'_, State>, (fd,): (Fd,)| Ok((list(store, fd)?,)),
+    )?;
+    link_naming(&mut types)?;
     link_making(&mut types)?;
     link_removing(&mut types)?;
     link_contents(&mut types)
+}
+
+/// What takes a path and changes nothing that has limits.
+fn link_naming(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
+    types.func_wrap_concurrent(
+        "[method]descriptor.set-times-at",
+        |store: Store<'_>,
+         (fd, at, path, read, written): (Fd, PathFlags, String, NewTimestamp, NewTimestamp)|
+         -> Answering<'_, ()> {
+            Box::pin(async move {
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::set_times_at(&files, fd, at, path, read, written);
+                answer(bounded(store, longest, doing).await)
+            })
+        },
+    )?;
+    types.func_wrap_concurrent(
+        "[method]descriptor.readlink-at",
+        |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, String> {
+            Box::pin(async move {
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::readlink_at(&files, fd, path);
+                answer(bounded(store, longest, doing).await)
+            })
+        },
+    )?;
+    types.func_wrap_concurrent(
+        "[method]descriptor.metadata-hash-at",
+        |store: Store<'_>,
+         (fd, at, path): (Fd, PathFlags, String)|
+         -> Answering<'_, MetadataHashValue> {
+            Box::pin(async move {
+                let (files, longest) = (files(store), path.len());
+                let doing = WasiFilesystem::metadata_hash_at(&files, fd, at, path);
+                answer(bounded(store, longest, doing).await)
+            })
+        },
+    )
 }
 
 /// What makes files and names.
@@ -79,7 +144,11 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |store: Store<'_>,
          (fd, at, path, how, flags): (Fd, PathFlags, String, OpenFlags, DescriptorFlags)|
          -> Answering<'_, Fd> {
-            Box::pin(async move { answer(open(store, fd, at, path, how, flags).await) })
+            Box::pin(async move {
+                let longest = path.len();
+                let doing = open(store, fd, at, path, how, flags);
+                answer(bounded(store, longest, doing).await)
+            })
         },
     )?;
     types.func_wrap_concurrent(
@@ -87,8 +156,10 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
         |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
+                let longest = path.len();
                 let doing = WasiFilesystem::create_directory_at(&files, fd, path);
-                answer(add(place.as_ref(), Growth::FILE, doing).await)
+                let doing = add(place.as_ref(), Growth::FILE, doing);
+                answer(bounded(store, longest, doing).await)
             })
         },
     )?;
@@ -101,8 +172,10 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
                     return Ok((Err(ErrorCode::NotPermitted),));
                 }
                 let growth = Growth { bytes: to.len() as u64, files: 1 };
+                let longest = to.len().max(path.len());
                 let doing = WasiFilesystem::symlink_at(&files, fd, to, path);
-                answer(add(place.as_ref(), growth, doing).await)
+                let doing = add(place.as_ref(), growth, doing);
+                answer(bounded(store, longest, doing).await)
             })
         },
     )?;
@@ -112,15 +185,8 @@ fn link_making(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> {
          (fd, at, old, new_fd, new): (Fd, PathFlags, String, Fd, String)|
          -> Answering<'_, ()> {
             Box::pin(async move {
-                if !are_together(store, &fd, &new_fd) {
-                    return Ok((Err(ErrorCode::CrossDevice),));
-                }
-                let (place, files) = (place_of(store, &fd), files(store));
-                // Each name of a file counts with all of it.
-                let old_is = WasiFilesystem::stat_at(&files, borrowed(&fd), at, old.clone()).await;
-                let growth = Growth { bytes: old_is.map_or(0, |stat| stat.size), files: 1 };
-                let doing = WasiFilesystem::link_at(&files, fd, at, old, new_fd, new);
-                answer(add(place.as_ref(), growth, doing).await)
+                let longest = old.len().max(new.len());
+                answer(bounded(store, longest, link(store, (fd, at, old), (new_fd, new))).await)
             })
         },
     )
@@ -132,12 +198,8 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
         "[method]descriptor.rename-at",
         |store: Store<'_>, (fd, old, new_fd, new): (Fd, String, Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
-                if !are_together(store, &fd, &new_fd) {
-                    return Ok((Err(ErrorCode::CrossDevice),));
-                }
-                let (place, files) = (place_of(store, &fd), files(store));
-                let done = WasiFilesystem::rename_at(&files, fd, old, new_fd, new).await;
-                answer(freed(place.as_ref(), done))
+                let longest = old.len().max(new.len());
+                answer(bounded(store, longest, rename(store, (fd, old), (new_fd, new))).await)
             })
         },
     )?;
@@ -146,8 +208,9 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
         |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
-                let done = WasiFilesystem::unlink_file_at(&files, fd, path).await;
-                answer(freed(place.as_ref(), done))
+                let longest = path.len();
+                let doing = WasiFilesystem::unlink_file_at(&files, fd, path);
+                answer(removed(place.as_ref(), bounded(store, longest, doing).await))
             })
         },
     )?;
@@ -156,8 +219,9 @@ fn link_removing(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
         |store: Store<'_>, (fd, path): (Fd, String)| -> Answering<'_, ()> {
             Box::pin(async move {
                 let (place, files) = (place_of(store, &fd), files(store));
-                let done = WasiFilesystem::remove_directory_at(&files, fd, path).await;
-                answer(freed(place.as_ref(), done))
+                let longest = path.len();
+                let doing = WasiFilesystem::remove_directory_at(&files, fd, path);
+                answer(removed(place.as_ref(), bounded(store, longest, doing).await))
             })
         },
     )
@@ -168,7 +232,7 @@ fn link_contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     types.func_wrap_concurrent(
         "[method]descriptor.set-size",
         |store: Store<'_>, (fd, size): (Fd, Filesize)| -> Answering<'_, ()> {
-            Box::pin(async move { answer(set_size(store, fd, size).await) })
+            Box::pin(async move { answer(bounded(store, 0, set_size(store, fd, size)).await) })
         },
     )?;
     types.func_wrap(
@@ -185,53 +249,49 @@ fn link_contents(types: &mut LinkerInstance<'_, State>) -> wasmtime::Result<()> 
     )
 }
 
-async fn open(
+async fn link(
     store: Store<'_>,
-    fd: Fd,
-    at: PathFlags,
-    path: String,
-    how: OpenFlags,
-    flags: DescriptorFlags,
-) -> FilesystemResult<Fd> {
-    let below = fd.rep();
-    let place = store.with(|mut access| {
-        let state = access.get();
-        saw(state, &fd, writes(how, flags));
-        Place::below(state, &fd)
-    });
-    let files = files(store);
-    let growth = match &place {
-        Some(_) if how.contains(OpenFlags::CREATE) => {
-            let found = WasiFilesystem::stat_at(&files, borrowed(&fd), at, path.clone()).await;
-            if found.is_ok() { Growth::default() } else { Growth::FILE }
-        }
-        _ => Growth::default(),
-    };
-    let doing = WasiFilesystem::open_at(&files, fd, at, path, how, flags);
-    let opened = add(place.as_ref(), growth, doing).await.inspect_err(|error| {
-        if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted | ErrorCode::ReadOnly)) {
-            store.with(|mut access| note_denied(&access.get().guest.voice));
-        }
-    })?;
-    store.with(|mut access| {
-        let state = access.get();
-        enter(state, &opened, below, place.as_ref().map(|place| Arc::clone(&place.room)));
-        let Some(place) = &place else { return Ok(()) };
-        if how.contains(OpenFlags::TRUNCATE) {
-            place.room.freed();
-        }
-        if let Some(file) = writable(state.table.get(&opened)?) {
-            place.room.opened(&file);
-        }
-        FilesystemResult::Ok(())
-    })?;
-    Ok(opened)
+    (fd, at, old): (Fd, PathFlags, String),
+    (new_fd, new): (Fd, String),
+) -> FilesystemResult<()> {
+    if !are_together(store, &fd, &new_fd) {
+        return Err(ErrorCode::CrossDevice.into());
+    }
+    let (place, files) = (place_of(store, &fd), files(store));
+    may_move(store, &fd, &old).await?;
+    // Each name of a file counts with all of it.
+    let old_is = WasiFilesystem::stat_at(&files, borrowed(&fd), at, old.clone()).await;
+    let growth = Growth { bytes: old_is.map_or(0, |stat| stat.size), files: 1 };
+    let doing = WasiFilesystem::link_at(&files, fd, at, old, new_fd, new);
+    add(place.as_ref(), growth, doing).await
 }
 
-/// Whether opening something so is for changing it.
-fn writes(how: OpenFlags, flags: DescriptorFlags) -> bool {
-    how.intersects(OpenFlags::CREATE | OpenFlags::TRUNCATE)
-        || flags.contains(DescriptorFlags::WRITE)
+async fn rename(
+    store: Store<'_>,
+    (fd, old): (Fd, String),
+    (new_fd, new): (Fd, String),
+) -> FilesystemResult<()> {
+    if !are_together(store, &fd, &new_fd) {
+        return Err(ErrorCode::CrossDevice.into());
+    }
+    let (place, files) = (place_of(store, &fd), files(store));
+    may_move(store, &fd, &old).await?;
+    removed(place.as_ref(), WasiFilesystem::rename_at(&files, fd, old, new_fd, new).await)
+}
+
+/// Refuses to move a link that leads elsewhere than down, wherever it is; the operator is told.
+async fn may_move(store: Store<'_>, fd: &Fd, path: &str) -> FilesystemResult<()> {
+    let (found, worker) = directory_of(store, fd);
+    let directory = found.map_err(FilesystemError::trap)?;
+    let Some(directory) = directory.filter(|of| !of.perms.write_not_permitted()) else {
+        // wasmtime-wasi says why not.
+        return Ok(());
+    };
+    let refused = reach::may_move(&worker, &directory, path.to_owned()).await;
+    refused.map_err(|rule| {
+        store.with(|mut access| access.get().guest.voice.refuse(&rule, SETTINGS));
+        ErrorCode::NotPermitted.into()
+    })
 }
 
 async fn set_size(store: Store<'_>, fd: Fd, size: Filesize) -> FilesystemResult<()> {
@@ -246,116 +306,19 @@ async fn set_size(store: Store<'_>, fd: Fd, size: Filesize) -> FilesystemResult<
     freed(place.as_ref(), done)
 }
 
-/// Writes a stream into a file, at a position or at its end.
-fn write(
-    mut store: StoreContextMut<'_, State>,
-    fd: Fd,
-    data: StreamReader<u8>,
-    at: Option<Filesize>,
-) -> wasmtime::Result<FutureReader<Written>> {
-    let state = store.data_mut();
-    let (place, file) = (Place::of(state, &fd), file_of(state, &fd)?);
-    let (Some(place), Some(file)) = (place, file) else {
-        let files = Access::<State, WasiFilesystem>::new(store, |state| state.filesystem());
-        return match at {
-            Some(at) => WasiFilesystem::write_via_stream(files, fd, data, at),
-            None => WasiFilesystem::append_via_stream(files, fd, data),
-        };
-    };
-    let (told, written) = oneshot::channel();
-    data.pipe(&mut store, Consumer { place, file, at, told: Some(told), writing: None })?;
-    FutureReader::new(&mut store, written)
-}
-
-/// Writes what a guest sends, a piece at a time.
-struct Consumer {
-    place: Place,
-    file: Arc<std::fs::File>,
-    at: Option<u64>,
-    told: Option<oneshot::Sender<Written>>,
-    writing: Option<BoxFuture<'static, Result<usize, ErrorCode>>>,
-}
-
-impl Consumer {
-    fn tell(&mut self, written: Written) {
-        if let Some(told) = self.told.take() {
-            // A guest that does not ask what became of it has no use for an answer.
-            let _ = told.send(written);
-        }
+/// Does what holds what a guest said until it is done: paths no longer than any system takes, and not too much at one
+/// time.
+async fn bounded<T>(
+    store: Store<'_>,
+    longest: usize,
+    doing: impl Future<Output = FilesystemResult<T>>,
+) -> FilesystemResult<T> {
+    if longest > PATH_MAX_BYTES {
+        return Err(ErrorCode::NameTooLong.into());
     }
-}
-
-impl<D> StreamConsumer<D> for Consumer {
-    type Item = u8;
-
-    fn poll_consume(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        store: StoreContextMut<'_, D>,
-        source: Source<'_, u8>,
-        _finish: bool,
-    ) -> Poll<wasmtime::Result<StreamResult>> {
-        let mut source = source.as_direct(store);
-        let me = &mut *self;
-        let writing = me.writing.get_or_insert_with(|| {
-            let rest = source.remaining();
-            let piece = rest[..rest.len().min(PIECE_MAX_BYTES)].to_vec();
-            Box::pin(write_piece(me.place.clone(), Arc::clone(&me.file), me.at, piece))
-        });
-        // A write cannot be taken back, so whoever cancels waits for it.
-        let written = ready!(writing.as_mut().poll(cx));
-        me.writing = None;
-        match written {
-            Ok(count) => {
-                source.mark_read(count);
-                me.at = me.at.map(|at| at.saturating_add(count as u64));
-                Poll::Ready(Ok(StreamResult::Completed))
-            }
-            Err(code) => {
-                me.place.room.freed();
-                me.tell(Err(code));
-                Poll::Ready(Ok(StreamResult::Dropped))
-            }
-        }
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        self.tell(Ok(()));
-    }
-}
-
-async fn write_piece(
-    place: Place,
-    file: Arc<std::fs::File>,
-    at: Option<u64>,
-    piece: Vec<u8>,
-) -> Result<usize, ErrorCode> {
-    if piece.is_empty() {
-        return Ok(0);
-    }
-    let taken = place.take_for_write(&file, at, piece.len()).await?;
-    let writing = tokio::task::spawn_blocking(move || {
-        // Until it is written, also when nobody waits for it any more.
-        let _taken: Taken = taken;
-        write_at(&file, at, &piece)
-    });
-    let written = writing.await.map_err(|_| ErrorCode::Io)?;
-    written.map_err(ErrorCode::from)
-}
-
-fn write_at(file: &std::fs::File, at: Option<u64>, piece: &[u8]) -> io::Result<usize> {
-    let Some(at) = at else {
-        // One that another instance appends to keeps the pieces of both.
-        return loop {
-            match pwritev2(file, &[IoSlice::new(piece)], 0, ReadWriteFlags::APPEND) {
-                Err(Errno::INTR) => {}
-                written => break Ok(written?),
-            }
-        };
-    };
-    std::os::unix::fs::FileExt::write_at(file, piece, at)
+    let _under_way =
+        store.with(|mut access| opened::place(&mut access.get().guest, Bounded::FileWork))?;
+    doing.await
 }
 
 /// Does what adds something, if there is room for it.
@@ -373,7 +336,15 @@ async fn add<T>(
     done
 }
 
-/// After what took something away, or added less than there was room for.
+/// After what took something away, if it did.
+fn removed<T>(place: Option<&Place>, done: FilesystemResult<T>) -> FilesystemResult<T> {
+    if let Some(place) = place.filter(|_| done.is_ok()) {
+        place.room.freed();
+    }
+    done
+}
+
+/// After what took away from a file, or added less to it than there was room for.
 fn freed<T>(place: Option<&Place>, done: FilesystemResult<T>) -> FilesystemResult<T> {
     if let Some(place) = place {
         place.room.freed();
@@ -384,6 +355,13 @@ fn freed<T>(place: Option<&Place>, done: FilesystemResult<T>) -> FilesystemResul
 /// wasmtime-wasi's own view of a store.
 fn files(store: Store<'_>) -> Accessor<State, WasiFilesystem> {
     store.with_getter::<WasiFilesystem>(|state| state.filesystem())
+}
+
+fn directory_of(store: Store<'_>, fd: &Fd) -> (wasmtime::Result<Option<Dir>>, Worker) {
+    store.with(|mut access| {
+        let state = access.get();
+        (directory(state, fd), Worker::of(&state.guest))
+    })
 }
 
 fn place_of(store: Store<'_>, fd: &Fd) -> Option<Place> {
@@ -408,3 +386,6 @@ fn answer<T>(done: FilesystemResult<T>) -> Answer<T> {
         Err(error) => Err(error.downcast()?),
     },))
 }
+
+#[cfg(test)]
+mod tests;

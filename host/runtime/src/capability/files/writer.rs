@@ -8,9 +8,13 @@ use std::sync::Arc;
 
 use aop_core::BoxFuture;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi::p2::{DynOutputStream, OutputStream, Pollable, StreamError, StreamResult};
 
 use super::{NoRoom, Place, Taken};
+
+/// What a guest may write at once. wasmtime-wasi takes as much as there comes, and holds it until it is written.
+const PIECE_MAX_BYTES: usize = 64 << 10;
 
 pub(super) struct Writer {
     inner: DynOutputStream,
@@ -19,6 +23,7 @@ pub(super) struct Writer {
     /// Where the next piece goes; none for the end of the file.
     at: Option<u64>,
     step: Step,
+    _of_guest: OwnedSemaphorePermit,
 }
 
 enum Step {
@@ -39,8 +44,10 @@ impl Writer {
         place: Place,
         file: Arc<std::fs::File>,
         at: Option<u64>,
+        of_guest: OwnedSemaphorePermit,
     ) -> Self {
-        Self { inner, place, file, at, step: Step::Passed { _room: None } }
+        let step = Step::Passed { _room: None };
+        Self { inner, place, file, at, step, _of_guest: of_guest }
     }
 
     /// Passes the piece on that waits, once there is room for it.
@@ -71,6 +78,9 @@ impl Writer {
 #[wasmtime_wasi::async_trait]
 impl OutputStream for Writer {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        if bytes.len() > PIECE_MAX_BYTES {
+            return Err(StreamError::trap("write not permitted: longer than check_write allows"));
+        }
         match &self.step {
             Step::Passed { .. } => {}
             Step::Waiting(..) => {
@@ -96,7 +106,7 @@ impl OutputStream for Writer {
     fn check_write(&mut self) -> StreamResult<usize> {
         match &self.step {
             Step::Passed { .. } => {
-                let permit = self.inner.check_write();
+                let permit = self.inner.check_write().map(|permit| permit.min(PIECE_MAX_BYTES));
                 if permit.as_ref().is_err() {
                     // It wrote less than there was room for.
                     self.place.room.freed();
@@ -127,3 +137,6 @@ impl Pollable for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
