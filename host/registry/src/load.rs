@@ -261,13 +261,15 @@ impl OfTenant {
         let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
         let components = Arc::clone(&self.common.components);
         let bytes = request.component;
+        let hashing = blocking(move || {
+            let digest = Digest::of(&bytes);
+            Ok((bytes, digest))
+        });
+        let (bytes, digest) = hashing.await?;
+        self.make_room_for(digest, bytes.len()).await?;
         // Until it commits, nothing refers to it.
         self.common.garbage.store(true, Ordering::Relaxed);
-        let digest = blocking(move || {
-            let digest = Digest::of(&bytes);
-            components.put(&bytes, &digest).map(|()| digest)
-        })
-        .await?;
+        blocking(move || components.put(&bytes, &digest)).await?;
         let component = Component { digest, settings: request.settings, kept };
         let draft = self.draft(begun, component, Origin::Api, Write::Append).await?;
         Ok(Draft { id: request.id, ..draft })
@@ -378,7 +380,7 @@ struct Component {
     kept: Kept,
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
 ) -> Result<T, RegistryError> {
     let done = tokio::task::spawn_blocking(work).await;

@@ -312,6 +312,14 @@ impl Store for SqliteStore {
     fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, StoreError>> {
         Box::pin(self.readers.read(decode::digests))
     }
+
+    fn uploaded<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+    ) -> BoxFuture<'a, Result<Vec<Digest>, StoreError>> {
+        let tenant = tenant.clone();
+        Box::pin(self.readers.read(move |connection| decode::uploaded(connection, &tenant)))
+    }
 }
 
 #[cfg(test)]
