@@ -342,3 +342,29 @@ async fn what_failed_to_load_counts_until_it_is_gone() {
     host.own().collect_garbage().await;
     host.load("b", "fn run").await.unwrap();
 }
+
+#[tokio::test]
+async fn an_upload_may_not_have_more_held_for_it_unless_a_ceiling_says_so() {
+    let host = Host::scanned().await;
+    let settings = || Settings::from_toml("[state]\nsize_max = \"1GiB\"\n").unwrap();
+    let refused = host.load_with("a", "fn run", settings()).await.unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::Refused { setting: "ceiling", reason } if reason.contains("`state.size_max`: 1GiB")),
+        "{refused}"
+    );
+    let placed = LoadRequest {
+        name: agent("placed"),
+        id: Some(aop_core::AgentId(uuid::Uuid::now_v7())),
+        component: b"fn run".to_vec(),
+        settings: settings(),
+    };
+    host.registry.load(&tenant(), placed).await.unwrap();
+    let mut ceiling = aop_core::policy::Ceiling::default();
+    ceiling.limits.state_max_bytes = 2 << 30;
+    let ceilings = aop_core::policy::Ceilings { host: Some(ceiling), ..Default::default() };
+    host.registry.set_ceilings(ceilings);
+    host.load_with("a", "fn run", settings()).await.unwrap();
+    // What was loaded is loaded again at the next start, whatever the ceilings of uploads are by then.
+    let host = host.restarted().await;
+    assert_eq!(host.status("a").state, State::Active);
+}
