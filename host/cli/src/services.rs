@@ -188,6 +188,14 @@ impl Buckets for Fleeting {
         Box::pin(async move { self.store()?.get(bucket, key).await })
     }
 
+    fn exists<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<bool, BucketError>> {
+        Box::pin(async move { self.store()?.exists(bucket, key).await })
+    }
+
     fn set<'a>(
         &'a self,
         bucket: &'a Bucket,

@@ -59,6 +59,9 @@ pub const KEY_MAX_BYTES: usize = 1 << 10;
 /// Largest value in bytes: a long conversation fits, and a value is read and written as a whole. Larger things
 /// belong into files.
 pub const VALUE_MAX_BYTES: usize = 1 << 20;
+/// Most that one write may have, keys and values together: several of the largest values fit. All writes of a host may
+/// go through one place, and those of others wait while one is made.
+pub const WRITE_MAX_BYTES: usize = 4 << 20;
 /// Most keys of one [`KeyPage`]: 1 MiB of the longest.
 pub const PAGE_KEYS_MAX: u32 = 1000;
 
@@ -90,6 +93,9 @@ pub enum BucketError {
     /// The bucket is full, or the key or value is too long.
     #[error("{0}")]
     Quota(String),
+    /// Too much of the tenant's waits to be written already.
+    #[error("{0}")]
+    Busy(String),
     /// The value changed since it was read.
     #[error("the value changed meanwhile: read it again")]
     Conflict,
@@ -113,7 +119,19 @@ pub trait Buckets: Send + Sync {
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, BucketError>>;
 
-    /// Sets keys, all or none.
+    /// Whether there is a value, without reading it where that is less.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    fn exists<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<bool, BucketError>> {
+        Box::pin(async move { Ok(self.get(bucket, key).await?.is_some()) })
+    }
+
+    /// Sets keys, all or none: [`WRITE_MAX_BYTES`] at most.
     ///
     /// # Errors
     /// [`BucketError`].

@@ -137,6 +137,15 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, StoreError>>;
+
+    /// Those of them to which some revision refers of a tenant's agents that came through the API.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    fn uploaded<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+    ) -> BoxFuture<'a, Result<Vec<Digest>, StoreError>>;
 }
 
 impl dyn Store {

@@ -4,13 +4,13 @@
 //! all the same. A component is written beside its place, flushed and renamed into it, so a file
 //! with a digest for a name is always whole. What no stored revision refers to is collected.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aop_core::{Digest, Store};
+use aop_core::{Digest, Store, TenantName};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ pub(crate) struct Components {
     // Read by every load from before its bytes are written until the store refers to them, written
     // by collection: what a load is about to refer to cannot be collected under it.
     loading: Arc<RwLock<()>>,
+    /// What tenants uploaded since the last collection, in bytes: it may be here although no revision refers to it.
+    uploads: Mutex<HashMap<TenantName, HashMap<Digest, u64>>>,
 }
 
 /// Keeps collection away while a load is under way.
@@ -50,7 +52,7 @@ impl Components {
             Ok(())
         };
         clear().map_err(|error: io::Error| RegistryError::io(&directory, &error))?;
-        Ok(Self { directory, loading: Arc::default() })
+        Ok(Self { directory, loading: Arc::default(), uploads: Mutex::default() })
     }
 
     /// Where a component is, if it is there.
@@ -117,6 +119,39 @@ impl Components {
         )))
     }
 
+    fn uploads(&self) -> MutexGuard<'_, HashMap<TenantName, HashMap<Digest, u64>>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a component as the tenant's, from before it is kept until a collection finds whether anything refers to it.
+    /// Whether it was not counted yet.
+    pub(crate) fn count_upload(&self, tenant: &TenantName, digest: Digest, bytes: u64) -> bool {
+        self.uploads().entry(tenant.clone()).or_default().insert(digest, bytes).is_none()
+    }
+
+    /// Counts it no more: it was not kept.
+    pub(crate) fn discount_upload(&self, tenant: &TenantName, digest: &Digest) {
+        let mut uploads = self.uploads();
+        if let Some(of_tenant) = uploads.get_mut(tenant) {
+            of_tenant.remove(digest);
+            if of_tenant.is_empty() {
+                uploads.remove(tenant);
+            }
+        }
+    }
+
+    /// What a tenant's uploads take: those that the store refers to, and those that it may refer to yet. Blocks on the disk.
+    pub(crate) fn uploaded_bytes(&self, tenant: &TenantName, stored: &[Digest]) -> u64 {
+        let mut counted = self.uploads().get(tenant).cloned().unwrap_or_default();
+        for digest in stored {
+            counted.entry(*digest).or_insert_with(|| {
+                // One that is lost takes nothing.
+                fs::metadata(self.path(digest)).map_or(0, |metadata| metadata.len())
+            });
+        }
+        counted.values().sum()
+    }
+
     /// Removes what no revision in the store refers to, and says how many that were; none when a
     /// load is under way, since what it will refer to is not known yet.
     pub(crate) async fn collect(
@@ -138,6 +173,8 @@ impl Components {
                     removed += 1;
                 }
             }
+            // While no upload is under way: what is left, the store refers to.
+            components.uploads().clear();
             Ok(removed)
         };
         let swept = tokio::task::spawn_blocking(sweep).await;

@@ -30,7 +30,7 @@ pub enum RegistryError {
         /// What is refused, in words for the person who supplied it.
         reason: String,
     },
-    /// The code is larger than what a quota leaves, in words that say what to do.
+    /// The component or its code is larger than what a quota leaves, in words that say what to do.
     #[error("{0}")]
     OverQuota(String),
     /// Another agent owns one of the tool names.

@@ -35,6 +35,7 @@ mod load;
 mod notes;
 mod reconcile;
 mod registry;
+mod room;
 mod share;
 mod source;
 mod turn;

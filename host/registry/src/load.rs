@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use aop_core::audit::Action;
 use aop_core::fair::Permits;
+use aop_core::policy::ceiling::Excess;
 use aop_core::quota::Payer;
 use aop_core::schema::ToolSet;
 use aop_core::supply::Provenance;
@@ -224,15 +225,7 @@ impl OfTenant {
                 ),
             });
         }
-        let excesses = self.common.excesses(&self.tenant, settings);
-        if excesses.is_empty() {
-            return Ok(());
-        }
-        let lines: Vec<_> = excesses
-            .iter()
-            .map(|excess| format!("{}{excess}", place(&excess.setting).unwrap_or_default()))
-            .collect();
-        Err(RegistryError::Refused { setting: CEILING, reason: lines.join("\n") })
+        refuse_excesses(&self.common.excesses(&self.tenant, settings), written)
     }
 
     /// Whether a rollback holds the agent while its file is as it was then, its settings included.
@@ -257,17 +250,24 @@ impl OfTenant {
         begun: &Begun,
         request: LoadRequest,
     ) -> Result<Draft, RegistryError> {
+        // What the zone places here was checked where it was loaded, and may be of a file there.
+        if request.id.is_none() {
+            let excesses = self.common.excesses_of_upload(&self.tenant, &request.settings);
+            refuse_excesses(&excesses, None)?;
+        }
         let kept = self.common.components.keep().await;
         let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
         let components = Arc::clone(&self.common.components);
         let bytes = request.component;
+        let hashing = blocking(move || {
+            let digest = Digest::of(&bytes);
+            Ok((bytes, digest))
+        });
+        let (bytes, digest) = hashing.await?;
+        self.make_room_for(digest, bytes.len()).await?;
         // Until it commits, nothing refers to it.
         self.common.garbage.store(true, Ordering::Relaxed);
-        let digest = blocking(move || {
-            let digest = Digest::of(&bytes);
-            components.put(&bytes, &digest).map(|()| digest)
-        })
-        .await?;
+        blocking(move || components.put(&bytes, &digest)).await?;
         let component = Component { digest, settings: request.settings, kept };
         let draft = self.draft(begun, component, Origin::Api, Write::Append).await?;
         Ok(Draft { id: request.id, ..draft })
@@ -371,6 +371,19 @@ impl OfTenant {
     }
 }
 
+/// Refuses settings that are over something.
+fn refuse_excesses(excesses: &[Excess], written: Option<&Written>) -> Result<(), RegistryError> {
+    if excesses.is_empty() {
+        return Ok(());
+    }
+    let line = |excess: &Excess| {
+        let place = written.and_then(|written| written.place(&excess.setting));
+        format!("{}{excess}", place.unwrap_or_default())
+    };
+    let lines: Vec<_> = excesses.iter().map(line).collect();
+    Err(RegistryError::Refused { setting: CEILING, reason: lines.join("\n") })
+}
+
 /// A kept component and what it shall run under.
 struct Component {
     digest: Digest,
@@ -378,7 +391,7 @@ struct Component {
     kept: Kept,
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
 ) -> Result<T, RegistryError> {
     let done = tokio::task::spawn_blocking(work).await;

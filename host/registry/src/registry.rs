@@ -117,6 +117,16 @@ impl Common {
         let ceilings = self.ceilings.read().unwrap_or_else(PoisonError::into_inner);
         ceilings.excesses(tenant, settings)
     }
+
+    /// What of uploaded settings is over what uploads may say.
+    pub(crate) fn excesses_of_upload(
+        &self,
+        tenant: &TenantName,
+        settings: &Settings,
+    ) -> Vec<Excess> {
+        let ceilings = self.ceilings.read().unwrap_or_else(PoisonError::into_inner);
+        ceilings.excesses_of_upload(tenant, settings)
+    }
 }
 
 impl Registry {

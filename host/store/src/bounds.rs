@@ -1,10 +1,12 @@
 //! What buckets are held to, in the same words whatever keeps them.
 
+use std::sync::Arc;
+
 use aop_core::bucket::{
-    Bucket, BucketError, BucketQuota, BucketScope, KEY_MAX_BYTES, VALUE_MAX_BYTES,
+    Bucket, BucketError, BucketQuota, BucketScope, KEY_MAX_BYTES, VALUE_MAX_BYTES, WRITE_MAX_BYTES,
 };
 
-use crate::turns::Owner;
+use crate::turns::{Owner, Taken, Turns};
 
 /// What a bucket costs beside its keys and values, in bytes of its owner's quota.
 pub(crate) const BUCKET_CHARGE_BYTES: i64 = 512;
@@ -32,6 +34,11 @@ impl Place {
     /// Whose turn it takes to work there: the agent's, or that of all agents that share the bucket.
     pub(crate) fn owner(&self) -> Owner {
         (self.tenant.clone(), self.agent.clone())
+    }
+
+    /// Who has a part of what tenants share.
+    pub(crate) fn of_tenant(&self) -> Owner {
+        (self.tenant.clone(), Vec::new())
     }
 }
 
@@ -104,6 +111,45 @@ impl Sums {
         }
         Ok(())
     }
+}
+
+/// Keys and values of a tenant's writes that wait or are made, in KiB: calls hold them in memory meanwhile, and thousands may
+/// write at once. Sixty-four of the largest values.
+const WAITING_OF_TENANT_MAX_KIB: usize = 64 << 10;
+
+/// What tenants' writes that are under way hold in memory. Beyond its part a tenant is refused: waiting for room would need
+/// the room.
+pub(crate) struct Waiting(Arc<Turns>);
+
+impl Waiting {
+    pub(crate) fn new() -> Self {
+        Self(Turns::new(WAITING_OF_TENANT_MAX_KIB))
+    }
+
+    /// So much for a write there.
+    ///
+    /// # Errors
+    /// When what the tenant may hold is in use.
+    pub(crate) fn hold(&self, place: &Place, kib: u32) -> Result<Taken, BucketError> {
+        self.0.try_take(&place.of_tenant(), kib).ok_or_else(|| {
+            BucketError::Busy(format!(
+                "writes of the tenant's agents with {} MiB wait already: try again shortly, or write less at once",
+                WAITING_OF_TENANT_MAX_KIB >> 10
+            ))
+        })
+    }
+}
+
+/// The KiB of one write, unless it is too large for one.
+pub(crate) fn kib_of_write(bytes: usize) -> Result<u32, BucketError> {
+    let too_large = || {
+        BucketError::Quota(format!(
+            "the write has {bytes} bytes of keys and values, and one may have {} MiB: write in several steps",
+            WRITE_MAX_BYTES >> 20
+        ))
+    };
+    let fits = Some(bytes).filter(|bytes| *bytes <= WRITE_MAX_BYTES).ok_or_else(too_large)?;
+    u32::try_from(fits.div_ceil(1 << 10)).map_err(|_| too_large())
 }
 
 /// Keys and values of one write together, unless no bucket of this quota could hold them.

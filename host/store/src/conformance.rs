@@ -169,6 +169,17 @@ async fn keeps_the_newest_revisions(store: &dyn Store) {
     let digests = store.digests().await.unwrap();
     assert!(digests.contains(&Digest::of(b"many 14")));
     assert!(!digests.contains(&Digest::of(b"many 0")), "what is forgotten is not referred to");
+    let origin = Origin::File { path: "/agents/filed.wasm".into() };
+    let filed = NewRevision { origin, ..revision("filed", fresh_id(), "filed 1") };
+    store.append(&tenant(), vec![filed]).await.unwrap();
+    let uploaded = store.uploaded(&tenant()).await.unwrap();
+    assert!(
+        uploaded.contains(&Digest::of(b"many 14")) && uploaded.contains(&Digest::of(b"many 5"))
+    );
+    assert!(!uploaded.contains(&Digest::of(b"many 0")));
+    assert!(!uploaded.contains(&Digest::of(b"filed 1")), "it came from a file");
+    let other = TenantName::new("other").unwrap();
+    assert_eq!(store.uploaded(&other).await.unwrap(), []);
 }
 
 async fn tenants_are_apart(store: &dyn Store) {

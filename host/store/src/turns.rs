@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aop_core::StoreError;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A tenant and an agent's id; no id for what the tenant's agents share.
+/// A tenant and an agent's id; no id for what the tenant's agents share, and for the tenant itself.
 pub(crate) type Owner = (String, Vec<u8>);
 
 /// See the module's documentation.
@@ -19,11 +19,18 @@ pub(crate) struct Turns {
     owners: Mutex<HashMap<Owner, Arc<Semaphore>>>,
 }
 
-/// One operation of an owner, from before it waits until it has ended.
-pub(crate) struct Turn<'a> {
-    turns: &'a Turns,
+/// A place in the order of an owner, from before it waits.
+struct Turn {
+    turns: Arc<Turns>,
     owner: Owner,
     places: Arc<Semaphore>,
+}
+
+/// Places of an owner, until they are dropped. They may go with work that outlives whoever asked for it.
+pub(crate) struct Taken {
+    // Before the turn, which looks whether it is the last.
+    _places: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 impl Turns {
@@ -32,33 +39,44 @@ impl Turns {
     }
 
     /// Turns of which each owner has `at_once`.
-    pub(crate) fn new(at_once: usize) -> Self {
-        Self { at_once, owners: Mutex::default() }
+    pub(crate) fn new(at_once: usize) -> Arc<Self> {
+        Arc::new(Self { at_once, owners: Mutex::default() })
     }
 
-    pub(crate) fn of(&self, owner: &Owner) -> Turn<'_> {
+    fn of(self: &Arc<Self>, owner: &Owner) -> Turn {
         let mut owners = self.owners();
         let places =
             owners.entry(owner.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.at_once)));
-        Turn { turns: self, owner: owner.clone(), places: Arc::clone(places) }
+        Turn { turns: Arc::clone(self), owner: owner.clone(), places: Arc::clone(places) }
     }
-}
 
-impl Turn<'_> {
-    /// Waits until it is the operation's turn, which lasts until the permit is dropped. Cancel-safe.
+    /// Waits until it is the turn of an operation that needs so many of the owner's places. Cancel-safe.
     ///
     /// # Errors
     /// None as long as the store is open.
-    pub(crate) async fn take(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        owner: &Owner,
+        places: u32,
+    ) -> Result<Taken, StoreError> {
         let closed = |_| StoreError::Failed("the store is closed".to_owned());
-        self.places.acquire().await.map_err(closed)
+        let turn = self.of(owner);
+        let taken = Arc::clone(&turn.places).acquire_many_owned(places).await.map_err(closed)?;
+        Ok(Taken { _places: taken, _turn: turn })
+    }
+
+    /// So many places now, or none.
+    pub(crate) fn try_take(self: &Arc<Self>, owner: &Owner, places: u32) -> Option<Taken> {
+        let turn = self.of(owner);
+        let taken = Arc::clone(&turn.places).try_acquire_many_owned(places).ok()?;
+        Some(Taken { _places: taken, _turn: turn })
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Turn {
     fn drop(&mut self) {
         let mut owners = self.turns.owners();
-        // The table's own and this one: references are made under the lock only.
+        // The table's own and this one: references are made under the lock only, or by who has a turn.
         if Arc::strong_count(&self.places) == 2 {
             owners.remove(&self.owner);
         }
@@ -67,15 +85,15 @@ impl Drop for Turn<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
 
     use super::*;
 
-    /// A permit, if there is one now.
-    fn now<'a>(turn: &'a Turn<'_>) -> Option<SemaphorePermit<'a>> {
-        match pin!(turn.take()).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(permit) => Some(permit.unwrap()),
+    /// What a future answers, if it does now.
+    fn now(taking: Pin<&mut impl Future<Output = Result<Taken, StoreError>>>) -> Option<Taken> {
+        match taking.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(taken) => Some(taken.unwrap()),
             Poll::Pending => None,
         }
     }
@@ -86,20 +104,27 @@ mod tests {
 
     #[test]
     fn an_owner_has_few_writes_on_their_way_and_no_other_waits_for_it() {
-        let turns = Turns::new(2);
-        let greedy: Vec<_> = (0..3).map(|_| turns.of(&owner(1))).collect();
-        let mut taken: Vec<_> = greedy[..2].iter().map(|turn| now(turn).unwrap()).collect();
-        assert!(now(&greedy[2]).is_none(), "all places are taken");
-        let other = turns.of(&owner(2));
-        assert!(now(&other).is_some(), "another owner has places of its own");
+        let (turns, greedy) = (Turns::new(2), owner(1));
+        let mut taken: Vec<_> =
+            (0..2).map(|_| now(pin!(turns.take(&greedy, 1))).unwrap()).collect();
+        let mut third = pin!(turns.take(&greedy, 1));
+        assert!(now(third.as_mut()).is_none(), "all places are taken");
+        assert!(turns.try_take(&greedy, 1).is_none());
+        let other = owner(2);
+        assert!(now(pin!(turns.take(&other, 2))).is_some(), "another owner has places of its own");
         taken.pop();
-        assert!(now(&greedy[2]).is_some(), "a place comes back");
+        assert!(now(third.as_mut()).is_some(), "a place comes back");
     }
 
     #[test]
     fn an_owner_is_forgotten_with_its_last_write() {
-        let turns = Turns::new(2);
-        let (first, second) = (turns.of(&owner(1)), turns.of(&owner(1)));
+        let (turns, one) = (Turns::new(2), owner(1));
+        let (first, second) = (turns.try_take(&one, 1).unwrap(), turns.try_take(&one, 1).unwrap());
+        {
+            let mut given_up = pin!(turns.take(&one, 1));
+            assert!(now(given_up.as_mut()).is_none());
+        }
+        assert!(turns.try_take(&one, 1).is_none());
         drop(first);
         assert_eq!(turns.owners().len(), 1);
         drop(second);

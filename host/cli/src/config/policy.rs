@@ -1,10 +1,12 @@
 //! What the host allows at most, and what it writes down of it.
 
-use aop_core::TenantName;
+use std::time::Duration;
+
 use aop_core::policy::http_grant::HttpGrant;
 use aop_core::policy::{Ceiling, Ceilings, DirectoryGrant, HttpRule};
 use aop_core::settings::keys::{Bounds, Entries, Form, Key, reference};
 use aop_core::settings::{Lines, directories};
+use aop_core::{Settings, TenantName};
 
 use super::Config;
 use super::keys::{DAY, GIB, KIB, MILLISECOND, wide};
@@ -215,9 +217,104 @@ static CEILING_KEYS: &[Key<Ceiling>] = &[
         "`concurrency` of an agent.",
         Bounds::new(1, 65_536, "what an agent may be given"),
         |ceiling| u64::from(ceiling.limits.concurrency).min(65_536),
-        |ceiling, count| ceiling.limits.concurrency = u32::try_from(count).unwrap_or(u32::MAX),
+        |ceiling, count| ceiling.limits.concurrency = narrow(count),
+    ),
+    Key::count(
+        "queue",
+        "`queue` of an agent.",
+        Bounds::new(0, QUEUE, "what an agent may be given"),
+        |ceiling| u64::from(ceiling.limits.queue).min(QUEUE),
+        |ceiling, count| ceiling.limits.queue = narrow(count),
+    ),
+    Key::count(
+        "log_lines_per_second",
+        "`log_lines_per_second` of an agent. An upload has 100 at most unless this is said.",
+        Bounds::new(0, LOG_LINES, "what an agent may be given"),
+        |ceiling| u64::from(ceiling.limits.log_lines_per_second).min(LOG_LINES),
+        |ceiling, count| ceiling.limits.log_lines_per_second = narrow(count),
+    ),
+    Key::count(
+        "replicas",
+        "`replicas` of an agent.",
+        Bounds::new(1, REPLICAS, "what an agent may be given"),
+        |ceiling| u64::from(ceiling.replicas).min(REPLICAS),
+        |ceiling, count| ceiling.replicas = narrow(count),
+    ),
+    Key::section("warm", "`[warm]` of an agent.", WARM_KEYS),
+    Key::section("state", "`[state]` of an agent.", STATE_KEYS),
+    Key::section("handles", "`[handles]` of an agent.", HANDLE_KEYS),
+];
+
+static WARM_KEYS: &[Key<Ceiling>] = &[
+    Key::count(
+        "calls_max",
+        "Calls that a warm instance serves.",
+        Bounds::new(1, WARM_CALLS, "what an agent may be given"),
+        |ceiling| u64::from(ceiling.warm_calls_max).min(WARM_CALLS),
+        |ceiling, count| ceiling.warm_calls_max = narrow(count),
+    ),
+    Key::time(
+        "idle",
+        "How long a warm instance waits for its next call.",
+        Bounds::new(MILLISECOND, DAY, "what an agent may be given"),
+        |ceiling| ceiling.warm_idle.min(DAY),
+        |ceiling, time| ceiling.warm_idle = time,
     ),
 ];
+
+static STATE_KEYS: &[Key<Ceiling>] = &[
+    Key::count(
+        "keys_max",
+        "Entries of one bucket. An upload has 10,000 at most unless this is said.",
+        Bounds::new(0, STATE_ENTRIES, "what an agent may be given"),
+        |ceiling| ceiling.limits.state_keys_max.min(STATE_ENTRIES),
+        |ceiling, count| ceiling.limits.state_keys_max = count,
+    ),
+    Key::size(
+        "size_max",
+        "Keys and values of one bucket. An upload has 16 MiB at most unless this is said.",
+        Bounds::new(0, 64 * GIB, "what an agent may be given"),
+        |ceiling| ceiling.limits.state_max_bytes.min(64 * GIB),
+        |ceiling, bytes| ceiling.limits.state_max_bytes = bytes,
+    ),
+];
+
+static HANDLE_KEYS: &[Key<Ceiling>] = &[
+    Key::count(
+        "instances_max",
+        "Instances that live on because of handles. An upload has 64 at most unless this is said.",
+        Bounds::new(0, HANDLE_INSTANCES, "what an agent may be given"),
+        |ceiling| u64::from(ceiling.limits.handle_instances_max).min(HANDLE_INSTANCES),
+        |ceiling, count| ceiling.limits.handle_instances_max = narrow(count),
+    ),
+    Key::time(
+        "idle",
+        "How long such an instance lives without a call. For an upload, 10 minutes at most unless this is said.",
+        Bounds::new(Duration::from_secs(1), DAY, "what an agent may be given"),
+        |ceiling| ceiling.limits.handle_idle.min(DAY),
+        |ceiling, time| ceiling.limits.handle_idle = time,
+    ),
+    Key::time(
+        "lifetime",
+        "How long it lives in all. For an upload, an hour at most unless this is said.",
+        Bounds::new(Duration::from_secs(1), WEEK, "what an agent may be given"),
+        |ceiling| ceiling.limits.handle_lifetime.min(WEEK),
+        |ceiling, time| ceiling.limits.handle_lifetime = time,
+    ),
+];
+
+fn narrow(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+// The most that an agent's settings can say, and so what a ceiling without the number shows.
+const QUEUE: u64 = 1_000_000;
+const LOG_LINES: u64 = 100_000;
+const REPLICAS: u64 = Settings::REPLICAS_MAX as u64;
+const WARM_CALLS: u64 = 1_000_000;
+const STATE_ENTRIES: u64 = 10_000_000;
+const HANDLE_INSTANCES: u64 = 8192;
+const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// The most that an agent's settings can say.
 const TOKENS_PER_CALL: u64 = 1_000_000_000;

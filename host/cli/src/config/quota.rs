@@ -12,8 +12,12 @@ use super::Config;
 /// Tenants with a quota of their own in a file; more belong into the store.
 const TENANTS_MAX: usize = 1024;
 
+/// What the components of a tenant may take as files, unless it is said: sixty-four of the largest, or thousands of common
+/// ones. Nothing else bounds what uploads leave on the disk.
+const COMPONENTS_DEFAULT_BYTES: u64 = 4 << 30;
+
 /// What tenants and the node may use.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct QuotaConfig {
     /// A tenant that has none of its own.
     pub(crate) tenant: Quota,
@@ -21,6 +25,17 @@ pub(crate) struct QuotaConfig {
     pub(crate) tenants: BTreeMap<TenantName, Quota>,
     /// All of them together.
     pub(crate) node: Quota,
+}
+
+impl Default for QuotaConfig {
+    fn default() -> Self {
+        let components_max_bytes = Some(COMPONENTS_DEFAULT_BYTES);
+        Self {
+            tenant: Quota { components_max_bytes, ..Quota::default() },
+            tenants: BTreeMap::new(),
+            node: Quota::default(),
+        }
+    }
 }
 
 pub(super) static QUOTA_KEYS: &[Key<Config>] = &[
@@ -48,6 +63,7 @@ static TENANT_KEYS: &[Key<Config>] = &[
     quota_key!(cpu_per_minute, |config| config.quota.tenant),
     quota_key!(code, |config| config.quota.tenant),
     quota_key!(stored, |config| config.quota.tenant),
+    quota_key!(components, |config| config.quota.tenant),
     quota_key!(egress_per_hour, |config| config.quota.tenant),
     quota_key!(tokens_per_day, |config| config.quota.tenant),
     quota_key!(weight, |config| config.quota.tenant),
@@ -64,6 +80,7 @@ static ONE_TENANT_KEYS: &[Key<Quota>] = &[
     quota_key!(cpu_per_minute, |quota| quota),
     quota_key!(code, |quota| quota),
     quota_key!(stored, |quota| quota),
+    quota_key!(components, |quota| quota),
     quota_key!(egress_per_hour, |quota| quota),
     quota_key!(tokens_per_day, |quota| quota),
     quota_key!(weight, |quota| quota),

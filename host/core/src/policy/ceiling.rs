@@ -3,16 +3,44 @@
 //!
 //! A ceiling grants nothing. Settings that exceed one are refused when they are loaded, not trimmed: an agent
 //! that runs has exactly what its settings say. Like a policy, a ceiling that is silent permits nothing; what has a
-//! number is limited only where the ceiling has one.
+//! number is limited only where the ceiling has one. Uploads are the exception: whoever may load an agent need not be
+//! who runs the host, so what the host itself holds for an agent (state, handles, lines of log) is what settings that say
+//! nothing have, unless a ceiling has a number.
 
 use core::net::IpAddr;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Component;
+use std::time::Duration;
 
 use super::{DirectoryGrant, HttpRule, Limits, Policy, is_public};
-use crate::settings::{Lines, show_size, show_time};
+use crate::settings::{Lifetime, Lines, show_size, show_time};
 use crate::{Settings, TenantName};
+
+/// A number that is in the limits of both.
+macro_rules! limit {
+    ($key:literal, $unit:ident, |$limits:ident| $value:expr) => {
+        limit!($key, $unit, |$limits| $value, false)
+    };
+    ($key:literal, $unit:ident, |$limits:ident| $value:expr, held) => {
+        limit!($key, $unit, |$limits| $value, true)
+    };
+    ($key:literal, $unit:ident, |$limits:ident| $value:expr, $is_held:literal) => {
+        Number {
+            key: $key,
+            unit: Unit::$unit,
+            said: |settings| {
+                let $limits = &settings.limits;
+                $value
+            },
+            most: |ceiling| {
+                let $limits = &ceiling.limits;
+                $value
+            },
+            is_held: $is_held,
+        }
+    };
+}
 
 /// The ceilings of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,8 +62,14 @@ pub struct Ceiling {
     pub tokens_per_call: u64,
     /// `tokens_per_day` of a model.
     pub tokens_per_day: u64,
-    /// Those of them that a ceiling can have: `timeout`, `memory_max_bytes`, `output_max_bytes` and `concurrency`.
+    /// Those that settings have; the largest number where the ceiling has none.
     pub limits: Limits,
+    /// `calls_max` of a warm instance.
+    pub warm_calls_max: u32,
+    /// `idle` of a warm instance.
+    pub warm_idle: Duration,
+    /// Nodes of the zone on which an agent lives.
+    pub replicas: u32,
     /// Where it is written: the file, the table in it, and the line of every key.
     pub file: String,
     /// The table, such as `ceiling`.
@@ -72,6 +106,27 @@ impl Ceilings {
     pub fn excesses(&self, tenant: &TenantName, settings: &Settings) -> Vec<Excess> {
         self.over(tenant).flat_map(|ceiling| ceiling.excesses(settings)).collect()
     }
+
+    /// The same of settings that were uploaded, besides: what the host would hold for the agent is what it holds for settings
+    /// that say nothing, where no ceiling has a number.
+    #[must_use]
+    pub fn excesses_of_upload(&self, tenant: &TenantName, settings: &Settings) -> Vec<Excess> {
+        let most = Settings::default();
+        let has_number =
+            |number: &Number| self.over(tenant).any(|ceiling| (number.most)(ceiling) != u64::MAX);
+        let held = NUMBERS.iter().filter(|number| number.is_held && !has_number(number));
+        let over = held.filter(|number| (number.said)(settings) > (number.said)(&most));
+        over.map(|number| Excess {
+            setting: number.key.to_owned(),
+            said: number.show((number.said)(settings)),
+            ceiling: format!(
+                "the default of uploads ({}; `{}` of `[ceiling]` in aop.toml can say more)",
+                number.show((number.said)(&most)),
+                number.key
+            ),
+        })
+        .collect()
+    }
 }
 
 impl Default for Ceiling {
@@ -82,12 +137,22 @@ impl Default for Ceiling {
             tokens_per_call: u64::MAX,
             tokens_per_day: u64::MAX,
             limits: Limits {
-                timeout: std::time::Duration::MAX,
+                timeout: Duration::MAX,
                 memory_max_bytes: u64::MAX,
+                table_elements_max: u64::MAX,
                 output_max_bytes: u64::MAX,
                 concurrency: u32::MAX,
-                ..Limits::default()
+                queue: u32::MAX,
+                log_lines_per_second: u32::MAX,
+                state_keys_max: u64::MAX,
+                state_max_bytes: u64::MAX,
+                handle_instances_max: u32::MAX,
+                handle_idle: Duration::MAX,
+                handle_lifetime: Duration::MAX,
             },
+            warm_calls_max: u32::MAX,
+            warm_idle: Duration::MAX,
+            replicas: u32::MAX,
             file: String::new(),
             table: String::new(),
             lines: Lines::default(),
@@ -100,7 +165,7 @@ impl Ceiling {
         let mut found = Vec::new();
         self.check_policy(&settings.policy, &mut found);
         self.check_model(settings, &mut found);
-        self.check_limits(&settings.limits, &mut found);
+        self.check_limits(settings, &mut found);
         found
     }
 
@@ -159,25 +224,11 @@ impl Ceiling {
         }
     }
 
-    fn check_limits(&self, limits: &Limits, found: &mut Vec<Excess>) {
-        let most = &self.limits;
-        let checks = [
-            ("timeout", limits.timeout > most.timeout, show_time(limits.timeout)),
-            (
-                "memory",
-                limits.memory_max_bytes > most.memory_max_bytes,
-                show_size(limits.memory_max_bytes),
-            ),
-            (
-                "output",
-                limits.output_max_bytes > most.output_max_bytes,
-                show_size(limits.output_max_bytes),
-            ),
-            ("concurrency", limits.concurrency > most.concurrency, limits.concurrency.to_string()),
-        ];
-        for (name, is_over, said) in checks {
-            if is_over {
-                found.push(self.excess(name, said, name));
+    fn check_limits(&self, settings: &Settings, found: &mut Vec<Excess>) {
+        for number in NUMBERS {
+            let said = (number.said)(settings);
+            if said > (number.most)(self) {
+                found.push(self.excess(number.key, number.show(said), number.key));
             }
         }
     }
@@ -204,6 +255,86 @@ impl Ceiling {
             (None, None) => format!("`[{table}]` of {file}"),
         }
     }
+}
+
+/// A number of settings, and the most that a ceiling lets it be.
+struct Number {
+    /// In both.
+    key: &'static str,
+    unit: Unit,
+    said: fn(&Settings) -> u64,
+    /// The largest number where the ceiling has none.
+    most: fn(&Ceiling) -> u64,
+    /// Whether the host holds so much for the agent outside of its calls.
+    is_held: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Unit {
+    Count,
+    Bytes,
+    Milliseconds,
+}
+
+/// Those that a table of settings and one of a ceiling have under the same key.
+static NUMBERS: &[Number] = &[
+    limit!("timeout", Milliseconds, |limits| millis(limits.timeout)),
+    limit!("memory", Bytes, |limits| limits.memory_max_bytes),
+    limit!("output", Bytes, |limits| limits.output_max_bytes),
+    limit!("concurrency", Count, |limits| count(limits.concurrency)),
+    limit!("queue", Count, |limits| count(limits.queue)),
+    limit!("log_lines_per_second", Count, |limits| count(limits.log_lines_per_second), held),
+    limit!("state.keys_max", Count, |limits| limits.state_keys_max, held),
+    limit!("state.size_max", Bytes, |limits| limits.state_max_bytes, held),
+    limit!("handles.instances_max", Count, |limits| count(limits.handle_instances_max), held),
+    limit!("handles.idle", Milliseconds, |limits| millis(limits.handle_idle), held),
+    limit!("handles.lifetime", Milliseconds, |limits| millis(limits.handle_lifetime), held),
+    Number {
+        key: "warm.calls_max",
+        unit: Unit::Count,
+        said: |settings| match settings.lifetime {
+            Lifetime::Warm { calls_max, .. } => count(calls_max),
+            Lifetime::Call => 0,
+        },
+        most: |ceiling| count(ceiling.warm_calls_max),
+        is_held: false,
+    },
+    Number {
+        key: "warm.idle",
+        unit: Unit::Milliseconds,
+        said: |settings| match settings.lifetime {
+            Lifetime::Warm { idle_max, .. } => millis(idle_max),
+            Lifetime::Call => 0,
+        },
+        most: |ceiling| millis(ceiling.warm_idle),
+        is_held: false,
+    },
+    Number {
+        key: "replicas",
+        unit: Unit::Count,
+        said: |settings| settings.replicas.map_or(0, count),
+        most: |ceiling| count(ceiling.replicas),
+        is_held: false,
+    },
+];
+
+impl Number {
+    fn show(&self, value: u64) -> String {
+        match self.unit {
+            Unit::Count => value.to_string(),
+            Unit::Bytes => show_size(value),
+            Unit::Milliseconds => show_time(Duration::from_millis(value)),
+        }
+    }
+}
+
+/// Where a ceiling has no number, none here either.
+fn count(number: u32) -> u64 {
+    if number == u32::MAX { u64::MAX } else { u64::from(number) }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Checks the lists of a policy, entry by entry.

@@ -1,6 +1,7 @@
 use http::{Method, Uri};
 
 use super::*;
+use crate::settings::Lines;
 use crate::{SecretName, Settings, TenantName};
 
 fn permits(rule: &str, method: &Method, uri: &str) -> bool {
@@ -407,6 +408,82 @@ fn numbers_and_models_have_ceilings_and_tenants_have_both() {
     let other =
         "timeout = \"5s\"\n[model]\nprovider = \"ollama\"\nname = \"gpt\"\ntokens_per_day = 10\n";
     assert_eq!(excesses(&ceilings, other), ["model.name"]);
+}
+
+const LARGE: &str = r#"lifetime = "warm"
+queue = 100000
+log_lines_per_second = 100000
+replicas = 10
+[warm]
+calls_max = 1000000
+idle = "1h"
+[state]
+keys_max = 10000000
+size_max = "8GiB"
+[handles]
+instances_max = 8192
+idle = "1day"
+lifetime = "7days"
+"#;
+
+#[test]
+fn what_the_host_holds_for_an_agent_has_ceilings_too() {
+    let mut most = Ceiling { table: "ceiling".to_owned(), ..Ceiling::default() };
+    let of = |most: &Ceiling| Ceilings { host: Some(most.clone()), ..Ceilings::default() };
+    assert!(excesses(&of(&most), LARGE).is_empty(), "a ceiling without numbers");
+    most.limits = Limits::default();
+    most.warm_calls_max = 1000;
+    most.warm_idle = Duration::from_secs(60);
+    most.replicas = 9;
+    assert_eq!(
+        excesses(&of(&most), LARGE),
+        [
+            "queue",
+            "log_lines_per_second",
+            "state.keys_max",
+            "state.size_max",
+            "handles.instances_max",
+            "handles.idle",
+            "handles.lifetime",
+            "warm.calls_max",
+            "warm.idle",
+            "replicas",
+        ]
+    );
+    assert!(excesses(&of(&most), "lifetime = \"warm\"\nreplicas = 9\n").is_empty());
+    most.lines = Lines::in_text("[ceiling.state]\nsize_max = \"16MiB\"\n");
+    most.file = "aop.toml".to_owned();
+    let found = of(&most).excesses(&TenantName::default_tenant(), &settings(LARGE));
+    assert_eq!(
+        found[3].to_string(),
+        "`state.size_max`: 8GiB is more than `state.size_max` of `[ceiling]` (aop.toml:2) permits"
+    );
+}
+
+#[test]
+fn an_upload_has_no_more_held_for_it_than_others_unless_a_ceiling_says_so() {
+    let tenant = TenantName::default_tenant();
+    let over = |ceilings: &Ceilings, text: &str| {
+        let found = ceilings.excesses_of_upload(&tenant, &settings(text));
+        found.into_iter().map(|excess| excess.to_string()).collect::<Vec<_>>()
+    };
+    let found = over(&Ceilings::default(), LARGE);
+    assert_eq!(found.len(), 6, "{found:?}");
+    assert_eq!(
+        found[2],
+        "`state.size_max`: 8GiB is more than the default of uploads (16MiB; `state.size_max` of `[ceiling]` in aop.toml can say more) permits"
+    );
+    assert!(over(&Ceilings::default(), "").is_empty());
+    // A ceiling is what counts where it has a number, be it the host's or the tenant's.
+    let mut ceiling = Ceiling::default();
+    ceiling.limits.state_max_bytes = 16 << 30;
+    let host = Ceilings { host: Some(ceiling.clone()), ..Ceilings::default() };
+    let tenants = Ceilings { tenants: [(tenant.clone(), ceiling)].into(), ..Ceilings::default() };
+    for ceilings in [host, tenants] {
+        let found = over(&ceilings, LARGE);
+        assert_eq!(found.len(), 5);
+        assert!(found.iter().all(|excess| !excess.contains("state.size_max")), "{found:?}");
+    }
 }
 
 proptest::proptest! {

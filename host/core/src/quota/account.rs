@@ -98,6 +98,7 @@ pub struct Account {
     queue: Amount,
     queue_wait_ms: AtomicU64,
     stored_max_bytes: AtomicU64,
+    components_max_bytes: AtomicU64,
     tokens_per_day: AtomicU64,
     /// CPU time that was used without a turn.
     courtesy: Rate,
@@ -149,6 +150,7 @@ impl Account {
             queue: Amount::new(),
             queue_wait_ms: AtomicU64::new(NONE),
             stored_max_bytes: AtomicU64::new(NONE),
+            components_max_bytes: AtomicU64::new(NONE),
             tokens_per_day: AtomicU64::new(NONE),
             courtesy,
             executions: AtomicU32::new(0),
@@ -173,6 +175,7 @@ impl Account {
         };
         store(&self.queue_wait_ms, quota.queue_wait_ms);
         store(&self.stored_max_bytes, quota.stored_max_bytes);
+        store(&self.components_max_bytes, quota.components_max_bytes);
         store(&self.tokens_per_day, quota.tokens_per_day);
         self.concurrency.store(concurrency, Ordering::Relaxed);
         self.apply_places();
@@ -288,6 +291,7 @@ impl Account {
             Resource::Cpu => self.cpu.limit().map(|nanos| nanos / 1_000_000),
             Resource::Code => self.code.limit(),
             Resource::Stored => read(&self.stored_max_bytes),
+            Resource::Components => read(&self.components_max_bytes),
             Resource::Egress => self.egress.limit(),
             Resource::Tokens => read(&self.tokens_per_day),
         }
@@ -304,7 +308,9 @@ impl Account {
             Resource::Cpu => Some(self.cpu.used(now) / 1_000_000),
             Resource::Code => Some(self.code.used()),
             Resource::Egress => Some(self.egress.used(now)),
-            Resource::QueueWait | Resource::Stored | Resource::Tokens => None,
+            Resource::QueueWait | Resource::Stored | Resource::Components | Resource::Tokens => {
+                None
+            }
         };
         let figure = |resource: Resource| Figure {
             quota: resource.as_str(),

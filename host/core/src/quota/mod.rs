@@ -52,6 +52,10 @@ pub struct Quota {
     pub code_max_bytes: Option<u64>,
     /// What it remembers, as the store counts it.
     pub stored_max_bytes: Option<u64>,
+    /// Components that came through the API, with those of earlier revisions, as files. Of a tenant.
+    // Settings hold a quota, too, and what is not said must not change which of them are the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub components_max_bytes: Option<u64>,
     /// Bodies of outgoing requests and their answers, per hour.
     pub egress_bytes_per_hour: Option<u64>,
     /// Tokens of language models per day (UTC). An agent's own is in its model's binding.

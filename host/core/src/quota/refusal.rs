@@ -18,13 +18,14 @@ pub enum Resource {
     Cpu,
     Code,
     Stored,
+    Components,
     Egress,
     Tokens,
 }
 
 impl Resource {
     /// Every one, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Calls,
         Self::Concurrency,
         Self::Queue,
@@ -33,6 +34,7 @@ impl Resource {
         Self::Cpu,
         Self::Code,
         Self::Stored,
+        Self::Components,
         Self::Egress,
         Self::Tokens,
     ];
@@ -49,6 +51,7 @@ impl Resource {
             Self::Cpu => "cpu_ms_per_minute",
             Self::Code => "code_bytes",
             Self::Stored => "stored_bytes",
+            Self::Components => "components_bytes",
             Self::Egress => "egress_bytes_per_hour",
             Self::Tokens => "tokens_per_day",
         }
@@ -63,7 +66,8 @@ impl Resource {
             | Self::QueueWait
             | Self::Memory
             | Self::Code
-            | Self::Stored => ErrorCode::ResourceExhausted,
+            | Self::Stored
+            | Self::Components => ErrorCode::ResourceExhausted,
         }
     }
 }
@@ -154,6 +158,9 @@ impl Account {
             Resource::Stored => format!(
                 "{whose} may remember {size} over all agents and conversations: delete what is not needed any more"
             ),
+            Resource::Components => format!(
+                "the components that {whose} uploaded, those of earlier revisions included, may have {size} as files: unload agents, or make the component smaller"
+            ),
             Resource::Egress => format!(
                 "{whose} used up its {size} per hour of outgoing requests and their answers: try again when some of it is back"
             ),
@@ -173,7 +180,7 @@ const fn explain_node(resource: Resource) -> &'static str {
         | Resource::Cpu => "this host is busy: try again shortly",
         Resource::Memory => "this host has no memory left for instances: try again shortly",
         Resource::Egress => "this host sent and received as much as it may: try again later",
-        Resource::Code | Resource::Stored | Resource::Tokens => {
+        Resource::Code | Resource::Stored | Resource::Components | Resource::Tokens => {
             "this host is full: its operator can make room"
         }
     }

@@ -111,6 +111,12 @@ impl Settings {
             || self.policy != Policy::deny_all()
             || !self.share.is_nobody()
     }
+
+    /// Whether requests of the agent get headers with secrets of its tenant.
+    #[must_use]
+    pub fn name_secrets(&self) -> bool {
+        self.policy.http.iter().any(|grant| grant.secrets().next().is_some())
+    }
 }
 
 impl Default for Settings {

@@ -81,6 +81,14 @@ macro_rules! quota_key {
             |$target| $quota.stored_max_bytes
         )
     };
+    (components, |$target:ident| $quota:expr) => {
+        $crate::quota_key!(
+            "components",
+            "Components that came through the API as files, those of the revisions that are kept for rollback included.",
+            (Bytes, 1 << 10, 1 << 50, "the smallest component must fit"),
+            |$target| $quota.components_max_bytes
+        )
+    };
     (egress_per_hour, |$target:ident| $quota:expr) => {
         $crate::quota_key!(
             "egress_per_hour",

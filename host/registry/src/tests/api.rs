@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use aop_core::quota::Quota;
 use aop_core::{
     Catalog, CatalogError, LoadRequest, Origin, Resolve, RevisionNumber, Settings, State,
 };
@@ -292,4 +293,78 @@ async fn a_failed_upload_is_not_tried_again_while_an_older_revision_serves() {
     assert!(due.stored.is_empty() && due.files.is_empty(), "{due:?}");
     assert_eq!(host.status("a").state, State::Error);
     assert_eq!(host.resolved("a").as_deref(), Some("One."));
+}
+
+fn limit_components(host: &Host, bytes: u64) {
+    let quota = Quota { components_max_bytes: Some(bytes), ..Quota::default() };
+    host.registry.common.parts.accounts.set_tenant(&tenant(), Some(quota));
+}
+
+#[tokio::test]
+async fn components_of_a_tenant_fit_its_quota_and_room_comes_back() {
+    let host = Host::new();
+    // What the operator put into a directory is no upload.
+    host.write("agents/file.wasm", "fn run Of the operator.");
+    host.registry.scan().await.unwrap();
+    limit_components(&host, 30);
+    host.load("a", "fn run One.").await.unwrap();
+    host.load("a", "fn run Two.").await.unwrap();
+    let refused = host.load("b", "fn run Three.").await.unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::OverQuota(why) if why.contains("unload agents")),
+        "{refused}"
+    );
+    assert!(host.registry.show(&tenant(), "b").is_none());
+    assert_eq!(host.components(), 3, "what is refused is not kept");
+    host.load("b", "fn run One.").await.unwrap();
+    let host = host.restarted().await;
+    limit_components(&host, 30);
+    host.load("c", "fn run Three.").await.unwrap_err();
+    host.registry.unload(&tenant(), "b").await.unwrap();
+    host.load("c", "fn run Three.").await.unwrap_err();
+    host.registry.unload(&tenant(), "a").await.unwrap();
+    host.load("c", "fn run Three.").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_failed_to_load_counts_until_it_is_gone() {
+    let host = Arc::new(Host::scanned().await);
+    limit_components(&host, 20);
+    let loading = Arc::clone(&host);
+    let task = tokio::spawn(async move { loading.load("a", "wait\nfn run").await });
+    host.prepare.until_waiting(1).await;
+    // The load that is under way keeps collection from these.
+    assert!(matches!(host.load("b", "broken").await, Err(CatalogError::Rejected(_))));
+    host.own().collect_garbage().await;
+    assert!(matches!(host.load("b", "fn run").await, Err(CatalogError::OverQuota(_))));
+    host.prepare.gate.add_permits(1);
+    task.await.unwrap().unwrap();
+    host.own().collect_garbage().await;
+    host.load("b", "fn run").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_may_not_have_more_held_for_it_unless_a_ceiling_says_so() {
+    let host = Host::scanned().await;
+    let settings = || Settings::from_toml("[state]\nsize_max = \"1GiB\"\n").unwrap();
+    let refused = host.load_with("a", "fn run", settings()).await.unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::Refused { setting: "ceiling", reason } if reason.contains("`state.size_max`: 1GiB")),
+        "{refused}"
+    );
+    let placed = LoadRequest {
+        name: agent("placed"),
+        id: Some(aop_core::AgentId(uuid::Uuid::now_v7())),
+        component: b"fn run".to_vec(),
+        settings: settings(),
+    };
+    host.registry.load(&tenant(), placed).await.unwrap();
+    let mut ceiling = aop_core::policy::Ceiling::default();
+    ceiling.limits.state_max_bytes = 2 << 30;
+    let ceilings = aop_core::policy::Ceilings { host: Some(ceiling), ..Default::default() };
+    host.registry.set_ceilings(ceilings);
+    host.load_with("a", "fn run", settings()).await.unwrap();
+    // What was loaded is loaded again at the next start, whatever the ceilings of uploads are by then.
+    let host = host.restarted().await;
+    assert_eq!(host.status("a").state, State::Active);
 }

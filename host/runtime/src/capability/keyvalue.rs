@@ -159,6 +159,11 @@ impl Shared {
         Ok(self.buckets.get(&self.bucket, key).await?)
     }
 
+    async fn exists(&self, key: &str) -> Result<bool, Refusal> {
+        check_key(key)?;
+        Ok(self.buckets.exists(&self.bucket, key).await?)
+    }
+
     async fn set(&self, entries: &[(String, Vec<u8>)]) -> Result<(), Refusal> {
         check_batch(entries.len())?;
         for (key, value) in entries {
@@ -426,7 +431,7 @@ macro_rules! common {
                 bucket: Resource<Opened>,
                 key: String,
             ) -> Result<bool, Refusal> {
-                Ok(self.bucket(&bucket)?.get(&key).await?.is_some())
+                self.bucket(&bucket)?.exists(&key).await
             }
 
             async fn list_keys(

@@ -3,6 +3,10 @@
 //!
 //! Bytes are replaced by as many stars, so that lengths stay what was announced. It finds a secret as it was sent,
 //! not one that the server encodes: whoever names a host in a policy trusts it that far.
+//!
+//! Where and when an answer is handed on follows from lengths alone, never from what it says: until more comes, or its
+//! end, its last bytes wait, one fewer than the longest secret has. So a guest that waits for the last of an event
+//! sees it with the next one.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -65,14 +69,12 @@ impl Mask {
         }
     }
 
-    /// How many bytes at the end may be the beginning of a secret.
-    fn undecided(&self, bytes: &[u8]) -> usize {
-        let begins = |wanted: &Wanted| {
-            let secret = wanted.secret.expose().as_bytes();
-            let most = bytes.len().min(secret.len() - 1);
-            (1..=most).rev().find(|length| bytes.ends_with(&secret[..*length])).unwrap_or(0)
-        };
-        self.0.iter().map(begins).max().unwrap_or(0)
+    /// How many bytes at the end are held back: as many as the longest secret can have begun with, whatever they are.
+    /// Were it as many as do begin one, where an answer is cut would tell a guest, who makes a server repeat its guesses,
+    /// how much of a guess is right.
+    fn undecided(&self) -> usize {
+        let lengths = self.0.iter().map(|wanted| wanted.secret.expose().len() - 1);
+        lengths.max().unwrap_or(0)
     }
 
     pub(super) fn cover_headers(&self, headers: &mut HeaderMap) {
@@ -110,7 +112,8 @@ impl Wanted {
     }
 }
 
-/// A body whose secrets are covered. It holds back what may be the beginning of one.
+/// A body whose secrets are covered. It holds back what may be the beginning of one. Of a body that fails, what is held
+/// back is never shown: a guest that chooses where it fails, by a limit, would be shown the beginning of a secret.
 struct Masked {
     mask: Mask,
     inner: EgressBody,
@@ -125,8 +128,9 @@ struct Masked {
 impl Masked {
     fn take(&mut self, data: &Bytes) -> Bytes {
         self.held.extend_from_slice(data);
-        let undecided = self.mask.undecided(&self.held);
-        self.let_go(self.held.len() - undecided)
+        let decided = self.held.len().saturating_sub(self.mask.undecided());
+        // Nothing is looked for until something can be let go: an answer may come byte by byte.
+        if decided == 0 { Bytes::new() } else { self.let_go(decided) }
     }
 
     /// The rest, of which nothing can be a secret that goes on.
@@ -217,11 +221,48 @@ mod tests {
         Mask::of(secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect()).unwrap()
     }
 
+    /// The frames of an answer: what is in each, and how often it was asked for and not ready.
+    fn frames(mask: Mask, pieces: Vec<Frame<Bytes>>) -> Vec<(usize, Frame<Bytes>)> {
+        // Each piece keeps its reader waiting once, so that it counts when it comes.
+        let pieces = pieces.into_iter().flat_map(|piece| [None, Some(Ok(piece))]);
+        let mut pieces = pieces.collect::<std::collections::VecDeque<_>>();
+        let pending = futures::stream::poll_fn(move |_| match pieces.pop_front() {
+            Some(None) => Poll::Pending,
+            Some(piece) => Poll::Ready(piece),
+            None => Poll::Ready(None),
+        });
+        let mut body = mask.cover_body(Box::pin(StreamBody::new(pending)));
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let (mut seen, mut waited) = (Vec::new(), 0);
+        loop {
+            match body.as_mut().poll_frame(&mut context) {
+                Poll::Pending => waited += 1,
+                Poll::Ready(Some(frame)) => seen.push((waited, frame.unwrap())),
+                Poll::Ready(None) => return seen,
+            }
+        }
+    }
+
     fn covered(mask: Mask, pieces: Vec<Vec<u8>>) -> Vec<u8> {
-        let frames = pieces.into_iter().map(|piece| Ok(Frame::data(Bytes::from(piece))));
-        let body: EgressBody = Box::pin(StreamBody::new(futures::stream::iter(frames)));
-        let whole = futures::executor::block_on(mask.cover_body(body).collect()).unwrap();
-        whole.to_bytes().to_vec()
+        let pieces = pieces.into_iter().map(|piece| Frame::data(Bytes::from(piece))).collect();
+        let data = frames(mask, pieces).into_iter().map(|(_, frame)| frame.into_data().unwrap());
+        data.flatten().collect()
+    }
+
+    /// Where frames end, and when they came.
+    fn ends(mask: Mask, pieces: &[Vec<u8>], trailers: bool) -> Vec<(usize, usize, bool)> {
+        let mut sent: Vec<_> =
+            pieces.iter().map(|piece| Frame::data(Bytes::from(piece.clone()))).collect();
+        if trailers {
+            let trailer = HeaderValue::from_static("x");
+            sent.push(Frame::trailers(HeaderMap::from_iter([(http::header::ETAG, trailer)])));
+        }
+        let seen = frames(mask, sent).into_iter();
+        let end = |(waited, frame): (usize, Frame<Bytes>)| {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            (waited, length, frame.is_trailers())
+        };
+        seen.map(end).collect()
     }
 
     #[test]
@@ -259,6 +300,29 @@ mod tests {
     }
 
     #[test]
+    fn a_guess_is_not_told_by_where_the_answer_is_cut() {
+        // What an attacker measured: the server repeats a guess, and the last of it came by itself when it was right.
+        let secret = "hunter2hunter2hunter";
+        let of =
+            |guess: &[u8]| ends(mask(&[secret]), &[b"you sent: ".to_vec(), guess.to_vec()], false);
+        for length in 1..secret.len() {
+            let wrong = [&secret.as_bytes()[..length - 1], b"!"].concat();
+            assert_eq!(of(&secret.as_bytes()[..length]), of(&wrong), "{length}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_is_not_shown_when_the_answer_fails() {
+        let pieces =
+            [Ok(Frame::data(Bytes::from_static(b"before: secret-valu"))), Err("cut".into())];
+        let mut body = mask(&["secret-value"])
+            .cover_body(Box::pin(StreamBody::new(futures::stream::iter(pieces))));
+        let first = futures::executor::block_on(body.frame()).unwrap().unwrap();
+        assert_eq!(first.into_data().unwrap(), b"before: "[..]);
+        assert!(futures::executor::block_on(body.frame()).unwrap().is_err());
+    }
+
+    #[test]
     fn headers_are_covered() {
         let mut headers = HeaderMap::new();
         headers.insert("location", HeaderValue::from_static("/?key=secret-value&a=b"));
@@ -283,6 +347,16 @@ mod tests {
                 }
             }
             prop_assert_eq!(shown, expected);
+        }
+
+        #[test]
+        fn where_and_when_it_is_cut_follows_from_lengths_alone(
+            pieces in prop::collection::vec("[ab-]{0,14}", 0..12), trailers: bool,
+        ) {
+            let secrets = || mask(&["abababab-a", "bab-ab-abab-"]);
+            let pieces: Vec<_> = pieces.into_iter().map(String::into_bytes).collect();
+            let blank: Vec<_> = pieces.iter().map(|piece| vec![b'.'; piece.len()]).collect();
+            prop_assert_eq!(ends(secrets(), &pieces, trailers), ends(secrets(), &blank, trailers));
         }
     }
 }

@@ -74,6 +74,7 @@ async fn reads_what_was_written(buckets: &dyn Buckets) {
     buckets.set(&bucket, ROOMY, &[]).await.unwrap();
     for (key, value) in [("a", Some("2")), ("b", Some("")), ("", Some("k")), ("c", None)] {
         assert_eq!(get(buckets, &bucket, key).await.as_deref(), value, "{key}");
+        assert_eq!(buckets.exists(&bucket, key).await.unwrap(), value.is_some(), "{key}");
     }
     buckets.delete(&bucket, &["a".to_owned(), "c".to_owned()]).await.unwrap();
     assert_eq!(get(buckets, &bucket, "a").await, None);
@@ -152,6 +153,10 @@ async fn keeps_quotas(buckets: &dyn Buckets) {
         let refused = buckets.set(&bucket, ROOMY, &[entry]).await;
         assert!(matches!(refused, Err(BucketError::Quota(_))));
     }
+    let mebibyte = |key: u8| (key.to_string(), vec![0; 1 << 20]);
+    let batch: Vec<_> = (0..4).map(mebibyte).collect();
+    let message = buckets.set(&of_agent(), ROOMY, &batch).await.unwrap_err().to_string();
+    assert!(message.contains("4 MiB"), "{message}");
     let fits = [(("k".repeat(1024)), vec![0; 1 << 20])];
     buckets.set(&of_agent(), ROOMY, &fits).await.unwrap();
 }

@@ -6,25 +6,23 @@
 //! tenant, in whose row stands whether that is gone ([`tenancy`](super::tenancy)): then nothing of it is kept.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use aop_core::BoxFuture;
 use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, PAGE_KEYS_MAX};
-use aop_core::{BoxFuture, StoreError};
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql};
 
-use super::tenancy::{self, ENDED, gone};
+use super::tenancy::{ENDED, gone};
 use super::{Failed, PostgresBuckets};
 use crate::bounds::{
-    BUCKET_CHARGE_BYTES, Ceilings, KEY_CHARGE_BYTES, Place, Sums, check_sizes, total_bytes,
+    BUCKET_CHARGE_BYTES, Ceilings, KEY_CHARGE_BYTES, Place, Sums, check_sizes, kib_of_write,
+    total_bytes,
 };
 
 /// When a conversation was last used is kept to this, so that not every use is a write.
 const TOUCH_EVERY_MS: i64 = 60 * 60 * 1000;
-/// Conversations that are looked up at once to be forgotten; each is forgotten in a transaction of its own.
-const FORGOTTEN_AT_ONCE: i64 = 64;
 /// The database's clock, in milliseconds since the Unix epoch: that of hosts may differ.
 pub(super) const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
@@ -68,22 +66,22 @@ impl From<Refused> for BucketError {
 }
 
 /// A bucket whose owner is ours until the transaction ends.
-struct Opened {
+pub(super) struct Opened {
     /// When the tenant that works there was created.
     since: i64,
     owner: i64,
-    bucket: i64,
-    keys: i64,
-    bytes: i64,
+    pub(super) bucket: i64,
+    pub(super) keys: i64,
+    pub(super) bytes: i64,
 }
 
 /// What changes in a bucket.
 #[derive(Default)]
-struct Change {
-    keys: i64,
-    bytes: i64,
+pub(super) struct Change {
+    pub(super) keys: i64,
+    pub(super) bytes: i64,
     /// Of the bucket itself, when it begins or ends.
-    charge: i64,
+    pub(super) charge: i64,
 }
 
 impl Change {
@@ -135,7 +133,7 @@ async fn open(change: &Transaction<'_>, (place, since): (&Place, i64)) -> Result
 }
 
 /// The same for a bucket that must exist already.
-async fn find(
+pub(super) async fn find(
     change: &Transaction<'_>,
     (place, since): (&Place, i64),
 ) -> Result<Option<Opened>, Refused> {
@@ -160,7 +158,7 @@ async fn find(
 
 /// Keeps the sums in step with a change, and answers them: of the agent, the tenant and all. One of a tenant that is gone
 /// fails.
-async fn charge(
+pub(super) async fn charge(
     change: &Transaction<'_>,
     (tenant, opened): (&str, &Opened),
     what: &Change,
@@ -253,17 +251,39 @@ async fn delete(
 }
 
 impl PostgresBuckets {
-    /// Runs one change at a place, all or nothing.
+    /// Runs one change of so many bytes at a place, all or nothing.
     async fn change_at<T>(
         &self,
-        place: &Place,
+        (place, bytes): (&Place, usize),
         work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
+        let _waiting = self.waiting.hold(place, kib_of_write(bytes)?)?;
         self.at(place, async |connection| {
             let change = connection.transaction().await?;
             let done = work(&change).await?;
             change.commit().await?;
             Ok(done)
+        })
+        .await
+    }
+
+    /// What `column` says of an entry, if there is one.
+    async fn read<T: for<'r> FromSql<'r>>(
+        &self,
+        bucket: &Bucket,
+        asked: (&'static str, &str),
+    ) -> Result<Option<T>, Refused> {
+        let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
+        self.at(&place, async |connection| -> Result<_, Refused> {
+            let Some((found, stale)) = get(connection, (&place, since), asked).await? else {
+                return Ok(None);
+            };
+            if let Some(bucket) = stale {
+                let sql = format!("UPDATE aop_buckets SET touched_unix_ms = {NOW} WHERE id = $1");
+                // Somebody who writes there keeps it too; a value that was read is no failure.
+                let _ = connection.execute(&sql, &[&bucket]).await;
+            }
+            Ok(Some(found))
         })
         .await
     }
@@ -281,69 +301,16 @@ impl PostgresBuckets {
         })
         .await
     }
-
-    /// Forgets conversations that nobody used for `untouched_for`, on any host. Answers how many.
-    ///
-    /// # Errors
-    /// [`StoreError`]; what was forgotten by then stays forgotten.
-    pub async fn forget_sessions(&self, untouched_for: Duration) -> Result<u64, StoreError> {
-        let age = i64::try_from(untouched_for.as_millis()).unwrap_or(i64::MAX);
-        let failed = |refused| StoreError::Failed(BucketError::from(refused).to_string());
-        let mut forgotten = 0;
-        loop {
-            let old = self.change(async |change| old_sessions(change, age).await);
-            let old = old.await.map_err(failed)?;
-            if old.is_empty() {
-                let forgetting = self.change(async |change| tenancy::forget_gone(change).await);
-                return forgetting.await.map(|()| forgotten).map_err(failed);
-            }
-            for place in old {
-                let one = self.change(async |change| forget(change, &place, age).await);
-                forgotten += u64::from(one.await.map_err(failed)?);
-            }
-        }
-    }
 }
 
-/// Conversations that are unused for longer than `age_ms`, the oldest first.
-async fn old_sessions(change: &Transaction<'_>, age_ms: i64) -> Result<Vec<Place>, Refused> {
-    let sql = format!(
-        "SELECT tenant, agent, session
-         FROM aop_buckets JOIN aop_owners ON aop_owners.id = owner
-         WHERE session <> '' AND touched_unix_ms <= {NOW} - $1
-         ORDER BY touched_unix_ms LIMIT {FORGOTTEN_AT_ONCE}"
-    );
-    let found = rows(change, &sql, &[&age_ms]).await?;
-    let place = |row: Row| {
-        let (tenant, agent, session) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        Ok(Place { tenant, agent, session })
-    };
-    found.into_iter().map(place).collect()
-}
-
-/// Forgets one, unless it was used meanwhile; whether it did.
-async fn forget(change: &Transaction<'_>, place: &Place, age_ms: i64) -> Result<bool, Refused> {
-    let whoever = (place, i64::MAX);
-    let Some(opened) = find(change, whoever).await? else { return Ok(false) };
-    let sql = format!(
-        "DELETE FROM aop_buckets WHERE id = $1 AND touched_unix_ms <= {NOW} - $2 RETURNING id"
-    );
-    if rows(change, &sql, &[&opened.bucket, &age_ms]).await?.is_empty() {
-        return Ok(false);
-    }
-    let what = Change { keys: -opened.keys, bytes: -opened.bytes, charge: -BUCKET_CHARGE_BYTES };
-    charge(change, (&place.tenant, &opened), &what).await?;
-    Ok(true)
-}
-
-/// A value, and whether its conversation wants to be noted as used.
-async fn get(
+/// What `column` says of an entry, and whether its conversation wants to be noted as used.
+async fn get<T: for<'r> FromSql<'r>>(
     connection: &Object,
     (place, since): (&Place, i64),
-    key: &str,
-) -> Result<Option<(Vec<u8>, Option<i64>)>, Refused> {
+    (column, key): (&'static str, &str),
+) -> Result<Option<(T, Option<i64>)>, Refused> {
     let sql = format!(
-        "SELECT value, aop_buckets.id, session <> '' AND touched_unix_ms < {NOW} - {TOUCH_EVERY_MS}
+        "SELECT {column}, aop_buckets.id, session <> '' AND touched_unix_ms < {NOW} - {TOUCH_EVERY_MS}
          FROM aop_owners JOIN aop_buckets ON owner = aop_owners.id
                          JOIN aop_entries ON bucket = aop_buckets.id
          WHERE tenant = $1 AND agent = $2 AND session = $3 AND key = $4 AND {ENDED} < $5"
@@ -393,21 +360,17 @@ impl Buckets for PostgresBuckets {
         bucket: &'a Bucket,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Vec<u8>>, BucketError>> {
+        Box::pin(async move { Ok(self.read(bucket, ("value", key)).await?) })
+    }
+
+    fn exists<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<bool, BucketError>> {
         Box::pin(async move {
-            let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
-            let reading = self.at(&place, async |connection| -> Result<_, Refused> {
-                let Some((value, stale)) = get(connection, (&place, since), key).await? else {
-                    return Ok(None);
-                };
-                if let Some(bucket) = stale {
-                    let sql =
-                        format!("UPDATE aop_buckets SET touched_unix_ms = {NOW} WHERE id = $1");
-                    // Somebody who writes there keeps it too; a value that was read is no failure.
-                    let _ = connection.execute(&sql, &[&bucket]).await;
-                }
-                Ok(Some(value))
-            });
-            Ok(reading.await?)
+            let found: Option<bool> = self.read(bucket, ("true", key)).await?;
+            Ok(found.is_some())
         })
     }
 
@@ -422,10 +385,10 @@ impl Buckets for PostgresBuckets {
                 return Ok(());
             }
             check_sizes(entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
-            total_bytes(entries, quota)?;
+            let bytes = total_bytes(entries, quota)?;
             let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
             let limits = (quota, self.ceilings);
-            let setting = self.change_at(&place, async |change| {
+            let setting = self.change_at((&place, bytes), async |change| {
                 let opened = open(change, (&place, since)).await?;
                 put(change, (&place.tenant, &opened), entries, limits).await
             });
@@ -440,7 +403,8 @@ impl Buckets for PostgresBuckets {
     ) -> BoxFuture<'a, Result<(), BucketError>> {
         Box::pin(async move {
             let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
-            let deleting = self.change_at(&place, async |change| {
+            let bytes = keys.iter().map(String::len).sum();
+            let deleting = self.change_at((&place, bytes), async |change| {
                 let Some(opened) = find(change, (&place, since)).await? else { return Ok(()) };
                 delete(change, (&place.tenant, &opened), keys).await
             });
@@ -459,8 +423,9 @@ impl Buckets for PostgresBuckets {
         Box::pin(async move {
             check_sizes(std::iter::once((key, value.as_slice())))?;
             let (place, since) = (Place::from(bucket), self.begun.since(&bucket.tenant)?);
+            let bytes = key.len() + expected.map_or(0, <[u8]>::len) + value.len();
             let (limits, entries) = ((quota, self.ceilings), [(key.to_owned(), value)]);
-            let swapping = self.change_at(&place, async |change| {
+            let swapping = self.change_at((&place, bytes), async |change| {
                 let opened = open(change, (&place, since)).await?;
                 let sql = "SELECT value FROM aop_entries WHERE bucket = $1 AND key = $2";
                 let stored = rows(change, sql, &[&opened.bucket, &key.as_bytes()]).await?;

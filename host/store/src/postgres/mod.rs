@@ -10,6 +10,7 @@
 
 mod buckets;
 mod connect;
+mod forget;
 mod migration;
 mod tenancy;
 #[cfg(test)]
@@ -21,7 +22,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use tokio_postgres::error::SqlState;
 
-use crate::bounds::{Ceilings, Place};
+use crate::bounds::{Ceilings, Place, Waiting};
 use crate::turns::Turns;
 use aop_core::StoreError;
 use tenancy::Begun;
@@ -94,6 +95,7 @@ pub struct PostgresBuckets {
     /// One connection to ask whether the database answers, whatever work goes on.
     probing: Pool,
     ceilings: Ceilings,
+    waiting: Arc<Waiting>,
     /// A quarter of the connections for each agent, and three quarters for each tenant.
     agents: Arc<Turns>,
     tenants: Arc<Turns>,
@@ -120,10 +122,10 @@ impl PostgresBuckets {
             agent_max_bytes: config.agent_state_max_bytes,
         };
         let probing = connect::pool(&PostgresConfig { connections_max: 1, ..config.clone() })?;
-        let part =
-            |quarters: usize| Arc::new(Turns::new((config.connections_max * quarters / 4).max(1)));
+        let part = |quarters: usize| Turns::new((config.connections_max * quarters / 4).max(1));
         let (agents, tenants, begun) = (part(1), part(3), Arc::default());
-        Ok(Self { pool, probing, ceilings, agents, tenants, begun })
+        let waiting = Arc::new(Waiting::new());
+        Ok(Self { pool, probing, ceilings, waiting, agents, tenants, begun })
     }
 
     /// Whether the database answers now, over a connection of its own: that all others work is no reason to say that it is
@@ -162,10 +164,10 @@ impl PostgresBuckets {
         place: &Place,
         operation: impl AsyncFnOnce(&mut Object) -> Result<T, E>,
     ) -> Result<T, E> {
-        let tenant = (place.tenant.clone(), Vec::new());
-        let (of_agent, of_tenant) = (self.agents.of(&place.owner()), self.tenants.of(&tenant));
-        let taking =
-            async { Ok::<_, StoreError>((of_agent.take().await?, of_tenant.take().await?)) };
+        let taking = async {
+            let of_agent = self.agents.take(&place.owner(), 1).await?;
+            Ok::<_, StoreError>((of_agent, self.tenants.take(&place.of_tenant(), 1).await?))
+        };
         let turns = tokio::time::timeout(ACQUIRE_TIMEOUT, taking).await;
         let _turns = turns
             .map_err(|_| {

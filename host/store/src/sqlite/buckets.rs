@@ -4,18 +4,22 @@
 //! have summed it up by then, and what is over a limit is undone as a whole. Three limits hold a bucket: its own
 //! quota, its agent's share over all conversations, its tenant's quota, and what the whole store may hold.
 //!
-//! All writes of the host share one thread, so an agent has a few on their way to it at a time (see `turns`), and
-//! what waits for it is bounded in bytes.
+//! All writes of the host share one thread, so an agent has a few on their way to it at a time (see `turns`), and a tenant
+//! as many as one of the largest has bytes: another tenant waits for no more of each. What waits for all of that is
+//! bounded in bytes, too. Reads share a few connections, in turns likewise.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use aop_core::bucket::{Bucket, BucketError, BucketQuota, Buckets, KeyPage, PAGE_KEYS_MAX};
+use aop_core::bucket::{
+    Bucket, BucketError, BucketQuota, Buckets, KeyPage, PAGE_KEYS_MAX, WRITE_MAX_BYTES,
+};
 use aop_core::{BoxFuture, StoreError};
+use rusqlite::types::FromSql;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use tokio::sync::SemaphorePermit;
 
 use super::SqliteStore;
-use crate::bounds::{Ceilings, Place, Sums, check_sizes, total_bytes};
+use crate::bounds::{Ceilings, Place, Sums, check_sizes, kib_of_write, total_bytes};
 use crate::error::failed;
 
 /// When a conversation was last used is kept to this, so that not every use is a write.
@@ -23,9 +27,10 @@ const TOUCH_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Buckets that one write forgets: each may hold thousands of entries, and other writes wait meanwhile.
 const FORGOTTEN_AT_ONCE: u32 = 16;
 
-/// Keys and values that wait to be written, in KiB: a write is held in memory until its turn, and thousands of
-/// calls may write at once.
-pub(super) const QUEUED_MAX_KIB: u32 = 64 << 10;
+/// Keys and values that are on their way to the thread, in KiB: they are copied for it.
+pub(super) const QUEUED_MAX_KIB: usize = 64 << 10;
+/// Those of one tenant: one of the largest writes, or thousands of common ones.
+pub(super) const QUEUED_OF_TENANT_MAX_KIB: usize = WRITE_MAX_BYTES >> 10;
 
 /// Lets a write fail in the store's words and in those of buckets.
 enum Refused {
@@ -231,35 +236,93 @@ impl SqliteStore {
         }
     }
 
-    /// Waits until so much more may be held in memory.
-    async fn room_for(&self, bytes: usize) -> Result<SemaphorePermit<'_>, BucketError> {
-        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(QUEUED_MAX_KIB);
+    /// Writes so many bytes in turn. What is written is made when the turn has come: it may copy what its caller holds.
+    async fn write_at<W>(
+        &self,
+        place: &Place,
+        bytes: usize,
+        work: impl FnOnce() -> W + Send,
+    ) -> Result<(), BucketError>
+    where
+        W: FnOnce(&Connection) -> Result<(), Refused> + Send + 'static,
+    {
+        let kib = kib_of_write(bytes)?;
+        let waiting = self.waiting.hold(place, kib)?;
+        let turn = self.turns.take(&place.owner(), 1).await.map_err(Refused::Store)?;
+        let room = self.rooms.take(&place.of_tenant(), kib).await.map_err(Refused::Store)?;
         let closed = |_| BucketError::Failed("the store is closed".to_owned());
-        self.room_kib.acquire_many(kib).await.map_err(closed)
-    }
-
-    /// Notes that a conversation is in use.
-    async fn touch_session(&self, place: &Place, bucket: i64) -> Result<(), BucketError> {
-        let turn = self.turns.of(&place.owner());
-        let _turn = turn.take().await.map_err(Refused::Store)?;
-        let work = move |connection: &Connection| -> Result<(), Refused> {
-            Ok(touch(connection, bucket, now_unix_ms())?)
+        let room_kib = Arc::clone(&self.room_kib);
+        let room_of_all = room_kib.acquire_many_owned(kib).await.map_err(closed)?;
+        let work = work();
+        // They go with the work: a caller that gives up does not make room while the thread has what it wrote.
+        let held = (waiting, turn, room, room_of_all);
+        let work = move |connection: &Connection| {
+            let _held = held;
+            work(connection)
         };
         Ok(self.writer.write(work).await?)
     }
+
+    /// Reads in the turns of the agent and of its tenant.
+    async fn read_at<T: Send + 'static>(
+        &self,
+        place: &Place,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, BucketError> {
+        let agent = self.reads_of_agents.take(&place.owner(), 1).await.map_err(Refused::Store)?;
+        let tenant =
+            self.reads_of_tenants.take(&place.of_tenant(), 1).await.map_err(Refused::Store)?;
+        // As of a write, its turns go with it.
+        let held = (agent, tenant);
+        let read = move |connection: &Connection| {
+            let _held = held;
+            work(connection).map_err(|error| failed(&error))
+        };
+        Ok(self.readers.read(read).await.map_err(Refused::Store)?)
+    }
+
+    /// What was found, after its conversation was noted as used where that is due.
+    async fn used<T>(&self, place: &Place, found: Found<T>) -> Result<Option<T>, BucketError> {
+        let Some((found, stale)) = found else { return Ok(None) };
+        if let Some(bucket) = stale {
+            let touching = || {
+                move |connection: &Connection| -> Result<(), Refused> {
+                    Ok(touch(connection, bucket, now_unix_ms())?)
+                }
+            };
+            self.write_at(place, 0, touching).await?;
+        }
+        Ok(Some(found))
+    }
 }
 
-/// A value, and the bucket when it wants to be touched.
-type Value = Option<(Vec<u8>, Option<i64>)>;
+/// What is there, and the bucket when it wants to be touched.
+type Found<T> = Option<(T, Option<i64>)>;
 
-fn get(connection: &Connection, place: &Place, key: &str) -> rusqlite::Result<Value> {
+/// What is asked of an entry.
+#[derive(Clone, Copy)]
+enum Asked {
+    Value,
+    /// Nothing: that it is there, without its value, which may have hundreds of pages.
+    One,
+}
+
+fn look_up<T: FromSql>(
+    connection: &Connection,
+    place: &Place,
+    (asked, key): (Asked, &str),
+) -> rusqlite::Result<Found<T>> {
     let stale = now_unix_ms().saturating_sub(milliseconds(TOUCH_EVERY));
+    let column = match asked {
+        Asked::Value => "value",
+        Asked::One => "1",
+    };
     connection
-        .prepare_cached(
-            "SELECT value, buckets.id, session <> '' AND touched_unix_ms < ?5
+        .prepare_cached(&format!(
+            "SELECT {column}, buckets.id, session <> '' AND touched_unix_ms < ?5
              FROM owners JOIN buckets ON owner = owners.id JOIN entries ON bucket = buckets.id
              WHERE tenant = ?1 AND agent = ?2 AND session = ?3 AND key = ?4",
-        )?
+        ))?
         .query_row(params![place.tenant, place.agent, place.session, key, stale], |row| {
             let is_stale: bool = row.get(2)?;
             Ok((row.get(0)?, is_stale.then(|| row.get(1)).transpose()?))
@@ -276,17 +339,24 @@ impl Buckets for SqliteStore {
         let (place, key) = (Place::from(bucket), key.to_owned());
         Box::pin(async move {
             let asked = place.clone();
-            let read = move |connection: &Connection| {
-                get(connection, &asked, &key).map_err(|error| failed(&error))
-            };
-            let Some((value, stale)) = self.readers.read(read).await.map_err(Refused::Store)?
-            else {
-                return Ok(None);
-            };
-            if let Some(bucket) = stale {
-                self.touch_session(&place, bucket).await?;
-            }
-            Ok(Some(value))
+            let read =
+                move |connection: &Connection| look_up(connection, &asked, (Asked::Value, &key));
+            self.used(&place, self.read_at(&place, read).await?).await
+        })
+    }
+
+    fn exists<'a>(
+        &'a self,
+        bucket: &'a Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<bool, BucketError>> {
+        let (place, key) = (Place::from(bucket), key.to_owned());
+        Box::pin(async move {
+            let asked = place.clone();
+            let read =
+                move |connection: &Connection| look_up(connection, &asked, (Asked::One, &key));
+            let found: Option<i64> = self.used(&place, self.read_at(&place, read).await?).await?;
+            Ok(found.is_some())
         })
     }
 
@@ -304,16 +374,15 @@ impl Buckets for SqliteStore {
             check_sizes(entries.iter().map(|(key, value)| (key.as_str(), value.as_slice())))?;
             let bytes = total_bytes(entries, quota)?;
             let place = Place::from(bucket);
-            let turn = self.turns.of(&place.owner());
-            let _turn = turn.take().await.map_err(Refused::Store)?;
-            let _room = self.room_for(bytes).await?;
-            let entries = entries.to_vec();
-            let work = move |connection: &Connection| -> Result<(), Refused> {
-                let bucket = place.open(connection)?;
-                put(connection, bucket, &entries)?;
-                check(connection, bucket, quota, ceilings)
+            let work = || {
+                let (place, entries) = (place.clone(), entries.to_vec());
+                move |connection: &Connection| -> Result<(), Refused> {
+                    let bucket = place.open(connection)?;
+                    put(connection, bucket, &entries)?;
+                    check(connection, bucket, quota, ceilings)
+                }
             };
-            Ok(self.writer.write(work).await?)
+            self.write_at(&place, bytes, work).await
         })
     }
 
@@ -322,14 +391,15 @@ impl Buckets for SqliteStore {
         bucket: &'a Bucket,
         keys: &'a [String],
     ) -> BoxFuture<'a, Result<(), BucketError>> {
-        let (place, keys) = (Place::from(bucket), keys.to_vec());
+        let place = Place::from(bucket);
         Box::pin(async move {
-            let turn = self.turns.of(&place.owner());
-            let _turn = turn.take().await.map_err(Refused::Store)?;
-            let work = move |connection: &Connection| -> Result<(), Refused> {
-                Ok(delete(connection, &place, &keys)?)
+            let work = || {
+                let (place, keys) = (place.clone(), keys.to_vec());
+                move |connection: &Connection| -> Result<(), Refused> {
+                    Ok(delete(connection, &place, &keys)?)
+                }
             };
-            Ok(self.writer.write(work).await?)
+            self.write_at(&place, keys.iter().map(String::len).sum(), work).await
         })
     }
 
@@ -345,15 +415,16 @@ impl Buckets for SqliteStore {
         Box::pin(async move {
             check_sizes(std::iter::once((key, value.as_slice())))?;
             let place = Place::from(bucket);
-            let turn = self.turns.of(&place.owner());
-            let _turn = turn.take().await.map_err(Refused::Store)?;
-            let _room = self.room_for(key.len() + value.len()).await?;
-            let (key, expected) = (key.to_owned(), expected.map(<[u8]>::to_vec));
-            let work = move |connection: &Connection| -> Result<(), Refused> {
-                let bucket = swap(connection, &place, (&key, expected.as_deref()), value)?;
-                check(connection, bucket, quota, ceilings)
+            let bytes = key.len() + expected.map_or(0, <[u8]>::len) + value.len();
+            let work = || {
+                let (place, key) = (place.clone(), key.to_owned());
+                let expected = expected.map(<[u8]>::to_vec);
+                move |connection: &Connection| -> Result<(), Refused> {
+                    let bucket = swap(connection, &place, (&key, expected.as_deref()), value)?;
+                    check(connection, bucket, quota, ceilings)
+                }
             };
-            Ok(self.writer.write(work).await?)
+            self.write_at(&place, bytes, work).await
         })
     }
 
@@ -365,10 +436,10 @@ impl Buckets for SqliteStore {
     ) -> BoxFuture<'a, Result<KeyPage, BucketError>> {
         let (place, after) = (Place::from(bucket), after.map(str::to_owned));
         Box::pin(async move {
-            let read = move |connection: &Connection| {
-                page(connection, &place, after.as_deref(), limit).map_err(|error| failed(&error))
-            };
-            Ok(self.readers.read(read).await.map_err(Refused::Store)?)
+            let asked = place.clone();
+            let read =
+                move |connection: &Connection| page(connection, &asked, after.as_deref(), limit);
+            self.read_at(&place, read).await
         })
     }
 }

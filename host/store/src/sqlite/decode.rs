@@ -1,7 +1,8 @@
 //! Rows to records, each value checked as it is read.
 
 use aop_core::{
-    AgentId, AgentName, AgentRecord, Digest, RevisionNumber, RevisionRecord, StoreError, TenantName,
+    AgentId, AgentName, AgentRecord, Digest, Origin, RevisionNumber, RevisionRecord, StoreError,
+    TenantName,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
@@ -74,6 +75,24 @@ pub(super) fn digests(connection: &Connection) -> Result<Vec<Digest>, StoreError
     let read = || {
         let mut statement = connection.prepare_cached("SELECT DISTINCT digest FROM revisions")?;
         let rows = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?;
+        rows.collect::<Result<Vec<_>, _>>()
+    };
+    read().map_err(|error| failed(&error))?.iter().map(|bytes| digest(bytes)).collect()
+}
+
+pub(super) fn uploaded(
+    connection: &Connection,
+    tenant: &TenantName,
+) -> Result<Vec<Digest>, StoreError> {
+    let origin = serde_json::to_string(&Origin::Api)
+        .map_err(|error| StoreError::Failed(format!("an origin cannot be written: {error}")))?;
+    let read = || {
+        let mut statement = connection.prepare_cached(
+            "SELECT DISTINCT digest FROM revisions JOIN agents USING (tenant, name)
+             WHERE tenant = ?1 AND origin = ?2",
+        )?;
+        let rows =
+            statement.query_map([tenant.as_str(), &origin], |row| row.get::<_, Vec<u8>>(0))?;
         rows.collect::<Result<Vec<_>, _>>()
     };
     read().map_err(|error| failed(&error))?.iter().map(|bytes| digest(bytes)).collect()

@@ -34,16 +34,21 @@ use aop_core::{
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Semaphore;
 
-use self::readers::Readers;
+use self::readers::{READERS_MAX, Readers};
 use self::writer::Writer;
 use crate::OpenError;
-use crate::bounds::Ceilings;
+use crate::bounds::{Ceilings, Waiting};
 use crate::error::{describe, failed, is_damage};
 use crate::lock::DataDirectoryLock;
 use crate::turns::Turns;
 
 /// Writes of one owner that are on their way. As many as share a flush well, and a small part of one group.
 const WRITES_AT_ONCE: usize = 8;
+
+/// Reads of buckets that one agent has at a time.
+const READS_OF_AGENT: usize = 2;
+/// Those of one tenant: all readers but one.
+const READS_OF_TENANT: usize = READERS_MAX - 1;
 
 const DATABASE_FILE: &str = "aop.sqlite";
 
@@ -94,8 +99,13 @@ pub struct SqliteStore {
     writer: Arc<Writer>,
     ceilings: Ceilings,
     task_outcomes_max_bytes: u64,
-    turns: Turns,
-    room_kib: Semaphore,
+    waiting: Waiting,
+    turns: Arc<Turns>,
+    /// What is on its way to the writer: of each tenant, and of all.
+    rooms: Arc<Turns>,
+    room_kib: Arc<Semaphore>,
+    reads_of_agents: Arc<Turns>,
+    reads_of_tenants: Arc<Turns>,
     _lock: DataDirectoryLock,
 }
 
@@ -131,8 +141,12 @@ impl SqliteStore {
                 agent_max_bytes: config.agent_state_max_bytes,
             },
             task_outcomes_max_bytes: config.task_outcomes_max_bytes,
+            waiting: Waiting::new(),
             turns: Turns::new(WRITES_AT_ONCE),
-            room_kib: Semaphore::new(buckets::QUEUED_MAX_KIB as usize),
+            rooms: Turns::new(buckets::QUEUED_OF_TENANT_MAX_KIB),
+            room_kib: Arc::new(Semaphore::new(buckets::QUEUED_MAX_KIB)),
+            reads_of_agents: Turns::new(READS_OF_AGENT),
+            reads_of_tenants: Turns::new(READS_OF_TENANT),
             _lock: lock,
         })
     }
@@ -297,6 +311,14 @@ impl Store for SqliteStore {
 
     fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, StoreError>> {
         Box::pin(self.readers.read(decode::digests))
+    }
+
+    fn uploaded<'a>(
+        &'a self,
+        tenant: &'a TenantName,
+    ) -> BoxFuture<'a, Result<Vec<Digest>, StoreError>> {
+        let tenant = tenant.clone();
+        Box::pin(self.readers.read(move |connection| decode::uploaded(connection, &tenant)))
     }
 }
 

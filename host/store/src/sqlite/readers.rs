@@ -11,7 +11,7 @@ use crate::error::failed;
 
 /// Reads that run at once. A read takes well under a millisecond; more connections would only hold
 /// more page caches.
-const READERS_MAX: usize = 4;
+pub(super) const READERS_MAX: usize = 4;
 
 pub(super) struct Readers {
     permits: Arc<Semaphore>,

@@ -18,7 +18,7 @@ use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::quota::Figure;
 use aop_core::{
     AgentName, AgentStatus, Audit, AuditEvent, Caller, CatalogError, Digest, LoadRequest, Origin,
-    RevisionStatus, Secret, TenantName, Tool,
+    RevisionStatus, Scope, Secret, TenantName, Tool,
 };
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -162,6 +162,12 @@ async fn load_agent(
         if settings.grant_anything() && !app.state.uploads_may_grant {
             change.refuse("web.uploads_may_grant", "settings in an upload may not grant anything");
             return Err(problems::grants_refused());
+        }
+        // A rule may name any host, and the policy of another agent need not: who loads agents would read every secret.
+        if settings.name_secrets() && !caller.scopes.has(Scope::TenantAdmin) {
+            let rule = "settings in an upload name secrets, and the caller may not manage them";
+            change.refuse("policy.http", rule);
+            return Err(problems::secrets_refused());
         }
         let tenant = &caller.tenant;
         // What another tenant shares under that name stays its own.

@@ -58,6 +58,11 @@ pub(super) fn grants_refused() -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "permission_denied", message)
 }
 
+pub(super) fn secrets_refused() -> Problem {
+    let message = "settings whose `http` headers name secrets (`{secret:NAME}`) send them to a host of the uploader's choice, so uploading them needs the scope `tenant:admin` besides `agents:write`: let whoever manages the tenant's secrets load the agent, or put it into an agents directory";
+    Problem::new(StatusCode::FORBIDDEN, "permission_denied", message)
+}
+
 /// Waiting helps here, which the status says with a header.
 pub(super) fn too_many_uploads() -> Problem {
     let message = "too many uploads of the tenant wait already: send them one after another";

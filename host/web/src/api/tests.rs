@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use aop_core::cluster::{ServerState, ServerStatus};
-use aop_core::{AgentName, Observe as _, TenantName};
+use aop_core::{AgentName, Caller, Observe as _, Scope, Scopes, TenantName};
 use axum::Router;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode, header};
@@ -249,6 +249,38 @@ async fn an_upload_grants_nothing_unless_the_operator_lets_it() {
     let (status, _) = check("loadAgent", ask(&app, upload).await).await;
     assert_eq!(status, StatusCode::CREATED);
     assert!(catalog.loaded.lock().unwrap()[0].settings.grant_anything());
+}
+
+#[tokio::test]
+async fn an_upload_that_names_secrets_is_for_who_may_manage_them() {
+    let catalog = some_catalog();
+    let log = Arc::new(Log::default());
+    let state =
+        AppState { uploads_may_grant: true, audit: log.clone(), ..state(Arc::clone(&catalog)) };
+    let router = router(state);
+    let app = |scopes: Scopes| {
+        let caller = Caller { scopes, ..Caller::local(TenantName::default_tenant()) };
+        router.clone().layer(axum::Extension(caller))
+    };
+    let upload = |headers: &str| {
+        let settings = format!(
+            "[policy]\nhttp = [{{ permit = \"https://attacker.example/*\", headers = {{ X = \"{headers}\" }} }}]\n"
+        );
+        put("x", multipart(&[("component", b"\0asm"), ("settings", settings.as_bytes())]))
+    };
+    let writer = Scopes::NONE.with(Scope::AgentsWrite);
+    let answer = ask(&app(writer), upload("Bearer {secret:ANY}")).await;
+    let (status, body) = check("loadAgent", answer).await;
+    assert_eq!((status, &body["code"]), (StatusCode::FORBIDDEN, &json!("permission_denied")));
+    assert!(body["message"].as_str().unwrap().contains("tenant:admin"), "{body}");
+    assert!(catalog.loaded.lock().unwrap().is_empty());
+    let (status, _) = check("loadAgent", ask(&app(writer), upload("plain")).await).await;
+    assert_eq!(status, StatusCode::CREATED, "a header without a secret is like any grant");
+    let admin = writer.with(Scope::TenantAdmin);
+    let answer = ask(&app(admin), upload("Bearer {secret:ANY}")).await;
+    assert_eq!(check("loadAgent", answer).await.0, StatusCode::OK);
+    let lines = log.lines.lock().unwrap();
+    assert_eq!(*lines, ["policy.refuse refused x", "agent.load done x", "agent.load done x"]);
 }
 
 #[tokio::test]

@@ -46,6 +46,14 @@ impl Buckets for Numbered {
         Box::pin(async { Ok(Some(self.value.clone())) })
     }
 
+    fn exists<'a>(
+        &'a self,
+        _: &'a Bucket,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<bool, BucketError>> {
+        Box::pin(async move { Ok(self.keys.lock().unwrap().contains(key)) })
+    }
+
     fn set<'a>(
         &'a self,
         _: &'a Bucket,
@@ -99,6 +107,15 @@ impl Buckets for Numbered {
 /// A handle that listed nothing yet.
 fn opened() -> Opened {
     Opened { whose: Whose::Tenant, listed: None }
+}
+
+#[tokio::test]
+async fn whether_a_key_exists_is_asked_without_its_value() {
+    // Whatever is got there has a value.
+    let shared = Numbered::new(1, b"value", 0).shared();
+    assert!(shared.exists("00000").await.unwrap());
+    assert!(!shared.exists("00001").await.unwrap());
+    assert!(matches!(shared.exists("").await, Err(Refusal::Other(_))));
 }
 
 #[tokio::test]

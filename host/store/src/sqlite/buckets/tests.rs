@@ -106,7 +106,7 @@ async fn conversations_that_nobody_uses_are_forgotten() {
     for index in 0..50 {
         store.set(&session(agent, &format!("old-{index}")), ROOMY, &entry).await.unwrap();
     }
-    for name in ["read", "written", "new"] {
+    for name in ["read", "asked", "written", "new"] {
         store.set(&session(agent, name), ROOMY, &entry).await.unwrap();
     }
     let raw = onlooker(&directory);
@@ -116,9 +116,10 @@ async fn conversations_that_nobody_uses_are_forgotten() {
     )
     .unwrap();
     store.get(&session(agent, "read"), "key").await.unwrap().unwrap();
+    assert!(store.exists(&session(agent, "asked"), "key").await.unwrap());
     store.set(&session(agent, "written"), ROOMY, &entry).await.unwrap();
     assert_eq!(store.forget_sessions(DAY * 30).await.unwrap(), 50);
-    for name in ["read", "written", "new"] {
+    for name in ["read", "asked", "written", "new"] {
         assert!(store.get(&session(agent, name), "key").await.unwrap().is_some(), "{name}");
     }
     assert!(store.get(&session(agent, "old-7"), "key").await.unwrap().is_none());
@@ -184,28 +185,127 @@ async fn one_write_forgets_a_few_conversations() {
     assert_eq!(forgotten, [16, 16, 8, 0]);
 }
 
+/// Whether a future is not done yet.
+fn waits<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> bool {
+    future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+}
+
+fn of_tenant(name: &str) -> Bucket {
+    Bucket { tenant: TenantName::new(name).unwrap(), scope: BucketScope::Tenant }
+}
+
+/// A store with another tenant beside `default`.
+async fn with_other(directory: &TempDir) -> SqliteStore {
+    let store = open(directory);
+    let other = Tenant { name: TenantName::new("other").unwrap(), created_unix_ms: 0 };
+    store.add_tenant(other).await.unwrap();
+    store
+}
+
 #[tokio::test]
-async fn writes_that_wait_are_bounded_in_bytes() {
+async fn a_tenants_writes_on_their_way_are_bounded_in_bytes_and_hold_up_no_other() {
     let directory = TempDir::new().unwrap();
-    let store = open(&directory);
+    let store = with_other(&directory).await;
     let agent = agent();
-    // All of 64 MiB but one KiB.
-    let held = store.room_for((64 << 20) - (1 << 10)).await.unwrap();
+    // All of 4 MiB but one KiB.
+    let owner = Place::from(&of_tenant("default")).of_tenant();
+    let held = store.rooms.take(&owner, (4 << 10) - 1).await.unwrap();
     let bucket = session(agent, "s");
     let entry = |key: &str, bytes| [(key.to_owned(), vec![0; bytes])];
     store.set(&bucket, ROOMY, &entry("a", 1023)).await.unwrap();
     let large = entry("b", 1024);
     let mut waiting = pin!(store.set(&bucket, ROOMY, &large));
-    let is_pending = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
-    assert!(is_pending);
-    // Had it reached the writer, it would have been written before this.
-    store.delete(&bucket, &["c".to_owned()]).await.unwrap();
+    assert!(waits(waiting.as_mut()));
+    // The other tenant writes as much as one write may have meanwhile.
+    let most: Vec<_> = (0..4).map(|n| (n.to_string(), vec![0; (1 << 20) - 1])).collect();
+    store.set(&of_tenant("other"), ROOMY, &most).await.unwrap();
     assert_eq!(store.get(&bucket, "b").await.unwrap(), None);
     drop(held);
     waiting.await.unwrap();
-    assert!(store.get(&bucket, "b").await.unwrap().is_some());
-    // More than everything takes everything.
-    assert_eq!(store.room_for(usize::MAX).await.unwrap().num_permits(), 64 << 10);
+    assert!(store.exists(&bucket, "b").await.unwrap());
+}
+
+#[tokio::test]
+async fn what_all_tenants_write_is_bounded_in_bytes() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let bucket = session(agent(), "s");
+    let held = store.room_kib.acquire_many(64 << 10).await.unwrap();
+    let entry = [("a".to_owned(), vec![0])];
+    let mut waiting = pin!(store.set(&bucket, ROOMY, &entry));
+    assert!(waits(waiting.as_mut()));
+    drop(held);
+    waiting.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_write_is_bounded_whatever_a_bucket_may_hold() {
+    let directory = TempDir::new().unwrap();
+    let store = open(&directory);
+    let bucket = session(agent(), "s");
+    let mut entries: Vec<_> = (0..4).map(|n| (n.to_string(), vec![0; 1 << 20])).collect();
+    let refused = store.set(&bucket, ROOMY, &entries).await.unwrap_err();
+    assert!(
+        matches!(&refused, BucketError::Quota(said) if said.contains("4194308 bytes") && said.contains("4 MiB")),
+        "{refused}"
+    );
+    // A key of one byte each.
+    entries.iter_mut().for_each(|(_, value)| value.truncate((1 << 20) - 1));
+    store.set(&bucket, ROOMY, &entries).await.unwrap();
+    let keys: Vec<_> = (0..=4096).map(|n| format!("{n:01024}")).collect();
+    let refused = store.delete(&bucket, &keys).await;
+    assert!(matches!(refused, Err(BucketError::Quota(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn writes_that_wait_beyond_what_a_tenant_may_hold_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let store = with_other(&directory).await;
+    let bucket = session(agent(), "s");
+    let owner = Place::from(&bucket).owner();
+    let _turns = store.turns.take(&owner, 8).await.unwrap();
+    let value = [("key".to_owned(), vec![0; (1 << 20) - 3])];
+    let mut waiting: Vec<_> =
+        (0..64).map(|_| Box::pin(store.set(&bucket, ROOMY, &value))).collect();
+    assert!(waiting.iter_mut().all(|write| waits(write.as_mut())));
+    let refused = store.set(&bucket, ROOMY, &value).await.unwrap_err();
+    assert!(matches!(&refused, BucketError::Busy(said) if said.contains("64 MiB")), "{refused}");
+    store.set(&of_tenant("other"), ROOMY, &value).await.unwrap();
+    // What a caller that gave up held is there again.
+    waiting.pop();
+    let mut again = pin!(store.set(&bucket, ROOMY, &value));
+    assert!(waits(again.as_mut()));
+}
+
+#[tokio::test]
+async fn reads_of_one_tenant_take_turns_and_hold_up_no_other() {
+    let directory = TempDir::new().unwrap();
+    let store = with_other(&directory).await;
+    let (bucket, other) = (session(agent(), "s"), of_tenant("other"));
+    let value = [("key".to_owned(), b"value".to_vec())];
+    store.set(&bucket, ROOMY, &value).await.unwrap();
+    store.set(&other, ROOMY, &value).await.unwrap();
+    // What the tenant's other agents read.
+    let owner = Place::from(&bucket).of_tenant();
+    let taken = store.reads_of_tenants.take(&owner, 3).await.unwrap();
+    let mut reads = pin!(async {
+        tokio::select! {
+            found = store.get(&bucket, "key") => found.map(|value| value.is_some()),
+            found = store.exists(&bucket, "key") => found,
+            page = aop_core::bucket::Buckets::keys(&store, &bucket, None, 1) => page.map(|_| true),
+        }
+    });
+    assert!(waits(reads.as_mut()));
+    assert!(store.get(&other, "key").await.unwrap().is_some());
+    assert!(store.exists(&other, "key").await.unwrap());
+    assert!(waits(reads.as_mut()), "there is no turn for it yet");
+    drop(taken);
+    assert!(reads.await.unwrap());
+    // An agent has two of its tenant's three.
+    let _busy = store.reads_of_agents.take(&Place::from(&bucket).owner(), 2).await.unwrap();
+    let mut read = pin!(store.exists(&bucket, "key"));
+    assert!(waits(read.as_mut()));
+    assert!(!store.exists(&of_tenant("default"), "key").await.unwrap());
 }
 
 #[tokio::test]
@@ -230,11 +330,7 @@ async fn writes_of_one_agent_take_turns_and_hold_up_no_other() {
     let store = open(&directory);
     let (busy, other) = (session(agent(), "s"), session(agent(), "s"));
     let owner = Place::from(&busy).owner();
-    let turns: Vec<_> = (0..8).map(|_| store.turns.of(&owner)).collect();
-    let mut taken = Vec::new();
-    for turn in &turns {
-        taken.push(turn.take().await.unwrap());
-    }
+    let taken = store.turns.take(&owner, 8).await.unwrap();
     let (entry, keys) = ([("key".to_owned(), b"value".to_vec())], ["key".to_owned()]);
     let mut waiting = pin!(async {
         tokio::select! {
