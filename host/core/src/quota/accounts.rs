@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::account::{Owner, nanos, narrow};
 use super::{Account, Quota, Resource, Share};
-use crate::fair::{Party, Permits};
+use crate::fair::{Party, Permits, Place};
 use crate::{AgentName, BoxFuture, Digest, Failure, Limits, Tenancy, Tenant, TenantName};
 
 /// How long to wait for memory or a place that is in use: most calls are short.
@@ -69,6 +69,25 @@ impl Payer {
             }
         }
         Ok(())
+    }
+
+    /// Takes a place in the queues of all three, until it is dropped. Those of the node, and of an agent that another
+    /// tenant shares, are several tenants': none of them may have all.
+    ///
+    /// # Errors
+    /// Whose queue has none.
+    pub fn enqueue(&self) -> Result<[Place; 3], &Account> {
+        let tenant = self.tenant.flow().id;
+        let [agent, of_tenant, node] = self.accounts();
+        let of_agent = match self.part {
+            Some(_) => agent.queue.try_place(&tenant),
+            None => agent.queue.try_place_of_whole(),
+        };
+        Ok([
+            of_agent.ok_or(agent)?,
+            of_tenant.queue.try_place_of_whole().ok_or(of_tenant)?,
+            node.queue.try_place(&tenant).ok_or(node)?,
+        ])
     }
 
     /// Charges CPU time that was used until `now`.
