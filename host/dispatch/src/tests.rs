@@ -482,6 +482,27 @@ async fn calls_over_the_rate_are_refused_until_it_lets_them_through() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_agent_runs_counts_as_a_call_of_its_tenant() {
+    let fixture = fixture(Settings::default(), false, vec![], 100);
+    let default = TenantName::default_tenant();
+    set_tenant(&fixture, &default, |quota| quota.calls_per_second = Some(2));
+    let caller = Caller::local(default);
+    let received = call("agent", "{}").received;
+    fixture.dispatcher.charge(&caller, received).unwrap();
+    let unknown = async || {
+        let unknown = Call { received, ..call("nobody", "{}") };
+        fixture.dispatcher.invoke(unknown).await.result.unwrap_err().code
+    };
+    assert_eq!(unknown().await, ErrorCode::NotFound);
+    assert_eq!(unknown().await, ErrorCode::RateLimited);
+    let refused = fixture.dispatcher.charge(&caller, received).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::RateLimited);
+    // Where another node passed it here, it was one there.
+    let passed = Call { received, here: true, ..call("nobody", "{}") };
+    assert_eq!(code(&fixture.dispatcher.invoke(passed).await), Some(ErrorCode::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_has_places_and_a_queue_of_its_own_and_others_do_not_wait_for_it() {
     let fixture = fixture(Settings::default(), false, vec![], 0);
     let (default, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());

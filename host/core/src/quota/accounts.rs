@@ -321,6 +321,21 @@ impl Accounts {
         })
     }
 
+    /// Charges a tenant and the node for a call that no agent runs: of one of the host's own tools, or of one that does not
+    /// exist. It begins like any other.
+    ///
+    /// # Errors
+    /// Whose quota refuses it, and when that ends.
+    pub fn begin_without_agent(&self, tenant: &TenantName, now: Instant) -> Result<(), Failure> {
+        let (tenant, node) = (self.tenant(tenant), &self.node);
+        let begin = |account: &Account| {
+            let begun = account.calls.take(1, now);
+            begun.map_err(|after| account.refuse(Resource::Calls, Some(after)))
+        };
+        begin(&tenant)?;
+        begin(node).inspect_err(|_| tenant.calls.give_back(1, now))
+    }
+
     /// The account of an agent, when it is loaded.
     #[must_use]
     pub fn agent(&self, tenant: &TenantName, agent: &str) -> Option<Arc<Account>> {

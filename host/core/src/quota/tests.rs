@@ -305,3 +305,20 @@ fn no_tenant_has_all_of_a_queue_that_others_wait_in_too() {
     assert_eq!((places.len(), refused_by), (10, Owner::Tenant(tenant("acme"))));
     assert_eq!(own.tenant.queued(), 10);
 }
+
+#[test]
+fn a_call_that_no_agent_runs_is_one_of_its_tenant_and_of_the_node() {
+    let per_second = |calls| Quota { calls_per_second: Some(calls), ..Quota::default() };
+    let now = Instant::now();
+    for (of_tenant, node, whose) in [(1, 9, "the tenant"), (9, 1, "this host")] {
+        let accounts = accounts(per_second(node), per_second(of_tenant));
+        accounts.begin_without_agent(&tenant("acme"), now).unwrap();
+        let failure = accounts.begin_without_agent(&tenant("acme"), now).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::RateLimited);
+        assert!(failure.message.contains(whose), "{}", failure.message);
+        assert_eq!(accounts.tenant(&tenant("acme")).calls.used(now), 1, "what was refused is free");
+        // It is of the same budget as calls that an agent runs.
+        assert!(payer(&accounts, &Quota::default()).begin(now, false).is_err());
+        accounts.begin_without_agent(&tenant("acme"), now + failure.retry_after.unwrap()).unwrap();
+    }
+}
