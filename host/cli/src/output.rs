@@ -120,9 +120,15 @@ pub(crate) fn rounded(bytes: u64) -> String {
     }
 }
 
-/// Replaces control characters other than line ends and tabs.
+/// Replaces control characters other than line ends and tabs, and what turns the text that follows around or ends a line
+/// where none is seen: with those, a name reads as another, on a terminal as in a review.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
+    let is_turning = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_bad = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || is_turning(c)
+            || matches!(c, '\u{2028}' | '\u{2029}')
+    };
     if text.contains(is_bad) {
         Cow::Owned(text.replace(is_bad, "\u{fffd}"))
     } else {

@@ -134,8 +134,8 @@ pub struct AuditEvent<'a> {
     pub tenant: Option<&'a TenantName>,
     /// The agent that it concerns.
     pub agent: Option<&'a AgentName>,
-    /// What it was done to, by name: a digest, a key's prefix, a secret's name, the setting of a refusal. Refusals of
-    /// one subject are counted together.
+    /// What it was done to, by name: a digest, a key's prefix, a secret's name, the setting of a refusal. Refusals and
+    /// failures of one subject are counted together.
     pub subject: &'a str,
     /// More in words: the rule, the reason. Empty for nothing.
     pub detail: &'a str,
@@ -157,8 +157,8 @@ impl<'a> AuditEvent<'a> {
     }
 }
 
-/// Takes events. Called on the path of calls: never blocks. Refusals that repeat are counted together, so
-/// that no guest and no client can flood the log.
+/// Takes events. Called on the path of calls: never blocks. What repeats is counted together, so that no guest and no
+/// client can flood the log.
 pub trait Audit: Send + Sync {
     /// Takes one event.
     fn note(&self, event: AuditEvent<'_>);

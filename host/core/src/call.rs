@@ -110,6 +110,15 @@ impl<'a> Call<'a> {
 pub trait Invoke: Send + Sync {
     /// Runs one call to its end. Dropping the future cancels the call and stops the guest.
     fn invoke<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Reply>;
+
+    /// Charges the caller's tenant for one of the host's own tools, which no agent runs. Where nothing holds calls to
+    /// quotas, it costs nothing.
+    ///
+    /// # Errors
+    /// When the tenant, or the host, begins too many.
+    fn charge(&self, _: &Caller, _received: Instant) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// How a call ended.

@@ -2,7 +2,7 @@
 //!
 //! A call takes a place of its agent, one of its tenant and one of the node, in this order: who waits for the agent's own
 //! keeps nobody else's. Each kind is given out in fair turn ([`aop_core::fair`]), and a tenant always leaves some of the
-//! node's places to others, and some of an agent's that another tenant shares with it. A call that another node of the zone
+//! node's places to others, and some of an agent's that another tenant shares with it. It is the same with the queues. A call that another node of the zone
 //! passed here holds a place of its tenant's quota there; here it holds one that only keeps the fair order. Everything is
 //! given back when the call ends or its caller goes away.
 //!
@@ -12,7 +12,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use aop_core::fair::{Permit, Permits};
+use aop_core::fair::{Permit, Permits, Place};
 use aop_core::quota::{Account, Payer, Resource};
 use aop_core::{AgentName, ErrorCode, Failure};
 use tokio::time::timeout_at;
@@ -68,7 +68,7 @@ struct Wait<'p, 'a> {
     applicant: &'a Applicant<'a>,
     queued: &'a AtomicUsize,
     /// Once something was not free.
-    place: Option<(Queued<'p, 'a>, GivesUp<'p>)>,
+    place: Option<(Queued<'a>, GivesUp<'p>)>,
 }
 
 /// When a wait ends without a place, and why.
@@ -150,27 +150,23 @@ impl<'p> Wait<'p, '_> {
 }
 
 /// A place in the queues of all three, given back on drop, so that a caller who goes away leaves none behind.
-struct Queued<'p, 'a> {
-    payer: &'p Payer,
+struct Queued<'a> {
+    _places: [Place; 3],
     queued: &'a AtomicUsize,
 }
 
-impl<'p, 'a> Queued<'p, 'a> {
-    fn take(payer: &'p Payer, queued: &'a AtomicUsize) -> Result<Self, Failure> {
-        for (index, account) in payer.accounts().into_iter().enumerate() {
-            if !account.enqueue() {
-                payer.accounts().into_iter().take(index).for_each(Account::dequeue);
-                return Err(account.refuse(Resource::Queue, Some(QUEUE_RETRY_AFTER)));
-            }
-        }
+impl<'a> Queued<'a> {
+    fn take(payer: &Payer, queued: &'a AtomicUsize) -> Result<Self, Failure> {
+        let places = payer
+            .enqueue()
+            .map_err(|full| full.refuse(Resource::Queue, Some(QUEUE_RETRY_AFTER)))?;
         queued.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { payer, queued })
+        Ok(Self { _places: places, queued })
     }
 }
 
-impl Drop for Queued<'_, '_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.payer.accounts().into_iter().for_each(Account::dequeue);
         self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use aop_core::interface::Feature;
 use aop_core::quota::{Accounts, Payer};
 use aop_core::{
-    BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Measure, Observe, Offer, Output, Reply,
-    Resolve, Sample, Services, Shown, Tenancy, Tenant,
+    BoxFuture, Call, CallId, Caller, ErrorCode, Failure, Invoke, Measure, Observe, Offer, Output,
+    Reply, Resolve, Sample, Services, Shown, Tenancy, Tenant,
 };
 use tracing::Instrument as _;
 
@@ -89,7 +89,7 @@ impl Dispatcher {
         if call.lineage.is_none() && self.draining.load(Ordering::SeqCst) {
             return Err(draining());
         }
-        let work = Work::find(self.resolve.as_ref(), call)?;
+        let work = self.find(call)?;
         record.resolved(&work);
         if let Some(lineage) = &call.lineage {
             lineage.admit(work.revision.id)?;
@@ -114,6 +114,15 @@ impl Dispatcher {
         let output = attempt::run(&work, &arguments, &context, record).await?;
         self.check(call, &work, &output)?;
         Ok(output)
+    }
+
+    /// Looks the target up. One that does not exist costs its tenant a call, too: asking is all that a flood of names does.
+    fn find(&self, call: &Call<'_>) -> Result<Work, Failure> {
+        let found = Work::find(self.resolve.as_ref(), call);
+        if found.is_err() && !call.here {
+            self.accounts.begin_without_agent(&call.caller.tenant, call.received)?;
+        }
+        found
     }
 
     fn check(&self, call: &Call<'_>, work: &Work, output: &Output) -> Result<(), Failure> {
@@ -182,6 +191,10 @@ impl Invoke for Dispatcher {
             }
             .instrument(span),
         )
+    }
+
+    fn charge(&self, caller: &Caller, received: Instant) -> Result<(), Failure> {
+        self.accounts.begin_without_agent(&caller.tenant, received)
     }
 }
 

@@ -482,6 +482,27 @@ async fn calls_over_the_rate_are_refused_until_it_lets_them_through() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_no_agent_runs_counts_as_a_call_of_its_tenant() {
+    let fixture = fixture(Settings::default(), false, vec![], 100);
+    let default = TenantName::default_tenant();
+    set_tenant(&fixture, &default, |quota| quota.calls_per_second = Some(2));
+    let caller = Caller::local(default);
+    let received = call("agent", "{}").received;
+    fixture.dispatcher.charge(&caller, received).unwrap();
+    let unknown = async || {
+        let unknown = Call { received, ..call("nobody", "{}") };
+        fixture.dispatcher.invoke(unknown).await.result.unwrap_err().code
+    };
+    assert_eq!(unknown().await, ErrorCode::NotFound);
+    assert_eq!(unknown().await, ErrorCode::RateLimited);
+    let refused = fixture.dispatcher.charge(&caller, received).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::RateLimited);
+    // Where another node passed it here, it was one there.
+    let passed = Call { received, here: true, ..call("nobody", "{}") };
+    assert_eq!(code(&fixture.dispatcher.invoke(passed).await), Some(ErrorCode::NotFound));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tenant_has_places_and_a_queue_of_its_own_and_others_do_not_wait_for_it() {
     let fixture = fixture(Settings::default(), false, vec![], 0);
     let (default, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
@@ -511,6 +532,36 @@ async fn a_tenant_has_places_and_a_queue_of_its_own_and_others_do_not_wait_for_i
     assert!(fixture.is_idle());
     let figures = fixture.accounts.tenant(&default).figures(Instant::now());
     assert_eq!(figures[Resource::Queue as usize].refused, 1);
+}
+
+/// Places and queue of an agent that is shared with two tenants.
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_fills_the_queue_of_a_shared_agent_leaves_places_in_it_and_learns_nothing() {
+    let mut settings = Settings::default();
+    settings.limits.concurrency = 4;
+    settings.limits.queue = 3;
+    let fixture = fixture(settings, false, vec![], 0);
+    let call_of = |name: &str| {
+        let caller = Caller::local(TenantName::new(name).unwrap());
+        Call { caller, ..call("agent", "{}") }
+    };
+    let spawn = |name: &str| {
+        let (dispatcher, call) = (Arc::clone(&fixture.dispatcher), call_of(name));
+        tokio::spawn(async move { dispatcher.invoke(call).await })
+    };
+    let executions = || fixture.script.executions.load(Ordering::SeqCst);
+    let evil: Vec<_> = (0..5).map(|_| spawn("evil")).collect();
+    until(|| executions() == 3 && fixture.queued() == 2).await;
+    let refused = fixture.dispatcher.invoke(call_of("evil")).await.result.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::ResourceExhausted);
+    assert!(!refused.message.contains(|c: char| c.is_ascii_digit()), "{}", refused.message);
+    let acme = [spawn("acme"), spawn("acme")];
+    until(|| executions() == 4 && fixture.queued() == 3).await;
+    fixture.script.gate.add_permits(7);
+    for reply in evil.into_iter().chain(acme) {
+        assert_eq!(code(&reply.await.unwrap()), None);
+    }
+    assert!(fixture.is_idle());
 }
 
 #[tokio::test(start_paused = true)]

@@ -126,7 +126,14 @@ impl Edge {
     pub(crate) async fn call(&self, call: ToolCall<'_>) -> Result<Answer, UnknownTool> {
         let trace = call.trace;
         let answered = |result| Ok(Answer::new(builtin::reply(result, trace), false));
-        match Builtin::named(call.name) {
+        let builtin = Builtin::named(call.name);
+        // Every other call is asked about where it is run.
+        if matches!(builtin, Some(Builtin::Discover | Builtin::Describe))
+            && let Err(over) = self.parts.invoke.charge(call.caller, call.received)
+        {
+            return answered(Err(over));
+        }
+        match builtin {
             Some(Builtin::Discover | Builtin::Describe)
                 if !call.caller.scopes.has(Scope::ToolsList) =>
             {

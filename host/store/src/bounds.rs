@@ -13,7 +13,13 @@ pub(crate) const BUCKET_CHARGE_BYTES: i64 = 512;
 /// The same for each key.
 pub(crate) const KEY_CHARGE_BYTES: i64 = 128;
 
-/// What all buckets together are held to.
+/// What one tenant may have of what all have together: so nobody fills the store alone, and a tenant that has it to itself
+/// still has most of it.
+pub(crate) const fn part_of_tenant(all_max_bytes: u64) -> u64 {
+    all_max_bytes / 4 * 3
+}
+
+/// What all buckets together are held to. One tenant has a [part](part_of_tenant) of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ceilings {
     pub(crate) all_max_bytes: u64,
@@ -103,11 +109,11 @@ impl Sums {
                 ceilings.agent_max_bytes
             ));
         }
-        if all > ceilings.all_max_bytes {
-            return full(format!(
-                "what the agents of this host remember reached its limit of {} bytes",
-                ceilings.all_max_bytes
-            ));
+        if all > ceilings.all_max_bytes || tenant > part_of_tenant(ceilings.all_max_bytes) {
+            // In both cases the same: how much others remember is not the caller's to know.
+            return full(
+                "this host has no more room for what the tenant's agents remember: delete what is not needed any more, or ask its operator for more".to_owned(),
+            );
         }
         Ok(())
     }
@@ -185,4 +191,30 @@ pub(crate) fn check_sizes<'a>(
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tenant_has_all_of_it_and_none_learns_what_others_have() {
+        let quota = BucketQuota {
+            keys_max: 9,
+            bytes_max: 1000,
+            agent_bytes_max: None,
+            tenant_bytes_max: None,
+        };
+        let ceilings = Ceilings { all_max_bytes: 1000, agent_max_bytes: 1000 };
+        let check = |tenant: u64, others: u64| {
+            let sums = Sums { keys: 1, bytes: 1, agent: tenant, tenant, all: tenant + others };
+            sums.check(quota, ceilings).map_err(|error| error.to_string())
+        };
+        check(750, 0).unwrap();
+        check(750, 250).unwrap();
+        check(250, 750).unwrap();
+        let part = check(751, 0).unwrap_err();
+        assert_eq!(check(251, 750).unwrap_err(), part);
+        assert!(!part.contains(|c: char| c.is_ascii_digit()), "{part}");
+    }
 }

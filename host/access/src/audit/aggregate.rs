@@ -1,30 +1,38 @@
-//! Counts refusals that repeat, so that nobody can flood the log by being refused. Time is passed in.
+//! Counts what repeats, so that nobody can flood the log: refusals and failures, of which anybody can have as many as he
+//! sends requests, and what a tenant's callers do beyond what people and their tools do. Time is passed in.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use aop_core::audit::Action;
+use aop_core::audit::{Action, Outcome};
+use aop_core::quota::Rate;
 use aop_core::{AgentName, TenantName};
 
 use super::line::Record;
 
-/// How long refusals of one kind are gathered into one line after the first, which is written at once. An operator who
+/// How long events of one kind are gathered into one line after the first, which is written at once. An operator who
 /// reads the log sees an attack at once and its size within a minute.
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
-/// Kinds of one tenant, or of strangers, that are told apart at one time: more of them are counted together by action, and
-/// nobody else's are. An agent has a few settings that refuse something.
+/// Kinds of one tenant, or of strangers, that are told apart at one time: more of them are counted together by action and
+/// outcome, and nobody else's are. An agent has a few settings that refuse something.
 const KINDS_OF_TENANT_MAX: usize = 256;
-/// Kinds of all that are told apart at one time; then each tenant's new ones are counted together by action. With one line each
+/// Kinds of all that are told apart at one time; then each tenant's new ones are counted together in that way. With one line each
 /// per window, the log grows by about 70 lines a second at most.
 const KINDS_MAX: usize = 4096;
 /// Who did what is counted together: no actor has a name like it.
 const OTHERS: &str = "several";
 
-/// What makes two refusals the same kind. What a client chooses freely belongs into the detail, of which the newest is
+/// What the callers of one tenant do per minute with a line for each, over time, and at once: who loads a thousand agents
+/// finds each of them in the log. A tenant that goes on for ever writes 30 MB of them a day, of the gibibyte that is kept.
+const DONE_PER_WINDOW: u64 = 60;
+const DONE_AT_ONCE: u64 = 1000;
+
+/// What makes two events the same kind. What a client chooses freely belongs into the detail, of which the newest is
 /// written; what it has many of all the same, such as addresses, is counted together once there are too many.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Kind {
     action: Action,
+    outcome: Outcome,
     tenant: Option<TenantName>,
     rest: Option<(String, Option<AgentName>, String)>,
 }
@@ -35,19 +43,34 @@ struct Window {
     pending: Option<Record>,
 }
 
-/// What was refused lately.
+/// What repeated lately.
 #[derive(Default)]
 pub(super) struct Aggregate {
     windows: HashMap<Kind, Window>,
+    /// What each tenant's callers did lately.
+    done: HashMap<TenantName, Rate>,
     /// How many of those have all of their kind, by tenant.
     told_apart: HashMap<Option<TenantName>, usize>,
 }
 
 impl Aggregate {
-    /// Takes a refusal. Answers it when it is the first of its kind for a while, and has to be written now.
+    /// Whether what a tenant's caller did gets a line of its own. Else it has to be [taken](Self::take).
+    pub(super) fn may_write(&mut self, tenant: &TenantName, now: Instant) -> bool {
+        if let Some(rate) = self.done.get(tenant) {
+            return rate.take(1, now).is_ok();
+        }
+        let rate = Rate::per(WINDOW);
+        rate.set(Some(DONE_PER_WINDOW), Some(DONE_AT_ONCE));
+        let taken = rate.take(1, now);
+        self.done.insert(tenant.clone(), rate);
+        taken.is_ok()
+    }
+
+    /// Takes an event. Answers it when it is the first of its kind for a while, and has to be written now.
     pub(super) fn take(&mut self, mut record: Record, now: Instant) -> Option<Record> {
         let mut kind = Kind {
             action: record.action,
+            outcome: record.outcome,
             tenant: record.tenant.clone(),
             rest: Some((record.who.clone(), record.agent.clone(), record.subject.clone())),
         };
@@ -55,7 +78,7 @@ impl Aggregate {
         let is_full = of_tenant >= KINDS_OF_TENANT_MAX || self.windows.len() >= KINDS_MAX;
         if is_full && !self.windows.contains_key(&kind) {
             kind.rest = None;
-            record.generalise(OTHERS, "there are too many kinds of refusals to tell them apart");
+            record.generalise(OTHERS, "there are too many kinds of this to tell them apart");
         }
         match self.windows.get_mut(&kind) {
             None => {
@@ -99,6 +122,7 @@ impl Aggregate {
             }
         });
         told_apart.retain(|_, count| *count > 0);
+        self.done.retain(|_, rate| rate.used(now) > 0);
         ended
     }
 
@@ -124,6 +148,33 @@ mod tests {
             ..AuditEvent::of_host(Action::PolicyRefuse, subject)
         };
         Record::new(event, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn what_failed_is_told_apart_from_what_was_done() {
+        let (mut aggregate, start) = (Aggregate::default(), Instant::now());
+        let ended = |outcome| Record { outcome, ..refusal("x") };
+        for outcome in [Outcome::Refused, Outcome::Failed, Outcome::Done] {
+            assert!(aggregate.take(ended(outcome), start).is_some());
+            assert!(aggregate.take(ended(outcome), start).is_none());
+        }
+        assert_eq!(aggregate.expire(start + WINDOW).len(), 3);
+    }
+
+    #[test]
+    fn a_tenant_has_so_many_lines_for_what_it_does_and_others_have_theirs() {
+        let (mut aggregate, start) = (Aggregate::default(), Instant::now());
+        let [evil, acme] = ["evil", "acme"].map(|name| TenantName::new(name).unwrap());
+        let mut written = |tenant: &TenantName, now| {
+            (0..5000).filter(|_| aggregate.may_write(tenant, now)).count() as u64
+        };
+        assert_eq!(written(&evil, start), DONE_AT_ONCE);
+        assert_eq!(written(&acme, start), DONE_AT_ONCE);
+        assert_eq!(written(&evil, start + WINDOW), DONE_PER_WINDOW);
+        let quiet = start + WINDOW * 20;
+        aggregate.expire(quiet);
+        assert!(aggregate.done.is_empty(), "who is quiet is forgotten");
+        assert!(aggregate.may_write(&evil, quiet));
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Record {
 }
 
 impl Record {
-    /// Stands for refusals of many kinds from now on: none of them may seem to be the one who did all of it. Of which
+    /// Stands for events of many kinds from now on: none of them may seem to be the one who did all of it. Of which
     /// tenant they are stays.
     pub(super) fn generalise(&mut self, who: &str, why: &str) {
         let detail = format!("{why}, such as: {} {}", self.subject, self.detail);

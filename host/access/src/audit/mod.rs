@@ -1,7 +1,7 @@
 //! The audit log: an append-only, hash-chained file of JSON lines in the data directory.
 //!
-//! What bounds it: a queue of [`QUEUE_MAX`] events in memory, texts cut where they become a line, refusals that repeat
-//! counted together ([`aggregate`]), and files that are removed when there are too many, which the log itself says.
+//! What bounds it: a queue of [`QUEUE_MAX`] events in memory, texts cut where they become a line, what repeats counted
+//! together ([`aggregate`]), and files that are removed when there are too many, which the log itself says.
 //!
 //! Who notes an event never waits. A thread of its own writes what has come, syncs it to the disk, and then
 //! takes what came meanwhile: so an event is on the disk within milliseconds, and a busy host syncs no more
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use aop_core::audit::{Action, Outcome};
+use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{Audit, AuditEvent, Measure, Sample};
 
 use aggregate::Aggregate;
@@ -38,7 +38,7 @@ use writer::Writer;
 const QUEUE_MAX: usize = 4096;
 /// Events that are written and synced together.
 const BATCH_MAX: usize = 256;
-/// How often it is looked whether refusals that were counted have to be written.
+/// How often it is looked whether what was counted has to be written.
 const TICK: Duration = Duration::from_secs(1);
 
 /// What bounds the log on disk.
@@ -140,14 +140,19 @@ impl AuditLog {
 impl Audit for AuditLog {
     fn note(&self, event: AuditEvent<'_>) {
         self.shared.noted.fetch_add(1, Ordering::Relaxed);
-        let record = Record::new(event, SystemTime::now());
-        let record = if event.outcome == Outcome::Refused {
-            let mut aggregate =
-                self.shared.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
-            aggregate.take(record, Instant::now())
-        } else {
-            Some(record)
+        let (record, now) = (Record::new(event, SystemTime::now()), Instant::now());
+        let mut aggregate = self.shared.aggregate.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_write = match event.outcome {
+            // Whoever sends requests has as many of these as he likes.
+            Outcome::Refused | Outcome::Failed => false,
+            Outcome::Done => match event.tenant {
+                // What the host does by itself follows its operator's files and has a line each.
+                Some(tenant) if event.who != Actor::Host => aggregate.may_write(tenant, now),
+                _ => true,
+            },
         };
+        let record = if may_write { Some(record) } else { aggregate.take(record, now) };
+        drop(aggregate);
         if let Some(record) = record {
             self.send(record);
         }

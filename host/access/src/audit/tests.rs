@@ -283,6 +283,32 @@ fn a_flood_of_refusals_is_two_lines() {
     assert!(lines[1].detail.contains("host-99999.test"), "{}", lines[1].detail);
 }
 
+/// As many requests as a tenant sends: for an agent that is broken, and to load one anew and again.
+#[test]
+fn no_tenant_rolls_over_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = AuditLog::open(directory.path(), AuditConfig::default(), None).unwrap();
+    let [evil, acme] = ["evil", "acme"].map(|name| TenantName::new(name).unwrap());
+    let subject = Subject::Key { id: "k".into() };
+    let who = Actor::Caller(&subject);
+    for index in 0..20_000 {
+        let event = AuditEvent { who, tenant: Some(&evil), ..load("sha256:0") };
+        log.note(AuditEvent { outcome: Outcome::Failed, detail: &format!("{index}"), ..event });
+        log.note(event);
+    }
+    log.note(AuditEvent { who, tenant: Some(&acme), ..load("sha256:1") });
+    drop(log);
+    let mut lines = Vec::new();
+    read(directory.path(), |line| lines.push(line)).unwrap();
+    assert!(lines.len() < 1100, "{}", lines.len());
+    let events = |outcome: &str| {
+        let of = lines.iter().filter(|line| line.outcome == outcome);
+        of.map(|line| line.count).sum::<u64>()
+    };
+    assert_eq!((events("done"), events("failed")), (20_001, 20_000), "every one is counted");
+    assert!(lines.iter().any(|line| line.tenant.as_deref() == Some("acme") && line.count == 1));
+}
+
 fn shared_lost(log: &AuditLog) -> u64 {
     log.shared.lost_in_total.load(Ordering::Relaxed)
 }

@@ -195,11 +195,9 @@ fn table(lines: impl IntoIterator<Item = AuditLine>) -> String {
     output::table(["TIME", "WHO", "ACTION", "OUTCOME", "TENANT", "AGENT", "WHAT"], rows)
 }
 
-/// Text of clients and issuers as a cell of one line: without what moves the cursor or turns what follows around.
+/// Text of clients and issuers as a cell of one line.
 fn one_line(text: &str) -> String {
-    let is_turning = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let is_bad = |c: char| c.is_control() || is_turning(c) || matches!(c, '\u{2028}' | '\u{2029}');
-    text.replace('\n', " ").replace(is_bad, "\u{fffd}")
+    output::printable(&text.replace(['\n', '\t'], " ")).into_owned()
 }
 
 fn verify(args: &VerifyArgs) -> CommandResult {

@@ -290,7 +290,7 @@ pub(super) static STATE_KEYS: &[Key<Config>] = &[
     ),
     Key::size(
         "total_max",
-        "What all agents together may remember.",
+        "What all agents together may remember, and three quarters of it those of one tenant.",
         Bounds::new(
             MIB,
             3 * GIB,
@@ -312,7 +312,7 @@ pub(super) static STATE_KEYS: &[Key<Config>] = &[
     ),
     Key::size(
         "task_results_max",
-        "What the results of one tenant's tasks may take while they are kept. A result that does not fit fails its task.",
+        "What the results of all tasks may take while they are kept, and three quarters of it those of one tenant's. A result that does not fit fails its task.",
         Bounds::new(
             MIB,
             3 * GIB,

@@ -26,6 +26,8 @@ fn json_is_indented_and_nothing_in_it_changes() {
 fn control_characters_do_not_reach_a_terminal() {
     assert_eq!(printable("a\x1b[2Jb\u{9b}c\r\nd\te"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}\nd\te");
     assert!(matches!(printable("plain é"), Cow::Borrowed(_)));
+    let turned = "a\u{202e}b\u{2066}c\u{2069}d\u{200f}e\u{61c}f\u{2028}g\u{2029}h";
+    assert_eq!(printable(turned), ["a", "b", "c", "d", "e", "f", "g", "h"].join("\u{fffd}"));
 }
 
 #[test]

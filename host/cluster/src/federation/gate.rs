@@ -2,10 +2,10 @@
 //! and then called like any tool. A tool of this host has no dot in its name, so its calls pay for one look at that.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aop_core::federation::Federation as _;
-use aop_core::{BoxFuture, Call, CallId, ErrorCode, Failure, Invoke, Reply, Target};
+use aop_core::{BoxFuture, Call, CallId, Caller, ErrorCode, Failure, Invoke, Reply, Target};
 
 use super::zone::ZoneHandle;
 
@@ -72,5 +72,37 @@ impl Invoke for Gate {
             }
             _ => local.invoke(call),
         }
+    }
+
+    fn charge(&self, caller: &Caller, received: Instant) -> Result<(), Failure> {
+        self.local.get().map_or(Ok(()), |local| local.charge(caller, received))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aop_core::TenantName;
+
+    use super::*;
+
+    struct Spent;
+
+    impl Invoke for Spent {
+        fn invoke<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Reply> {
+            Box::pin(async { unreachable!("nothing is called") })
+        }
+
+        fn charge(&self, _: &Caller, _: Instant) -> Result<(), Failure> {
+            Err(Failure::before_execution(ErrorCode::RateLimited, "too many calls"))
+        }
+    }
+
+    #[test]
+    fn the_hosts_own_tools_are_charged_behind_it() {
+        let (gate, caller) = (Gate::default(), Caller::local(TenantName::default_tenant()));
+        gate.charge(&caller, Instant::now()).unwrap();
+        gate.open(Arc::new(Spent));
+        let refused = gate.charge(&caller, Instant::now()).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::RateLimited);
     }
 }

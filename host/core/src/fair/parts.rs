@@ -16,7 +16,8 @@ pub struct Parts<K> {
 /// A place, until it is dropped.
 pub struct Place {
     _of_whole: Permit<Arc<Permits>>,
-    _of_part: Permit<Arc<Permits>>,
+    /// None where whoever has it may have all.
+    _of_part: Option<Permit<Arc<Permits>>>,
 }
 
 impl std::fmt::Debug for Place {
@@ -59,19 +60,27 @@ impl<K: Hash + Eq + Clone> Parts<K> {
         let (part, whole) = (self.of(key), Arc::clone(&self.whole));
         async move {
             let of_part = Permits::acquire(part, party).await;
-            Place { _of_whole: Permits::acquire(whole, party).await, _of_part: of_part }
+            Place { _of_whole: Permits::acquire(whole, party).await, _of_part: Some(of_part) }
         }
     }
 
     /// A place at once, where nobody waits: none when all are held, or all that one may hold.
     pub fn try_place(&self, key: &K) -> Option<Place> {
-        // Turns mean nothing where nobody waits.
-        let flow = Flow { id: 0, weight: Flow::WEIGHT_DEFAULT };
-        let party = Party { tenant: flow, agent: flow };
-        let of_part = Permits::try_acquire(self.of(key), party)?;
-        let of_whole = Permits::try_acquire(Arc::clone(&self.whole), party)?;
-        Some(Place { _of_whole: of_whole, _of_part: of_part })
+        let of_part = Permits::try_acquire(self.of(key), nobody())?;
+        Some(Place { _of_part: Some(of_part), ..self.try_place_of_whole()? })
     }
+
+    /// The same for whom no part is a bound: none when all are held.
+    pub fn try_place_of_whole(&self) -> Option<Place> {
+        let of_whole = Permits::try_acquire(Arc::clone(&self.whole), nobody())?;
+        Some(Place { _of_whole: of_whole, _of_part: None })
+    }
+}
+
+/// Turns mean nothing where nobody waits.
+const fn nobody() -> Party {
+    let flow = Flow { id: 0, weight: Flow::WEIGHT_DEFAULT };
+    Party { tenant: flow, agent: flow }
 }
 
 #[cfg(test)]
@@ -91,6 +100,19 @@ mod tests {
         drop(parts.try_place(&"third").unwrap());
         greedy.clear();
         assert_eq!(parts.whole().held(), 0);
+    }
+
+    #[test]
+    fn whose_all_of_them_are_may_hold_all() {
+        let parts = Parts::new(3);
+        let other = parts.try_place(&"other").unwrap();
+        let own: Vec<_> = std::iter::from_fn(|| parts.try_place_of_whole()).collect();
+        assert_eq!(own.len(), 2);
+        drop(own);
+        assert_eq!(parts.whole().held(), 1);
+        drop(other);
+        assert!(Parts::<u64>::new(0).try_place_of_whole().is_none());
+        assert!(Parts::new(0).try_place(&1).is_none());
     }
 
     #[test]

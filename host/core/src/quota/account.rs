@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::share::{Share, Tokens};
 use super::{Quota, Rate, Resource};
-use crate::fair::{Flow, Permits};
+use crate::fair::{Flow, Parts, Permits};
 use crate::{AgentName, TenantName};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -95,7 +95,8 @@ pub struct Account {
     pub(super) egress: Rate,
     pub(super) memory: Amount,
     pub(super) code: Amount,
-    queue: Amount,
+    /// Calls that wait. Where several tenants' do, each has a part of it, by the tenant's flow.
+    pub(super) queue: Parts<u64>,
     queue_wait_ms: AtomicU64,
     stored_max_bytes: AtomicU64,
     components_max_bytes: AtomicU64,
@@ -147,7 +148,7 @@ impl Account {
             egress: Rate::per(HOUR),
             memory: Amount::new(),
             code: Amount::new(),
-            queue: Amount::new(),
+            queue: Parts::new(usize::MAX),
             queue_wait_ms: AtomicU64::new(NONE),
             stored_max_bytes: AtomicU64::new(NONE),
             components_max_bytes: AtomicU64::new(NONE),
@@ -169,7 +170,7 @@ impl Account {
         self.egress.set(quota.egress_bytes_per_hour, None);
         self.memory.set(quota.memory_max_bytes);
         self.code.set(quota.code_max_bytes);
-        self.queue.set(queue);
+        self.queue.whole().set_capacity(queue.map_or(Permits::UNLIMITED, narrow));
         let store = |place: &AtomicU64, limit: Option<u64>| {
             place.store(limit.unwrap_or(NONE), Ordering::Relaxed);
         };
@@ -212,21 +213,10 @@ impl Account {
         self.limit(Resource::QueueWait).map(Duration::from_millis)
     }
 
-    /// Takes a place in the queue. Whether there was one.
-    #[must_use]
-    pub fn enqueue(&self) -> bool {
-        self.queue.take(1)
-    }
-
-    /// Gives back a place in the queue.
-    pub fn dequeue(&self) {
-        self.queue.give_back(1);
-    }
-
     /// Calls that wait.
     #[must_use]
     pub fn queued(&self) -> u64 {
-        self.queue.used()
+        u64::from(self.queue.whole().held())
     }
 
     /// Counts an execution, for as long as the guard lives.
@@ -279,13 +269,11 @@ impl Account {
     pub fn limit(&self, resource: Resource) -> Option<u64> {
         let read =
             |place: &AtomicU64| Some(place.load(Ordering::Relaxed)).filter(|limit| *limit != NONE);
+        let limited = |capacity| (capacity != Permits::UNLIMITED).then_some(u64::from(capacity));
         match resource {
             Resource::Calls => self.calls.limit(),
-            Resource::Concurrency => {
-                let capacity = self.concurrency.load(Ordering::Relaxed);
-                (capacity != Permits::UNLIMITED).then_some(u64::from(capacity))
-            }
-            Resource::Queue => self.queue.limit(),
+            Resource::Concurrency => limited(self.concurrency.load(Ordering::Relaxed)),
+            Resource::Queue => limited(self.queue.whole().capacity()),
             Resource::QueueWait => read(&self.queue_wait_ms),
             Resource::Memory => self.memory.limit(),
             Resource::Cpu => self.cpu.limit().map(|nanos| nanos / 1_000_000),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::account::{Owner, nanos, narrow};
 use super::{Account, Quota, Resource, Share};
-use crate::fair::{Party, Permits};
+use crate::fair::{Party, Permits, Place};
 use crate::{AgentName, BoxFuture, Digest, Failure, Limits, Tenancy, Tenant, TenantName};
 
 /// How long to wait for memory or a place that is in use: most calls are short.
@@ -69,6 +69,25 @@ impl Payer {
             }
         }
         Ok(())
+    }
+
+    /// Takes a place in the queues of all three, until it is dropped. Those of the node, and of an agent that another
+    /// tenant shares, are several tenants': none of them may have all.
+    ///
+    /// # Errors
+    /// Whose queue has none.
+    pub fn enqueue(&self) -> Result<[Place; 3], &Account> {
+        let tenant = self.tenant.flow().id;
+        let [agent, of_tenant, node] = self.accounts();
+        let of_agent = match self.part {
+            Some(_) => agent.queue.try_place(&tenant),
+            None => agent.queue.try_place_of_whole(),
+        };
+        Ok([
+            of_agent.ok_or(agent)?,
+            of_tenant.queue.try_place_of_whole().ok_or(of_tenant)?,
+            node.queue.try_place(&tenant).ok_or(node)?,
+        ])
     }
 
     /// Charges CPU time that was used until `now`.
@@ -300,6 +319,21 @@ impl Accounts {
             node: Arc::clone(&agent.node),
             part: Some(part),
         })
+    }
+
+    /// Charges a tenant and the node for a call that no agent runs: of one of the host's own tools, or of one that does not
+    /// exist. It begins like any other.
+    ///
+    /// # Errors
+    /// Whose quota refuses it, and when that ends.
+    pub fn begin_without_agent(&self, tenant: &TenantName, now: Instant) -> Result<(), Failure> {
+        let (tenant, node) = (self.tenant(tenant), &self.node);
+        let begin = |account: &Account| {
+            let begun = account.calls.take(1, now);
+            begun.map_err(|after| account.refuse(Resource::Calls, Some(after)))
+        };
+        begin(&tenant)?;
+        begin(node).inspect_err(|_| tenant.calls.give_back(1, now))
     }
 
     /// The account of an agent, when it is loaded.

@@ -138,6 +138,10 @@ impl Account {
             Resource::Concurrency => {
                 format!("{whose} runs at most {limit} calls at one time: try again shortly")
             }
+            // Others may call an agent that is shared, too: what they have running and waiting is not the caller's to know.
+            Resource::Queue if matches!(self.owner(), Owner::Agent(_)) => {
+                format!("as many calls wait for {whose} as may: try again shortly")
+            }
             Resource::Queue => format!(
                 "{whose} already runs {} calls and {} wait: try again shortly",
                 self.places.held(),

@@ -263,3 +263,62 @@ fn small_calls_take_no_turns_until_they_add_up() {
     assert!(account.must_take_turns(now));
     assert!(!account.must_take_turns(now + Duration::from_millis(50)), "and is soon forgiven");
 }
+
+#[test]
+fn no_tenant_has_all_of_a_queue_that_others_wait_in_too() {
+    let whose = |account: &Account| account.owner().clone();
+    let waiting = |payer: &Payer| {
+        let mut places = Vec::new();
+        loop {
+            match payer.enqueue() {
+                Ok(place) => places.push(place),
+                Err(full) => return (places, whose(full)),
+            }
+        }
+    };
+    let limits = Limits { queue: 9, ..Limits::default() };
+    for (node, shared, part) in [(Some(9), 1_000_000, 8), (None, 9, 8)] {
+        let accounts = accounts(Quota { queue: node, ..Quota::default() }, Quota::default());
+        let own = payer(&accounts, &Quota::default());
+        own.set_agent(&Quota::default(), &Limits { queue: shared, ..Limits::default() });
+        let [evil, other] =
+            ["evil", "other"].map(|name| accounts.on_behalf_of(&tenant(name), &own));
+        let full = if node.is_some() { Owner::Node } else { Owner::Agent(agent("one")) };
+        let (evils, refused_by) = waiting(&evil);
+        assert_eq!((evils.len(), &refused_by), (part, &full));
+        let (others, refused_by) = waiting(&other);
+        assert_eq!((others.len(), &refused_by), (1, &full));
+        drop((evils, others));
+        assert!(own.accounts().iter().all(|account| account.queued() == 0));
+    }
+    // Its own tenant may have all of an agent's, and a tenant all of its own.
+    let accounts = accounts(Quota::default(), Quota { queue: Some(10), ..Quota::default() });
+    let own = payer(&accounts, &Quota::default());
+    own.set_agent(&Quota::default(), &limits);
+    let (places, refused_by) = waiting(&own);
+    assert_eq!((places.len(), refused_by), (9, Owner::Agent(agent("one"))));
+    let refused = own.agent.refuse(Resource::Queue, None);
+    assert!(!refused.message.contains(|c: char| c.is_ascii_digit()), "{}", refused.message);
+    drop(places);
+    own.set_agent(&Quota::default(), &Limits { queue: 100, ..Limits::default() });
+    let (places, refused_by) = waiting(&own);
+    assert_eq!((places.len(), refused_by), (10, Owner::Tenant(tenant("acme"))));
+    assert_eq!(own.tenant.queued(), 10);
+}
+
+#[test]
+fn a_call_that_no_agent_runs_is_one_of_its_tenant_and_of_the_node() {
+    let per_second = |calls| Quota { calls_per_second: Some(calls), ..Quota::default() };
+    let now = Instant::now();
+    for (of_tenant, node, whose) in [(1, 9, "the tenant"), (9, 1, "this host")] {
+        let accounts = accounts(per_second(node), per_second(of_tenant));
+        accounts.begin_without_agent(&tenant("acme"), now).unwrap();
+        let failure = accounts.begin_without_agent(&tenant("acme"), now).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::RateLimited);
+        assert!(failure.message.contains(whose), "{}", failure.message);
+        assert_eq!(accounts.tenant(&tenant("acme")).calls.used(now), 1, "what was refused is free");
+        // It is of the same budget as calls that an agent runs.
+        assert!(payer(&accounts, &Quota::default()).begin(now, false).is_err());
+        accounts.begin_without_agent(&tenant("acme"), now + failure.retry_after.unwrap()).unwrap();
+    }
+}

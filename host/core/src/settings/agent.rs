@@ -7,7 +7,7 @@ mod grants;
 use std::mem;
 use std::time::Duration;
 
-use super::keys::{Bounds, Document, Entries, Form, Key, Row, reference as rows_of};
+use super::keys::{Bounds, Document, Entries, Form, Key, MISTAKES_MAX, Row, reference as rows_of};
 use super::{Balance, Lifetime, Mistake, Settings, ToolSettings};
 use crate::{TaskUse, ToolName};
 
@@ -74,6 +74,7 @@ pub(super) fn read(text: &str) -> Result<Settings, Vec<Mistake>> {
     mistakes.extend(export::check(&document, &draft));
     if !mistakes.is_empty() {
         mistakes.sort();
+        mistakes.truncate(MISTAKES_MAX);
         return Err(mistakes);
     }
     let Draft { mut settings, is_warm, warm, .. } = draft;

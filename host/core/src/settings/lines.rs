@@ -35,14 +35,14 @@ impl Lines {
                     } else {
                         format!("{path}.{}", name.name)
                     };
-                    self.0.insert(path.clone(), index.line(name.span.start));
+                    self.0.insert(path.clone(), index.line(name.span.start).0);
                     self.walk(index, &path, value);
                 }
             }
             ValueInner::Array(entries) => {
                 for (at, entry) in entries.iter().enumerate() {
                     let path = format!("{path}[{at}]");
-                    self.0.insert(path.clone(), index.line(entry.span.start));
+                    self.0.insert(path.clone(), index.line(entry.span.start).0);
                     self.walk(index, &path, entry);
                 }
             }
@@ -52,15 +52,17 @@ impl Lines {
 }
 
 /// Where each line begins.
-struct Index(Vec<usize>);
+pub(super) struct Index(Vec<usize>);
 
 impl Index {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         Self(text.match_indices('\n').map(|(at, _)| at + 1).collect())
     }
 
-    fn line(&self, offset: usize) -> usize {
-        self.0.partition_point(|begin| *begin <= offset) + 1
+    /// The line of a byte, counted from 1, and where that line begins.
+    pub(super) fn line(&self, offset: usize) -> (usize, usize) {
+        let above = self.0.partition_point(|begin| *begin <= offset);
+        (above + 1, above.checked_sub(1).map_or(0, |last| self.0[last]))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::mistake::shown;
+
 const SIZE_UNITS: [(u64, &str); 4] =
     [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 
@@ -11,10 +13,11 @@ const SIZE_UNITS: [(u64, &str); 4] =
 /// What the text should look like.
 pub fn parse_time(text: &str) -> Result<Duration, String> {
     if is_bare_number(text) {
-        return Err(format!("`{text}` has no unit: write `{}s` or `{0}ms`", text.trim()));
+        return Err(format!("`{0}` has no unit: write `{0}s` or `{0}ms`", shown(text.trim())));
     }
-    humantime::parse_duration(text)
-        .map_err(|_| format!("`{text}` is not a duration: write it like `30s`, `250ms` or `2m`"))
+    humantime::parse_duration(text).map_err(|_| {
+        format!("`{}` is not a duration: write it like `30s`, `250ms` or `2m`", shown(text))
+    })
 }
 
 /// Reads `64MiB`, `512KiB`, `1GB`.
@@ -23,12 +26,12 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 /// What the text should look like.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     if is_bare_number(text) {
-        return Err(format!("`{text}` has no unit: write `{}MiB` or `{0}KiB`", text.trim()));
+        return Err(format!("`{0}` has no unit: write `{0}MiB` or `{0}KiB`", shown(text.trim())));
     }
     text.trim()
         .parse::<bytesize::ByteSize>()
         .map(|size| size.as_u64())
-        .map_err(|_| format!("`{text}` is not a size: write it like `64MiB` or `512KiB`"))
+        .map_err(|_| format!("`{}` is not a size: write it like `64MiB` or `512KiB`", shown(text)))
 }
 
 /// The shortest form that [`parse_time`] reads back.

@@ -287,6 +287,67 @@ fn text_entries_and_mistakes_are_bounded() {
     assert_eq!(mistakes(&wrong).len(), MISTAKES_MAX);
 }
 
+/// The most characters of a message, the line's number included.
+const LINE_CHARS_MAX: usize = 2020;
+
+/// As much as an upload may have, in each way that once took seconds or was repeated whole.
+#[test]
+fn a_file_of_nothing_but_mistakes_is_told_of_a_few() {
+    let long = "k".repeat(200_000);
+    let tables: String =
+        (0..4000).fold(String::new(), |text, n| text + &format!("[tools.f{n}]\nx = 1\n"));
+    let inline: Vec<_> = (0..20_000).map(|n| format!("k{n}=1")).collect();
+    for text in [
+        (0..30_000).fold(String::new(), |text, n| text + &format!("k{n}=1\n")),
+        format!("warm = {{{}}}", inline.join(",")),
+        tables,
+        format!("[tools.{long}]\na=1\nb=1\nname = 3\n"),
+        format!("[export]\nto = []\n[{long}]\n"),
+    ] {
+        let told = mistakes(&text);
+        assert!(!told.is_empty() && told.len() <= MISTAKES_MAX, "{}", told.len());
+        assert!(told.iter().all(|told| told.chars().count() <= LINE_CHARS_MAX), "{told:?}");
+    }
+}
+
+#[test]
+fn what_the_author_wrote_is_repeated_shortened() {
+    let long = "é".repeat(10_000);
+    for text in [
+        format!("\"{long}\" = 1"),
+        format!("timeout = \"{long}\""),
+        format!("timeout = \"{}\"", "1".repeat(200)),
+        format!("memory = \"{long}\""),
+        format!("lifetime = \"{long}\""),
+        format!("\"{long}\" = 1\n\"{long}\" = 1"),
+        format!("[tools.\"{long}\"]\nread_only = 3"),
+        format!("[policy]\nhttp = [\"{long}\"]"),
+    ] {
+        let told = mistake(&text);
+        assert!(told.chars().count() <= LINE_CHARS_MAX && told.contains('…'), "{told}");
+    }
+    let told = mistake(&format!("\"{long}\" = 1"));
+    assert!(told.contains(&"é".repeat(64)) && !told.contains(&"é".repeat(65)), "{told}");
+    assert!(told.contains("the keys here are") && !told.contains("did you mean"), "{told}");
+}
+
+#[test]
+fn a_mistake_knows_its_line_and_column() {
+    let at = |text: &str| {
+        let mistakes = Settings::from_toml(text).unwrap_err();
+        (mistakes[0].line, mistakes[0].column)
+    };
+    assert_eq!(at("zzz = 1"), (1, 1));
+    assert_eq!(at("\n# é\n  zzz = 1\n"), (3, 3));
+    assert_eq!(
+        at("warm = { \"é\" = 1, idle = \"1s\" }"),
+        (1, 1),
+        "`[warm]` has no effect comes first"
+    );
+    assert_eq!(at("[config]\n\"é\" = \"\"\nx = 3"), (3, 1));
+    assert_eq!(at("description = \"é\" x"), (1, 19));
+}
+
 #[test]
 fn deep_nesting_is_a_mistake() {
     let text = format!("description = {}", "[".repeat(100_000));

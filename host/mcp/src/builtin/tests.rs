@@ -5,9 +5,13 @@ use crate::tests::World;
 use crate::{McpConfig, McpError};
 
 async fn call(name: &str, arguments: Value) -> Value {
+    call_of("default", name, arguments).await
+}
+
+async fn call_of(tenant: &str, name: &str, arguments: Value) -> Value {
     let world = World::new();
     let edge = Edge::new(McpConfig::default(), world.parts());
-    let caller = crate::tests::local("default");
+    let caller = crate::tests::local(tenant);
     let arguments = arguments.to_string();
     let reply = edge
         .call(ToolCall {
@@ -26,6 +30,19 @@ async fn call(name: &str, arguments: Value) -> Value {
     let envelope = serde_json::to_value(aop_core::Envelope::new(&reply.reply.result)).unwrap();
     check(name, &envelope);
     envelope
+}
+
+#[tokio::test]
+async fn searching_and_describing_count_as_calls_of_the_tenant() {
+    for (tool, arguments) in
+        [("aop_discover", json!({ "query": "e" })), ("aop_describe", json!({ "tool": "echo" }))]
+    {
+        let refused = call_of("spent", tool, arguments).await;
+        assert_eq!(refused["code"], "rate_limited", "{refused}");
+    }
+    // What is passed on is asked about where it is run.
+    let passed = call_of("spent", "aop_call", json!({ "tool": "echo" })).await;
+    assert_eq!(passed["success"], true, "{passed}");
 }
 
 /// Every answer fits the schema that its tool publishes.

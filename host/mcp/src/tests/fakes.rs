@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aop_core::client::{Answer, AskError, Client, Question};
 use aop_core::interface::Feature;
 use aop_core::model::{CompletionRequest, Message, Part, Role};
 use aop_core::quota::Payer;
 use aop_core::{
-    AgentId, AgentName, AgentStatus, Arguments, BoxFuture, Call, CallContext, CallId, Catalog,
-    CatalogError, Digest, ErrorCode, Executable, Failure, FeatureRoute, GuestLevel, Hints, Hit,
-    Invoke, Library, LoadRequest, Output, Query, RepeatedParameter, Reply, Resolve, Revision,
+    AgentId, AgentName, AgentStatus, Arguments, BoxFuture, Call, CallContext, CallId, Caller,
+    Catalog, CatalogError, Digest, ErrorCode, Executable, Failure, FeatureRoute, GuestLevel, Hints,
+    Hit, Invoke, Library, LoadRequest, Output, Query, RepeatedParameter, Reply, Resolve, Revision,
     RevisionNumber, RevisionStatus, Route, Search, SearchError, Settings, Shown, StoreError,
     Target, TaskError, TaskRecord, TaskState, TaskUse, Tasks, TenantName, Tool, ToolList, ToolName,
     TraceContext, Violation,
@@ -172,6 +172,13 @@ impl Invoke for World {
             };
             Reply { id: CallId(Uuid::parse_str(CALL_ID).unwrap()), result, trace, session }
         })
+    }
+
+    fn charge(&self, caller: &Caller, _: Instant) -> Result<(), Failure> {
+        match &*caller.tenant == "spent" {
+            true => Err(Failure::before_execution(ErrorCode::RateLimited, "too many calls")),
+            false => Ok(()),
+        }
     }
 }
 

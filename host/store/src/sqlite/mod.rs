@@ -68,14 +68,14 @@ pub struct StoreConfig {
     pub size_max_bytes: u64,
     /// The most that all agents together may remember, in bytes with 128 for each key and 512 for each bucket.
     /// The default of 1 GiB leaves room for the agents themselves, so that state which grows cannot
-    /// stop the host from loading one.
+    /// stop the host from loading one. The agents of one tenant may remember three quarters of it.
     pub state_max_bytes: u64,
     /// The same for one agent over all its conversations, or for what a tenant's agents share. With the default
     /// of 256 MiB, it takes several to fill the store.
     pub agent_state_max_bytes: u64,
-    /// The most that the results of one tenant's tasks may take while they are kept. The default of 512 MiB holds
-    /// sixty-four of 8 MiB or thousands of common ones, and beside the state of agents leaves room for the agents
-    /// themselves.
+    /// The most that the results of all tasks may take while they are kept, and three quarters of it those of one tenant's.
+    /// The default of 512 MiB holds sixty-four of 8 MiB or thousands of common ones, and beside the state of agents leaves
+    /// room for the agents themselves: a store that is full cannot even revoke a key.
     pub task_outcomes_max_bytes: u64,
 }
 

@@ -1,13 +1,14 @@
 //! Tasks: rows that are written when a task begins and ends, and forgotten when it has expired.
 //!
-//! What a tenant's tasks left behind is bounded in bytes: results are as large as the tools answer, and they
-//! share the store with the agents themselves. A result that would be too much is refused, and its task goes on
-//! working until it is ended with something small.
+//! What tasks left behind is bounded in bytes, for all tenants together and for each: results are as large as the tools
+//! answer, and they share the store with the agents themselves and with the keys. A result that would be too much is
+//! refused, and its task goes on working until it is ended with something small.
 
 use aop_core::{BoxFuture, StoreError, TaskError, TaskRecord, TaskState, Tasks, TenantName};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::SqliteStore;
+use crate::bounds::part_of_tenant;
 use crate::error::failed;
 
 /// An outcome of this size is kept whatever is there already: room for an error that says why the result is
@@ -77,9 +78,14 @@ impl Ending {
         let outcome_bytes = self.outcome.as_ref().map_or(0, String::len);
         if outcome_bytes > ALWAYS_KEPT_MAX_BYTES {
             let kept = self.make_room(connection).map_err(|error| failed(&error))?;
-            if kept.saturating_add(outcome_bytes as u64) > outcomes_max_bytes {
+            let fits = |kept: u64, max: u64| kept.saturating_add(outcome_bytes as u64) <= max;
+            if !fits(kept.all, outcomes_max_bytes)
+                || !fits(kept.tenant, part_of_tenant(outcomes_max_bytes))
+            {
+                // In both cases the same: how much is kept of others is not the caller's to know.
                 return Err(StoreError::Failed(format!(
-                    "the result has {outcome_bytes} bytes, the results that are kept of the tenant's other tasks have {kept}, and {outcomes_max_bytes} are the limit for all"
+                    "the result has {outcome_bytes} bytes, and this host has no room for it beside the results that it keeps, of which the tenant's other tasks have {} bytes: try again when some have expired",
+                    kept.tenant
                 )));
             }
         }
@@ -89,14 +95,25 @@ impl Ending {
         connection.execute(sql, values).map(|_| ()).map_err(|error| failed(&error))
     }
 
-    /// Forgets what has expired; answers the bytes of the outcomes that stay.
-    fn make_room(&self, connection: &Connection) -> Result<u64, rusqlite::Error> {
+    /// Forgets what has expired; answers what stays.
+    fn make_room(&self, connection: &Connection) -> Result<Kept, rusqlite::Error> {
         forget(connection, self.updated)?;
         // A tenant has thousands of tasks at most, and the length of a text is known without reading it.
-        let sql = "SELECT coalesce(sum(octet_length(outcome)), 0) FROM tasks WHERE tenant = ?1";
+        let sql = "SELECT coalesce(sum(octet_length(outcome)), 0),
+                          coalesce(sum(octet_length(outcome)) FILTER (WHERE tenant = ?1), 0)
+                   FROM tasks";
         let mut statement = connection.prepare_cached(sql)?;
-        statement.query_row([&self.tenant], |row| row.get::<_, i64>(0)).map(i64::cast_unsigned)
+        statement.query_row([&self.tenant], |row| {
+            let sum = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            Ok(Kept { all: sum(0)?, tenant: sum(1)? })
+        })
     }
+}
+
+/// Bytes of outcomes that are kept.
+struct Kept {
+    all: u64,
+    tenant: u64,
 }
 
 /// Forgets the tasks that have expired. One that still works stays: its end would have nowhere to go.

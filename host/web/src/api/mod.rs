@@ -237,6 +237,8 @@ impl Change<'_> {
                 self.refuse(setting, reason);
                 return result;
             }
+            // What does not exist was no attempt at anything.
+            Err(CatalogError::NoSuchAgent(_)) => return result,
             Err(error) => (Outcome::Failed, error.to_string()),
         };
         self.audit.note(AuditEvent { outcome, ..self.event(action, subject, &reason) });

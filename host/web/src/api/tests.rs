@@ -300,6 +300,35 @@ async fn a_load_whose_client_goes_away_is_made_and_noted() {
 }
 
 #[tokio::test]
+async fn settings_of_nothing_but_mistakes_are_refused_in_a_page() {
+    let app = open_router(state(some_catalog()));
+    let keys = (0..25_000).fold(String::new(), |text, n| text + &format!("k{n}=1\n"));
+    let long = format!("{}=1", "k".repeat(200_000));
+    for settings in [keys, long] {
+        let fields = multipart(&[("component", b"\0asm"), ("settings", settings.as_bytes())]);
+        let (status, body) = check("loadAgent", ask(&app, put("x", fields)).await).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        let message = body["message"].as_str().unwrap();
+        assert!(message.lines().count() <= 101, "{message}");
+        assert!(message.len() < 100_000, "{}", message.len());
+    }
+}
+
+#[tokio::test]
+async fn changes_of_an_agent_that_does_not_exist_leave_no_line_in_the_audit_log() {
+    let log = Arc::new(Log::default());
+    let app = open_router(AppState { audit: log.clone(), ..state(some_catalog()) });
+    let (status, _) =
+        check("unloadAgent", ask(&app, plain(Method::DELETE, "/api/v1/agents/nope")).await).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(log.lines.lock().unwrap().is_empty());
+    let (status, _) =
+        check("unloadAgent", ask(&app, plain(Method::DELETE, "/api/v1/agents/echo")).await).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    assert_eq!(*log.lines.lock().unwrap(), ["agent.unload done echo"]);
+}
+
+#[tokio::test]
 async fn what_asks_for_a_join_token_is_small() {
     let zone = open_router(AppState { cluster: Arc::new(Zone), ..state(some_catalog()) });
     let request = Request::post("/api/v1/cluster/join-tokens")

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::body::check_encoding;
 use super::problems;
+use crate::app::off_the_reactor;
 use crate::problem::{Problem, quoted};
 
 /// Settings are a page of text; this is a hundred pages, and refuses a component in the wrong field.
@@ -55,7 +56,8 @@ pub(super) async fn read(request: Request, max_bytes: usize) -> Result<Upload, P
         problems::invalid("the field `component` is missing: send the .wasm file in it")
     })?;
     let settings = match fields.settings {
-        Some(text) => parse(&text)?,
+        // A quarter of a mebibyte takes milliseconds to read.
+        Some(text) => off_the_reactor(move || parse(&text)).await??,
         None => Settings::default(),
     };
     Ok(Upload { component, settings })

@@ -1,14 +1,18 @@
-//! A parsed file, read key by key. Every mistake is collected; none stops the reading.
+//! A parsed file, read key by key. No mistake stops the reading; the first [`MISTAKES_MAX`] are collected, and once there
+//! are so many, nothing is spent on explaining more of them: a file may be nothing but mistakes, and strangers send some.
 
 use toml_span::Value;
 use toml_span::value::{Key as Name, ValueInner};
 
 use super::super::Mistake;
+use super::super::lines::Index;
+use super::super::mistake::{NAME_CHARS_MAX, shown};
 use super::{Form, Key, MISTAKES_MAX, TEXT_MAX_BYTES, leaves};
 
 /// A TOML file that parsed.
 pub struct Document<'t> {
     text: &'t str,
+    index: Index,
     root: Value<'t>,
 }
 
@@ -20,33 +24,33 @@ impl<'t> Document<'t> {
     pub fn parse(text: &'t str) -> Result<Self, Vec<Mistake>> {
         if text.len() > TEXT_MAX_BYTES {
             let message = format!("the file is longer than {} KiB", TEXT_MAX_BYTES >> 10);
-            return Err(vec![Mistake::at(text, 0, message)]);
+            return Err(vec![Mistake { line: 1, column: 1, message }]);
         }
+        let index = Index::of(text);
         match toml_span::parse(text) {
-            Ok(root) => Ok(Self { text, root }),
+            Ok(root) => Ok(Self { text, index, root }),
             Err(error) => {
                 let message = match &error.kind {
                     toml_span::ErrorKind::DuplicateKey { key, .. } => {
-                        format!("`{key}` is set twice: keep one of them")
+                        format!("`{}` is set twice: keep one of them", shown(key))
                     }
                     toml_span::ErrorKind::DuplicateTable { name, .. } => {
-                        format!("`[{name}]` appears twice: join them into one")
+                        format!("`[{}]` appears twice: join them into one", shown(name))
                     }
                     _ => format!("not TOML: {error}"),
                 };
-                Err(vec![Mistake::at(text, error.span.start, message)])
+                Err(vec![Mistake::at(text, &index, error.span.start, &message)])
             }
         }
     }
 
-    /// Stores every key into `target`. Answers the mistakes, at most [`MISTAKES_MAX`], in the order
-    /// of their places; what was right is stored all the same.
+    /// Stores every key into `target`. Answers the mistakes that were found first, at most [`MISTAKES_MAX`], in the
+    /// order of their places; what was right is stored all the same.
     pub fn read<T>(&self, keys: &'static [Key<T>], target: &mut T) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
-        let mut reader = Reader { text: self.text, mistakes: &mut mistakes };
+        let mut reader = Reader { text: self.text, index: &self.index, mistakes: &mut mistakes };
         reader.table(keys, keys, "", &self.root, target);
         mistakes.sort();
-        mistakes.truncate(MISTAKES_MAX);
         mistakes
     }
 
@@ -58,9 +62,9 @@ impl<'t> Document<'t> {
 
     /// A mistake at a key of the root, when the file has that key.
     #[must_use]
-    pub fn mistake_at(&self, name: &str, message: impl Into<String>) -> Option<Mistake> {
+    pub fn mistake_at(&self, name: &str, message: &str) -> Option<Mistake> {
         let (key, _) = self.root.as_table()?.get_key_value(name)?;
-        Some(Mistake::at(self.text, key.span.start, message))
+        Some(Mistake::at(self.text, &self.index, key.span.start, message))
     }
 }
 
@@ -81,13 +85,10 @@ impl<'t> Entries<'_, 't> {
     pub fn each(&mut self, mut each: impl FnMut(&str, Entry<'_, 't>) -> Result<(), String>) {
         let Some(table) = self.value.as_table() else { return };
         for (name, value) in table {
-            let path = format!("{}.{}", self.path, name.name);
-            let mut mistakes = Vec::new();
-            let reader = Reader { text: self.reader.text, mistakes: &mut mistakes };
-            let result = each(&name.name, Entry { reader, path: &path, value });
-            self.reader.mistakes.append(&mut mistakes);
-            if let Err(message) = result {
-                self.reader.mistake(name.span.start, format!("`{path}`: {message}"));
+            let path = format!("{}.{}", self.path, shown(&name.name));
+            let reader = self.reader.again();
+            if let Err(message) = each(&name.name, Entry { reader, path: &path, value }) {
+                self.reader.mistake(name.span.start, || format!("`{path}`: {message}"));
             }
         }
     }
@@ -115,12 +116,20 @@ impl Entry<'_, '_> {
 
 struct Reader<'r, 't> {
     text: &'t str,
+    index: &'r Index,
     mistakes: &'r mut Vec<Mistake>,
 }
 
 impl<'t> Reader<'_, 't> {
-    fn mistake(&mut self, offset: usize, message: String) {
-        self.mistakes.push(Mistake::at(self.text, offset, message));
+    fn again(&mut self) -> Reader<'_, 't> {
+        Reader { text: self.text, index: self.index, mistakes: self.mistakes }
+    }
+
+    /// The message is put together only while there is room for it.
+    fn mistake(&mut self, offset: usize, message: impl FnOnce() -> String) {
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push(Mistake::at(self.text, self.index, offset, &message()));
+        }
     }
 
     /// `all` are the keys of the whole file, to find one that was written in the wrong table.
@@ -133,17 +142,14 @@ impl<'t> Reader<'_, 't> {
         target: &mut T,
     ) {
         let Some(table) = value.as_table() else {
-            let path = prefix.trim_end_matches('.');
-            let message = format!("`{path}` is a table: write `[{path}]` and its keys below that");
-            self.mistake(value.span.start, message);
+            self.mistake(value.span.start, || no_table(prefix.trim_end_matches('.')));
             return;
         };
         for (name, value) in table {
             match keys.iter().find(|key| key.name == name.name) {
                 Some(key) => self.key(key, all, prefix, name, value, target),
                 None => {
-                    let message = unknown(keys, all, prefix, &name.name);
-                    self.mistake(name.span.start, message);
+                    self.mistake(name.span.start, || unknown(keys, all, prefix, &name.name));
                 }
             }
         }
@@ -162,62 +168,54 @@ impl<'t> Reader<'_, 't> {
         match &key.form {
             Form::Section(inner) => self.table(inner, all, &format!("{path}."), value, target),
             Form::Table { read, .. } => {
-                let reader = Reader { text: self.text, mistakes: &mut *self.mistakes };
-                read(target, &mut Entries { reader, path: &path, value });
+                read(target, &mut Entries { reader: self.again(), path: &path, value });
             }
             Form::Open { entries_max, read, .. } => match value.as_ref() {
                 ValueInner::Table(table) if table.len() > *entries_max => {
-                    let message = format!(
-                        "`{path}` has {} entries, and at most {entries_max} are allowed",
-                        table.len()
-                    );
-                    self.mistake(name.span.start, message);
+                    self.mistake(name.span.start, || too_many(&path, table.len(), *entries_max));
                 }
                 ValueInner::Table(_) => {
-                    let reader = Reader { text: self.text, mistakes: &mut *self.mistakes };
-                    read(target, &mut Entries { reader, path: &path, value });
+                    read(target, &mut Entries { reader: self.again(), path: &path, value });
                 }
-                _ => self.mistake(
-                    name.span.start,
-                    format!("`{path}` is a table: write `[{path}]` and its keys below that"),
-                ),
+                _ => self.mistake(name.span.start, || no_table(&path)),
             },
             Form::Items { count_max, read, .. } => match value.as_array() {
                 Some(items) if items.len() <= *count_max => {
                     for (index, value) in items.iter().enumerate() {
                         let path = format!("{path}[{index}]");
-                        let reader = Reader { text: self.text, mistakes: &mut *self.mistakes };
-                        if let Err(message) = read(target, Entry { reader, path: &path, value }) {
-                            self.mistake(value.span.start, format!("`{path}`: {message}"));
+                        let entry = Entry { reader: self.again(), path: &path, value };
+                        if let Err(message) = read(target, entry) {
+                            self.mistake(value.span.start, || format!("`{path}`: {message}"));
                         }
                     }
                 }
                 Some(items) => {
-                    let count = items.len();
-                    self.mistake(
-                        name.span.start,
-                        format!(
-                            "`{path}` has {count} entries, and at most {count_max} are allowed"
-                        ),
-                    );
+                    self.mistake(name.span.start, || too_many(&path, items.len(), *count_max));
                 }
-                None => {
-                    let message = format!("`{path}` must be a list, like `{path} = [\"…\"]`");
-                    self.mistake(name.span.start, message);
-                }
+                None => self.mistake(name.span.start, || {
+                    format!("`{path}` must be a list, like `{path} = [\"…\"]`")
+                }),
             },
             _ => {
                 if let Err(message) = key.set_value(target, value) {
-                    self.mistake(name.span.start, format!("`{path}`: {message}"));
+                    self.mistake(name.span.start, || format!("`{path}`: {message}"));
                 }
             }
         }
     }
 }
 
+fn no_table(path: &str) -> String {
+    format!("`{path}` is a table: write `[{path}]` and its keys below that")
+}
+
+fn too_many(path: &str, count: usize, count_max: usize) -> String {
+    format!("`{path}` has {count} entries, and at most {count_max} are allowed")
+}
+
 /// Names the nearest key of the same table, else the table in which the key does exist.
 fn unknown<T>(keys: &'static [Key<T>], all: &'static [Key<T>], prefix: &str, name: &str) -> String {
-    let nearest = nearest(name, keys.iter().map(|key| key.name)).map(str::to_owned);
+    let nearest = nearest(name, keys.iter().map(|key| key.name));
     let elsewhere = || {
         let found = leaves(all).into_iter().find(|(_, key)| key.name == name)?;
         let place = found.0.rsplit_once('.').map_or_else(
@@ -226,7 +224,9 @@ fn unknown<T>(keys: &'static [Key<T>], all: &'static [Key<T>], prefix: &str, nam
         );
         Some(format!("unknown key \"{prefix}{name}\": it belongs {place}"))
     };
-    match (nearest, elsewhere()) {
+    let elsewhere = elsewhere();
+    let name = shown(name);
+    match (nearest, elsewhere) {
         (Some(known), _) => format!("unknown key \"{prefix}{name}\", did you mean \"{known}\"?"),
         (None, Some(message)) => message,
         (None, None) => {
@@ -236,9 +236,13 @@ fn unknown<T>(keys: &'static [Key<T>], all: &'static [Key<T>], prefix: &str, nam
     }
 }
 
-/// The known name that `name` was probably meant to be: at most a third of it differs.
+/// The known name that `name` was probably meant to be: at most a third of it differs. None for a name that is longer than
+/// people write.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if name.chars().nth(NAME_CHARS_MAX).is_some() {
+        return None;
+    }
     known
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .min()

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use toml_span::Value;
 use toml_span::value::ValueInner;
 
+use super::super::mistake::shown;
 use super::super::{parse_size, parse_time, show_size, show_time};
 use super::{Bounds, Form, Key, Unit};
 
@@ -122,7 +123,7 @@ impl<T> Key<T> {
             Form::Limit { unit, bounds, set, .. } => {
                 let limit = match unit {
                     Unit::Count => text.parse().map_err(|_| {
-                        format!("`{text}` is neither a whole number nor `{NO_LIMIT}`")
+                        format!("`{}` is neither a whole number nor `{NO_LIMIT}`", shown(text))
                     }),
                     Unit::Bytes => parse_size(text),
                     Unit::Milliseconds => parse_time(text)
@@ -135,7 +136,9 @@ impl<T> Key<T> {
                 let word = choices.iter().find(|choice| **choice == text);
                 set(
                     target,
-                    word.ok_or_else(|| format!("`{text}` is not one of {}", quoted(choices)))?,
+                    word.ok_or_else(|| {
+                        format!("`{}` is not one of {}", shown(text), quoted(choices))
+                    })?,
                 );
                 Ok(())
             }

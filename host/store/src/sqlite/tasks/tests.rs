@@ -102,34 +102,40 @@ async fn tasks_are_bounded_and_make_room_when_they_expire() {
 async fn results_are_bounded_per_tenant_and_make_room_when_they_expire() {
     let directory = TempDir::new().unwrap();
     let config =
-        StoreConfig { task_outcomes_max_bytes: 10_000, ..StoreConfig::new(directory.path()) };
+        StoreConfig { task_outcomes_max_bytes: 12_000, ..StoreConfig::new(directory.path()) };
     let store = with_other(SqliteStore::open(&config).unwrap()).await;
     let (mine, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
     for id in ["a", "b", "c"] {
         store.begin(task(id, 0), 99).await.unwrap();
     }
-    let of_other = TaskRecord { tenant: other.clone(), ..task("d", 0) };
-    store.begin(of_other, 99).await.unwrap();
+    for id in ["d", "e"] {
+        store.begin(TaskRecord { tenant: other.clone(), ..task(id, 0) }, 99).await.unwrap();
+    }
     let end = async |tenant: &TenantName, id: &str, bytes: usize, now: u64| {
         // A letter of two bytes: the limit counts bytes.
         let outcome = Some("\u{e9}".repeat(bytes / 2));
         store.end(tenant, id, TaskState::Completed, outcome, now).await
     };
+    // Three quarters of 12,000 are one tenant's.
     end(&mine, "a", 6000, 1).await.unwrap();
-    let refused = end(&mine, "b", 4002, 1).await.unwrap_err().to_string();
-    for number in ["4002", "6000", "10000"] {
-        assert!(refused.contains(number), "{refused}");
-    }
+    let refused = end(&mine, "b", 3002, 1).await.unwrap_err().to_string();
+    assert!(refused.contains("3002") && refused.contains("6000"), "{refused}");
     assert_eq!(store.find(&mine, "b").await.unwrap(), Some(task("b", 0)), "it still works");
-    end(&other, "d", 10_000, 1).await.unwrap();
-    end(&mine, "b", 4000, 1).await.unwrap();
+    end(&mine, "b", 3000, 1).await.unwrap();
     end(&mine, "c", 1026, 1).await.unwrap_err();
     end(&mine, "c", 1024, 1).await.unwrap();
 
-    let later = TaskRecord { expires_unix_ms: 9000, ..task("e", 0) };
+    // The rest is anybody's, and who is refused learns nothing of what others have.
+    let refused = end(&other, "d", 2002, 1).await.unwrap_err().to_string();
+    assert!(refused.contains("2002") && refused.contains("other tasks have 0 bytes"), "{refused}");
+    assert!(["12000", "9000", "10024"].iter().all(|number| !refused.contains(number)), "{refused}");
+    end(&other, "d", 1900, 1).await.unwrap();
+    end(&other, "e", 1024, 1).await.unwrap();
+
+    let later = TaskRecord { expires_unix_ms: 9000, ..task("f", 0) };
     store.begin(later, 99).await.unwrap();
-    end(&mine, "e", 10_000, 999).await.unwrap_err();
-    end(&mine, "e", 10_000, 1000).await.unwrap();
+    end(&mine, "f", 9000, 999).await.unwrap_err();
+    end(&mine, "f", 9000, 1000).await.unwrap();
     assert_eq!(store.find(&mine, "a").await.unwrap(), None);
 }
 
