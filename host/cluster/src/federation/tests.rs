@@ -235,11 +235,12 @@ async fn what_would_bring_a_name_in_twice_is_refused_visibly() {
         name: Some(aop_core::AgentName::new("writer").unwrap()),
         tags: vec![],
     };
-    agents.add_as("zebra", &["zebra_run"], Some(export), 1);
+    // The digest of its name, which is its id here, is higher than that of `writer`: it is the younger one.
+    agents.add_as("imitator", &["imitator_run"], Some(export), 1);
     let table = world.at("acme.example").zone.authority().exported();
-    assert_eq!(table.find("writer").unwrap().agent.as_str(), "writer", "who came first keeps it");
+    assert_eq!(table.find("writer").unwrap().agent.as_str(), "writer", "the older one keeps it");
     assert_eq!(table.refused.len(), 1);
-    assert!(table.find("zebra_run").is_none());
+    assert!(table.find("imitator_run").is_none());
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use aop_core::{ForeignAgent, Held, Source};
 use bytes::Bytes;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::directory::{Catalogues, Gathered, Route, Sets, catalogue, gather};
+use super::directory::{Catalogues, Gathered, Route, Sets, catalogue, gather, owned};
 use super::peers::Peers;
 use super::place::Placer;
 use super::placement::Key;
@@ -132,6 +132,7 @@ impl Joined {
         }
         self.routes = routes;
         self.router.sets.store(Arc::new(sets));
+        self.router.owned.store(Arc::new(owned(self.catalogues.agents(view))));
         // Refused ones are logged and shown by the registry.
         let _ = self.parts.publish.publish(&Source::Nodes, foreign);
     }

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aop_core::{AgentName, Audit, Catalog, Holdings, Invoke, NodeId, Publish, TenantName};
+use aop_core::{AgentId, AgentName, Audit, Catalog, Holdings, Invoke, NodeId, Publish, TenantName};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::names::{AnswerNames, NameOwners};
 
 use self::attempt::Ended;
-use self::directory::Sets;
+use self::directory::{Owned, Sets};
 use self::joined::Joined;
 use self::peers::Peers;
 use self::place::Placer;
@@ -58,6 +58,7 @@ pub struct Router {
     server: OnceLock<Arc<PeerServer>>,
     names: Arc<OnceLock<Arc<dyn AnswerNames>>>,
     sets: ArcSwap<Sets>,
+    owned: ArcSwap<Owned>,
     counters: Counters,
     stop: CancellationToken,
 }
@@ -121,6 +122,13 @@ impl Router {
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// The oldest id that an agent has on any live node.
+    #[must_use]
+    pub fn oldest(&self, tenant: &TenantName, agent: &AgentName) -> Option<AgentId> {
+        let key = (tenant.clone(), agent.clone());
+        self.owned.load().get(&key).map(|owned| owned.oldest)
     }
 
     /// What serves the connections of other nodes: runs their calls with `invoke`, and hands out components.
