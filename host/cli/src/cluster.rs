@@ -75,6 +75,8 @@ impl Zone {
         config: MembershipConfig,
         routes: Routes,
     ) -> Self {
+        // Before any agent is loaded.
+        routes.router.label(config.labels.clone());
         let (membership, is_loaded) = (OnceCell::new(), AtomicBool::new(false));
         Self { directory, config, routes, membership, access: OnceLock::new(), is_loaded }
     }

@@ -31,6 +31,7 @@ mod report;
 mod serve;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -60,6 +61,8 @@ pub struct Router {
     sets: ArcSwap<Sets>,
     owned: ArcSwap<Owned>,
     counters: Counters,
+    /// What the operator says of this node; none when nobody said.
+    labels: OnceLock<BTreeMap<String, String>>,
     stop: CancellationToken,
 }
 
