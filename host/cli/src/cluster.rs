@@ -225,6 +225,7 @@ pub(crate) fn refusal(error: MembershipError) -> CommandError {
         | MembershipError::Evicted
         | MembershipError::MalformedToken
         | MembershipError::OtherZone { .. }
+        | MembershipError::TokenOfOtherZone { .. }
         | MembershipError::Exposed(_)
         | MembershipError::NoAddress(_) => usage(error),
         error => failure(format!("cannot be in the zone: {error}")),

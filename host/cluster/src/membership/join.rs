@@ -75,11 +75,12 @@ pub(crate) async fn join(
         for address in addresses {
             let asked = async {
                 let mut stream = open_as(address, config.clone()).await?;
-                ask(&mut stream, &question).await?.certificates()
+                let answer = ask(&mut stream, &question).await?;
+                Ok((answer.lineage()?, answer.certificates()?))
             };
             match asked.await {
-                Ok((certificate, authority)) if Digest::of(&authority) == read.zone => {
-                    let identity = key.adopt(authority, &certificate, unix_now())?;
+                Ok((lineage, (certificate, authority))) if Digest::of(&authority) == read.zone => {
+                    let identity = key.adopt(authority, &lineage, &certificate, unix_now())?;
                     return Ok((identity, address));
                 }
                 Ok(_) => last = MembershipError::WrongZone,
