@@ -176,8 +176,9 @@ impl Catalog for ZoneCatalog {
                 _ => false,
             };
             match self.inner.unload(tenant, name).await {
-                // It lives on other nodes only.
-                Err(CatalogError::OwnedElsewhere { .. }) if is_placed => {}
+                // It lives on other nodes only, or on none.
+                Err(CatalogError::OwnedElsewhere { .. } | CatalogError::NoSuchAgent(_))
+                    if is_placed => {}
                 unloaded => unloaded?,
             }
             if let (true, Some(placer), Some(agent)) = (is_placed, placer, agent) {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aop_core::cluster::ReportRoutes as _;
-use aop_core::{Digest, Measure, Settings, Tenancy as _, Tenant, TenantName};
+use aop_core::{
+    CatalogError, Digest, ErrorCode, Measure, Settings, Tenancy as _, Tenant, TenantName,
+};
 
-use super::{FakeZone, Node, PATIENCE, some_id, tenant};
+use super::{FakeRegistry, FakeZone, Node, PATIENCE, some_id, tenant};
 
 /// A tenant as it is when it ends.
 fn made(name: &str) -> Tenant {
@@ -105,6 +107,42 @@ async fn unloading_it_anywhere_unloads_it_everywhere() {
         outsider.data.path().join("placements.json").exists(),
         "it is remembered over a restart"
     );
+}
+
+#[tokio::test]
+async fn an_agent_that_no_live_node_has_is_shown_and_can_be_unloaded() {
+    let nodes = zone_of(2).await;
+    nodes[0].zone.change(&nodes[0].id, |member| {
+        member.labels.insert("region".to_owned(), "eu".to_owned());
+    });
+    let mut settings = replicated(1);
+    settings.placement.insert("region".to_owned(), "eu".to_owned());
+    nodes[0].registry.put("agent", some_id(), b"component", settings);
+    let mut nodes = nodes.into_iter();
+    let (gone, left) = (nodes.next().unwrap(), nodes.next().unwrap());
+    left.until_foreign("agent", 1).await;
+    gone.kill();
+    left.zone.eject(&gone.id);
+    let shown = |node: &Node| -> Vec<_> {
+        let replicas = node.router.replicas();
+        replicas.iter().map(|replicas| (replicas.wanted, replicas.nodes.len())).collect()
+    };
+    assert!(until(|| shown(&left) == [(Some(1), 0)]).await, "{:?}", shown(&left));
+    left.until_foreign("agent", 0).await;
+    let failure = left.call("agent_echo", "{}").await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::Unavailable, "{failure}");
+
+    // After a restart, the record is all that is left of it.
+    let zone = left.zone.clone();
+    let (_, data) = left.stop();
+    let registry = FakeRegistry::new();
+    let left = Node::start_with(&zone, 1, registry, data).await;
+    assert_eq!(shown(&left), [(Some(1), 0)]);
+    let catalog = left.router.catalog(left.registry.clone());
+    catalog.unload(&tenant(), "agent").await.unwrap();
+    assert_eq!(shown(&left), []);
+    let again = catalog.unload(&tenant(), "agent").await;
+    assert!(matches!(again, Err(CatalogError::NoSuchAgent(_))), "{again:?}");
 }
 
 #[tokio::test]
