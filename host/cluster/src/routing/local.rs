@@ -175,6 +175,12 @@ impl Catalog for ZoneCatalog {
                 (Some(placer), Some(agent)) => placer.is_placed(tenant, agent),
                 _ => false,
             };
+            // Files bring back what is unloaded, and what is here may be a replica of theirs.
+            if let (true, Some(name)) = (is_placed, &agent)
+                && let Some(places) = self.router.files_elsewhere(tenant, name)
+            {
+                return Err(CatalogError::OwnedElsewhere { name: name.clone(), places });
+            }
             match self.inner.unload(tenant, name).await {
                 // It lives on other nodes only, or on none.
                 Err(CatalogError::OwnedElsewhere { .. } | CatalogError::NoSuchAgent(_))

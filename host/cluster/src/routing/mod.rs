@@ -181,6 +181,15 @@ impl Router {
         self.node() == Some(node)
     }
 
+    /// The other nodes on which a file owns an agent, for people.
+    fn files_elsewhere(&self, tenant: &TenantName, agent: &AgentName) -> Option<String> {
+        let owned = self.owned.load();
+        let files = &owned.get(&(tenant.clone(), agent.clone()))?.files;
+        let nodes: Vec<_> =
+            files.iter().filter(|node| !self.is_here(node)).map(ToString::to_string).collect();
+        (!nodes.is_empty()).then(|| format!("as a file on node {}", nodes.join(", ")))
+    }
+
     /// The replicas of an agent.
     fn set(&self, tenant: &TenantName, agent: &AgentName) -> Option<Arc<ReplicaSet>> {
         self.sets.load().get(tenant)?.get(agent).cloned()

@@ -160,6 +160,25 @@ async fn what_is_placed_of_a_tenant_goes_with_it_everywhere() {
 }
 
 #[tokio::test]
+async fn what_a_file_put_on_a_node_is_unloaded_there_only() {
+    let nodes = zone_of(2).await;
+    let registry = &nodes[0].registry;
+    let mut of_file = super::held(&super::name("agent"), some_id(), b"component", replicated(2));
+    of_file.is_of_a_file = true;
+    registry.components.lock().unwrap().insert(Digest::of(b"component"), b"component".to_vec());
+    registry.held.lock().unwrap().insert(super::name("agent"), of_file);
+    registry.changes.send_modify(|changes| *changes += 1);
+    until_held(&nodes, 2).await;
+    nodes[1].until_foreign("agent", 1).await;
+    let catalog = nodes[1].router.catalog(nodes[1].registry.clone());
+    let refused = catalog.unload(&tenant(), "agent").await.unwrap_err();
+    assert!(matches!(refused, CatalogError::OwnedElsewhere { .. }), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("file") && refused.contains(nodes[0].id.as_str()), "{refused}");
+    assert!(nodes[1].registry.has("agent"), "nothing of it went");
+}
+
+#[tokio::test]
 async fn labels_decide_who_may_hold_it() {
     let nodes = zone_of(4).await;
     for node in &nodes[2..] {
