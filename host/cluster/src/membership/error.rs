@@ -92,6 +92,14 @@ pub enum MembershipError {
         /// Why.
         reason: String,
     },
+    /// Whoever is there has no certificate that this node believes.
+    #[error("cannot reach {address}: {reason}")]
+    Stranger {
+        /// Where.
+        address: SocketAddr,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A node is not who it should be.
     #[error("{address} is node {found}, not {expected}")]
     Impostor {

@@ -106,6 +106,7 @@ impl Membership {
             gossip: gossip.clone(),
             documents: documents.clone(),
             contacts: contacts.clone(),
+            is_locked_out: Arc::default(),
             stop: stop.clone(),
         };
         let streams = Streams::new(endpoint, connector.clone(), tasks.clone(), stop.clone());

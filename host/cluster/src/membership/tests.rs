@@ -238,6 +238,20 @@ async fn a_node_comes_back_as_itself_without_a_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_says_so_until_it_is_not() {
+    let (first, data, _) = rotated_twice().await;
+    let second = start_in(data, &config(&[], None)).await.unwrap();
+    assert_eq!(second.membership.belonging.standing().await, join::Standing::LockedOut);
+    assert_eq!(second.membership.status().certificate_ends_in_s, 0);
+    second.membership.leave().await;
+    let back = config(&[first.membership.endpoint()], Some(token(&first, 1).await));
+    let second = start_in(second.data, &back).await.unwrap();
+    until_members(&second, 2).await;
+    assert_eq!(second.membership.belonging.standing().await, join::Standing::Fine);
+    assert!(second.membership.status().certificate_ends_in_s > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn strangers_get_nowhere_near_gossip() {
     let first = found().await;
     let foreign = found().await;
