@@ -170,16 +170,20 @@ pub struct Table {
     agents: BTreeMap<String, Exported>,
     /// From a tool's name to its agent's label.
     tools: HashMap<ToolName, String>,
+    /// From either in lower case to the agent's label, of those that have it first.
+    folded: HashMap<String, String>,
     /// What could not be published, and why.
     pub refused: Vec<(TenantName, AgentName, String)>,
 }
 
 impl Table {
-    /// What is published under a label: an agent's, or one of its tools'.
+    /// What is published under a label: an agent's, or one of its tools'. DNS ignores case.
     #[must_use]
     pub fn find(&self, label: &str) -> Option<&Exported> {
         let agent = self.tools.get(label).map_or(label, String::as_str);
-        self.agents.get(agent)
+        self.agents
+            .get(agent)
+            .or_else(|| self.agents.get(self.folded.get(&label.to_ascii_lowercase())?))
     }
 
     /// Every published agent, in name order.
@@ -331,6 +335,9 @@ impl Exports {
         let bytes = serde_json::to_vec(&descriptor).map_err(|error| error.to_string())?;
         if bytes.len() > DESCRIPTOR_MAX_BYTES || descriptor.tools.len() > TOOLS_MAX {
             return Err("what describes its tools is too large to be published".to_owned());
+        }
+        for name in tools.iter().map(|tool| tool.name.as_str()).chain([label.as_str()]) {
+            table.folded.entry(name.to_ascii_lowercase()).or_insert_with(|| label.clone());
         }
         for tool in &tools {
             table.tools.insert(tool.name.clone(), label.clone());

@@ -267,6 +267,23 @@ async fn a_zone_answers_no_more_than_its_own() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn names_are_found_without_regard_to_case_and_with_a_dot_at_the_end() {
+    use aop_core::federation::Federation as _;
+    let world = world();
+    for from in ["acme.example", "us.globex.example"] {
+        let handle = handle(world.at(from));
+        for name in
+            ["Writer_RUN.EU.acme.Example.", "WRITER.eu.acme.example", "writer_Run.Acme.example"]
+        {
+            let traced = handle.trace(&super::testing::caller(), name).await;
+            assert_eq!(traced["found"], "agent", "{name} from {from}: {traced}");
+        }
+        let route = handle.describe(&super::testing::caller(), "Writer_Run.ACME.example.").await;
+        assert_eq!(route.unwrap().tool.name.as_str(), "writer_run", "from {from}");
+    }
+}
+
 /// The same for all tests that need a handle for longer than a borrow.
 fn handle(node: &Node) -> super::ZoneHandle {
     super::ZoneHandle(Arc::clone(&node.zone))
