@@ -112,6 +112,8 @@ impl Zone {
         // Below, it is this zone's search for whoever asked: nobody else's with the same id gets in its way.
         let id = Digest::of(format!("{} {}", subject(asker), request.request_id).as_bytes());
         let passed_on = SearchRequest {
+            // What is not passed on must not take the place of what is: that would tell that it is there.
+            limit: HITS_MAX,
             request_id: id.hex(),
             hops: request.hops - 1,
             via: request.via.iter().cloned().chain([own.clone()]).collect(),

@@ -59,6 +59,7 @@ async fn what_is_exported_to_the_parent_is_shown_to_nobody_who_asks_the_parent()
     for (number, asker) in askers.into_iter().enumerate() {
         let answer = world.at("acme.example").zone.search_for(&asked(number), asker).await;
         let found: Vec<_> = answer.tools.iter().map(|found| found.hit.name.as_str()).collect();
+        // Although it is at most two, and the hidden one would go before the second.
         assert_eq!(found, ["writer_run.acme.example", "writer_run.eu.acme.example"], "{asker:?}");
     }
 }
@@ -90,7 +91,7 @@ async fn what_does_not_say_who_may_see_it_is_not_passed_on() {
 fn asked(number: usize) -> SearchRequest {
     SearchRequest {
         query: "run".to_owned(),
-        limit: 10,
+        limit: 2,
         request_id: number.to_string(),
         hops: 8,
         via: vec![],
