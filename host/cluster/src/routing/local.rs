@@ -68,17 +68,14 @@ impl Router {
         )))
     }
 
-    /// Live nodes that an agent may be placed on, with where they are.
+    /// Live nodes that an agent may be placed on; not where they are, since tenants hear of this.
     fn nodes_with(&self, asked: &BTreeMap<String, String>) -> Vec<String> {
         let Some(zone) = self.zone.get() else { return Vec::new() };
         let view = zone.members.view();
         let view = view.borrow();
         let fitting =
             view.members.values().filter(|node| !node.draining && has_labels(&node.labels, asked));
-        fitting
-            .take(NODES_NAMED_MAX)
-            .map(|node| format!("{} ({})", node.id, node.endpoint))
-            .collect()
+        fitting.take(NODES_NAMED_MAX).map(|node| node.id.to_string()).collect()
     }
 }
 
