@@ -75,6 +75,8 @@ impl Zone {
         config: MembershipConfig,
         routes: Routes,
     ) -> Self {
+        // Before any agent is loaded.
+        routes.router.label(config.labels.clone());
         let (membership, is_loaded) = (OnceCell::new(), AtomicBool::new(false));
         Self { directory, config, routes, membership, access: OnceLock::new(), is_loaded }
     }
@@ -223,6 +225,7 @@ pub(crate) fn refusal(error: MembershipError) -> CommandError {
         | MembershipError::Evicted
         | MembershipError::MalformedToken
         | MembershipError::OtherZone { .. }
+        | MembershipError::TokenOfOtherZone { .. }
         | MembershipError::Exposed(_)
         | MembershipError::NoAddress(_) => usage(error),
         error => failure(format!("cannot be in the zone: {error}")),

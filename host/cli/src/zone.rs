@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use anyhow::Context as _;
 use aop_cluster::federation::authority::{Authority, Presence, ZoneFiles, system_clock};
@@ -13,7 +13,7 @@ use aop_cluster::federation::{
 };
 use aop_cluster::routing::NameOwners;
 use aop_core::federation::Federation;
-use aop_core::{AgentName, Catalog as _, Library, TenantName, ToolList};
+use aop_core::{AgentId, AgentName, Catalog as _, Library, TenantName, ToolList};
 use aop_registry::Registry;
 use aop_services::{Network, Zones};
 use aop_web::Metrics;
@@ -48,7 +48,7 @@ impl OwnZone {
             ttl: config.ttl,
             negative_ttl: config.negative_ttl,
         };
-        let local = Box::new(OwnAgents(registry.clone()));
+        let local = Box::new(OwnAgents(registry.clone(), Arc::downgrade(router)));
         let exports = Exports::new(name.clone(), config.ttl, local, registry.clone());
         let authority = Authority::open(presence, ZoneFiles::new(data), system_clock(), exports)
             .with_context(|| format!("cannot serve the zone {name}"))?;
@@ -103,8 +103,8 @@ impl OwnZone {
     }
 }
 
-/// The agents of this host, as what can be exported.
-struct OwnAgents(Arc<Registry>);
+/// The agents of this host and of the other nodes of its zone, as what can be exported.
+struct OwnAgents(Arc<Registry>, Weak<aop_cluster::routing::Router>);
 
 impl Local for OwnAgents {
     fn tenants(&self) -> Vec<TenantName> {
@@ -117,6 +117,10 @@ impl Local for OwnAgents {
 
     fn description(&self, tenant: &TenantName, agent: &AgentName) -> String {
         self.0.show(tenant, agent).map(|status| status.description).unwrap_or_default()
+    }
+
+    fn oldest(&self, tenant: &TenantName, agent: &AgentName) -> Option<AgentId> {
+        self.1.upgrade()?.oldest(tenant, agent)
     }
 }
 

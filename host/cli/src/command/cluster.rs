@@ -132,13 +132,16 @@ fn zone(status: &ClusterStatus) -> CommandResult {
 }
 
 fn facts(status: &ClusterStatus) -> String {
-    let hours = status.certificate_ends_in_s / 3600;
+    let certificate = match status.certificate_ends_in_s {
+        0 => "counts for no other node: start this host again with `--token` and what `aop cluster join-token` prints on a node of the zone".to_owned(),
+        seconds => format!("renews itself, {} h left", seconds / 3600),
+    };
     let mut lines = vec![
         ("zone", status.zone.clone()),
         ("node", status.node.to_string()),
         ("endpoint", status.endpoint.to_string()),
         ("registry", status.registry_digest.to_string()),
-        ("certificate", format!("renews itself, {hours} h left")),
+        ("certificate", certificate),
     ];
     if let Some(seconds) = status.key_retires_in_s {
         lines.push(("key", format!("rotated; the one before counts for {seconds} s more")));

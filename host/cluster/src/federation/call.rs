@@ -158,8 +158,11 @@ impl Foreign {
     pub(super) fn route(&self, label: &str) -> Option<Route> {
         let tools = &self.revision.tools;
         let named = tools.iter().find(|tool| *tool.name == *label);
+        // Names of DNS have no case; tools' may, so the exact one goes before.
+        let named =
+            named.or_else(|| tools.iter().find(|tool| tool.name.eq_ignore_ascii_case(label)));
         let tool = named.or_else(|| match tools.as_slice() {
-            [only] if label == self.name.label() => Some(only),
+            [only] if label.eq_ignore_ascii_case(self.name.label()) => Some(only),
             _ => None,
         });
         Some(Route { revision: Arc::clone(&self.revision), tool: Arc::clone(tool?) })

@@ -2,15 +2,20 @@
 //! unique in the zone, and the document that describes its tools.
 //!
 //! Deny by default: what has no `[export]` does not exist for other zones, and who may not see an agent gets the very
-//! answer that an absent name gets. Whoever comes second with a name, in the order of tenants and agents, is not
-//! published, and that is logged and shown in `aop zone status`.
+//! answer that an absent name gets.
+//!
+//! Of two agents that want one name, the older one has it, by the ids that agents get when they are first loaded: that
+//! stays the same over restarts, and every node of the zone finds the same from it, in whichever order agents appear.
+//! The other one is not published, and that is logged and shown in `aop zone status`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aop_core::settings::Export;
-use aop_core::{AgentName, Digest, Hints, Resolve, Revision, TenantName, Tool, ToolList, ToolName};
+use aop_core::{
+    AgentId, AgentName, Digest, Hints, Resolve, Revision, TenantName, Tool, ToolList, ToolName,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -165,16 +170,20 @@ pub struct Table {
     agents: BTreeMap<String, Exported>,
     /// From a tool's name to its agent's label.
     tools: HashMap<ToolName, String>,
+    /// From either in lower case to the agent's label, of those that have it first.
+    folded: HashMap<String, String>,
     /// What could not be published, and why.
     pub refused: Vec<(TenantName, AgentName, String)>,
 }
 
 impl Table {
-    /// What is published under a label: an agent's, or one of its tools'.
+    /// What is published under a label: an agent's, or one of its tools'. DNS ignores case.
     #[must_use]
     pub fn find(&self, label: &str) -> Option<&Exported> {
         let agent = self.tools.get(label).map_or(label, String::as_str);
-        self.agents.get(agent)
+        self.agents
+            .get(agent)
+            .or_else(|| self.agents.get(self.folded.get(&label.to_ascii_lowercase())?))
     }
 
     /// Every published agent, in name order.
@@ -186,6 +195,16 @@ impl Table {
     #[must_use]
     pub fn of(&self, tenant: &TenantName, agent: &str) -> Option<&Exported> {
         self.agents().find(|exported| exported.tenant == *tenant && *exported.agent == *agent)
+    }
+
+    /// Names that led to another agent in an earlier table: that one, and the one now.
+    fn passed_on_since<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (&'a Exported, &'a Exported)> {
+        let pairs =
+            self.agents.iter().filter_map(|(label, now)| Some((before.agents.get(label)?, now)));
+        pairs.filter(|(old, new)| (&old.tenant, &old.agent) != (&new.tenant, &new.agent))
     }
 
     /// Words that what somebody may see is found by.
@@ -205,6 +224,9 @@ pub trait Local: Send + Sync {
     fn tools(&self, tenant: &TenantName) -> Arc<ToolList>;
     /// What an agent is for.
     fn description(&self, tenant: &TenantName, agent: &AgentName) -> String;
+    /// The oldest id that an agent has on any node of the zone: files give one agent an id of its own on each node. None
+    /// when nobody knows.
+    fn oldest(&self, tenant: &TenantName, agent: &AgentName) -> Option<AgentId>;
 }
 
 /// Where the table comes from.
@@ -247,34 +269,45 @@ impl Exports {
             return Arc::clone(&made.table);
         }
         let table = Arc::new(self.make(&tenants, &lists));
-        let is_news = made.as_ref().is_none_or(|made| made.table.refused != table.refused);
-        if is_news {
+        let before = made.as_ref().map(|made| &*made.table);
+        if before.is_none_or(|before| before.refused != table.refused) {
             for (tenant, agent, reason) in &table.refused {
                 tracing::warn!(%tenant, %agent, reason, "an agent is not exported");
             }
+        }
+        for (old, new) in before.into_iter().flat_map(|before| table.passed_on_since(before)) {
+            tracing::warn!(
+                name = %new.name,
+                from = %format_args!("{}/{}", old.tenant, old.agent),
+                to = %format_args!("{}/{}", new.tenant, new.agent),
+                "an exported name leads to another agent now"
+            );
         }
         *made = Some(Made { table: Arc::clone(&table), lists, at: Instant::now() });
         table
     }
 
     fn make(&self, tenants: &[TenantName], lists: &[Arc<ToolList>]) -> Table {
-        let mut table = Table::default();
+        let mut claims = BTreeMap::new();
         for (tenant, list) in tenants.iter().zip(lists) {
-            let mut revisions: BTreeMap<AgentName, Arc<Revision>> = BTreeMap::new();
             for tool in &list.tools {
                 if let Some(route) = self.resolve.resolve(tenant, &tool.name)
                     && route.revision.settings.export.is_some()
                     // What another tenant shares here is that one's to export.
                     && route.revision.tenant == *tenant
                 {
-                    revisions.insert(route.revision.agent.clone(), route.revision);
+                    let (agent, id) = (route.revision.agent.clone(), route.revision.id);
+                    let oldest =
+                        self.local.oldest(tenant, &agent).map_or(id, |other| id.min(other));
+                    claims.insert((oldest, tenant.clone(), agent), route.revision);
                 }
             }
-            for (agent, revision) in revisions {
-                let Some(export) = &revision.settings.export else { continue };
-                if let Err(reason) = self.add(&mut table, &revision, export) {
-                    table.refused.push((tenant.clone(), agent, reason));
-                }
+        }
+        let mut table = Table::default();
+        for ((_, tenant, agent), revision) in claims {
+            let Some(export) = &revision.settings.export else { continue };
+            if let Err(reason) = self.add(&mut table, &revision, export) {
+                table.refused.push((tenant, agent, reason));
             }
         }
         table
@@ -284,7 +317,7 @@ impl Exports {
         let label = export.name.as_ref().unwrap_or(&revision.agent).to_string();
         let taken = |what: &str| {
             format!(
-                "`{what}` is exported by another agent of this zone: set `[export] name`, or rename the tool"
+                "`{what}` is exported by an older agent of this zone: set `[export] name`, or rename the tool"
             )
         };
         if table.agents.contains_key(&label) {
@@ -302,6 +335,9 @@ impl Exports {
         let bytes = serde_json::to_vec(&descriptor).map_err(|error| error.to_string())?;
         if bytes.len() > DESCRIPTOR_MAX_BYTES || descriptor.tools.len() > TOOLS_MAX {
             return Err("what describes its tools is too large to be published".to_owned());
+        }
+        for name in tools.iter().map(|tool| tool.name.as_str()).chain([label.as_str()]) {
+            table.folded.entry(name.to_ascii_lowercase()).or_insert_with(|| label.clone());
         }
         for tool in &tools {
             table.tools.insert(tool.name.clone(), label.clone());
@@ -360,3 +396,6 @@ fn tags(label: &str, revision: &Revision, export: &Export) -> BTreeSet<String> {
     tags.retain(|tag| (2..=TAG_MAX_BYTES).contains(&tag.len()));
     tags
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aop_core::federation::ZoneFindings;
+use aop_core::federation::{ZoneFailure, ZoneHit};
 use serde::{Deserialize, Serialize};
 
 use super::cache::Reach;
@@ -128,8 +128,28 @@ pub struct SearchRequest {
     pub deadline_ms: u64,
 }
 
-/// What the zone and those below it found.
-pub type SearchAnswer = ZoneFindings;
+/// What the zone and those below it found. Like [`ZoneFindings`](aop_core::federation::ZoneFindings), and who may
+/// see it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SearchAnswer {
+    /// The hits, the best first.
+    pub tools: Vec<FoundHit>,
+    /// Zones that answered.
+    pub zones: Vec<String>,
+    /// Zones that did not.
+    pub failed: Vec<ZoneFailure>,
+}
+
+/// A hit, and who may see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundHit {
+    /// What was found.
+    #[serde(flatten)]
+    pub hit: ZoneHit,
+    /// As in an answer to a lookup. Without it, as from an earlier release, only the zone that asked may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
+}
 
 /// The time that an asker still has, as it says; never more than anybody waits.
 #[must_use]

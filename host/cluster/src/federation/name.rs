@@ -44,6 +44,14 @@ impl ZoneName {
         self.labels().count()
     }
 
+    /// Reads a name as people write it: DNS ignores case, and a dot at the end.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn typed(text: &str) -> Result<Self, NameError> {
+        text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase().parse()
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -116,6 +124,19 @@ impl FullName {
     /// [`NameError`] when the label is none or the whole is too long.
     pub fn new(label: &str, zone: &ZoneName) -> Result<Self, NameError> {
         format!("{label}.{zone}").parse()
+    }
+
+    /// Reads a name as people write it: DNS ignores case, and a dot at the end. The label stays as it is, since tools'
+    /// names may have capital letters; whoever has it finds it without regard to case.
+    ///
+    /// # Errors
+    /// [`NameError`].
+    pub fn typed(text: &str) -> Result<Self, NameError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        match text.split_once('.') {
+            Some((label, zone)) => format!("{label}.{}", zone.to_ascii_lowercase()).parse(),
+            None => text.parse(),
+        }
     }
 
     /// As text.

@@ -70,7 +70,7 @@ pub enum RecordError {
     #[error("signature: it is not the signature of these bytes")]
     Signature,
     /// Its time is over, or has not come.
-    #[error("expired: the record holds from {from} to {to} (Unix seconds), and it is {now}")]
+    #[error("{}", wrong_time(*from, *to, *now))]
     Time {
         /// Its beginning.
         from: u64,
@@ -85,6 +85,17 @@ pub enum RecordError {
     /// A newer one was seen.
     #[error("replayed: a newer record of {0} was seen already")]
     Replayed(String),
+}
+
+/// A record that begins later than it is here says more about clocks than about the record.
+fn wrong_time(from: u64, to: u64, now: u64) -> String {
+    if now < from {
+        let ahead = from - now;
+        return format!(
+            "early: the record is not valid yet: it begins in {ahead} s by the clock of this machine: check the clocks of both zones"
+        );
+    }
+    format!("expired: the record holds from {from} to {to} (Unix seconds), and it is {now}")
 }
 
 /// Where a zone or an agent is reached.

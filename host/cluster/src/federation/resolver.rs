@@ -7,6 +7,7 @@
 
 mod owner;
 mod proof;
+mod silent;
 mod trace;
 mod walk;
 
@@ -34,6 +35,7 @@ use super::record::{Agent, RecordError, Verified};
 
 use proof::Seen;
 pub use proof::{Cut, Until};
+use silent::Silent;
 pub use trace::Trace;
 pub(super) use walk::{TRIED_MAX, in_order, millis, post};
 
@@ -203,6 +205,7 @@ pub struct Resolver {
     /// Zones that were checked.
     cuts: Storage<ZoneName, Arc<Cut>, CutScales>,
     seen: Seen,
+    silent: Silent,
     flights: Mutex<HashMap<FullName, WeakShared<BoxFuture<'static, Walked>>>>,
     /// Questions to the owners of names.
     asked: Mutex<HashMap<FullName, WeakShared<BoxFuture<'static, Option<Answer>>>>>,
@@ -219,6 +222,7 @@ impl Resolver {
             cache: Cache::new(CACHE_MAX_BYTES),
             cuts: Storage::with_weighter(CUTS_LIKELY, CUTS_MAX_BYTES, CutScales),
             seen: Seen::default(),
+            silent: Silent::default(),
             flights: Mutex::default(),
             asked: Mutex::default(),
             turn: AtomicU64::new(0),
@@ -333,6 +337,13 @@ impl Resolver {
             return Ok(Answer { resolved: entry.value, is_stale: false });
         }
         trace.missed(&Scope::Zone);
+        if !trace.is_on()
+            && self.is_silent(name, now)
+            && let Some(entry) = self.stale(&Scope::Zone, name, now)
+        {
+            self.look_behind(name);
+            return Ok(old(entry, &Scope::Zone, trace, now));
+        }
         let walked = if trace.is_on() {
             // Whoever watches wants to see every step, so it is not shared.
             self.walk(name, trace).await
@@ -342,6 +353,7 @@ impl Resolver {
                 None => Err(ResolveError::Busy),
             }
         };
+        self.note_silence(name, now, &walked);
         match walked {
             Ok(resolved) => Ok(Answer { resolved, is_stale: false }),
             Err(error) if error.is_outage() => match self.stale(&Scope::Zone, name, now) {

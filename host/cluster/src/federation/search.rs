@@ -4,7 +4,8 @@
 //! once, under one deadline. The answer is partial where a child did not answer in time, and says which. A search has
 //! an id, so a zone answers one that a zone sends it once, and says so when it comes again; zones that it passed travel
 //! along, so it never turns back. What a child says about names outside of it is dropped and counted: it has no say
-//! over them. Nor has it one over its place among the others: scores order what one source found, and sources take
+//! over them. A child answers this zone, and may show it more than it would show whoever asked this zone: each hit
+//! says who may see it, and only what everybody may see is passed on. Nor has a child a say over its place among the others: scores order what one source found, and sources take
 //! turns, so that who praises itself most is heard as often as everybody else.
 
 use std::collections::HashSet;
@@ -18,8 +19,9 @@ use tokio::time::Instant;
 
 use super::Zone;
 use super::book::Peer;
+use super::cache::Reach;
 use super::export::{Asker, Exported};
-use super::message::{HITS_MAX, HOPS_MAX, SearchAnswer, SearchRequest};
+use super::message::{FoundHit, HITS_MAX, HOPS_MAX, SearchAnswer, SearchRequest};
 use super::name::{FullName, ZoneName};
 use super::receive::subject;
 use super::record::{Endpoint, RecordError};
@@ -54,34 +56,35 @@ impl Zone {
             deadline_ms: 0,
         };
         if *zone == own {
-            let mut findings = ZoneFindings::default();
+            let mut findings = SearchAnswer::default();
             self.search_library(caller, query, &mut findings);
             findings.zones.push(own.to_string());
             let below = self.scatter(&request, deadline, &mut findings).await;
-            return Ok(merged(findings, below, query.limit));
+            return Ok(plain(merged(findings, below, query.limit)));
         }
         let found = self.resolver().zone(zone, &Trace::off()).await;
         let cut = found.map_err(|error| error.failure())?;
         let asked = self.ask_search(zone, &cut.apex.endpoints, &request, deadline).await;
         asked
-            .map(|findings| merged(findings, Vec::new(), query.limit))
+            .map(|findings| plain(merged(findings, Vec::new(), query.limit)))
             .map_err(|error| error.failure())
     }
 
     /// The caller's own tools, by their full names.
-    fn search_library(&self, caller: &Caller, query: &ZoneQuery, findings: &mut ZoneFindings) {
+    fn search_library(&self, caller: &Caller, query: &ZoneQuery, findings: &mut SearchAnswer) {
         let library = &self.parts.library;
         let zone = self.authority().zone();
         let found =
             library.discover(&caller.tenant, &query.text, None, Some(query.limit), &|_| true);
         for found in found.unwrap_or_default() {
             let tool = &found.route.tool;
-            findings.tools.push(ZoneHit {
+            let hit = ZoneHit {
                 name: format!("{}.{zone}", tool.name),
                 agent: format!("{}.{zone}", found.route.revision.agent),
                 description: clip(&tool.description),
                 score: found.score,
-            });
+            };
+            findings.tools.push(FoundHit { hit, reach: Some(Reach::Caller) });
         }
     }
 
@@ -92,7 +95,7 @@ impl Zone {
         asker: Asker<'_>,
     ) -> SearchAnswer {
         self.counters().searches_in.add();
-        let mut findings = ZoneFindings::default();
+        let mut findings = SearchAnswer::default();
         let own = self.authority().zone();
         if request.hops == 0 || request.via.contains(own) {
             return findings;
@@ -109,12 +112,17 @@ impl Zone {
         // Below, it is this zone's search for whoever asked: nobody else's with the same id gets in its way.
         let id = Digest::of(format!("{} {}", subject(asker), request.request_id).as_bytes());
         let passed_on = SearchRequest {
+            // What is not passed on must not take the place of what is: that would tell that it is there.
+            limit: HITS_MAX,
             request_id: id.hex(),
             hops: request.hops - 1,
             via: request.via.iter().cloned().chain([own.clone()]).collect(),
             ..request.clone()
         };
-        let below = self.scatter(&passed_on, deadline, &mut findings).await;
+        let mut below = self.scatter(&passed_on, deadline, &mut findings).await;
+        for hits in &mut below {
+            hits.retain(|found| found.reach == Some(Reach::World));
+        }
         merged(findings, below, request.limit)
     }
 
@@ -122,7 +130,7 @@ impl Zone {
         &self,
         request: &SearchRequest,
         asker: Asker<'_>,
-        findings: &mut ZoneFindings,
+        findings: &mut SearchAnswer,
     ) {
         let table = self.authority().exported();
         let visible: Vec<_> = table.agents().filter(|exported| exported.is_for(asker)).collect();
@@ -145,7 +153,8 @@ impl Zone {
             }
         }
         // After those whose own words say it, the agents that only their tags speak for.
-        let found: HashSet<_> = findings.tools.iter().map(|hit| hit.agent.clone()).collect();
+        let found: HashSet<_> =
+            findings.tools.iter().map(|found| found.hit.agent.clone()).collect();
         let tagged = visible.iter().filter(|exported| {
             matches(&request.query, &exported.own_tags)
                 && !found.contains(&exported.name.to_string())
@@ -155,13 +164,14 @@ impl Zone {
         findings.tools.extend(hits.take(HITS_MAX as usize));
     }
 
-    fn hit(&self, exported: &Exported, tool: &Tool, score: f64) -> ZoneHit {
-        ZoneHit {
+    fn hit(&self, exported: &Exported, tool: &Tool, score: f64) -> FoundHit {
+        let hit = ZoneHit {
             name: format!("{}.{}", tool.name, self.authority().zone()),
             agent: exported.name.to_string(),
             description: clip(&tool.description),
             score,
-        }
+        };
+        FoundHit { hit, reach: Some(exported.reach()) }
     }
 
     /// Passes a search on to the children whose tags match. What each of them found, one after the other.
@@ -169,8 +179,8 @@ impl Zone {
         self: &Arc<Self>,
         request: &SearchRequest,
         deadline: Instant,
-        findings: &mut ZoneFindings,
-    ) -> Vec<Vec<ZoneHit>> {
+        findings: &mut SearchAnswer,
+    ) -> Vec<Vec<FoundHit>> {
         let mut below = Vec::new();
         if request.hops == 0 {
             return below;
@@ -206,7 +216,7 @@ impl Zone {
         endpoints: &[Endpoint],
         request: &SearchRequest,
         deadline: Instant,
-    ) -> Result<ZoneFindings, ResolveError> {
+    ) -> Result<SearchAnswer, ResolveError> {
         let attempt = |number: usize, share| SearchRequest {
             deadline_ms: millis(share),
             // An attempt whose answer was lost is another search to who answered it.
@@ -221,9 +231,9 @@ impl Zone {
         let mut answer: SearchAnswer =
             self.resolver().ask(zone, endpoints, path, attempt, deadline, &trace).await?;
         let said = answer.tools.len();
-        answer.tools.retain(|hit| is_of(&hit.name, zone) && is_of(&hit.agent, zone));
+        answer.tools.retain(|found| is_of(&found.hit.name, zone) && is_of(&found.hit.agent, zone));
         answer.tools.truncate(HITS_MAX as usize);
-        for hit in &mut answer.tools {
+        for FoundHit { hit, .. } in &mut answer.tools {
             hit.description = clip(&hit.description);
         }
         answer.zones.retain(|name| name.parse().is_ok_and(|name: ZoneName| name.is_within(zone)));
@@ -269,17 +279,17 @@ fn matches(query: &str, tags: &[String]) -> bool {
 }
 
 /// What this zone found and what those below did: each source's best first, and one of each in turn, this zone first.
-fn merged(own: ZoneFindings, below: Vec<Vec<ZoneHit>>, limit: u32) -> ZoneFindings {
-    let ZoneFindings { mut zones, mut failed, tools: first } = own;
+fn merged(own: SearchAnswer, below: Vec<Vec<FoundHit>>, limit: u32) -> SearchAnswer {
+    let SearchAnswer { mut zones, mut failed, tools: first } = own;
     let mut sources: Vec<_> =
         [first].into_iter().chain(below).map(|hits| ranked(hits).into_iter()).collect();
     let limit = limit.min(HITS_MAX) as usize;
     let (mut tools, mut seen) = (Vec::new(), HashSet::new());
     while tools.len() < limit && !sources.is_empty() {
         sources.retain_mut(|source| match source.next() {
-            Some(hit) => {
-                if tools.len() < limit && seen.insert(hit.name.clone()) {
-                    tools.push(hit);
+            Some(found) => {
+                if tools.len() < limit && seen.insert(found.hit.name.clone()) {
+                    tools.push(found);
                 }
                 true
             }
@@ -292,13 +302,20 @@ fn merged(own: ZoneFindings, below: Vec<Vec<ZoneHit>>, limit: u32) -> ZoneFindin
     failed.retain(|failure| zones.binary_search(&failure.zone).is_err());
     failed.sort_by(|a, b| a.zone.cmp(&b.zone));
     failed.dedup_by(|a, b| a.zone == b.zone);
-    ZoneFindings { tools, zones, failed }
+    SearchAnswer { tools, zones, failed }
+}
+
+/// For a caller of this zone, who may see all that the zone may.
+fn plain(answer: SearchAnswer) -> ZoneFindings {
+    let tools = answer.tools.into_iter().map(|found| found.hit).collect();
+    ZoneFindings { tools, zones: answer.zones, failed: answer.failed }
 }
 
 /// The best hits of one source first; equal ones by name.
-fn ranked(mut hits: Vec<ZoneHit>) -> Vec<ZoneHit> {
-    let score = |hit: &ZoneHit| if hit.score.is_finite() { hit.score } else { 0.0 };
-    hits.sort_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| a.name.cmp(&b.name)));
+fn ranked(mut hits: Vec<FoundHit>) -> Vec<FoundHit> {
+    let score =
+        |FoundHit { hit, .. }: &FoundHit| if hit.score.is_finite() { hit.score } else { 0.0 };
+    hits.sort_by(|a, b| score(b).total_cmp(&score(a)).then_with(|| a.hit.name.cmp(&b.hit.name)));
     hits
 }
 

@@ -310,6 +310,10 @@ impl Local for Shelf {
     fn description(&self, _: &TenantName, agent: &AgentName) -> String {
         format!("The agent {agent}")
     }
+
+    fn oldest(&self, _: &TenantName, _: &AgentName) -> Option<AgentId> {
+        None
+    }
 }
 
 /// A zone in a model.

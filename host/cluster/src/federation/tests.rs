@@ -235,11 +235,12 @@ async fn what_would_bring_a_name_in_twice_is_refused_visibly() {
         name: Some(aop_core::AgentName::new("writer").unwrap()),
         tags: vec![],
     };
-    agents.add_as("zebra", &["zebra_run"], Some(export), 1);
+    // The digest of its name, which is its id here, is higher than that of `writer`: it is the younger one.
+    agents.add_as("imitator", &["imitator_run"], Some(export), 1);
     let table = world.at("acme.example").zone.authority().exported();
-    assert_eq!(table.find("writer").unwrap().agent.as_str(), "writer", "who came first keeps it");
+    assert_eq!(table.find("writer").unwrap().agent.as_str(), "writer", "the older one keeps it");
     assert_eq!(table.refused.len(), 1);
-    assert!(table.find("zebra_run").is_none());
+    assert!(table.find("imitator_run").is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -263,6 +264,23 @@ async fn a_zone_answers_no_more_than_its_own() {
         let request = super::message::ResolveRequest { hops, via, ..request.clone() };
         let answer = zone.answer(&request, super::export::Asker::Stranger).unwrap();
         assert!(matches!(&answer.results[2], Outcome::Failure { code: FailureKind::Loop, .. }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_found_without_regard_to_case_and_with_a_dot_at_the_end() {
+    use aop_core::federation::Federation as _;
+    let world = world();
+    for from in ["acme.example", "us.globex.example"] {
+        let handle = handle(world.at(from));
+        for name in
+            ["Writer_RUN.EU.acme.Example.", "WRITER.eu.acme.example", "writer_Run.Acme.example"]
+        {
+            let traced = handle.trace(&super::testing::caller(), name).await;
+            assert_eq!(traced["found"], "agent", "{name} from {from}: {traced}");
+        }
+        let route = handle.describe(&super::testing::caller(), "Writer_Run.ACME.example.").await;
+        assert_eq!(route.unwrap().tool.name.as_str(), "writer_run", "from {from}");
     }
 }
 

@@ -257,7 +257,7 @@ fn invalid(pointer: &str, message: String) -> Failure {
 
 /// A full name that a caller sent.
 pub(super) fn full_name(name: &str) -> Result<FullName, Failure> {
-    name.parse().map_err(|error: super::NameError| invalid("/tool", error.to_string()))
+    FullName::typed(name).map_err(|error| invalid("/tool", error.to_string()))
 }
 
 /// What edges see of a zone. A handle, because its lookups outlive the call that began them.
@@ -277,7 +277,7 @@ impl Federation for ZoneHandle {
         query: ZoneQuery,
     ) -> BoxFuture<'a, Result<ZoneFindings, Failure>> {
         Box::pin(async move {
-            let zone = query.zone.parse::<ZoneName>();
+            let zone = ZoneName::typed(&query.zone);
             let zone = zone.map_err(|error| invalid("/zone", error.to_string()))?;
             if !(1..=super::message::HITS_MAX).contains(&query.limit) {
                 let limit = super::message::HITS_MAX;
@@ -296,7 +296,11 @@ impl Federation for ZoneHandle {
         Box::pin(async move {
             let name = full_name(name)?;
             if name.zone() == *self.0.authority().zone() {
-                return self.0.parts.library.describe(&caller.tenant, name.label());
+                let library = &self.0.parts.library;
+                let (label, folded) = (name.label(), name.label().to_ascii_lowercase());
+                let found = library.describe(&caller.tenant, label);
+                let is_other = found.is_err() && folded != label;
+                return if is_other { library.describe(&caller.tenant, &folded) } else { found };
             }
             let foreign = self.0.foreign(caller, &name).await?;
             foreign.route(name.label()).ok_or_else(|| {
@@ -309,7 +313,7 @@ impl Federation for ZoneHandle {
         Box::pin(async move {
             let started = Instant::now();
             let trace = Trace::on();
-            let outcome = match name.parse::<FullName>() {
+            let outcome = match FullName::typed(name) {
                 Ok(name) => self
                     .0
                     .resolver

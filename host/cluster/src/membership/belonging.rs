@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aop_core::{Digest, NodeId};
@@ -17,6 +18,7 @@ use super::gossip::contacts::Contacts;
 use super::gossip::{Gossip, keys};
 use super::identity::Identity;
 use super::identity::trust::TrustDocument;
+use super::join::{Standing, TO_COME_BACK};
 use super::members::Documents;
 use super::peer::Connector;
 use super::{MembershipError, join, unix_now};
@@ -34,6 +36,8 @@ pub(super) struct Belonging {
     pub(super) gossip: Arc<Gossip>,
     pub(super) documents: Arc<DocumentStore>,
     pub(super) contacts: Arc<Contacts>,
+    /// Whether the zone has another key that leads nowhere from those that this node knows.
+    pub(super) is_locked_out: Arc<AtomicBool>,
     pub(super) stop: CancellationToken,
 }
 
@@ -88,14 +92,30 @@ impl Belonging {
                 changed = documents.changed() => if changed.is_err() { return },
                 _ = trust.changed() => {}
                 _ = look.tick() => {
-                    let is_alone = self.gossip.view().borrow().others().next().is_none();
-                    if is_alone && join::is_evicted(&self.identity, &self.connector, &self.contacts).await {
+                    if self.standing().await == Standing::Evicted {
                         self.end();
                         return;
                     }
                 }
             }
         }
+    }
+
+    /// How this node stands with its zone, asked for only while it hears nobody.
+    pub(super) async fn standing(&self) -> Standing {
+        let is_alone = self.gossip.view().borrow().others().next().is_none();
+        let standing = match is_alone {
+            true => join::standing(&self.identity, &self.connector, &self.contacts).await,
+            false => Standing::Fine,
+        };
+        let is_locked_out = standing == Standing::LockedOut;
+        if is_locked_out && !self.is_locked_out.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "this node is cut off: the nodes of its zone have certificates of a key that it does not know, which was made while it was away: {TO_COME_BACK}"
+            );
+        }
+        self.is_locked_out.store(is_locked_out, Ordering::Relaxed);
+        standing
     }
 
     /// Ends this node's membership, because the zone did.

@@ -40,6 +40,16 @@ pub enum MembershipError {
         /// The configured one.
         wanted: String,
     },
+    /// A join token of another zone than the one that the data directory belongs to.
+    #[error(
+        "this data directory belongs to another zone than the join token, though both are called {held}: to join that one use another --data, or remove {} first, by which this host leaves its zone", directory.display()
+    )]
+    TokenOfOtherZone {
+        /// The zone of the data directory.
+        held: String,
+        /// Where the data directory has it.
+        directory: PathBuf,
+    },
     /// The file of a key that is not the zone's any more.
     #[error(
         "this file does not have the key of the zone {0} that this data directory belongs to: either the key was rotated since (run `aop cluster ca export` again, on a node that holds it), or it is another zone of that name"
@@ -80,6 +90,14 @@ pub enum MembershipError {
         /// Where.
         address: String,
         /// Why.
+        reason: String,
+    },
+    /// Whoever is there has no certificate that this node believes.
+    #[error("cannot reach {address}: {reason}")]
+    Stranger {
+        /// Where.
+        address: SocketAddr,
+        /// What is wrong with it.
         reason: String,
     },
     /// A node is not who it should be.

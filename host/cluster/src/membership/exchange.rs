@@ -63,10 +63,13 @@ pub(crate) enum Question {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    /// Both in Base64.
+    /// All in Base64.
     Certificate {
         certificate: String,
         authority: String,
+        /// The authorities before that one, for who joins: a node that was of this zone before knows it by one of them.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lineage: Vec<String>,
     },
     JoinToken(String),
     /// The bytes follow as a message of their own.
@@ -87,11 +90,17 @@ impl Answer {
         self,
     ) -> Result<(CertificateDer<'static>, CertificateDer<'static>), MembershipError> {
         match self {
-            Self::Certificate { certificate, authority } => {
+            Self::Certificate { certificate, authority, .. } => {
                 Ok((decode(&certificate)?.into(), decode(&authority)?.into()))
             }
             other => Err(other.unexpected()),
         }
+    }
+
+    /// The authorities before the one in an answer.
+    pub(crate) fn lineage(&self) -> Result<Vec<CertificateDer<'static>>, MembershipError> {
+        let Self::Certificate { lineage, .. } = self else { return Ok(Vec::new()) };
+        lineage.iter().map(|text| Ok(decode(text)?.into())).collect()
     }
 
     fn unexpected(self) -> MembershipError {
@@ -285,7 +294,9 @@ impl Answerer {
         self.tokens.redeem(&token, &request.node, now)?;
         let certificate = self.identity.authority().sign(&request, now)?;
         tracing::info!(node = %request.node, "let a node into the zone");
-        Ok(self.certificate(&certificate))
+        let trust = self.identity.trust().borrow().clone();
+        let lineage = trust.lineage().map(|root| encode(&root.certificate)).collect();
+        Ok(self.certificate(&certificate, lineage))
     }
 
     /// A new certificate for who asks, from here or from a member that can sign.
@@ -307,7 +318,7 @@ impl Answerer {
         }
         self.check_not_evicted(node)?;
         let certificate = self.identity.authority().sign(&request, unix_now())?;
-        Ok(self.certificate(&certificate))
+        Ok(self.certificate(&certificate, Vec::new()))
     }
 
     fn check_not_evicted(&self, node: &NodeId) -> Result<(), MembershipError> {
@@ -317,8 +328,9 @@ impl Answerer {
         Ok(())
     }
 
-    fn certificate(&self, certificate: &CertificateDer<'_>) -> Answer {
+    fn certificate(&self, certificate: &CertificateDer<'_>, lineage: Vec<String>) -> Answer {
         Answer::Certificate {
+            lineage,
             certificate: encode(certificate),
             authority: encode(self.identity.authority().certificate()),
         }

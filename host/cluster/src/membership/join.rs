@@ -27,6 +27,9 @@ const URGENT_RETRY: Duration = Duration::from_secs(2);
 /// clock jumped renews in time.
 const LOOK_MAX: Duration = Duration::from_secs(60);
 
+/// What helps a node that its zone does not know any more.
+pub(crate) const TO_COME_BACK: &str = "when nodes of its zone run, start this host again with `--token` and what `aop cluster join-token` prints on one of them";
+
 /// The addresses behind names such as `zone.example:8100`. Names that do not resolve are left out with
 /// a warning: others may.
 pub(crate) async fn resolve(names: &[String]) -> Vec<SocketAddr> {
@@ -75,11 +78,12 @@ pub(crate) async fn join(
         for address in addresses {
             let asked = async {
                 let mut stream = open_as(address, config.clone()).await?;
-                ask(&mut stream, &question).await?.certificates()
+                let answer = ask(&mut stream, &question).await?;
+                Ok((answer.lineage()?, answer.certificates()?))
             };
             match asked.await {
-                Ok((certificate, authority)) if Digest::of(&authority) == read.zone => {
-                    let identity = key.adopt(authority, &certificate, unix_now())?;
+                Ok((lineage, (certificate, authority))) if Digest::of(&authority) == read.zone => {
+                    let identity = key.adopt(authority, &lineage, &certificate, unix_now())?;
                     return Ok((identity, address));
                 }
                 Ok(_) => last = MembershipError::WrongZone,
@@ -133,7 +137,7 @@ pub(crate) async fn keep_fresh(
                 Err(error) => {
                     let has_ended = identity.validity().1 <= unix_now();
                     if has_ended {
-                        tracing::error!(%error, "the certificate of this node has ended and cannot be renewed yet");
+                        tracing::error!(%error, "the certificate of this node has ended and cannot be renewed yet: {TO_COME_BACK}");
                     } else {
                         tracing::warn!(%error, "the certificate of this node cannot be renewed yet");
                     }
@@ -186,13 +190,26 @@ async fn renew(
     Err(last)
 }
 
-/// Whether a node that hears nobody was evicted: whoever of the zone answers says so.
-pub(crate) async fn is_evicted(
+/// How a node that hears nobody stands with its zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nobody of the zone answers, or one does as always.
+    Fine,
+    /// Where nodes of the zone were, only nodes answer whose certificates this one does not believe: the zone has another
+    /// key that it knows no way to.
+    LockedOut,
+    /// Somebody of the zone says so.
+    Evicted,
+}
+
+/// Finds out how a node that hears nobody stands with its zone.
+pub(crate) async fn standing(
     identity: &Identity,
     connector: &Connector,
     contacts: &Contacts,
-) -> bool {
-    let Ok(request) = identity.request() else { return false };
+) -> Standing {
+    let Ok(request) = identity.request() else { return Standing::Fine };
+    let mut found = Standing::Fine;
     let question = Question::Renew { request: encode(&request) };
     for address in contacts.all() {
         let asked = async {
@@ -200,13 +217,14 @@ pub(crate) async fn is_evicted(
             ask(&mut stream, &question).await?.certificates()
         };
         match asked.await {
-            Err(MembershipError::Evicted) => return true,
+            Err(MembershipError::Evicted) => return Standing::Evicted,
             // A certificate that was not needed: it is as good as the one that is there.
-            Ok(_) => return false,
+            Ok(_) => return Standing::Fine,
+            Err(MembershipError::Stranger { .. }) => found = Standing::LockedOut,
             Err(_) => {}
         }
     }
-    false
+    found
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn status(membership: &Membership) -> ClusterStatus {
             .borrow()
             .next_retirement()
             .map(|retires| retires.saturating_sub(unix_now())),
-        certificate_ends_in_s: membership.identity.validity().1.saturating_sub(unix_now()),
+        certificate_ends_in_s: membership.certificate_ends_in_s(),
         replicas: routes.map(|routes| routes.replicas()).unwrap_or_default(),
         breakers: routes.map(|routes| routes.breakers()).unwrap_or_default(),
         quotas: membership.quotas.get().map(|parts| parts.status()),
@@ -98,6 +98,14 @@ impl Measure for Membership {
 }
 
 impl Membership {
+    /// How long the certificate counts for the other nodes, in seconds: not at all when this node is locked out.
+    fn certificate_ends_in_s(&self) -> u64 {
+        if self.belonging.is_locked_out.load(Ordering::Relaxed) {
+            return 0;
+        }
+        self.identity.validity().1.saturating_sub(unix_now())
+    }
+
     fn measure_members(&self, now: Instant) -> Vec<Sample> {
         let (mut states, mut lag) = ([0; MemberState::ALL.len()], Duration::ZERO);
         let suspected = self.gossip.with_roster(|roster| {
@@ -226,7 +234,7 @@ impl Membership {
     }
 
     fn measure_connections(&self) -> Vec<Sample> {
-        let ends = self.identity.validity().1.saturating_sub(unix_now());
+        let ends = self.certificate_ends_in_s();
         vec![
             Sample::counter(
                 "cluster_connections_refused",

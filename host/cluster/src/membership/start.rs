@@ -106,6 +106,7 @@ impl Membership {
             gossip: gossip.clone(),
             documents: documents.clone(),
             contacts: contacts.clone(),
+            is_locked_out: Arc::default(),
             stop: stop.clone(),
         };
         let streams = Streams::new(endpoint, connector.clone(), tasks.clone(), stop.clone());
@@ -193,12 +194,16 @@ async fn identify(
             tracing::info!("the certificate of this node ended long ago: joining anew");
             joined(join::join(NodeKey::open(directory)?, &config.join, token).await?)
         }
-        (Ok(identity), Some(token)) if is_of_a_later_key(&identity, token, now) => {
+        (Ok(identity), Some(token)) if is_of_another_key(&identity, token, now) => {
             tracing::info!(
-                "the zone's key may have been rotated while this node was away: joining anew"
+                "the join token is of another key than this node's zone has: asking whether the zone's key was rotated"
             );
             match join::join(NodeKey::open(directory)?, &config.join, token).await {
                 Ok((joined, through)) => (joined, Some(through)),
+                Err(
+                    error @ (MembershipError::OtherZone { .. }
+                    | MembershipError::TokenOfOtherZone { .. }),
+                ) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "the join token is of no use: this node tries with what it has");
                     known(identity)
@@ -237,14 +242,11 @@ fn is_locked_out(identity: &Identity, now: u64) -> bool {
         && now.saturating_sub(ends) > super::identity::tls::RENEWAL_GRACE.as_secs()
 }
 
-/// Whether a token that can be used is of an authority that this node does not know. Who holds the zone's key
-/// needs no token.
-fn is_of_a_later_key(identity: &Identity, token: &str, now: u64) -> bool {
+/// Whether a token that can be used is of an authority that this node does not know: a later one of its zone, or that of
+/// another zone. Only the zone of the token can tell which.
+fn is_of_another_key(identity: &Identity, token: &str, now: u64) -> bool {
     let trust = identity.trust().borrow().clone();
-    !identity.authority().is_held()
-        && JoinToken::read(token).is_ok_and(|token| {
-            token.ends > now && trust.authorities().all(|root| root.fingerprint() != token.zone)
-        })
+    JoinToken::read(token).is_ok_and(|token| token.ends > now && !trust.has_fingerprint(token.zone))
 }
 
 /// Opens the port, and says where others find it.

@@ -167,6 +167,59 @@ async fn tokens_that_are_used_up_foreign_or_none_are_refused_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_another_zone_moves_no_node_and_is_not_passed_over_in_silence() {
+    let (first, foreign) = (found().await, found().await);
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    until_members(&second, 2).await;
+    let me = second.membership.node().clone();
+    second.membership.leave().await;
+    first.membership.leave().await;
+    let second_data = second.data;
+    for data in [second_data.path(), first.data.path()] {
+        let other = config(&[foreign.membership.endpoint()], Some(token(&foreign, 1).await));
+        let directory = IdentityDirectory::of_data(data);
+        let started = Membership::start(&directory, &other, Arc::new(Greeter)).await;
+        let error = started.err().unwrap();
+        assert!(matches!(error, MembershipError::TokenOfOtherZone { .. }), "{error}");
+    }
+    // Without it, both are where they were.
+    let first = start_in(first.data, &config(&[], None)).await.unwrap();
+    let second = start_in(second_data, &config(&[], None)).await.unwrap();
+    until_members(&first, 2).await;
+    assert_eq!(second.membership.node(), &me);
+    assert_eq!(foreign.membership.view().borrow().members.len(), 1);
+}
+
+/// A zone whose key was made anew twice while one of its two nodes was away; that node's data and id.
+async fn rotated_twice() -> (Node, tempfile::TempDir, NodeId) {
+    let first = found().await;
+    let second = join(&first, token(&first, 1).await).await.unwrap();
+    until_members(&first, 2).await;
+    let me = second.membership.node().clone();
+    second.membership.leave().await;
+    until_members(&first, 1).await;
+    for hours in [2, 4] {
+        first.membership.rotate_key(rotation(3600)).await.unwrap();
+        let ended = unix_now() + hours * 3600;
+        let forgotten = first.membership.identity.change_trust(|trust| {
+            trust.forget(ended);
+            Ok(())
+        });
+        forgotten.unwrap();
+    }
+    (first, second.data, me)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_missed_two_rotations_comes_back_as_itself_with_a_token() {
+    let (first, data, me) = rotated_twice().await;
+    let back = config(&[first.membership.endpoint()], Some(token(&first, 1).await));
+    let second = start_in(data, &back).await.unwrap();
+    assert_eq!(second.membership.node(), &me);
+    until_members(&first, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_comes_back_as_itself_without_a_token() {
     let first = found().await;
     let second = join(&first, token(&first, 1).await).await.unwrap();
@@ -182,6 +235,20 @@ async fn a_node_comes_back_as_itself_without_a_token() {
     })
     .await;
     assert_eq!(back.members.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_says_so_until_it_is_not() {
+    let (first, data, _) = rotated_twice().await;
+    let second = start_in(data, &config(&[], None)).await.unwrap();
+    assert_eq!(second.membership.belonging.standing().await, join::Standing::LockedOut);
+    assert_eq!(second.membership.status().certificate_ends_in_s, 0);
+    second.membership.leave().await;
+    let back = config(&[first.membership.endpoint()], Some(token(&first, 1).await));
+    let second = start_in(second.data, &back).await.unwrap();
+    until_members(&second, 2).await;
+    assert_eq!(second.membership.belonging.standing().await, join::Standing::Fine);
+    assert!(second.membership.status().certificate_ends_in_s > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,7 +139,7 @@ impl ZoneQuotas {
         around: Arc<dyn Surroundings>,
         stop: CancellationToken,
     ) {
-        let mut complaint = String::new();
+        let mut complaint = None;
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -157,23 +157,23 @@ impl ZoneQuotas {
                     durable::write(&file, &bytes).map(|()| known)
                 });
                 let written = match writing.await {
-                    Ok(written) => written.map_err(|error| error.to_string()),
-                    Err(error) => Err(error.to_string()),
+                    Ok(written) => written,
+                    Err(error) => Err(std::io::Error::other(error)),
                 };
                 match written {
                     Ok(known) => {
                         self.state().remembered = Some(known);
-                        complaint.clear();
+                        complaint = None;
                     }
-                    // It is tried at every look, and said once.
-                    Err(error) if error == complaint => {}
+                    // It is tried at every look, and said once. By its kind: the text names another temporary file each time.
+                    Err(error) if complaint == Some(error.kind()) => {}
                     Err(error) => {
                         tracing::warn!(
                             path = %self.file.display(),
-                            error,
+                            %error,
                             "the nodes of the zone are not written down: a restart takes them for those that it last could write"
                         );
-                        complaint = error;
+                        complaint = Some(error.kind());
                     }
                 }
             }

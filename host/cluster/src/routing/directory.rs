@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use aop_core::quota::Payer;
 use aop_core::{
-    AgentName, Digest, Executable, ForeignAgent, Held, NodeId, Revision, Settings, TenantName,
-    Tool, ToolName,
+    AgentId, AgentName, Digest, Executable, ForeignAgent, Held, NodeId, Revision, Settings,
+    TenantName, Tool, ToolName,
 };
 
 use super::Router;
@@ -131,6 +131,31 @@ impl Catalogues {
                 .flat_map(move |c| c.agents.iter().map(move |agent| (member, agent)))
         })
     }
+}
+
+/// What the live nodes have of one agent, whatever its version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Owner {
+    /// Nodes that have loaded it by themselves have it under ids of their own.
+    pub(super) oldest: AgentId,
+    /// Nodes on which a file owns it.
+    pub(super) files: Vec<NodeId>,
+}
+
+/// By agent.
+pub(super) type Owned = BTreeMap<Key, Owner>;
+
+/// Who owns the agents of the live nodes.
+pub(super) fn owned<'a>(agents: impl Iterator<Item = (&'a Member, &'a CatalogueAgent)>) -> Owned {
+    let mut owned = Owned::new();
+    for (member, agent) in agents {
+        let key = (agent.tenant.clone(), agent.name.clone());
+        let owner =
+            owned.entry(key).or_insert_with(|| Owner { oldest: agent.id, files: Vec::new() });
+        owner.oldest = owner.oldest.min(agent.id);
+        owner.files.extend(agent.is_of_a_file.then(|| member.id.clone()));
+    }
+    owned
 }
 
 /// One agent of the zone.
@@ -319,7 +344,7 @@ pub(super) type Sets = HashMap<TenantName, HashMap<AgentName, Arc<ReplicaSet>>>;
 mod tests {
     use std::net::SocketAddr;
 
-    use aop_core::{AgentId, Generation, RevisionNumber};
+    use aop_core::{Generation, RevisionNumber};
 
     use super::super::placement::Placement;
     use super::*;
@@ -397,6 +422,20 @@ mod tests {
         });
         let all = gather(members.iter().zip(&agents), &placements);
         assert_eq!(all.values().next().unwrap().agent.digest, Digest::of(b"old"));
+    }
+
+    #[test]
+    fn the_oldest_id_and_the_nodes_with_files_are_known_of_every_version() {
+        let members = [member(0, false), member(1, true), member(2, false)];
+        let id = |number| AgentId(uuid::Uuid::from_u128(number));
+        let agents = [
+            CatalogueAgent { id: id(7), ..agent("x", 1) },
+            CatalogueAgent { id: id(3), is_of_a_file: true, ..agent("y", 1) },
+            CatalogueAgent { id: id(9), ..agent("x", 1) },
+        ];
+        let owned = owned(members.iter().zip(&agents));
+        let owner = Owner { oldest: id(3), files: vec![members[1].id.clone()] };
+        assert_eq!(owned.into_values().collect::<Vec<_>>(), [owner]);
     }
 
     #[test]

@@ -9,10 +9,10 @@ use aop_core::{ForeignAgent, Held, Source};
 use bytes::Bytes;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::directory::{Catalogues, Gathered, Route, Sets, catalogue, gather};
+use super::directory::{Catalogues, Gathered, Route, Sets, catalogue, gather, owned};
 use super::peers::Peers;
 use super::place::Placer;
-use super::placement::Key;
+use super::placement::{Key, Placement};
 use super::{Router, RoutingParts};
 use crate::membership::{Documents, Member, View};
 
@@ -130,8 +130,23 @@ impl Joined {
             foreign.extend(elsewhere(&route, &gathered, view));
             routes.insert(key, route);
         }
+        // A placed agent that no live node has keeps its tools: calls are told that nobody takes them, instead of that
+        // there are none.
+        for (key, route) in before {
+            let version = (route.set.version.digest, route.set.version.settings);
+            let is_placed = |record: &Placement| !record.is_gone && record.version() == version;
+            if records.0.get(&key).is_some_and(is_placed) && !routes.contains_key(&key) {
+                route.set.set_places(&[]);
+                sets.entry(key.0.clone())
+                    .or_default()
+                    .insert(key.1.clone(), Arc::clone(&route.set));
+                foreign.push(route.foreign(&[]));
+                routes.insert(key, route);
+            }
+        }
         self.routes = routes;
         self.router.sets.store(Arc::new(sets));
+        self.router.owned.store(Arc::new(owned(self.catalogues.agents(view))));
         // Refused ones are logged and shown by the registry.
         let _ = self.parts.publish.publish(&Source::Nodes, foreign);
     }

@@ -1,6 +1,7 @@
-//! What stands around this host's own parts: preparing agents with replicas, and unloading what lives on other
-//! nodes.
+//! What stands around this host's own parts: preparing agents with replicas, refusing those that are placed elsewhere,
+//! and unloading what lives on other nodes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aop_core::interface::Feature;
@@ -13,6 +14,10 @@ use aop_core::{
 
 use super::Router;
 use super::forward::Balanced;
+use super::placement::has_labels;
+
+/// Nodes that a refusal names.
+const NODES_NAMED_MAX: usize = 5;
 
 impl Router {
     /// Prepares agents so that those whose settings balance their calls over replicas do, and that calls with handles
@@ -27,6 +32,50 @@ impl Router {
     #[must_use]
     pub fn catalog(self: &Arc<Self>, inner: Arc<dyn Catalog>) -> Arc<dyn Catalog> {
         Arc::new(ZoneCatalog { router: Arc::clone(self), inner })
+    }
+}
+
+impl Router {
+    /// What the operator says of this node, in a zone or not: agents that are placed elsewhere are refused from now on.
+    /// Only the first one counts.
+    pub fn label(&self, labels: BTreeMap<String, String>) {
+        let _ = self.labels.set(labels);
+    }
+
+    /// Placement is a hard constraint for every way in which an agent comes to this node: files, the API, restarts and
+    /// the zone. Here is the one place that they all pass, before anything can be called.
+    pub(super) fn check_labels(&self, settings: &Settings) -> Result<(), PrepareError> {
+        let Some(own) = self.labels.get() else { return Ok(()) };
+        if has_labels(own, &settings.placement) {
+            return Ok(());
+        }
+        let written = |labels: &BTreeMap<String, String>| {
+            let each: Vec<_> =
+                labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            if each.is_empty() { "none".to_owned() } else { each.join(", ") }
+        };
+        let fitting = self.nodes_with(&settings.placement);
+        let advice = if fitting.is_empty() {
+            "no live node of the zone has them: start one with these `[cluster.labels]`, or change `[placement]`"
+                .to_owned()
+        } else {
+            format!("load it on a node that has them: {}", fitting.join(", "))
+        };
+        Err(PrepareError::Unlinkable(format!(
+            "`[placement]` asks for nodes with the labels {}, and this node has {}: {advice}",
+            written(&settings.placement),
+            written(own),
+        )))
+    }
+
+    /// Live nodes that an agent may be placed on; not where they are, since tenants hear of this.
+    fn nodes_with(&self, asked: &BTreeMap<String, String>) -> Vec<String> {
+        let Some(zone) = self.zone.get() else { return Vec::new() };
+        let view = zone.members.view();
+        let view = view.borrow();
+        let fitting =
+            view.members.values().filter(|node| !node.draining && has_labels(&node.labels, asked));
+        fitting.take(NODES_NAMED_MAX).map(|node| node.id.to_string()).collect()
     }
 }
 
@@ -58,6 +107,7 @@ impl Prepare for PrepareBalanced {
         payer: &'a Arc<Payer>,
     ) -> BoxFuture<'a, Result<Prepared, PrepareError>> {
         Box::pin(async move {
+            self.router.check_labels(&settings)?;
             let prepared = self.inner.prepare(artifact, Arc::clone(&settings), payer).await?;
             // Handles lead to the replica that gave them out, whichever node is asked.
             if settings.balance.is_none() && prepared.interface.resources.is_empty() {
@@ -122,9 +172,16 @@ impl Catalog for ZoneCatalog {
                 (Some(placer), Some(agent)) => placer.is_placed(tenant, agent),
                 _ => false,
             };
+            // Files bring back what is unloaded, and what is here may be a replica of theirs.
+            if let (true, Some(name)) = (is_placed, &agent)
+                && let Some(places) = self.router.files_elsewhere(tenant, name)
+            {
+                return Err(CatalogError::OwnedElsewhere { name: name.clone(), places });
+            }
             match self.inner.unload(tenant, name).await {
-                // It lives on other nodes only.
-                Err(CatalogError::OwnedElsewhere { .. }) if is_placed => {}
+                // It lives on other nodes only, or on none.
+                Err(CatalogError::OwnedElsewhere { .. } | CatalogError::NoSuchAgent(_))
+                    if is_placed => {}
                 unloaded => unloaded?,
             }
             if let (true, Some(placer), Some(agent)) = (is_placed, placer, agent) {

@@ -31,11 +31,12 @@ mod report;
 mod serve;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use aop_core::{AgentName, Audit, Catalog, Holdings, Invoke, NodeId, Publish, TenantName};
+use aop_core::{AgentId, AgentName, Audit, Catalog, Holdings, Invoke, NodeId, Publish, TenantName};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::names::{AnswerNames, NameOwners};
 
 use self::attempt::Ended;
-use self::directory::Sets;
+use self::directory::{Owned, Sets};
 use self::joined::Joined;
 use self::peers::Peers;
 use self::place::Placer;
@@ -58,7 +59,10 @@ pub struct Router {
     server: OnceLock<Arc<PeerServer>>,
     names: Arc<OnceLock<Arc<dyn AnswerNames>>>,
     sets: ArcSwap<Sets>,
+    owned: ArcSwap<Owned>,
     counters: Counters,
+    /// What the operator says of this node; none when nobody said.
+    labels: OnceLock<BTreeMap<String, String>>,
     stop: CancellationToken,
 }
 
@@ -123,6 +127,13 @@ impl Router {
         Arc::default()
     }
 
+    /// The oldest id that an agent has on any live node.
+    #[must_use]
+    pub fn oldest(&self, tenant: &TenantName, agent: &AgentName) -> Option<AgentId> {
+        let key = (tenant.clone(), agent.clone());
+        self.owned.load().get(&key).map(|owned| owned.oldest)
+    }
+
     /// What serves the connections of other nodes: runs their calls with `invoke`, and hands out components.
     pub fn serve(
         &self,
@@ -168,6 +179,15 @@ impl Router {
 
     fn is_here(&self, node: &NodeId) -> bool {
         self.node() == Some(node)
+    }
+
+    /// The other nodes on which a file owns an agent, for people.
+    fn files_elsewhere(&self, tenant: &TenantName, agent: &AgentName) -> Option<String> {
+        let owned = self.owned.load();
+        let files = &owned.get(&(tenant.clone(), agent.clone()))?.files;
+        let nodes: Vec<_> =
+            files.iter().filter(|node| !self.is_here(node)).map(ToString::to_string).collect();
+        (!nodes.is_empty()).then(|| format!("as a file on node {}", nodes.join(", ")))
     }
 
     /// The replicas of an agent.

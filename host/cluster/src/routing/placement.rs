@@ -94,18 +94,24 @@ pub(super) struct Site {
     pub(super) is_draining: bool,
 }
 
+/// Whether a node has every label that a placement asks for.
+pub(super) fn has_labels(
+    labels: &BTreeMap<String, String>,
+    asked: &BTreeMap<String, String>,
+) -> bool {
+    asked.iter().all(|(label, value)| labels.get(label) == Some(value))
+}
+
 /// The nodes that should hold a placed agent, by rendezvous hashing over those that may: when one goes, only what
 /// it held moves. `fixed` ones hold it whatever is chosen, because a file puts it there, and count.
 pub(super) fn chosen(placement: &Placement, sites: &[Site], fixed: &[NodeId]) -> Vec<NodeId> {
     let wanted = placement.settings.replicas.unwrap_or(1) as usize;
     let key = format!("{}/{}", placement.tenant, placement.agent);
-    let has_labels = |site: &&Site| {
-        let mut asked = placement.settings.placement.iter();
-        !site.is_draining && asked.all(|(label, value)| site.labels.get(label) == Some(value))
-    };
+    let may_hold =
+        |site: &&Site| !site.is_draining && has_labels(&site.labels, &placement.settings.placement);
     let mut ranked: Vec<_> = sites
         .iter()
-        .filter(has_labels)
+        .filter(may_hold)
         .map(|site| {
             let rank = score(&site.node, key.as_bytes(), site.capacity);
             (fixed.contains(&site.node), rank, &site.node)

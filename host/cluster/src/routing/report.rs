@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use aop_core::cluster::{BreakerStatus, ReplicaStatus, ReportRoutes};
-use aop_core::{Measure, Sample};
+use aop_core::{Measure, RevisionNumber, Sample};
 
 use super::Router;
 use super::breaker::BreakerState;
+use super::placement::Placement;
 
 impl Router {
     fn breaker_count(&self, state: BreakerState) -> u64 {
@@ -73,8 +74,8 @@ impl Measure for Router {
 
 impl ReportRoutes for Router {
     fn replicas(&self) -> Vec<ReplicaStatus> {
-        let sets = self.sets.load();
-        let sets = sets.values().flat_map(|agents| agents.values());
+        let sets_now = self.sets.load();
+        let sets = sets_now.values().flat_map(|agents| agents.values());
         let spread = sets.filter(|set| set.wanted.is_some() || set.nodes().len() > 1);
         let mut replicas: Vec<_> = spread
             .map(|set| ReplicaStatus {
@@ -86,6 +87,20 @@ impl ReportRoutes for Router {
                 nodes: set.nodes(),
             })
             .collect();
+        // Those that no node has, which the records of what should live in the zone are all that is left of.
+        let records = self.zone.get().map(|zone| zone.placer.records()).unwrap_or_default();
+        let is_known = |record: &Placement| {
+            sets_now.get(&record.tenant).is_some_and(|agents| agents.contains_key(&record.agent))
+        };
+        let lost = records.0.into_values().filter(|record| !record.is_gone && !is_known(record));
+        replicas.extend(lost.map(|record| ReplicaStatus {
+            tenant: record.tenant,
+            agent: record.agent,
+            revision: RevisionNumber(record.revision),
+            digest: record.digest,
+            wanted: record.settings.replicas,
+            nodes: Vec::new(),
+        }));
         replicas.sort_by(|a, b| (&a.tenant, &a.agent).cmp(&(&b.tenant, &b.agent)));
         replicas
     }

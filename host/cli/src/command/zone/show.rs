@@ -134,6 +134,13 @@ fn sentence(step: &Value) -> String {
         }
         "cache" => format!("{:<9} {} miss", "cache", t("level")),
         "own" => format!("{:<9} this zone, {}, answers itself: {}", "own", t("zone"), t("found")),
+        "owner" if step["answered"] == true => {
+            format!("{:<9} the node of this zone that has the name answers", "owner")
+        }
+        "owner" => format!(
+            "{:<9} the node of this zone that has the name does not answer in time: asking the zones from here",
+            "owner"
+        ),
         "start" => format!("{:<9} {} ({})", "start", t("zone"), t("because")),
         "ask" => {
             let token = if step["token"] == true { ", with its token" } else { "" };
@@ -192,5 +199,20 @@ fn text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_owner_of_a_name_did_is_a_sentence() {
+        for (answered, word) in [(true, "answers"), (false, "in time")] {
+            let said = sentence(&json!({ "step": "owner", "answered": answered }));
+            assert!(said.starts_with("owner ") && said.contains(word), "{said}");
+        }
     }
 }

@@ -19,6 +19,18 @@ fn a_full_name_is_a_label_in_front_of_a_zone() {
 }
 
 #[test]
+fn names_are_read_as_people_write_them() {
+    assert_eq!(
+        FullName::typed("Get_URL.EU.Acme.example.").unwrap().as_str(),
+        "Get_URL.eu.acme.example"
+    );
+    assert_eq!(ZoneName::typed("EU.acme.Example.").unwrap().as_str(), "eu.acme.example");
+    for bad in ["writer.x..", ".", "", "writer.", "writer"] {
+        assert!(FullName::typed(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn containment_respects_label_boundaries() {
     assert!(zone("eu.acme.example").is_below(&zone("acme.example")));
     assert!(zone("acme.example").is_within(&zone("acme.example")));

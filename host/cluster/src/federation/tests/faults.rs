@@ -224,6 +224,31 @@ async fn a_dead_parent_leaves_what_is_known_marked_as_old() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frozen_zone_lets_one_lookup_wait_and_the_others_have_what_is_known() {
+    let world = world();
+    let (node, name) = (world.at("eu.acme.example"), "writer.us.globex.example");
+    found(node, name).await;
+    tokio::time::advance(10 * MINUTE).await;
+    let before = world.wires.total();
+    *world.wires.delay.lock().unwrap() = Duration::from_secs(20);
+    let stale_after = async || {
+        let began = tokio::time::Instant::now();
+        assert!(resolve(node, name).await.unwrap().is_stale);
+        began.elapsed()
+    };
+    assert!(stale_after().await >= Duration::from_secs(1));
+    for _ in 0..20 {
+        assert_eq!(stale_after().await, Duration::ZERO);
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.wires.total() - before, 2, "one question behind all of them");
+    *world.wires.delay.lock().unwrap() = Duration::ZERO;
+    assert_eq!(stale_after().await, Duration::ZERO);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(!resolve(node, name).await.unwrap().is_stale, "it was asked meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lie_is_no_outage() {
     let world = world();
     let (node, name) = (world.at("eu.acme.example"), "writer.us.globex.example");

@@ -6,6 +6,7 @@ use aop_core::federation::{Federation as _, ZoneFindings, ZoneQuery};
 use aop_core::settings::Export;
 use serde_json::json;
 
+use super::super::book::Relation;
 use super::super::export::Asker;
 use super::super::message::SearchRequest;
 use super::super::testing::{Fault, caller};
@@ -39,6 +40,63 @@ async fn what_is_not_exported_is_found_by_its_own_zone_only() {
     assert!(names(&findings).is_empty());
     let own = search(&world, "acme.example", "acme.example", "hidden").await;
     assert_eq!(names(&own), ["hidden_run.acme.example"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_exported_to_the_parent_is_shown_to_nobody_who_asks_the_parent() {
+    let world = world();
+    world.at("eu.acme.example").agents.add("inner", Some(&["parent"]));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let inner = "inner_run.eu.acme.example";
+    let own = search(&world, "acme.example", "acme.example", "run").await;
+    assert!(names(&own).contains(&inner), "the parent itself finds it: {own:?}");
+    let (asking, parent) = ("us.globex.example".parse().unwrap(), "example".parse().unwrap());
+    let askers = [
+        Asker::Stranger,
+        Asker::Zone(&asking, Relation::Other),
+        Asker::Zone(&parent, Relation::Parent),
+    ];
+    for (number, asker) in askers.into_iter().enumerate() {
+        let answer = world.at("acme.example").zone.search_for(&asked(number), asker).await;
+        let found: Vec<_> = answer.tools.iter().map(|found| found.hit.name.as_str()).collect();
+        // Although it is at most two, and the hidden one would go before the second.
+        assert_eq!(found, ["writer_run.acme.example", "writer_run.eu.acme.example"], "{asker:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_say_who_may_see_it_is_not_passed_on() {
+    let world = world();
+    let hit = |name: &str, reach: &str| {
+        let mut hit = json!({ "name": name, "agent": name, "description": "", "score": 1.0 });
+        if !reach.is_empty() {
+            hit["reach"] = json!(reach);
+        }
+        hit
+    };
+    let marks = [("a", ""), ("b", "zone"), ("c", "caller"), ("d", "world")];
+    let hits: Vec<_> =
+        marks.iter().map(|(name, reach)| hit(&format!("{name}.eu.acme.example"), reach)).collect();
+    let answer = json!({ "tools": hits, "zones": ["eu.acme.example"], "failed": [] });
+    let answer = bytes::Bytes::from(serde_json::to_vec(&answer).unwrap());
+    world.wires.breaks("eu.acme.example", Fault::Lie(Box::new(move |_| answer.clone())));
+    let zone = &world.at("acme.example").zone;
+    let found = zone.search_for(&asked(1), Asker::Stranger).await.tools;
+    let found: Vec<_> = found.iter().map(|found| found.hit.name.as_str()).collect();
+    assert_eq!(found, ["writer_run.acme.example", "d.eu.acme.example"]);
+    let own = search(&world, "acme.example", "acme.example", "run").await;
+    assert!(names(&own).contains(&"a.eu.acme.example"), "from an earlier release, for this zone");
+}
+
+fn asked(number: usize) -> SearchRequest {
+    SearchRequest {
+        query: "run".to_owned(),
+        limit: 2,
+        request_id: number.to_string(),
+        hops: 8,
+        via: vec![],
+        deadline_ms: 1000,
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -95,20 +95,34 @@ impl NodeKey {
         self.identity(now)
     }
 
-    /// Makes this a member with what a zone answered.
+    /// Makes this a member with what a zone answered: its authority, those before it, and the certificate.
+    ///
+    /// # Errors
+    /// [`MembershipError::OtherZone`] and [`MembershipError::TokenOfOtherZone`] when this data directory belongs to
+    /// another zone: its tenants and keys would come along, unasked.
     pub(crate) fn adopt(
         self,
         authority: CertificateDer<'static>,
+        lineage: &[CertificateDer<'static>],
         certificate: &CertificateDer<'static>,
         now: u64,
     ) -> Result<Identity, MembershipError> {
         let zone = authority_zone(&authority)?;
         self.check(certificate, &zone)?;
-        if let Some((held, _)) = self.directory.trust()?.filter(|(held, _)| *held != zone) {
-            return Err(MembershipError::OtherZone {
-                held: held.to_string(),
-                wanted: zone.to_string(),
-            });
+        match self.directory.trust()? {
+            Some((held, _)) if held != zone => {
+                return Err(MembershipError::OtherZone {
+                    held: held.to_string(),
+                    wanted: zone.to_string(),
+                });
+            }
+            Some((held, trust)) if !trust.leads_to(&authority, lineage) => {
+                return Err(MembershipError::TokenOfOtherZone {
+                    held: held.to_string(),
+                    directory: self.directory.0.clone(),
+                });
+            }
+            _ => {}
         }
         // What was trusted when this node was a member before counts no more.
         files::remove(&self.directory.trust_file())?;

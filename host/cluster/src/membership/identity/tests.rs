@@ -29,7 +29,16 @@ fn founded(directory: &IdentityDirectory) -> Identity {
 fn joined(founder: &Identity, directory: &IdentityDirectory) -> Identity {
     let key = NodeKey::open(directory).unwrap();
     let certificate = founder.authority().sign(&request_of(&key.request().unwrap()), NOW).unwrap();
-    key.adopt(founder.authority().certificate().clone(), &certificate, NOW).unwrap()
+    key.adopt(founder.authority().certificate().clone(), &[], &certificate, NOW).unwrap()
+}
+
+/// What joining answers to a data directory.
+fn adopted(founder: &Identity, directory: &IdentityDirectory) -> Result<Identity, MembershipError> {
+    let key = NodeKey::open(directory)?;
+    let certificate = founder.authority().sign(&request_of(&key.request()?), NOW)?;
+    let lineage: Vec<_> =
+        founder.trust().borrow().lineage().map(|root| root.certificate.clone()).collect();
+    key.adopt(founder.authority().certificate().clone(), &lineage, &certificate, NOW)
 }
 
 #[test]
@@ -290,6 +299,88 @@ fn a_key_in_the_wrong_hands_is_replaced_again_and_ends_with_the_shorter_overlap(
     let refused = founder.rotate(NOW, HOUR, true).unwrap_err().to_string();
     assert!(refused.contains("no more count"), "{refused}");
     assert!(founder.authority().is_held() && !founding.next_authority_key().exists());
+}
+
+#[test]
+fn a_node_comes_back_to_its_own_zone_after_any_rotations_and_joins_no_other_one() {
+    let ((_a, founding), (_b, joining), (_c, foreign)) = (directory(), directory(), directory());
+    let founder = founded(&founding);
+    let member = joined(&founder, &joining);
+    let node = member.id().clone();
+    let first = founder.authority().fingerprint();
+    drop(member);
+    let mut now = NOW;
+    for _ in 0..4 {
+        let retires = founder.rotate(now, HOUR, false).unwrap();
+        now = retires;
+        founder
+            .change_trust(|trust| {
+                trust.forget(now);
+                Ok(())
+            })
+            .unwrap();
+    }
+    let trust = founder.trust().borrow().clone();
+    assert_eq!((trust.authorities().count(), trust.lineage().count()), (1, 4));
+    assert!(trust.has_fingerprint(first), "a token of that one is no other zone's");
+    assert_eq!(
+        resumed(&founding, now).trust().borrow().lineage().count(),
+        4,
+        "it is remembered over a restart"
+    );
+
+    // Another zone of the same name, and one that only claims to have come from this one.
+    let other = founded(&foreign);
+    for pretends in [false, true] {
+        let key = NodeKey::open(&joining).unwrap();
+        let certificate =
+            other.authority().sign(&request_of(&key.request().unwrap()), NOW).unwrap();
+        let lineage: Vec<_> =
+            trust.lineage().filter(|_| pretends).map(|root| root.certificate.clone()).collect();
+        let authority = other.authority().certificate().clone();
+        let error = key.adopt(authority, &lineage, &certificate, NOW).err().unwrap();
+        assert!(matches!(error, MembershipError::TokenOfOtherZone { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("--data") && error.contains("remove"), "{error}");
+    }
+    assert_eq!(resumed(&joining, NOW).authority().fingerprint(), first, "nothing changed");
+
+    let back = adopted(&founder, &joining).unwrap();
+    assert_eq!(
+        (back.id(), back.authority().fingerprint()),
+        (&node, founder.authority().fingerprint())
+    );
+}
+
+#[test]
+fn who_joined_after_a_rotation_learns_what_came_before_and_nothing_else() {
+    let ((_a, founding), (_b, joining), (_c, foreign)) = (directory(), directory(), directory());
+    let founder = founded(&founding);
+    let first = founder.authority().fingerprint();
+    for now in [NOW, NOW + 3600, NOW + 7200] {
+        founder
+            .change_trust(|trust| {
+                trust.forget(now);
+                Ok(())
+            })
+            .unwrap();
+        founder.rotate(now, HOUR, false).unwrap();
+    }
+    let mut trust = (**adopted(&founder, &joining).unwrap().trust().borrow()).clone();
+    assert!(!trust.has_fingerprint(first));
+    let other = founded(&foreign);
+    other.rotate(NOW, HOUR, false).unwrap();
+    let said = |trust: &Trust| TrustDocument::read(&trust.to_bytes()).unwrap();
+    let mut theirs = (**other.trust().borrow()).clone();
+    theirs.forget(NOW + 3600);
+    assert_eq!(theirs.lineage().count(), 1);
+    trust.merge(&said(&theirs), NOW);
+    assert_eq!(trust.lineage().count(), 0, "of another zone");
+    let mut ours = (**founder.trust().borrow()).clone();
+    ours.forget(NOW + 3 * 3600);
+    trust.merge(&said(&ours), NOW);
+    assert!(trust.has_fingerprint(first));
+    assert_eq!(trust.to_bytes(), ours.to_bytes(), "all keep the same");
 }
 
 #[test]

@@ -7,8 +7,11 @@
 //! that has not heard of a rotation yet believes certificates of the new authority all the same. When
 //! the ones before stop to count is in there too.
 //!
+//! Authorities that count no more are remembered for one reason: a node that was away while the key was rotated more
+//! than once knows by their signatures, one after the other, that the zone it comes back to is its own.
+//!
 //! What bounds it: an evicted key is remembered for as long as its certificate could be renewed, and a
-//! few authorities count at one time.
+//! few authorities count at one time, and a few more are remembered.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,6 +40,9 @@ const EVICTED_MAX: usize = 2000;
 /// Authorities that count beside the newest: one, and those of rotations that were begun on two nodes at
 /// one time.
 const OLDER_MAX: usize = 3;
+/// Authorities that are remembered though they count no more: rotations that a node may miss. With those that count
+/// they fit into the answer to a node that joins.
+const PAST_MAX: usize = 12;
 
 /// An authority's certificate, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +116,8 @@ pub(crate) struct Trust {
     zone: ZoneName,
     newest: Root,
     older: Vec<Root>,
+    /// Those that count no more, the newest first.
+    past: Vec<Root>,
     evicted: BTreeMap<NodeId, Eviction>,
 }
 
@@ -119,13 +127,22 @@ pub(crate) struct TrustDocument {
     format: u32,
     /// Certificates in Base64.
     authorities: Vec<String>,
+    /// Certificates in Base64 of those that count no more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    past: Vec<String>,
     evicted: BTreeMap<NodeId, Eviction>,
 }
 
 impl Trust {
     /// Of a zone with one authority.
     pub(crate) fn new(zone: ZoneName, authority: Root) -> Self {
-        Self { zone, newest: authority, older: Vec::new(), evicted: BTreeMap::new() }
+        Self {
+            zone,
+            newest: authority,
+            older: Vec::new(),
+            past: Vec::new(),
+            evicted: BTreeMap::new(),
+        }
     }
 
     /// Reads the file; what `authority` is counts when there is none yet.
@@ -145,8 +162,9 @@ impl Trust {
             let first = roots
                 .next()
                 .ok_or_else(|| MembershipError::Malformed("it names no authority".to_owned()))?;
-            let mut trust = Self::new(zone, first);
+            let mut trust = Self::new(zone.clone(), first);
             roots.for_each(|root| trust.insert(root));
+            trust.remember(document.past(&zone)?);
             trust.evicted = document.evicted;
             Ok(trust)
         };
@@ -161,6 +179,41 @@ impl Trust {
     /// All that count, the newest first.
     pub(crate) fn authorities(&self) -> impl Iterator<Item = &Root> {
         std::iter::once(&self.newest).chain(&self.older)
+    }
+
+    /// Whether a join token is of this zone, as far as this node knows its authorities, past ones included.
+    pub(crate) fn has_fingerprint(&self, fingerprint: Digest) -> bool {
+        self.authorities().chain(&self.past).any(|root| root.fingerprint() == fingerprint)
+    }
+
+    /// What leads to the newest authority: those before it, the newest first.
+    pub(crate) fn lineage(&self) -> impl Iterator<Item = &Root> {
+        self.older.iter().chain(&self.past)
+    }
+
+    /// Whether signatures lead from an authority that counts here to another one, over others in between. Then both
+    /// are of one zone, whatever it is called.
+    pub(crate) fn leads_to(
+        &self,
+        authority: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+    ) -> bool {
+        let between = between.iter().take(OLDER_MAX + PAST_MAX);
+        let read = |der| Root::read(der, &self.zone).ok();
+        let mut others: Vec<_> = between.chain([authority]).filter_map(read).collect();
+        let mut reached: Vec<_> = self.authorities().cloned().collect();
+        loop {
+            if reached.iter().any(|root| root.certificate == *authority) {
+                return true;
+            }
+            let is_next = |root: &Root| {
+                reached.iter().any(|known| {
+                    root.certificate == known.certificate || root.is_endorsed_by(known, &self.zone)
+                })
+            };
+            let Some(next) = others.iter().position(is_next) else { return false };
+            reached.push(others.swap_remove(next));
+        }
     }
 
     /// When an authority stops to count, in seconds since the Unix epoch: as the newer ones say.
@@ -218,6 +271,17 @@ impl Trust {
         self.older.sort_by_key(|root| std::cmp::Reverse(root.rank()));
     }
 
+    /// Remembers authorities that count no more.
+    fn remember(&mut self, roots: Vec<Root>) {
+        for root in roots {
+            if !self.past.iter().any(|known| known.certificate == root.certificate) {
+                self.past.push(root);
+            }
+        }
+        self.past.sort_by_key(|root| std::cmp::Reverse(root.rank()));
+        self.past.truncate(PAST_MAX);
+    }
+
     pub(crate) fn is_evicted(&self, node: &NodeId) -> bool {
         self.evicted.contains_key(node)
     }
@@ -261,6 +325,14 @@ impl Trust {
         for root in roots.iter().rev().chain(&roots) {
             self.adopt(root.clone());
         }
+        // The newest first, so that each is signed for by one that is known: it signed that one.
+        for root in document.past(&self.zone).unwrap_or_default() {
+            let signed = |later: &Root| later.is_endorsed_by(&root, &self.zone);
+            let is_before_a_known_one = self.authorities().chain(&self.past).any(signed);
+            if is_before_a_known_one && !self.knows(&root) {
+                self.remember(vec![root]);
+            }
+        }
         for (node, eviction) in &document.evicted {
             let is_recent = eviction.at_unix_s.saturating_add(EVICTED_KEPT_S) > now;
             let has_room = self.evicted.len() < EVICTED_MAX;
@@ -287,18 +359,20 @@ impl Trust {
             .filter(|root| self.retires(root).is_some_and(|retires| retires <= now))
             .map(Root::fingerprint)
             .collect();
-        self.older.retain(|root| !gone.contains(&root.fingerprint()));
+        let is_gone = |root: &Root| gone.contains(&root.fingerprint());
+        let (gone, left) = std::mem::take(&mut self.older).into_iter().partition(is_gone);
+        self.older = left;
+        self.remember(gone);
         self.evicted.retain(|_, eviction| eviction.at_unix_s.saturating_add(EVICTED_KEPT_S) > now);
     }
 
     /// As it is stored and published. The same on all nodes that know the same.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let text = |root: &Root| STANDARD.encode(&root.certificate);
         let document = TrustDocument {
             format: FORMAT,
-            authorities: self
-                .authorities()
-                .map(|root| STANDARD.encode(&root.certificate))
-                .collect(),
+            authorities: self.authorities().map(text).collect(),
+            past: self.past.iter().map(text).collect(),
             evicted: self.evicted.clone(),
         };
         // Texts and numbers: writing them cannot fail.
@@ -321,15 +395,19 @@ impl TrustDocument {
     }
 
     fn roots(&self, zone: &ZoneName) -> Result<Vec<Root>, MembershipError> {
-        self.authorities
-            .iter()
-            .take(OLDER_MAX + 1)
-            .map(|text| {
-                let der = STANDARD
-                    .decode(text)
-                    .map_err(|error| MembershipError::Malformed(error.to_string()))?;
-                Root::read(&der.into(), zone)
-            })
-            .collect()
+        read_roots(&self.authorities, OLDER_MAX + 1, zone)
     }
+
+    fn past(&self, zone: &ZoneName) -> Result<Vec<Root>, MembershipError> {
+        read_roots(&self.past, PAST_MAX, zone)
+    }
+}
+
+fn read_roots(texts: &[String], max: usize, zone: &ZoneName) -> Result<Vec<Root>, MembershipError> {
+    let read = |text: &String| {
+        let der =
+            STANDARD.decode(text).map_err(|error| MembershipError::Malformed(error.to_string()))?;
+        Root::read(&der.into(), zone)
+    };
+    texts.iter().take(max).map(read).collect()
 }

@@ -87,10 +87,19 @@ pub(crate) async fn open_as(
     });
     match opened.await {
         Ok(Ok(stream)) => Ok(PeerStream::Client(stream)),
+        Ok(Err(error)) if is_of_a_certificate(&error) => {
+            Err(MembershipError::Stranger { address, reason: error.to_string() })
+        }
         Ok(Err(error)) => Err(MembershipError::unreachable(address, error)),
         Err(_) => Err(MembershipError::unreachable(
             address,
             format!("no answer within {} s", CONNECT_MAX.as_secs()),
         )),
     }
+}
+
+/// Whether a handshake failed because this side does not believe the other's certificate.
+fn is_of_a_certificate(error: &std::io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }

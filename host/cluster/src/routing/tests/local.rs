@@ -68,6 +68,44 @@ async fn without_balance_an_agent_is_prepared_as_on_a_lone_host() {
     }
 }
 
+/// What preparing an agent that is placed on a region says.
+async fn placed(node: &Node, region: &str) -> Result<(), String> {
+    let prepare = node.router.prepare(Arc::new(FakePrepare(Arc::new(Nothing))));
+    let path = std::path::Path::new("component");
+    let artifact = Artifact { path, digest: Digest::of(b"component") };
+    let placement = [("region".to_owned(), region.to_owned())].into();
+    let settings = Settings { placement, ..Settings::default() };
+    let prepared = prepare.prepare(artifact, Arc::new(settings), &Payer::nobody()).await;
+    prepared.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn an_agent_that_is_placed_elsewhere_is_refused_with_where_it_may_be() {
+    let nodes = nodes(2, Settings::default()).await;
+    let labels = |region: &str| [("region".to_owned(), region.to_owned())].into();
+    nodes[0].router.label(labels("us"));
+    nodes[1].zone.change(&nodes[1].id, |member| member.labels = labels("eu"));
+    placed(&nodes[0], "us").await.unwrap();
+    let refused = placed(&nodes[0], "mars").await.unwrap_err();
+    assert!(refused.contains("region=mars") && refused.contains("region=us"), "{refused}");
+    assert!(refused.contains("no live node"), "{refused}");
+    let mut view = nodes[0].router.zone.get().unwrap().members.view();
+    view.wait_for(|view| view.members[&nodes[1].id].labels == labels("eu")).await.unwrap();
+    let refused = placed(&nodes[0], "eu").await.unwrap_err();
+    assert!(refused.contains(nodes[1].id.as_str()), "{refused}");
+}
+
+#[tokio::test]
+async fn on_a_lone_host_placement_holds_too() {
+    let router = super::super::Router::new();
+    let asked = [("region".to_owned(), "eu".to_owned())].into();
+    let settings = Settings { placement: asked, ..Settings::default() };
+    router.label(std::collections::BTreeMap::new());
+    let refused = router.check_labels(&settings).unwrap_err().to_string();
+    assert!(refused.contains("this node has none"), "{refused}");
+    router.check_labels(&Settings::default()).unwrap();
+}
+
 #[tokio::test]
 async fn with_balance_the_replica_here_is_one_of_several() {
     let settings = Settings { balance: Some(Balance::RoundRobin), ..Settings::default() };

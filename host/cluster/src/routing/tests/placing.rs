@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aop_core::cluster::ReportRoutes as _;
-use aop_core::{Digest, Measure, Settings, Tenancy as _, Tenant, TenantName};
+use aop_core::{
+    CatalogError, Digest, ErrorCode, Measure, Settings, Tenancy as _, Tenant, TenantName,
+};
 
-use super::{FakeZone, Node, PATIENCE, some_id, tenant};
+use super::{FakeRegistry, FakeZone, Node, PATIENCE, some_id, tenant};
 
 /// A tenant as it is when it ends.
 fn made(name: &str) -> Tenant {
@@ -108,6 +110,42 @@ async fn unloading_it_anywhere_unloads_it_everywhere() {
 }
 
 #[tokio::test]
+async fn an_agent_that_no_live_node_has_is_shown_and_can_be_unloaded() {
+    let nodes = zone_of(2).await;
+    nodes[0].zone.change(&nodes[0].id, |member| {
+        member.labels.insert("region".to_owned(), "eu".to_owned());
+    });
+    let mut settings = replicated(1);
+    settings.placement.insert("region".to_owned(), "eu".to_owned());
+    nodes[0].registry.put("agent", some_id(), b"component", settings);
+    let mut nodes = nodes.into_iter();
+    let (gone, left) = (nodes.next().unwrap(), nodes.next().unwrap());
+    left.until_foreign("agent", 1).await;
+    gone.kill();
+    left.zone.eject(&gone.id);
+    let shown = |node: &Node| -> Vec<_> {
+        let replicas = node.router.replicas();
+        replicas.iter().map(|replicas| (replicas.wanted, replicas.nodes.len())).collect()
+    };
+    assert!(until(|| shown(&left) == [(Some(1), 0)]).await, "{:?}", shown(&left));
+    left.until_foreign("agent", 0).await;
+    let failure = left.call("agent_echo", "{}").await.unwrap_err();
+    assert_eq!(failure.code, ErrorCode::Unavailable, "{failure}");
+
+    // After a restart, the record is all that is left of it.
+    let zone = left.zone.clone();
+    let (_, data) = left.stop();
+    let registry = FakeRegistry::new();
+    let left = Node::start_with(&zone, 1, registry, data).await;
+    assert_eq!(shown(&left), [(Some(1), 0)]);
+    let catalog = left.router.catalog(left.registry.clone());
+    catalog.unload(&tenant(), "agent").await.unwrap();
+    assert_eq!(shown(&left), []);
+    let again = catalog.unload(&tenant(), "agent").await;
+    assert!(matches!(again, Err(CatalogError::NoSuchAgent(_))), "{again:?}");
+}
+
+#[tokio::test]
 async fn what_is_placed_of_a_tenant_goes_with_it_everywhere() {
     let nodes = zone_of(3).await;
     nodes[0].registry.put("agent", some_id(), b"component", replicated(2));
@@ -119,6 +157,25 @@ async fn what_is_placed_of_a_tenant_goes_with_it_everywhere() {
     nodes[0].router.end(&made(tenant().as_str())).await.unwrap();
     assert!(is_gone(&nodes[0]));
     until_held(&nodes, 0).await;
+}
+
+#[tokio::test]
+async fn what_a_file_put_on_a_node_is_unloaded_there_only() {
+    let nodes = zone_of(2).await;
+    let registry = &nodes[0].registry;
+    let mut of_file = super::held(&super::name("agent"), some_id(), b"component", replicated(2));
+    of_file.is_of_a_file = true;
+    registry.components.lock().unwrap().insert(Digest::of(b"component"), b"component".to_vec());
+    registry.held.lock().unwrap().insert(super::name("agent"), of_file);
+    registry.changes.send_modify(|changes| *changes += 1);
+    until_held(&nodes, 2).await;
+    nodes[1].until_foreign("agent", 1).await;
+    let catalog = nodes[1].router.catalog(nodes[1].registry.clone());
+    let refused = catalog.unload(&tenant(), "agent").await.unwrap_err();
+    assert!(matches!(refused, CatalogError::OwnedElsewhere { .. }), "{refused}");
+    let refused = refused.to_string();
+    assert!(refused.contains("file") && refused.contains(nodes[0].id.as_str()), "{refused}");
+    assert!(nodes[1].registry.has("agent"), "nothing of it went");
 }
 
 #[tokio::test]
