@@ -35,7 +35,7 @@ pub(crate) fn run(args: &NewArgs) -> CommandResult {
         directory.display(),
         args.lang
     ));
-    output::line(format_args!("cd {}", directory.display()))?;
+    output::line(format_args!("cd {}", output::shell_word(&directory.to_string_lossy())))?;
     output::line(template::commands(&args.name, args.lang))?;
     Ok(())
 }

@@ -93,7 +93,7 @@ impl<'a> Toolchain<'a> {
         misuse(format!(
             "{name} is missing, which agents in {} are built with. To install it:\n  cd {} && {install}",
             self.project.language,
-            self.project.directory.display()
+            output::shell_word(&self.project.directory.to_string_lossy())
         ))
     }
 
@@ -234,7 +234,8 @@ fn shown(command: &Command) -> String {
     let command = command.as_std();
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args()).map(OsStr::to_string_lossy);
-    format!("`{}`", words.collect::<Vec<_>>().join(" "))
+    let words: Vec<_> = words.map(|word| output::shell_word(&word).into_owned()).collect();
+    format!("`{}`", words.join(" "))
 }
 
 /// Shows that something is being built: what the tools say on a terminal, one line elsewhere.

@@ -61,7 +61,7 @@ async fn a_line_without_end_is_cut() {
 #[tokio::test]
 async fn a_failure_names_the_command() {
     let message = run("exit 3").await.err().unwrap();
-    assert_eq!(message, "`sh -c exit 3` failed (exit status: 3)");
+    assert_eq!(message, "`sh -c 'exit 3'` failed (exit status: 3)");
 }
 
 #[test]
