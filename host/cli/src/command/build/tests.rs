@@ -122,6 +122,13 @@ fn a_mistake_in_the_wit_is_shown_where_it_is() {
             "package 'c:d' not found",
         ),
         (
+            "wit/w.wit",
+            "package a:b;\nworld w {\n    export aop:agent/task@0.1.0;\n}\n",
+            "/wit/w.wit:3:12",
+            "    export aop:agent/task@0.1.0;",
+            "\n`aop wit aop:agent@0.1.0`, in the directory of the agent, puts it into wit/deps",
+        ),
+        (
             "wit/deps/d/d.wit",
             "package d:e;\ntype x\n",
             "/wit/deps/d/d.wit:2:",

@@ -12,6 +12,7 @@ use super::project::files_with;
 /// Where every language's template, and most tools, look for WIT.
 const DIRECTORY: &str = "wit";
 /// The world of an agent in a package with several, unless one is named after the agent.
+use crate::command::wit;
 const WORLD: &str = "agent";
 
 /// An agent's interface.
@@ -36,7 +37,13 @@ impl Wit {
         let pushed = resolve.push_dir(&directory);
         let (package, _) = pushed.map_err(|error| {
             let shown = rendered(&resolve, &error);
-            anyhow::anyhow!("the WIT in {} is wrong: {shown}", directory.display())
+            let advice = lacking(&shown).map(|name| format!("\n{}", wit::advice(name)));
+            let advice = advice.unwrap_or_default();
+            anyhow::anyhow!(
+                "the WIT in {} is wrong: {}{advice}",
+                directory.display(),
+                shown.trim_end()
+            )
         })?;
         let world = world_of(&resolve, package, agent)?;
         let text = text_of(&directory, &resolve, package)?;
@@ -64,6 +71,12 @@ fn world_of(resolve: &Resolve, package: PackageId, agent: &AgentName) -> anyhow:
     let named = |name: &str| worlds.get(name).copied();
     let only = worlds.values().next().copied().filter(|_| worlds.len() == 1);
     let found = only.or_else(|| named(agent)).or_else(|| named(WORLD));
+/// The package that an error is about when it is not there.
+fn lacking(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once("package '")?;
+    rest.split_once("' not found").map(|(name, _)| name)
+}
+
     found.with_context(|| {
         if worlds.is_empty() {
             "the WIT has no world: add `world agent { export …; }`".to_owned()
