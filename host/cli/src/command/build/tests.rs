@@ -40,7 +40,7 @@ fn the_language_and_the_name_are_found_where_its_tools_look() {
             Language::Python,
             "sums",
         ),
-        (&[("app.py", ""), ("sums.toml", "")], Language::Python, "sums"),
+        (&[("app.py", ""), ("sums.toml", ""), ("aop.toml", "")], Language::Python, "sums"),
         (&[("check.c", ""), ("digits.toml", "")], Language::C, "digits"),
     ];
     for (files, language, name) in cases {
