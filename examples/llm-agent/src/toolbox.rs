@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use aop_agent::log;
 use aop_agent::model::{ToolCall, ToolDefinition, ToolResult};
-use aop_agent::tools::Definition;
-use aop_agent::tools::{self, Failure, Invocation};
+use aop_agent::tools::{self, Definition, Failure, Invocation, Summary};
 
 /// Tools that are offered at once. Models choose badly among more, and each costs tokens in every round.
 const TOOLS_MAX: u32 = 32;
@@ -16,14 +15,19 @@ const ANSWER_MAX_BYTES: usize = 32 << 10;
 pub(crate) struct Toolbox(BTreeMap<String, Definition>);
 
 impl Toolbox {
-    /// Takes all the tools that the agent may call, or, when there are too many, those that fit the task.
+    /// Takes all the tools that the agent may call, or, when there are too many, those that fit the task. A task that
+    /// shares no word with any of them still needs some: it gets the first by name.
     pub(crate) fn fill(task: &str) -> Result<Self, String> {
-        let all = tools::discover("", TOOLS_MAX + 1).map_err(|failure| failure.to_string())?;
-        let chosen = if all.len() > TOOLS_MAX as usize {
-            tools::discover(task, TOOLS_MAX).map_err(|failure| failure.to_string())?
-        } else {
-            all
-        };
+        let mut chosen = find("", TOOLS_MAX + 1)?;
+        if chosen.len() > TOOLS_MAX as usize {
+            let fitting = find(task, TOOLS_MAX)?;
+            if fitting.is_empty() {
+                // Hosts list by name.
+                chosen.truncate(TOOLS_MAX as usize);
+            } else {
+                chosen = fitting;
+            }
+        }
         let mut definitions = BTreeMap::new();
         for tool in chosen {
             match tools::describe(&tool.name) {
@@ -61,6 +65,9 @@ impl Toolbox {
 
     /// A model may name tools that do not exist; calls of those must not leave the agent.
     fn check(&self, call: &ToolCall) -> Result<Invocation, String> {
+        if self.0.is_empty() {
+            return Err(format!("there is no tool `{}`, nor any other", call.name));
+        }
         if !self.0.contains_key(&call.name) {
             let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
             return Err(format!("there is no tool `{}`, only {}", call.name, known.join(", ")));
@@ -68,6 +75,15 @@ impl Toolbox {
         // Some models leave the arguments of a tool without parameters empty.
         let text = if call.arguments.trim().is_empty() { "{}" } else { &call.arguments };
         Ok(Invocation { tool: call.name.clone(), arguments: text.to_owned() })
+    }
+}
+
+/// Searches what the agent may call. A policy that permits no tools makes an agent without any, which still has its
+/// model.
+fn find(query: &str, limit: u32) -> Result<Vec<Summary>, String> {
+    match tools::discover(query, limit) {
+        Err(failure) if failure.code == "permission_denied" => Ok(Vec::new()),
+        found => found.map_err(|failure| failure.to_string()),
     }
 }
 

@@ -216,18 +216,26 @@ pub(crate) struct BuildArgs {
 /// Build an agent, serve it, and do both again whenever its source changes.
 ///
 /// Calls and what the agent logs are shown as they happen. A build that fails is shown, and the agent
-/// that was built before keeps serving.
+/// that was built before keeps serving. Of a configuration, what is about the host's own state, its callers
+/// and its zone has no effect.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   aop dev
-  aop dev agents/invoices --listen 127.0.0.1:0")]
+  aop dev agents/invoices --listen 127.0.0.1:0
+  aop dev --config ../aop.toml --agents ../agents")]
 pub(crate) struct DevArgs {
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
     pub(crate) listen: SocketAddr,
+    /// A directory of other agents to serve as well; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(crate) agents: Vec<PathBuf>,
+    /// The configuration file of the host [default: aop.toml in DIR, if there is one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// The source of an agent.

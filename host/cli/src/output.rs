@@ -46,6 +46,15 @@ pub(crate) fn error(text: impl Display) {
     }
 }
 
+/// A word of a command that people copy into a shell, quoted where the shell would not take it as it is.
+pub(crate) fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
+}
+
 /// Whether a stream takes colours: a terminal whose user has not asked for none.
 pub(crate) fn is_coloured(stream: &impl io::IsTerminal) -> bool {
     stream.is_terminal() && !environment::refuses_colour()

@@ -117,6 +117,7 @@ async fn an_agent_that_does_not_build_yet_is_waited_for() {
     source.write("app.py", b"broken\n");
     let mut dev = Dev::start(&source);
     dev.complains("the first line is broken").await;
+    dev.complains("waiting for a change").await;
     source.answers(5);
     dev.shows("revision 1 serves").await;
     dev.interrupt().await;

@@ -1,4 +1,6 @@
-use aop_agent::testing::Script;
+use std::rc::Rc;
+
+use aop_agent::testing::{self, Host, Script};
 use serde_json::json;
 
 use super::*;
@@ -19,6 +21,42 @@ fn with_too_many_tools_those_that_fit_are_taken() {
         assert_eq!(toolbox.0.keys().collect::<Vec<_>>(), ["dates_add"]);
         assert_eq!(Toolbox::fill("noise").unwrap().offers().len(), TOOLS_MAX as usize);
     });
+}
+
+#[test]
+fn a_task_that_shares_no_word_with_too_many_tools_gets_the_first_by_name() {
+    let mut host = Script::new();
+    for number in (0..40).rev() {
+        host = host.tool(&format!("noise_{number:02}"), "Makes noise.", |_| Ok(json!(null)));
+    }
+    host.run(|| {
+        let offers = Toolbox::fill("What is the weather?").unwrap().offers();
+        let names: Vec<_> = offers.into_iter().map(|tool| tool.name).collect();
+        let first: Vec<_> = (0..TOOLS_MAX).map(|number| format!("noise_{number:02}")).collect();
+        assert_eq!(names, first);
+    });
+}
+
+/// A host whose policy permits no tools, or whose search is broken.
+struct Refusing(&'static str);
+
+impl Host for Refusing {
+    fn discover(&self, _: &str, _: Option<u32>) -> Result<Vec<Summary>, Failure> {
+        Err(Failure::new(self.0, "the agent's policy permits no tools"))
+    }
+}
+
+#[test]
+fn without_a_permitted_tool_there_is_an_empty_toolbox() {
+    let results = testing::run(Rc::new(Refusing("permission_denied")), || {
+        let toolbox = Toolbox::fill("anything").unwrap();
+        assert_eq!(toolbox.offers(), []);
+        toolbox.call(&[call("a_b", "{}")])
+    });
+    assert!(results[0].is_error);
+    assert_eq!(results[0].text, "there is no tool `a_b`, nor any other");
+    let broken = testing::run(Rc::new(Refusing("internal")), || Toolbox::fill("anything").err());
+    assert!(broken.unwrap().contains("internal"));
 }
 
 #[test]

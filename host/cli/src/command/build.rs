@@ -89,6 +89,7 @@ pub(crate) async fn build(
     progress: &Progress,
 ) -> Result<Built, CommandError> {
     let toolchain = Toolchain::new(project, progress);
+    let held = toolchain.hold().await?;
     let component = match project.language {
         Language::Rust => rust::build(project, &toolchain).await?,
         Language::Python => python::build(project, &toolchain).await?,
@@ -96,6 +97,7 @@ pub(crate) async fn build(
         Language::Go => go::build(project, &toolchain).await?,
         Language::C => c::build(project, &toolchain).await?,
     };
+    drop(held);
     progress.finish();
     let component = component::describe(&component, project)?;
 

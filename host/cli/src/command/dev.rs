@@ -1,8 +1,9 @@
 //! `aop dev`: an agent that is built and served again whenever its source changes.
 //!
-//! The host is the one of `aop serve`, on a temporary directory of agents and a temporary data
-//! directory; a build that succeeds replaces the component there, and the host's own hot reload does
-//! the rest. So what is seen here is what happens elsewhere, and a build that fails changes nothing.
+//! The host is the one of `aop serve`, with the configuration that is given, on a temporary directory of
+//! agents and a temporary data directory; a build that succeeds replaces the component there, and the host's
+//! own hot reload does the rest. So what is seen here is what happens elsewhere, and a build that fails
+//! changes nothing.
 
 mod live;
 mod sources;
@@ -21,7 +22,9 @@ use crate::args::DevArgs;
 use crate::command::build::{self, Built, Progress, Project};
 use crate::command::inspect::{self, Inspection};
 use crate::command::serve::{self, Reload};
-use crate::config::Config;
+use crate::config::{
+    AccessSettings, Config, File, Flags, ServicesConfig, StateDatabase, SupplySettings, ZoneConfig,
+};
 use crate::exit::{CommandError, CommandResult};
 use crate::{log, output};
 
@@ -36,15 +39,12 @@ pub(crate) async fn run(args: &DevArgs) -> CommandResult {
     let place = TempDir::with_prefix("aop-dev-").context("cannot make a temporary directory")?;
     let agents = place.path().join("agents");
     std::fs::create_dir(&agents).with_context(|| format!("cannot make {}", agents.display()))?;
-    let config = Config {
-        listen: args.listen,
-        agents: vec![agents.clone()],
-        data: Some(place.path().join("data")),
-        log_level: LOG_LEVEL.to_owned(),
-        drain_grace: DRAIN_GRACE,
-        ..Config::default()
+    let file = File::find_in(&project.directory, args.config.as_deref())?;
+    if let Some(file) = &file {
+        output::note(format_args!("configured by {}", file.path.display()));
     }
-    .consistent();
+    let given = Config::load(file.as_ref(), &Flags::default())?;
+    let config = private(given, args, &agents, place.path().join("data"));
     let level = log::start_with(&config.log_level, Live)?;
     let (announce, announced) = oneshot::channel();
     let data = place.path().join("data");
@@ -60,6 +60,41 @@ pub(crate) async fn run(args: &DevArgs) -> CommandResult {
         // A host that ends before it listens says why; this then waits for it.
         ended = workshop.follow(&project.directory, announced) => ended,
     }
+}
+
+/// The configuration of a host that only its author uses: what it has of its own (state, zone, callers) is not what the
+/// given one has, because this host begins with nothing each time and must not disturb the one that is meant.
+fn private(given: Config, args: &DevArgs, built: &Path, data: PathBuf) -> Config {
+    let others = if args.agents.is_empty() { given.agents } else { args.agents.clone() };
+    Config {
+        listen: args.listen,
+        agents: std::iter::once(built.to_owned()).chain(others).collect(),
+        data: Some(data),
+        log_level: LOG_LEVEL.to_owned(),
+        drain_grace: DRAIN_GRACE,
+        // Keys of callers are in the data directory, which is empty.
+        access: AccessSettings {
+            secrets_key_file: given.access.secrets_key_file,
+            ..AccessSettings::default()
+        },
+        cluster: given.cluster.alone(),
+        zone: ZoneConfig::default(),
+        services: ServicesConfig { state_database: StateDatabase::default(), ..given.services },
+        // Nobody signs what was built a second ago.
+        supply: SupplySettings { require_signature: false, ..given.supply },
+        ..given
+    }
+    .consistent()
+}
+
+/// What is said when a build failed.
+fn outlook(has_built: bool, address: SocketAddr) -> String {
+    if has_built {
+        return "the agent that was built before keeps serving".to_owned();
+    }
+    format!(
+        "waiting for a change of the source. Once it builds, the agent is at http://{address}/mcp. Ctrl-C stops this"
+    )
 }
 
 /// Where an agent is built again and again.
@@ -104,9 +139,7 @@ impl Workshop<'_> {
             Err(error) => {
                 let (message, _) = error.conclusion();
                 output::error(message.unwrap_or_else(|| "the build failed".to_owned()));
-                if self.has_built {
-                    output::note("the agent that was built before keeps serving");
-                }
+                output::note(outlook(self.has_built, address));
                 Ok(())
             }
         };
@@ -158,3 +191,6 @@ fn forget_others(agents: &Path, name: &str) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! `aop new`: the source of an agent that works, with its interface, a test and a README.
 //!
 //! All languages implement the same interface, which is in `guest-sdk/templates` with the rest and
-//! part of this binary. The directory appears at once and whole, or not at all.
+//! part of this binary. The directory appears at once and whole, or not at all; an empty one that is there already is
+//! filled and stays the same directory, since somebody may stand in it.
 
 mod template;
 
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &NewArgs) -> CommandResult {
         directory.display(),
         args.lang
     ));
-    output::line(format_args!("cd {}", directory.display()))?;
+    output::line(format_args!("cd {}", output::shell_word(&directory.to_string_lossy())))?;
     output::line(template::commands(&args.name, args.lang))?;
     Ok(())
 }
@@ -48,7 +49,9 @@ fn is_free(directory: &Path) -> bool {
 }
 
 fn create(name: &AgentName, language: Language, directory: &Path) -> anyhow::Result<()> {
+    let is_there = directory.is_dir();
     let parent = match directory.parent() {
+        _ if is_there => directory,
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
@@ -63,7 +66,29 @@ fn create(name: &AgentName, language: Language, directory: &Path) -> anyhow::Res
         }
         std::fs::write(path, text)?;
     }
-    std::fs::rename(&made, directory)?;
+    if is_there {
+        fill(directory, &made)?
+    } else {
+        std::fs::rename(&made, directory)?
+    }
+    Ok(())
+}
+
+/// Moves what is in one directory into another, all of it or nothing.
+fn fill(directory: &Path, made: &Path) -> std::io::Result<()> {
+    let mut moved = Vec::new();
+    for entry in std::fs::read_dir(made)? {
+        let from = entry?.path();
+        let to = directory.join(from.file_name().unwrap_or_default());
+        if let Err(error) = std::fs::rename(&from, &to) {
+            // Back to what goes away with the temporary directory; nobody can be told when that fails, too.
+            for (from, to) in &moved {
+                let _ = std::fs::rename(to, from);
+            }
+            return Err(error);
+        }
+        moved.push((from, to));
+    }
     Ok(())
 }
 

@@ -180,6 +180,15 @@ impl Package {
     }
 }
 
+/// What to do about a package that an agent's WIT lacks.
+pub(crate) fn advice(package: &str) -> String {
+    if wanted(&[package.to_owned()]).is_ok() {
+        format!("`aop wit {package}`, in the directory of the agent, puts it into {DIRECTORY}")
+    } else {
+        format!("put it into {DIRECTORY}; `aop wit` lists the packages that it can put there")
+    }
+}
+
 /// The packages of some names, each with what it needs, none twice.
 fn wanted(names: &[String]) -> Result<Vec<&'static Package>, CommandError> {
     let mut found: Vec<&Package> = Vec::new();

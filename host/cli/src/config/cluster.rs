@@ -61,6 +61,11 @@ impl ClusterConfig {
         self.zone.as_ref()
     }
 
+    /// The same without a zone: only what is mounted.
+    pub(crate) fn alone(self) -> Self {
+        Self { servers: self.servers, ..Self::default() }
+    }
+
     /// Whether the operator wants a zone; a host whose data directory has one is in it anyway.
     pub(crate) fn is_wanted(&self) -> bool {
         self.zone.is_some()

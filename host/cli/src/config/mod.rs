@@ -203,12 +203,21 @@ pub(crate) struct File {
 impl File {
     /// The file that was named by flag or environment, else `aop.toml` when there is one.
     pub(crate) fn find(named: Option<&Path>) -> Result<Option<Self>, CommandError> {
+        Self::find_in(Path::new(""), named)
+    }
+
+    /// The same, with `aop.toml` in another directory than this.
+    pub(crate) fn find_in(
+        directory: &Path,
+        named: Option<&Path>,
+    ) -> Result<Option<Self>, CommandError> {
+        let default = directory.join(DEFAULT_FILE);
         let from_environment =
             environment::variables().into_iter().find(|(name, _)| name == environment::CONFIG);
         let path = match (named, from_environment) {
             (Some(path), _) => path.to_owned(),
             (None, Some((_, path))) => PathBuf::from(path),
-            (None, None) if Path::new(DEFAULT_FILE).is_file() => PathBuf::from(DEFAULT_FILE),
+            (None, None) if default.is_file() => default,
             (None, None) => return Ok(None),
         };
         let text = arguments::read_file(&path)?;

@@ -77,3 +77,17 @@ fn an_envelope_decides_the_exit_code() {
     ));
     assert!(matches!(envelope(r#"{"result":1}"#, true), Err(CommandError::Failure(_))));
 }
+
+#[test]
+fn words_are_quoted_for_a_shell_where_they_have_to_be() {
+    for (word, quoted) in [
+        ("agents/größe-1.0", "agents/größe-1.0"),
+        ("--out=a:b", "--out=a:b"),
+        ("", "''"),
+        ("my agents/one", "'my agents/one'"),
+        ("$HOME", "'$HOME'"),
+        ("it's", r"'it'\''s'"),
+    ] {
+        assert_eq!(shell_word(word), quoted);
+    }
+}

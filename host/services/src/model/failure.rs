@@ -11,6 +11,7 @@ use rig_core::http_client::Error as HttpError;
 use rig_core::{ProviderError, ProviderResponseError};
 
 use super::ModelProvider;
+use super::cover::COVERED;
 use super::transport::TransportError;
 
 /// The longest text of a provider that is passed on.
@@ -135,7 +136,7 @@ fn text_of(response: &ProviderResponseError, provider: &ModelProvider) -> String
 
 fn shorten(text: &str, provider: &ModelProvider) -> String {
     let text = match &provider.key {
-        Some(key) => text.replace(key.expose(), "[key]"),
+        Some(key) => text.replace(key.expose(), COVERED),
         None => text.to_owned(),
     };
     let words =

@@ -6,17 +6,24 @@
 //! out again, and calls get ids where they have none. In a stream, arguments come in pieces: they are kept back until
 //! the last one, which loses nothing, since an agent sees tool calls only when the answer is complete. Answers that a
 //! limit of tokens cut off are `rig-core`'s, which drops the call that was cut.
+//!
+//! A model may also end without a word, which `rig-core` refuses when the answer comes as a whole. It gets [`SILENCE`]
+//! for a text then, taken out again in the same place.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
+/// What stands for a text that is empty: a code point that is no character, which no model writes.
+pub(super) const SILENCE: &str = "\u{fdd0}";
+
 /// Mends an answer that came as a whole. What is none in this format stays as it is.
 pub(super) fn whole(body: Bytes) -> Bytes {
     let Ok(mut answer) = serde_json::from_slice::<Value>(&body) else { return body };
     let mut is_changed = false;
     for choice in choices(&mut answer) {
+        is_changed |= fill(choice);
         let is_cut = finish(choice) == Some("length");
         let calls = choice.pointer_mut("/message/tool_calls").and_then(Value::as_array_mut);
         let mut ids = Ids::default();
@@ -163,6 +170,26 @@ fn event(chunk: &Value, out: &mut Vec<u8>) {
 fn choices(answer: &mut Value) -> impl Iterator<Item = &mut Value> {
     let choices = answer.get_mut("choices").and_then(Value::as_array_mut);
     choices.into_iter().flatten().filter(|choice| choice.is_object())
+}
+
+/// Gives a choice a text where the model ended and said nothing at all. Whether it did.
+fn fill(choice: &mut Value) -> bool {
+    const SAYING: [&str; 6] =
+        ["content", "refusal", "tool_calls", "reasoning_content", "reasoning", "reasoning_details"];
+    let has_ended = finish(choice) == Some("stop");
+    let message = choice.get_mut("message").and_then(Value::as_object_mut);
+    let Some(message) = message.filter(|_| has_ended) else { return false };
+    let is_silent = |key: &str| match message.get(key) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(parts)) => parts.is_empty(),
+        Some(_) => false,
+    };
+    if !SAYING.into_iter().all(is_silent) {
+        return false;
+    }
+    message.insert("content".to_owned(), SILENCE.into());
+    true
 }
 
 fn finish(choice: &Value) -> Option<&str> {

@@ -3,12 +3,13 @@
 //!
 //! A completion passes through: its provider and its key are found by name; the conversation is translated
 //! ([`translate`]); tokens are reserved against the budgets of the day ([`budget`]); it is sent, and again where
-//! that may help ([`retry`]); what it really took is settled. An error says what an agent can do about it and
-//! never holds a key ([`failure`]).
+//! that may help ([`retry`]); what it really took is settled. An error says what an agent can do about it
+//! ([`failure`]), and neither it nor the completion holds the key ([`cover`]).
 
 mod budget;
 mod config;
 mod counts;
+mod cover;
 mod failure;
 mod mend;
 mod retry;
@@ -39,6 +40,7 @@ use tracing::subscriber::NoSubscriber;
 use self::budget::{Budgets, Reservation};
 pub use self::config::{Key, ModelConfig, ModelProvider, ProviderKind};
 use self::counts::Counts;
+use self::cover::Cover;
 use self::failure::Trouble;
 use self::retry::Retries;
 use self::stream::Writing;
@@ -234,8 +236,7 @@ impl ModelProviders {
             .await
         {
             Ok((response, _place)) => {
-                let completion =
-                    translate::completion(response, &begun.name, begun.reservation.size());
+                let completion = begun.completion(response);
                 begun.reservation.settle(completion.usage);
                 Ok(completion)
             }
@@ -281,6 +282,17 @@ struct Begun {
 }
 
 impl Begun {
+    /// What the agent gets.
+    fn completion(&self, response: rig_core::completion::CompletionResponse) -> Completion {
+        let mut completion = translate::completion(response, &self.name, self.reservation.size());
+        self.cover().completion(&mut completion);
+        completion
+    }
+
+    fn cover(&self) -> Cover {
+        Cover::of(self.provider.config.key.as_ref())
+    }
+
     fn trouble(&self, error: &ProviderError) -> Trouble {
         Trouble::of(error, &self.provider.config, (self.clock)())
     }

@@ -8,7 +8,8 @@ use rig_core::completion::CompletionRequest;
 use rig_core::streaming::{CompletionStream as Streamed, Item, StreamEvent};
 use tokio::time::Instant;
 
-use super::{Begun, Model, quietly, translate};
+use super::cover::Pieces;
+use super::{Begun, Model, quietly};
 use crate::share::Place;
 
 /// A stream whose first item arrived: until then, it can be tried again.
@@ -33,33 +34,41 @@ pub(super) struct Writing {
     /// None once nothing more is read.
     place: Option<Place>,
     since: Instant,
+    /// What is written, without the key.
+    text: Pieces,
+    /// Whether all of it was read.
+    is_read: bool,
 }
 
 impl Writing {
     pub(super) fn new(opened: Opened, begun: Begun, place: Place, since: Instant) -> Self {
-        Self { opened: Some(opened), begun, place: Some(place), since }
+        let text = Pieces::new(begun.cover());
+        Self { opened: Some(opened), begun, place: Some(place), since, text, is_read: false }
     }
 
     async fn advance(&mut self) -> Result<Option<CompletionEvent>, ProviderError> {
         let Some(opened) = &mut self.opened else { return Ok(None) };
-        loop {
+        while !self.is_read {
             let item = match opened.first.take() {
                 Some(item) => Some(item),
                 None => opened.stream.next().await.transpose()?,
             };
-            match item {
-                Some(Item::Event(StreamEvent::Text { text, .. })) if !text.is_empty() => {
-                    return Ok(Some(CompletionEvent::Text(text)));
+            let shown = match item {
+                Some(Item::Event(StreamEvent::Text { text, .. })) => self.text.push(text),
+                Some(_) => continue,
+                None => {
+                    self.is_read = true;
+                    self.text.rest()
                 }
-                Some(_) => {}
-                None => break,
+            };
+            if !shown.is_empty() {
+                return Ok(Some(CompletionEvent::Text(shown)));
             }
         }
         let Some(opened) = self.opened.take() else { return Ok(None) };
         let response = opened.stream.finish().await?;
         self.place = None;
-        let completion =
-            translate::completion(response, &self.begun.name, self.begun.reservation.size());
+        let completion = self.begun.completion(response);
         self.begun.reservation.settle(completion.usage);
         self.begun.provider.counts.completed(completion.usage, self.since);
         Ok(Some(CompletionEvent::Done(completion)))

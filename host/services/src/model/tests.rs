@@ -241,6 +241,32 @@ async fn keys_are_in_no_error_and_in_no_log() {
 }
 
 #[tokio::test]
+async fn keys_are_in_no_completion() {
+    for (provider, whole, stream) in [
+        ("gateway", formats::OPENAI, formats::OPENAI_STREAM),
+        ("anthropic", formats::ANTHROPIC, formats::ANTHROPIC_STREAM),
+    ] {
+        let whole = whole.replace("Let me see.", &format!("You sent {KEY}.")).replace("Bern", KEY);
+        let completion =
+            ask(&models(&Script::new([Reply::json(200, &whole)])), provider).await.unwrap();
+        assert_eq!(completion.parts[0], Part::Text("You sent [key].".to_owned()));
+        let Part::ToolCall { arguments, .. } = &completion.parts[1] else {
+            panic!("{completion:?}")
+        };
+        assert_eq!(arguments, r#"{"city":"[key]"}"#);
+        // In two events, and at the very end only the beginning of one.
+        let (one, other) = KEY.split_at(9);
+        let stream = stream
+            .replace("Grüezi", &format!("You sent {one}"))
+            .replace(" mitenand", &format!("{other}, or {one}"));
+        let models = models(&Script::new([Reply::events(&stream)]));
+        let (text, completion) = read(&models, provider).await.unwrap();
+        assert_eq!(text, format!("You sent [key], or {one}"), "{provider}");
+        assert_eq!(completion.parts, [Part::Text(text)]);
+    }
+}
+
+#[tokio::test]
 async fn a_key_goes_to_its_own_provider_only() {
     let script = Script::new([Reply::said("42"), Reply::json(200, formats::ANTHROPIC)]);
     let models = models(&script);

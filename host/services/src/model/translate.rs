@@ -15,7 +15,7 @@ use rig_core::message::{
 };
 use serde_json::{Value, json};
 
-use super::ProviderKind;
+use super::{ProviderKind, mend};
 
 /// Bytes of text that make one token, about, in the languages that models read best; it is only used where a
 /// provider has not said yet, or does not say, what was used.
@@ -188,7 +188,11 @@ pub(super) fn completion(
         Some(rig::FinishReason::ContentFilter) => StopReason::Filtered,
         Some(rig::FinishReason::Other(_)) | None => StopReason::Other,
     };
-    let parts: Vec<_> = response.choice.into_iter().filter_map(part).collect();
+    let mut parts: Vec<_> = response.choice.into_iter().filter_map(part).collect();
+    // Whoever looks for the text of an answer that ended finds one, if an empty one.
+    if parts.is_empty() && stop == StopReason::End {
+        parts.push(Part::Text(String::new()));
+    }
     let written = || {
         let bytes = parts.iter().map(|part| match part {
             Part::Text(text) | Part::ToolCall { arguments: text, .. } => text.len(),
@@ -205,7 +209,10 @@ pub(super) fn completion(
 
 fn part(content: AssistantContent) -> Option<Part> {
     match content {
-        AssistantContent::Text(text) => Some(Part::Text(text.text)),
+        AssistantContent::Text(text) => {
+            // The model said nothing: see `mend`.
+            (text.text != mend::SILENCE).then_some(Part::Text(text.text))
+        }
         AssistantContent::ToolCall(call) => Some(Part::ToolCall {
             id: call.id.to_string(),
             name: call.function.name.into(),

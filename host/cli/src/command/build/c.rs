@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use heck::ToSnakeCase as _;
 
 use super::component::lift;
 use super::go::INSTALL_WIT_BINDGEN;
@@ -34,8 +35,7 @@ pub(super) async fn build(
     toolchain.run(&mut command).await?;
 
     let output = toolchain.work()?.join("module.wasm");
-    let world = project.wit.world_name().replace('-', "_");
-    let generated = [format!("{world}.c"), format!("{world}_component_type.o")];
+    let generated = generated(project.wit.world_name());
     let mut command = toolchain.command(&zig);
     command.args(["cc", "-target", "wasm32-wasi", "-mexec-model=reactor", "-Os", "-s"]);
     command.args(["-Wall", "-Wextra", "-I"]).arg(&bindings).args(sources);
@@ -48,6 +48,12 @@ pub(super) async fn build(
     let module =
         std::fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
     Ok(lift(&module, &project.wit)?)
+}
+
+/// The files that wit-bindgen makes for a world.
+fn generated(world: &str) -> [String; 2] {
+    let world = world.to_snake_case();
+    [format!("{world}.c"), format!("{world}_component_type.o")]
 }
 
 /// Every C file but those of tests, which bring a `main` of their own.
@@ -82,5 +88,18 @@ mod tests {
             .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
             .collect();
         assert_eq!(names, ["a.c", "b.c"]);
+    }
+
+    #[test]
+    fn what_is_generated_is_named_as_wit_bindgen_names_it() {
+        for (world, file) in [
+            ("agent", "agent.c"),
+            ("HTTP-kit", "http_kit.c"),
+            ("a1-b2c", "a1_b2c.c"),
+            ("x-3D", "x_3d.c"),
+        ] {
+            assert_eq!(generated(world)[0], file);
+        }
+        assert_eq!(generated("HTTP-kit")[1], "http_kit_component_type.o");
     }
 }

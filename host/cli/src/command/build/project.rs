@@ -27,6 +27,9 @@ pub(crate) struct Project {
     pub(super) wit: Wit,
 }
 
+/// TOML files beside a source that are no settings of an agent: the host's configuration may be there for `aop dev`.
+const NOT_SETTINGS: [&str; 2] = ["aop", "pyproject"];
+
 /// What a manifest says.
 #[derive(Debug, Default, Deserialize)]
 struct Manifest {
@@ -119,7 +122,7 @@ fn name_without_manifest(directory: &Path) -> String {
     let settings: Vec<_> = files_with(directory, "toml")
         .iter()
         .filter_map(|path| stem(path))
-        .filter(|stem| stem != "pyproject" && AgentName::new(stem).is_ok())
+        .filter(|stem| !NOT_SETTINGS.contains(&stem.as_str()) && AgentName::new(stem).is_ok())
         .collect();
     match settings.as_slice() {
         [name] => name.clone(),

@@ -40,7 +40,7 @@ fn the_language_and_the_name_are_found_where_its_tools_look() {
             Language::Python,
             "sums",
         ),
-        (&[("app.py", ""), ("sums.toml", "")], Language::Python, "sums"),
+        (&[("app.py", ""), ("sums.toml", ""), ("aop.toml", "")], Language::Python, "sums"),
         (&[("check.c", ""), ("digits.toml", "")], Language::C, "digits"),
     ];
     for (files, language, name) in cases {
@@ -122,6 +122,13 @@ fn a_mistake_in_the_wit_is_shown_where_it_is() {
             "package 'c:d' not found",
         ),
         (
+            "wit/w.wit",
+            "package a:b;\nworld w {\n    export aop:agent/task@0.1.0;\n}\n",
+            "/wit/w.wit:3:12",
+            "    export aop:agent/task@0.1.0;",
+            "\n`aop wit aop:agent@0.1.0`, in the directory of the agent, puts it into wit/deps",
+        ),
+        (
             "wit/deps/d/d.wit",
             "package d:e;\ntype x\n",
             "/wit/deps/d/d.wit:2:",
@@ -166,4 +173,51 @@ fn a_file_that_is_the_same_is_left_alone() {
     put(b"2", &file).unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), b"2");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+/// The package `aop:agent` as `aop wit` writes it.
+const STANDARD: [(&str, &str); 4] = [
+    ("wit/deps/agent/task.wit", include_str!("../../../../../wit/agent-0.1.0/task.wit")),
+    ("wit/deps/agent/content.wit", include_str!("../../../../../wit/agent-0.1.0/content.wit")),
+    ("wit/deps/agent/features.wit", include_str!("../../../../../wit/agent-0.1.0/features.wit")),
+    (
+        "wit/deps/agent/capabilities.wit",
+        include_str!("../../../../../wit/agent-0.1.0/capabilities.wit"),
+    ),
+];
+
+#[test]
+fn what_is_exported_of_other_packages_is_carried_with_its_comments() {
+    let carried = |files: &Files<'_>| {
+        let directory = source(&[&[("app.py", ""), ("sums.toml", "")][..], &STANDARD].concat());
+        for (file, text) in files {
+            std::fs::write(directory.path().join(file), text).unwrap();
+        }
+        let text = find(directory.path(), None).unwrap().wit.text;
+        let is_legal = wit_parser::UnresolvedPackageGroup::parse("agent.wit", &text).is_ok();
+        assert!(is_legal, "{text}");
+        text
+    };
+    let task = "package a:b;\n// Mine.\nworld w { import aop:agent/tools@0.1.0; export aop:agent/task@0.1.0; }";
+    let text = carried(&[("wit/w.wit", task)]);
+    assert!(
+        text.starts_with(task) && text.contains("/// Do a task and give the answer."),
+        "{text}"
+    );
+    assert!(!text.contains("interface tools") && !text.contains("world agent"), "{text}");
+    // What an interface uses comes with it.
+    let text =
+        carried(&[("wit/w.wit", "package a:b;\nworld w { export aop:agent/prompts@0.1.0; }")]);
+    assert!(text.contains("interface content") && !text.contains("interface task"), "{text}");
+    // Of several files, too.
+    let text = carried(&[
+        ("wit/types.wit", "package a:b;\ninterface types { one: func(); }\n"),
+        ("wit/w.wit", "world w { export types; export aop:agent/task@0.1.0; }"),
+    ]);
+    assert!(text.contains("/// Do a task") && text.contains("one: func"), "{text}");
+    // What the author wrote down already stays as it is.
+    let inline =
+        "package a:b;\nworld w { export c:d/e; }\npackage c:d { interface e { f: func(); } }\n";
+    assert_eq!(carried(&[("wit/w.wit", inline)]), inline);
+    assert_eq!(carried(&[("wit/w.wit", WIT)]), WIT, "nothing of others, nothing more");
 }

@@ -6,10 +6,12 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::fs::{File, TryLockError};
 use std::io::IsTerminal as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,6 +25,10 @@ use crate::{environment, output};
 
 /// Below the project: what builds leave for the next one. It ignores itself in git.
 const WORK_DIRECTORY: &str = ".aop";
+/// Below that: locked by the build that runs.
+const LOCK_FILE: &str = "lock";
+/// How often a build that waits for another looks whether it has ended: soon for a person, seldom for a machine.
+const LOCK_POLL: Duration = Duration::from_millis(200);
 /// Lines of a tool's output that are kept to be shown when it fails, the last ones: compilers count
 /// their errors there, and nobody reads more.
 const COMPLAINT_LINES_MAX: usize = 400;
@@ -59,6 +65,35 @@ impl<'a> Toolchain<'a> {
         Ok(work)
     }
 
+    /// Keeps other builds of the project away until it is dropped: they write the same files. Cargo does that by itself.
+    /// The system's own lock of a file, which goes away with the process however that ends.
+    pub(super) async fn hold(&self) -> Result<Option<File>, CommandError> {
+        if self.project.language == Language::Rust {
+            return Ok(None);
+        }
+        let path = self.work()?.join(LOCK_FILE);
+        let failed = || format!("cannot lock {}", path.display());
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(false).open(&path);
+        let file = file.with_context(failed)?;
+        let mut is_told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(anyhow::Error::new(error).context(failed()).into());
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !is_told {
+                output::note("another build of the same project runs: waiting until it has ended");
+                is_told = true;
+            }
+            // Not a thread that waits for the lock: it would keep an interrupted command from ending.
+            tokio::time::sleep(LOCK_POLL).await;
+        }
+    }
+
     /// Where the Python package index puts programs for the project. It has Go, Zig and Node.js, too.
     fn environment(&self) -> Option<PathBuf> {
         let has_one = self.project.language != Language::Rust;
@@ -93,7 +128,7 @@ impl<'a> Toolchain<'a> {
         misuse(format!(
             "{name} is missing, which agents in {} are built with. To install it:\n  cd {} && {install}",
             self.project.language,
-            self.project.directory.display()
+            output::shell_word(&self.project.directory.to_string_lossy())
         ))
     }
 
@@ -234,7 +269,8 @@ fn shown(command: &Command) -> String {
     let command = command.as_std();
     let program = Path::new(command.get_program()).file_name().unwrap_or_default();
     let words = std::iter::once(program).chain(command.get_args()).map(OsStr::to_string_lossy);
-    format!("`{}`", words.collect::<Vec<_>>().join(" "))
+    let words: Vec<_> = words.map(|word| output::shell_word(&word).into_owned()).collect();
+    format!("`{}`", words.join(" "))
 }
 
 /// Shows that something is being built: what the tools say on a terminal, one line elsewhere.

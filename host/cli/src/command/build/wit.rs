@@ -1,13 +1,18 @@
 //! The interface of an agent, from the WIT in its `wit` directory.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use aop_core::AgentName;
 use wit_component::WitPrinter;
-use wit_parser::{PackageId, ParseError, Resolve, ResolveError, WorldId};
+use wit_parser::{
+    InterfaceId, PackageId, ParseError, Resolve, ResolveError, Type, TypeDefKind, TypeId,
+    TypeOwner, UnresolvedPackageGroup, WorldId, WorldItem,
+};
 
 use super::project::files_with;
+use crate::command::wit;
 
 /// Where every language's template, and most tools, look for WIT.
 const DIRECTORY: &str = "wit";
@@ -19,7 +24,7 @@ pub(crate) struct Wit {
     pub(crate) directory: PathBuf,
     pub(super) resolve: Resolve,
     pub(super) world: WorldId,
-    /// One package as text, for the component to carry.
+    /// Its own package as text, and what it exports of others, for the component to carry.
     pub(super) text: String,
 }
 
@@ -36,10 +41,17 @@ impl Wit {
         let pushed = resolve.push_dir(&directory);
         let (package, _) = pushed.map_err(|error| {
             let shown = rendered(&resolve, &error);
-            anyhow::anyhow!("the WIT in {} is wrong: {shown}", directory.display())
+            let advice = lacking(&shown).map(|name| format!("\n{}", wit::advice(name)));
+            let advice = advice.unwrap_or_default();
+            anyhow::anyhow!(
+                "the WIT in {} is wrong: {}{advice}",
+                directory.display(),
+                shown.trim_end()
+            )
         })?;
         let world = world_of(&resolve, package, agent)?;
-        let text = text_of(&directory, &resolve, package)?;
+        let mut text = text_of(&directory, &resolve, package)?;
+        text.push_str(&exported(&resolve, world, package, &text)?);
         Ok(Self { directory, resolve, world, text })
     }
 
@@ -57,6 +69,12 @@ fn rendered(resolve: &Resolve, error: &anyhow::Error) -> String {
             .or_else(|| cause.downcast_ref::<ResolveError>().map(|e| e.render(&resolve.source_map)))
     });
     placed.unwrap_or_else(|| format!("{error:#}"))
+}
+
+/// The package that an error is about when it is not there.
+fn lacking(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once("package '")?;
+    rest.split_once("' not found").map(|(name, _)| name)
 }
 
 fn world_of(resolve: &Resolve, package: PackageId, agent: &AgentName) -> anyhow::Result<WorldId> {
@@ -86,4 +104,60 @@ fn text_of(directory: &Path, resolve: &Resolve, package: PackageId) -> anyhow::R
     let mut printer = WitPrinter::default();
     printer.print(resolve, package, &[])?;
     Ok(printer.output.to_string())
+}
+
+/// The interfaces of other packages that a world exports, in their packages: their comments describe tools as those of
+/// the author do. With them come those whose types they use, without which the text would be wrong. `own` is the text of
+/// the author, which may have the packages already.
+fn exported(
+    resolve: &Resolve,
+    world: WorldId,
+    package: PackageId,
+    own: &str,
+) -> anyhow::Result<String> {
+    let exports = resolve.worlds[world].exports.values();
+    let mut wanted: Vec<InterfaceId> = exports
+        .filter_map(|item| match item {
+            WorldItem::Interface { id, .. } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    let mut kept: BTreeMap<PackageId, BTreeSet<InterfaceId>> = BTreeMap::new();
+    while let Some(id) = wanted.pop() {
+        let owner = resolve.interfaces[id].package.filter(|owner| *owner != package);
+        if let Some(owner) = owner
+            && kept.entry(owner).or_default().insert(id)
+        {
+            let used = used(resolve, id).into_iter();
+            wanted.extend(used.filter(|used| resolve.interfaces[*used].package == Some(owner)));
+        }
+    }
+    let parsed = UnresolvedPackageGroup::parse("agent.wit", own).map_err(|(_, error)| error);
+    let present = parsed.context("cannot read the WIT again")?.nested;
+    let mut resolve = resolve.clone();
+    let mut text = String::new();
+    for (id, interfaces) in kept {
+        let package = &mut resolve.packages[id];
+        if present.iter().any(|present| present.name == package.name) {
+            continue;
+        }
+        package.interfaces.retain(|_, interface| interfaces.contains(interface));
+        package.worlds.clear();
+        let mut printer = WitPrinter::default();
+        printer.print_package(&resolve, id, false)?;
+        text.push_str(&format!("\n{}\n", printer.output));
+    }
+    Ok(text)
+}
+
+/// The interfaces whose types an interface uses.
+fn used(resolve: &Resolve, interface: InterfaceId) -> BTreeSet<InterfaceId> {
+    let owner = |id: &TypeId| match resolve.types[*id].kind {
+        TypeDefKind::Type(Type::Id(of)) => match resolve.types[of].owner {
+            TypeOwner::Interface(owner) => Some(owner),
+            _ => None,
+        },
+        _ => None,
+    };
+    resolve.interfaces[interface].types.values().filter_map(owner).collect()
 }

@@ -1,3 +1,4 @@
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum as _;
@@ -73,11 +74,36 @@ fn an_empty_directory_is_filled_and_missing_parents_are_made() {
     let parent = tempfile::tempdir().unwrap();
     let empty = parent.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
+    let same = std::fs::File::open(&empty).unwrap();
     run(&args("a", Language::Go, &empty)).unwrap();
-    assert!(empty.join("go.mod").is_file());
+    assert!(empty.join("go.mod").is_file() && empty.join("bill/bill.go").is_file());
+    let numbers = [same.metadata(), std::fs::metadata(&empty)].map(|found| found.unwrap().ino());
+    assert_eq!(numbers[0], numbers[1], "a shell that stands in it still does");
+    let names = std::fs::read_dir(&empty).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    assert!(!names.iter().any(|name| name.starts_with(".new-")), "{names:?}");
+    // However it is called.
+    let dotted = parent.path().join("dotted");
+    std::fs::create_dir(&dotted).unwrap();
+    run(&args("a", Language::C, &dotted.join("."))).unwrap();
+    assert!(dotted.join("bill.c").is_file());
     let deep = parent.path().join("x/y/z");
     run(&args("a", Language::Go, &deep)).unwrap();
     assert!(deep.join("go.mod").is_file());
+}
+
+#[test]
+fn what_cannot_be_moved_is_taken_back() {
+    let parent = tempfile::tempdir().unwrap();
+    let (made, directory) = (parent.path().join("made"), parent.path().join("there"));
+    for file in ["made/a", "made/b", "made/c", "there/b/in the way"] {
+        let path = parent.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+    fill(&directory, &made).unwrap_err();
+    assert_eq!(files_below(&directory), [directory.join("b/in the way")]);
+    assert_eq!(files_below(&made).len(), 3);
 }
 
 #[test]

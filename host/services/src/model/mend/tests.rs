@@ -142,3 +142,23 @@ fn calls_of_no_shape_break_nothing() {
         let _ = mended(&message(&json!([call, function, "call"]), "tool_calls"));
     }
 }
+
+#[test]
+fn only_an_answer_that_ended_without_a_word_is_given_one() {
+    let answer = |message: Value, finish: &str| json!({ "choices": [{ "index": 0, "message": message, "finish_reason": finish }] });
+    let silent = mended(&answer(json!({ "role": "assistant", "content": null }), "stop"));
+    assert_eq!(silent["choices"][0]["message"]["content"], SILENCE);
+    for (message, finish) in [
+        (json!({ "content": null }), "length"),
+        (json!({ "content": null }), "content_filter"),
+        (json!({ "content": "hello" }), "stop"),
+        (json!({ "content": [{ "type": "text", "text": "hello" }] }), "stop"),
+        (json!({ "content": null, "refusal": "no" }), "stop"),
+        (json!({ "content": null, "reasoning_content": "hm" }), "stop"),
+        (json!({ "content": null, "tool_calls": [call("a", "{}")] }), "stop"),
+        (json!(null), "stop"),
+    ] {
+        let same = answer(message, finish);
+        assert_eq!(mended(&same), same);
+    }
+}

@@ -25,7 +25,7 @@ pub(super) const ANTHROPIC: &str = r#"{
   "usage": {"input_tokens": 39, "output_tokens": 18}
 }"#;
 
-const OPENAI_STREAM: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4.1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}
+pub(super) const OPENAI_STREAM: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4.1","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}],"usage":null}
 
 data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4.1","choices":[{"index":0,"delta":{"content":"Grüezi"},"finish_reason":null}],"usage":null}
 
@@ -41,7 +41,7 @@ data: [DONE]
 
 "#;
 
-const ANTHROPIC_STREAM: &str = r#"event: message_start
+pub(super) const ANTHROPIC_STREAM: &str = r#"event: message_start
 data: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],"model":"claude-sonnet-4-5","stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":39,"output_tokens":1}}}
 
 event: content_block_start
@@ -274,4 +274,44 @@ async fn what_a_provider_does_not_count_is_estimated() {
     let script = Script::new([Reply::said("forty-two")]);
     let completion = ask(&models(&script), "gateway").await.unwrap();
     assert_eq!(completion.usage, Usage { input_tokens: 5, output_tokens: 3 });
+}
+
+/// A model may have nothing to say, for example after the result of a tool.
+#[tokio::test]
+async fn an_answer_that_ends_and_says_nothing_is_an_empty_text() {
+    let usage = json!({ "prompt_tokens": 39, "completion_tokens": 1, "total_tokens": 40 });
+    let openai = |message: Value| {
+        let choice = json!({ "index": 0, "message": message, "finish_reason": "stop" });
+        json!({ "id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage })
+    };
+    let anthropic = json!({
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": [],
+        "stop_reason": "end_turn", "usage": { "input_tokens": 39, "output_tokens": 1 }
+    });
+    for (provider, answer) in [
+        ("gateway", openai(json!({ "role": "assistant", "content": null }))),
+        ("gateway", openai(json!({ "role": "assistant", "content": "", "refusal": null }))),
+        ("gateway", openai(json!({ "role": "assistant", "tool_calls": [] }))),
+        ("anthropic", anthropic),
+    ] {
+        let body = mend::whole(answer.to_string().into());
+        let answer = String::from_utf8(body.to_vec()).unwrap();
+        let script = Script::new([Reply::json(200, &answer), Reply::json(200, OPENAI)]);
+        let models = models(&script);
+        let completion = ask(&models, provider).await.unwrap();
+        assert_eq!(completion.parts, [Part::Text(String::new())], "{answer}");
+        assert_eq!(completion.stop, StopReason::End);
+        assert_eq!(completion.usage, Usage { input_tokens: 39, output_tokens: 1 });
+        assert_eq!(models.budgets.used(&spender()), (40, 40));
+        // An agent may go on from there.
+        let again = says(Role::User, Part::Text("And?".to_owned()));
+        let silent = Message { role: Role::Assistant, parts: completion.parts };
+        let messages = [question().messages, vec![silent, again]].concat();
+        let request = CompletionRequest { messages, ..question() };
+        models.complete(&spender(), &binding("gateway"), request).await.unwrap();
+    }
+    let end = OPENAI_STREAM.replace("Grüezi", "").replace(" mitenand", "");
+    let models = models(&Script::new([Reply::events(&end)]));
+    let (text, completion) = read(&models, "gateway").await.unwrap();
+    assert_eq!((text.as_str(), completion.parts), ("", vec![Part::Text(String::new())]));
 }

@@ -61,7 +61,7 @@ async fn a_line_without_end_is_cut() {
 #[tokio::test]
 async fn a_failure_names_the_command() {
     let message = run("exit 3").await.err().unwrap();
-    assert_eq!(message, "`sh -c exit 3` failed (exit status: 3)");
+    assert_eq!(message, "`sh -c 'exit 3'` failed (exit status: 3)");
 }
 
 #[test]
@@ -146,4 +146,41 @@ fn tools_of_javascript_come_from_the_package_and_the_root_of_its_workspace() {
     let own = package.join("node_modules/.bin/planted");
     plant(&own);
     assert_eq!(toolchain.look_for("planted"), Some(own));
+}
+
+#[tokio::test]
+async fn two_builds_of_a_project_run_one_after_the_other() {
+    let (_directory, project) = project();
+    let progress = Progress(ProgressBar::hidden());
+    let toolchain = Toolchain::new(&project, &progress);
+    let first = toolchain.hold().await.ok().unwrap();
+    assert!(first.is_some());
+    let mut second = std::pin::pin!(toolchain.hold());
+    assert!(futures::poll!(&mut second).is_pending());
+    drop(first);
+    assert!(second.await.ok().unwrap().is_some());
+}
+
+#[tokio::test]
+async fn cargo_keeps_its_own_builds_apart() {
+    let (directory, project) = project();
+    let project = Project { language: Language::Rust, ..project };
+    let progress = Progress(ProgressBar::hidden());
+    assert!(Toolchain::new(&project, &progress).hold().await.ok().unwrap().is_none());
+    assert!(!directory.path().join(WORK_DIRECTORY).exists());
+}
+
+#[test]
+fn what_is_missing_is_installed_by_a_command_that_can_be_copied() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("my agents/one");
+    std::fs::create_dir_all(directory.join("wit")).unwrap();
+    std::fs::write(directory.join("wit/w.wit"), "package a:b;\nworld w {}\n").unwrap();
+    std::fs::write(directory.join("app.py"), "").unwrap();
+    let project = found(&directory);
+    let progress = Progress(ProgressBar::hidden());
+    let error = Toolchain::new(&project, &progress).missing("tool", "make tool");
+    let message = error.conclusion().0.unwrap();
+    let command = format!("cd '{}' && make tool", directory.canonicalize().unwrap().display());
+    assert!(message.ends_with(&command), "{message}");
 }
