@@ -153,9 +153,10 @@ async fn load_agent(
     // Held until the component is loaded. A host that is busy with others leaves this one unread, so
     // that the sender's own network holds it.
     let agent = app.state.accounts.payer(&caller.tenant, &name);
-    let turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
+    let mut turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
+    turn.has_read();
     whole(async move {
         let _turn = turn;
         let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };
