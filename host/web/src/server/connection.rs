@@ -153,7 +153,12 @@ where
     }
 }
 
-/// A request body whose sender must not stop in the middle.
+fn bytes(frame: &Option<Result<Frame<Bytes>, hyper::Error>>) -> usize {
+    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+    data.map_or(0, Bytes::len)
+}
+
+/// A request body whose sender must not stop in the middle, nor nearly.
 struct WatchedBody {
     body: Incoming,
     stall: Stall,
@@ -172,7 +177,7 @@ impl HttpBody for WatchedBody {
         if matches!(poll, Poll::Ready(None)) || self.body.is_end_stream() {
             self.unread.store(false, Ordering::Relaxed);
         }
-        match self.stall.check(poll) {
+        match self.stall.check(poll, bytes) {
             Poll::Ready(Ok(frame)) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
             Poll::Ready(Err(stalled)) => Poll::Ready(Some(Err(stalled.into()))),
             Poll::Pending => Poll::Pending,

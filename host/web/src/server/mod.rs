@@ -1,7 +1,7 @@
 //! The HTTP/1.1 server.
 //!
 //! What bounds it: a cap on connections, the size of request headers, how long a client may take to
-//! send them, and how long it may neither send the body it announced nor read its answer. At shutdown
+//! send them, and how slowly it may send the body it announced or read its answer. At shutdown
 //! idle connections close at once and busy ones finish their request within a grace period.
 //!
 //! Why not `axum::serve`: it has none of these bounds. What they cost is kept off the path of a
@@ -50,8 +50,8 @@ pub struct ServerConfig {
     /// default: clients reuse connections within that, and a slow-header attack needs more than a
     /// hundred new connections a second to fill the cap.
     pub header_read_timeout: Duration,
-    /// How long a client may send nothing of a body it announced, or read nothing of its answer,
-    /// before the connection is closed. 30 s by default: longer than any pause of a working network.
+    /// How long a client may be waited for, for the next 64 KiB of a body it announced or of its answer (or for the end of
+    /// either), before the connection is closed. 30 s by default: longer than any pause of a working network.
     pub stall_timeout: Duration,
 }
 
