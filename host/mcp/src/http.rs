@@ -203,7 +203,8 @@ impl Http {
         }
         let (mut parts, body) = request.into_parts();
         // Whoever mounts this decides who that is. Without a decision, nobody is let in.
-        let caller = parts.extensions.remove::<Caller>().ok_or_else(|| {
+        let known = parts.extensions.get::<Standing>().map(|standing| standing.caller().clone());
+        let caller = known.or_else(|| parts.extensions.remove::<Caller>()).ok_or_else(|| {
             let reason = "Unauthorized: nothing says who asks";
             Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::INVALID_REQUEST, reason)
         })?;
@@ -259,7 +260,7 @@ impl Http {
                 reason,
             ));
         }
-        let body = self.read(&parts.headers, body).await?;
+        let body = self.read(&parts, body).await?;
         let scanned = message::scan(&body, self.edge.config.json_depth_max)
             .map_err(|error| Refusal::unparsable(error.to_string()))?;
         if self.fast_path
@@ -405,13 +406,14 @@ impl Http {
         Response::from_parts(parts, Body::new(Held { body, _hold: hold }))
     }
 
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    async fn read(&self, parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
         let max = self.edge.config.body_max_bytes;
         let too_large = || {
             let reason = format!("Payload Too Large: a message may have {max} bytes");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::INVALID_REQUEST, reason)
         };
-        let announced = headers
+        let announced = parts
+            .headers
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > max as u64) {
@@ -421,12 +423,18 @@ impl Http {
         // Most bodies arrive with their head: no timer for those.
         let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
-            None => tokio::time::timeout(self.edge.config.body_timeout, reading).await.map_err(
-                |_| {
+            None => {
+                let read = tokio::time::timeout(self.edge.config.body_timeout, reading).await;
+                // Meanwhile the credential may have ended, or the tenant's name have become another's.
+                if parts.extensions.get::<Standing>().is_some_and(|standing| !standing.holds()) {
+                    let refusal = Refusal::invalid("Unauthorized: the credential has ended");
+                    return Err(Refusal { status: StatusCode::UNAUTHORIZED, ..refusal });
+                }
+                read.map_err(|_| {
                     let reason = "Request Timeout: the body did not arrive in time";
                     Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::INVALID_REQUEST, reason)
-                },
-            )?,
+                })?
+            }
         };
         match read {
             Ok(collected) => Ok(collected.to_bytes()),

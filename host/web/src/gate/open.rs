@@ -1,8 +1,8 @@
 //! Requests that are open, and whether what their callers showed still counts.
 //!
-//! A credential is checked when a request comes, and a request may last: a stream of events has no end of its own. So those
-//! that are not answered at once are noted here, and every second it is asked whether their callers' credentials still
-//! hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
+//! A credential is checked when a request comes, and a request may last: a stream of events has no end of its own, and a body
+//! may come slowly. So those that are not answered at once are noted here, and every second it is asked whether their
+//! callers' credentials still hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
 //! the request is dropped, which stops its call, and its stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
 //!
 //! What a request opened beyond itself (a session, a call that waits for its client) asks for itself, by the
@@ -14,13 +14,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use aop_core::{Bond, Challenge, Scope, Standing};
+use aop_core::{Bond, Challenge, Standing};
 use axum::body::{Body, Bytes};
 use axum::response::IntoResponse as _;
 use http::{Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::set;
+use super::{Need, set, wanted};
 use crate::problem::Problem;
 
 /// The requests that are open.
@@ -123,7 +123,8 @@ impl Drop for Noted {
 pub(super) struct Followed {
     open: Arc<Open>,
     standing: Standing,
-    challenge: Option<Challenge>,
+    challenge: Challenge,
+    need: Need,
     /// From when it was not answered at once.
     noted: Option<Noted>,
 }
@@ -132,38 +133,39 @@ impl Followed {
     pub(super) const fn new(
         open: Arc<Open>,
         standing: Standing,
-        challenge: Option<Challenge>,
+        challenge: Challenge,
+        need: Need,
     ) -> Self {
-        Self { open, standing, challenge, noted: None }
+        Self { open, standing, challenge, need, noted: None }
     }
 
-    /// Whether the request has to end, of which nothing came yet.
-    pub(super) fn is_over(&mut self, cx: &Context<'_>) -> bool {
+    /// What the request is answered with instead, when it has to end before anything came of it.
+    pub(super) fn ended(&mut self, cx: &Context<'_>) -> Option<Response<Body>> {
         let noted = self.noted.get_or_insert_with(|| self.open.note(self.standing.clone()));
-        noted.is_over(cx)
+        noted.is_over(cx).then(|| self.refusal())
     }
 
-    /// What it is answered with then.
-    pub(super) fn refusal(&self) -> Response<Body> {
-        let is_open = *self.standing.bond() == Bond::Open;
+    fn refusal(&self) -> Response<Body> {
+        let is_open = self.standing.known().bond == Bond::Open;
         let message = match is_open {
             true => "this host was open when the request came, and asks for a credential now",
             false => "the credential is not valid any more: it has expired or was revoked",
         };
         let mut response =
             Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).into_response();
-        if let Some(challenge) = &self.challenge {
-            let scope = format!("{} {}", Scope::ToolsCall, Scope::ToolsList);
-            // RFC 6750, section 3.1: no error is named to whoever showed nothing.
-            let error = (!is_open).then_some("invalid_token");
-            let value = challenge.header(error, &scope);
-            set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
-        }
+        // RFC 6750, section 3.1: no error is named to whoever showed nothing.
+        let error = (!is_open).then_some("invalid_token");
+        let value = self.challenge.header(error, &wanted(self.need));
+        set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
         response
     }
 
     /// Follows an answer that goes on.
     pub(super) fn follow(self, answer: Response<Body>) -> Response<Body> {
+        // The caller was known: behind the gate it was seen that its word counts no more.
+        if answer.status() == StatusCode::UNAUTHORIZED && !self.standing.holds() {
+            return self.refusal();
+        }
         if answer.body().size_hint().exact().is_some() {
             return answer;
         }
