@@ -59,14 +59,17 @@ struct Keeper {
 
 impl Gate {
     /// A gate that lets in whom `authenticate` knows, tells others where to get a token, and writes down who lacked a
-    /// scope. Who gave no credential, or a wrong one, is `authenticate`'s to write down.
+    /// scope. Who gave no credential, or a wrong one, is `authenticate`'s to write down. Of `connections_max` connections, no
+    /// tenant has all with requests that wait.
     #[must_use]
     pub fn new(
         authenticate: Arc<dyn Authenticate>,
         audit: Arc<dyn Audit>,
         resource: ProtectedResource,
+        connections_max: usize,
     ) -> Self {
-        let (open, anybody) = (Arc::default(), OnceLock::new());
+        let open = Arc::new(Open::new(connections_max));
+        let anybody = OnceLock::new();
         Self(Arc::new(Keeper { authenticate, audit, resource, open, anybody }))
     }
 }

@@ -5,6 +5,9 @@
 //! callers' credentials still hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
 //! the request is dropped, which stops its call, and its stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
 //!
+//! Each of them holds a connection. No tenant has all of those: what is beyond its share of what is free is
+//! answered 503, and its connection is closed.
+//!
 //! What a request opened beyond itself (a session, a call that waits for its client) asks for itself, by the
 //! [`Standing`] in the request's extensions.
 
@@ -14,24 +17,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use aop_core::{Bond, Challenge, Standing};
+use aop_core::{Bond, Challenge, Standing, TenantName, fair};
 use axum::body::{Body, Bytes};
 use axum::response::IntoResponse as _;
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::{Need, set, wanted};
 use crate::problem::Problem;
 
 /// The requests that are open.
-#[derive(Default)]
 pub(super) struct Open {
     entries: Mutex<Entries>,
+    /// As many connections as there can be.
+    max: u32,
 }
 
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<u64, Arc<Entry>>,
+    /// How many of them are each tenant's.
+    of_tenants: HashMap<TenantName, u32>,
     next_id: u64,
     /// Whether a task looks after them.
     is_watched: bool,
@@ -44,7 +50,32 @@ struct Entry {
     waker: Mutex<Option<Waker>>,
 }
 
+impl Entries {
+    /// Counts one more of a tenant, unless it has its share.
+    fn take(&mut self, tenant: &TenantName, max: u32) -> bool {
+        let held = u32::try_from(self.by_id.len()).unwrap_or(u32::MAX);
+        let of_tenant = self.of_tenants.get(tenant).copied().unwrap_or(0);
+        if held >= max || of_tenant >= fair::share(max, held) {
+            return false;
+        }
+        self.of_tenants.insert(tenant.clone(), of_tenant + 1);
+        true
+    }
+
+    fn give_back(&mut self, tenant: &TenantName) {
+        match self.of_tenants.get_mut(tenant) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.of_tenants.remove(tenant)),
+        }
+    }
+}
+
 impl Open {
+    pub(super) fn new(connections_max: usize) -> Self {
+        let max = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        Self { entries: Mutex::default(), max }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,13 +83,18 @@ impl Open {
     /// Whether nothing is.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.entries().by_id.is_empty()
+        let entries = self.entries();
+        entries.by_id.is_empty() && entries.of_tenants.is_empty()
     }
 
-    fn note(self: &Arc<Self>, standing: Standing) -> Noted {
+    /// None when the tenant has its share of the connections.
+    fn note(self: &Arc<Self>, standing: Standing) -> Option<Noted> {
+        let mut entries = self.entries();
+        if !entries.take(&standing.caller().tenant, self.max) {
+            return None;
+        }
         let entry =
             Arc::new(Entry { standing, is_over: AtomicBool::new(false), waker: Mutex::default() });
-        let mut entries = self.entries();
         let id = entries.next_id;
         entries.next_id += 1;
         entries.by_id.insert(id, Arc::clone(&entry));
@@ -66,7 +102,7 @@ impl Open {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
         drop(entries);
-        Noted { open: Arc::clone(self), id, entry }
+        Some(Noted { open: Arc::clone(self), id, entry })
     }
 }
 
@@ -115,7 +151,9 @@ impl Noted {
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        self.open.entries().by_id.remove(&self.id);
+        let mut entries = self.open.entries();
+        entries.by_id.remove(&self.id);
+        entries.give_back(&self.entry.standing.caller().tenant);
     }
 }
 
@@ -141,7 +179,10 @@ impl Followed {
 
     /// What the request is answered with instead, when it has to end before anything came of it.
     pub(super) fn ended(&mut self, cx: &Context<'_>) -> Option<Response<Body>> {
-        let noted = self.noted.get_or_insert_with(|| self.open.note(self.standing.clone()));
+        if self.noted.is_none() {
+            self.noted = self.open.note(self.standing.clone());
+        }
+        let Some(noted) = &self.noted else { return Some(crowded()) };
         noted.is_over(cx).then(|| self.refusal())
     }
 
@@ -169,9 +210,21 @@ impl Followed {
         if answer.body().size_hint().exact().is_some() {
             return answer;
         }
-        let noted = self.noted.unwrap_or_else(|| self.open.note(self.standing));
-        answer.map(|body| Body::new(Stream { going: Some((body, noted)) }))
+        match self.noted.or_else(|| self.open.note(self.standing)) {
+            Some(noted) => answer.map(|body| Body::new(Stream { going: Some((body, noted)) })),
+            None => crowded(),
+        }
     }
+}
+
+/// To a tenant that has its share of the connections. This one is free again afterwards.
+fn crowded() -> Response<Body> {
+    let message =
+        "too many requests of this tenant wait for their answers: try again when some have theirs";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "resource_exhausted", message);
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// A body that ends when its caller's word counts no more.

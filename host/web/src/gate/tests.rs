@@ -109,7 +109,8 @@ async fn what_is_open_ends_with(bond: Bond) -> String {
             }
         }
     }));
-    let gate = Gate::new(fickle.clone(), Arc::new(aop_core::NoAudit), ProtectedResource::default());
+    let gate =
+        Gate::new(fickle.clone(), Arc::new(aop_core::NoAudit), ProtectedResource::default(), 9);
     let keeper = gate.0.clone();
     let gated = gate.layer(app);
     let ask = |method| gated.clone().oneshot(request(&method, "/mcp", &["Bearer key"]));
@@ -146,7 +147,7 @@ fn hanging(fickle: &Arc<Fickle>) -> (Gated<Router>, Arc<std::sync::atomic::Atomi
         }
     }));
     let audit = Arc::new(aop_core::NoAudit);
-    let gate = Gate::new(fickle.clone(), audit, ProtectedResource::default());
+    let gate = Gate::new(fickle.clone(), audit, ProtectedResource::default(), 9);
     (gate.layer(app), dropped)
 }
 
@@ -180,13 +181,42 @@ async fn what_sees_behind_the_gate_that_a_credential_ended_is_worded_by_the_gate
             (StatusCode::UNAUTHORIZED, "of its own")
         }));
         let audit = Arc::new(aop_core::NoAudit);
-        let gate = Gate::new(fickle, audit, ProtectedResource::default());
+        let gate = Gate::new(fickle, audit, ProtectedResource::default(), 9);
         let asked = request(&Method::POST, "/api/v1/keys", &["Bearer key"]);
         let answer = gate.layer(app).oneshot(asked).await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(answer.headers().contains_key(header::WWW_AUTHENTICATE), ended);
         assert_eq!(text(answer).await == "of its own", !ended);
     }
+}
+
+#[tokio::test]
+async fn no_tenant_has_all_connections_with_requests_that_wait() {
+    let app = Router::new().fallback(any(std::future::pending::<Response<Body>>));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(Arc::new(Names), audit, ProtectedResource::default(), 9);
+    let (keeper, gated) = (Arc::clone(&gate.0), gate.layer(app));
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut ask = |tenant: &str| {
+        let credential = format!("Bearer tools.call/{tenant}");
+        let asked = request(&Method::POST, "/mcp", &[&*credential]);
+        let mut answer = Box::pin(gated.clone().oneshot(asked));
+        match answer.as_mut().poll(&mut context) {
+            Poll::Pending => Ok(answer),
+            Poll::Ready(refused) => Err(Box::new(refused.unwrap())),
+        }
+    };
+    let mut waiting: Vec<_> = (0..8).map(|_| ask("greedy").ok().unwrap()).collect();
+    let refused = ask("greedy").err().unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(refused.headers()[header::CONNECTION], "close", "it holds none by that");
+    let other = ask("other").ok().unwrap();
+    drop(other);
+    waiting.pop();
+    waiting.push(ask("greedy").ok().unwrap());
+    drop(waiting);
+    assert!(keeper.open.is_empty());
 }
 
 #[tokio::test]
@@ -200,7 +230,7 @@ async fn what_a_request_carries_costs_little() {
         seen.send((standing, has_challenge)).unwrap();
     }));
     let audit = Arc::new(aop_core::NoAudit);
-    let gate = Gate::new(Arc::new(fickle), audit, ProtectedResource::default());
+    let gate = Gate::new(Arc::new(fickle), audit, ProtectedResource::default(), 9);
     let gated = gate.layer(app.clone());
     for path in ["/mcp", "/api/v1/tools"] {
         gated.clone().oneshot(request(&Method::GET, path, &[])).await.unwrap();
@@ -209,7 +239,7 @@ async fn what_a_request_carries_costs_little() {
     assert!(std::ptr::eq(first.0.known(), second.0.known()), "callers of an open host share one");
     assert!(!first.1, "whoever may do everything needs no challenge");
     let gate =
-        Gate::new(Arc::new(Names), Arc::new(aop_core::NoAudit), ProtectedResource::default());
+        Gate::new(Arc::new(Names), Arc::new(aop_core::NoAudit), ProtectedResource::default(), 9);
     let credential = "Bearer tools.call/default";
     gate.layer(app).oneshot(request(&Method::POST, "/mcp", &[credential])).await.unwrap();
     assert!(carried.recv().await.unwrap().1, "it may have to be told what it lacks");
@@ -238,7 +268,7 @@ fn gated(resource: ProtectedResource) -> Gated<Router> {
         format!("{} {} {has_credential}", request.uri(), tenant.unwrap_or_default())
     };
     let audit = Arc::new(aop_core::NoAudit);
-    Gate::new(Arc::new(Names), audit, resource).layer(Router::new().fallback(any(shown)))
+    Gate::new(Arc::new(Names), audit, resource, 9).layer(Router::new().fallback(any(shown)))
 }
 
 fn request(method: &Method, path: &str, credentials: &[&str]) -> Request<Body> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aop_core::fair::Place;
 use axum::BoxError;
 use axum::body::Body;
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Connection<S> {
     pub(super) stall_timeout: Duration,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) peer: Option<Peer>,
+    /// Of those that its address may have.
+    pub(super) place: Option<Place>,
 }
 
 impl<S> Connection<S>
@@ -50,7 +53,7 @@ where
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { http, app, clock, stall_timeout, mut draining, peer } = self;
+        let Self { http, app, clock, stall_timeout, mut draining, peer, place: _place } = self;
         let wire = Wire::new(
             io,
             Stall::new(Arc::clone(&clock), stall_timeout),
