@@ -26,6 +26,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arrival::Arrival;
+use crate::bodies::Bodies;
 use crate::edge::Edge;
 use crate::fast;
 use crate::handler::Handler;
@@ -38,6 +39,7 @@ pub(crate) struct Http {
     edge: Arc<Edge>,
     sessions: Arc<Sessions>,
     streams: fair::Parts<TenantName>,
+    bodies: Bodies,
     draining: CancellationToken,
     service: StreamableHttpService<Handler, Sessions>,
     /// The tests compare both paths; a server always has both.
@@ -156,7 +158,8 @@ impl Http {
         let service =
             StreamableHttpService::new(move || Ok(handler.clone()), sessions.clone(), config);
         let streams = fair::Parts::new(edge.config.streams_max);
-        Self { edge, sessions, streams, draining, service, fast_path }
+        let bodies = Bodies::new(edge.config.body_max_bytes);
+        Self { edge, sessions, streams, bodies, draining, service, fast_path }
     }
 
     /// Event streams open now.
@@ -260,7 +263,7 @@ impl Http {
                 reason,
             ));
         }
-        let body = self.read(&parts, body).await?;
+        let body = self.read(&caller.tenant, &parts, body).await?;
         let scanned = message::scan(&body, self.edge.config.json_depth_max)
             .map_err(|error| Refusal::unparsable(error.to_string()))?;
         if self.fast_path
@@ -406,7 +409,7 @@ impl Http {
         Response::from_parts(parts, Body::new(Held { body, _hold: hold }))
     }
 
-    async fn read(&self, parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
+    async fn read(&self, of: &TenantName, parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
         let max = self.edge.config.body_max_bytes;
         let too_large = || {
             let reason = format!("Payload Too Large: a message may have {max} bytes");
@@ -415,8 +418,8 @@ impl Http {
         let announced = parts
             .headers
             .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > max as u64) {
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > max) {
             return Err(too_large());
         }
         let mut reading = std::pin::pin!(Limited::new(body, max).collect());
@@ -424,6 +427,10 @@ impl Http {
         let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
             None => {
+                let Some(_room) = self.bodies.room(of, announced.unwrap_or(max)) else {
+                    let reason = "Too many large messages are on their way: try again later";
+                    return Err(Refusal::full(StatusCode::SERVICE_UNAVAILABLE, reason));
+                };
                 let read = tokio::time::timeout(self.edge.config.body_timeout, reading).await;
                 // Meanwhile the credential may have ended, or the tenant's name have become another's.
                 if parts.extensions.get::<Standing>().is_some_and(|standing| !standing.holds()) {
