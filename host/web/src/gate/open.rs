@@ -45,6 +45,9 @@ struct Entries {
 
 struct Entry {
     standing: Standing,
+    /// Whether it ends as soon as the standing does. What changes something is spared once: it may have ended its own standing
+    /// (the first key of a host, a rotation), and the new key is in its answer.
+    is_warned: AtomicBool,
     is_over: AtomicBool,
     /// Whoever drives the request.
     waker: Mutex<Option<Waker>>,
@@ -88,13 +91,17 @@ impl Open {
     }
 
     /// None when the tenant has its share of the connections.
-    fn note(self: &Arc<Self>, standing: Standing) -> Option<Noted> {
+    fn note(self: &Arc<Self>, standing: Standing, need: Need) -> Option<Noted> {
         let mut entries = self.entries();
         if !entries.take(&standing.caller().tenant, self.max) {
             return None;
         }
-        let entry =
-            Arc::new(Entry { standing, is_over: AtomicBool::new(false), waker: Mutex::default() });
+        let entry = Arc::new(Entry {
+            standing,
+            is_warned: AtomicBool::new(need == Need::Caller),
+            is_over: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
         let id = entries.next_id;
         entries.next_id += 1;
         entries.by_id.insert(id, Arc::clone(&entry));
@@ -120,6 +127,9 @@ async fn watch(open: Weak<Open>) {
             entries.by_id.values().cloned().collect()
         };
         for entry in known.iter().filter(|entry| !entry.standing.holds()) {
+            if !entry.is_warned.swap(true, Ordering::SeqCst) {
+                continue;
+            }
             entry.is_over.store(true, Ordering::SeqCst);
             let waker = entry.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(waker) = waker {
@@ -180,7 +190,7 @@ impl Followed {
     /// What the request is answered with instead, when it has to end before anything came of it.
     pub(super) fn ended(&mut self, cx: &Context<'_>) -> Option<Response<Body>> {
         if self.noted.is_none() {
-            self.noted = self.open.note(self.standing.clone());
+            self.noted = self.open.note(self.standing.clone(), self.need);
         }
         let Some(noted) = &self.noted else { return Some(crowded()) };
         noted.is_over(cx).then(|| self.refusal())
@@ -210,7 +220,7 @@ impl Followed {
         if answer.body().size_hint().exact().is_some() {
             return answer;
         }
-        match self.noted.or_else(|| self.open.note(self.standing)) {
+        match self.noted.or_else(|| self.open.note(self.standing, self.need)) {
             Some(noted) => answer.map(|body| Body::new(Stream { going: Some((body, noted)) })),
             None => crowded(),
         }

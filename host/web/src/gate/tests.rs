@@ -169,6 +169,24 @@ async fn an_upload_that_waits_ends_with_its_callers_credential() {
     assert!(dropped.load(Ordering::Relaxed), "it waits for nothing more");
 }
 
+/// Its answer has the key that is the only one to open the host from now on.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_ends_its_own_standing_is_answered() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let fickle = Arc::new(Fickle { bond: Bond::Open, believes_nobody: AtomicBool::default() });
+    let closing = fickle.clone();
+    let app = Router::new().fallback(any(async move || {
+        tokio::time::sleep(Standing::ASKED_EVERY / 2).await;
+        closing.believes_nobody.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Standing::ASKED_EVERY * 9 / 10).await;
+        "the key"
+    }));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(fickle, audit, ProtectedResource::default(), 9);
+    let create = request(&Method::POST, "/api/v1/keys", &[]);
+    assert_eq!(text(gate.layer(app).oneshot(create).await.unwrap()).await, "the key");
+}
+
 #[tokio::test]
 async fn what_sees_behind_the_gate_that_a_credential_ended_is_worded_by_the_gate() {
     use std::sync::atomic::{AtomicBool, Ordering};
