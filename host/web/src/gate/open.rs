@@ -26,6 +26,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::{Need, set, wanted};
 use crate::problem::Problem;
 
+/// Answers up to this size are not followed: they are written to the end at once, or lie in the buffers of their connection.
+const HELD_BYTES: u64 = 64 << 10;
+
 /// The requests that are open.
 pub(super) struct Open {
     entries: Mutex<Entries>,
@@ -211,13 +214,13 @@ impl Followed {
         response
     }
 
-    /// Follows an answer that goes on.
+    /// Follows an answer that goes on, or is large enough to hold its connection for as long as its reader likes.
     pub(super) fn follow(self, answer: Response<Body>) -> Response<Body> {
         // The caller was known: behind the gate it was seen that its word counts no more.
         if answer.status() == StatusCode::UNAUTHORIZED && !self.standing.holds() {
             return self.refusal();
         }
-        if answer.body().size_hint().exact().is_some() {
+        if answer.body().size_hint().exact().is_some_and(|bytes| bytes <= HELD_BYTES) {
             return answer;
         }
         match self.noted.or_else(|| self.open.note(self.standing, self.need)) {

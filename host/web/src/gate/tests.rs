@@ -238,6 +238,35 @@ async fn no_tenant_has_all_connections_with_requests_that_wait() {
 }
 
 #[tokio::test]
+async fn nor_with_large_answers_that_are_not_read() {
+    let app = Router::new().fallback(any(async |request: Request<Body>| {
+        let small = request.method() == Method::GET;
+        vec![b'x'; if small { 1 << 10 } else { 1 << 20 }]
+    }));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(Arc::new(Names), audit, ProtectedResource::default(), 9);
+    let (keeper, gated) = (Arc::clone(&gate.0), gate.layer(app));
+    let ask = async |method, tenant: &str| {
+        let credential = format!("Bearer tools.call+tools.list/{tenant}");
+        gated.clone().oneshot(request(&method, "/mcp", &[&*credential])).await.unwrap()
+    };
+    let small = ask(Method::GET, "greedy").await;
+    assert!(keeper.open.is_empty());
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        unread.push(ask(Method::POST, "greedy").await);
+    }
+    let refused = ask(Method::POST, "greedy").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let other = ask(Method::POST, "other").await;
+    let size = http_body::Body::size_hint(other.body()).exact();
+    assert_eq!(size, Some(1 << 20), "it is as long as it was");
+    assert_eq!(text(other).await.len(), 1 << 20);
+    drop((small, unread));
+    assert!(keeper.open.is_empty());
+}
+
+#[tokio::test]
 async fn what_a_request_carries_costs_little() {
     use std::sync::atomic::AtomicBool;
     let fickle = Fickle { bond: Bond::Open, believes_nobody: AtomicBool::default() };
