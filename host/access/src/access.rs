@@ -1,6 +1,6 @@
 //! Turns what a request carries into a caller.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
     AccessStore, Audit, AuditEvent, Authenticate, AuthenticateError, Bond, BoxFuture, Caller,
     Identified, Known, Measure, Presented, Sample, Scope, Scopes, Secret, SecretError, SecretName,
-    Secrets, StoreError, Tenancy, Tenant, TenantName,
+    Secrets, Standing, StoreError, Tenancy, Tenant, TenantName,
 };
 use arc_swap::ArcSwap;
 
@@ -54,6 +54,15 @@ pub struct AccessParts {
 #[derive(Clone)]
 pub struct Access {
     pub(crate) inner: Arc<Inner>,
+    /// Of whom changes are made for; none where nobody can take it away.
+    pub(crate) standing: Option<Standing>,
+}
+
+/// Whom a credential speaks for, before it is known whether there is such a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Vouched {
+    pub(crate) caller: Caller,
+    pub(crate) bond: Bond,
 }
 
 pub(crate) struct Inner {
@@ -61,7 +70,8 @@ pub(crate) struct Inner {
     pub(crate) audit: Arc<dyn Audit>,
     pub(crate) tenancies: Vec<Arc<dyn Tenancy>>,
     pub(crate) keys: Keys,
-    pub(crate) tenants: ArcSwap<BTreeSet<TenantName>>,
+    /// And when each was created, which tells it from earlier ones of its name.
+    pub(crate) tenants: ArcSwap<BTreeMap<TenantName, u64>>,
     /// Tenants that the configuration names: it would bring them back.
     pub(crate) configured: Vec<TenantName>,
     pub(crate) vault: Option<Vault>,
@@ -89,10 +99,12 @@ impl Access {
         keys.restore(store.keys().await?);
         let had_keys = store.had_keys().await?;
         let mut stored = store.tenants().await?;
-        let mut tenants: BTreeSet<_> = stored.iter().map(|tenant| tenant.name.clone()).collect();
+        let mut tenants: BTreeMap<_, _> =
+            stored.iter().map(|tenant| (tenant.name.clone(), tenant.created_unix_ms)).collect();
         for name in &config.tenants {
-            if tenants.insert(name.clone()) {
+            if !tenants.contains_key(name) {
                 let created_unix_ms = unix_ms(SystemTime::now());
+                tenants.insert(name.clone(), created_unix_ms);
                 let tenant = Tenant { name: name.clone(), created_unix_ms };
                 store.add_tenant(tenant.clone()).await?;
                 stored.push(tenant);
@@ -126,7 +138,7 @@ impl Access {
             open_caller,
             accepted: AtomicU64::new(0),
         };
-        let access = Self { inner: Arc::new(inner) };
+        let access = Self { inner: Arc::new(inner), standing: None };
         access.encrypt_again().await?;
         stored.iter().for_each(|tenant| access.tell_begin(tenant));
         Ok(access)
@@ -208,17 +220,23 @@ impl Inner {
 
     /// Lets the caller act for the tenant that the path names: its own, or any for whoever manages all. One that does not
     /// exist and one that the caller may not know of are the same.
-    fn for_tenant(&self, caller: Caller, named: Option<&str>) -> Result<Caller, AuthenticateError> {
+    fn for_tenant(
+        &self,
+        caller: Caller,
+        named: Option<&str>,
+    ) -> Result<(Caller, u64), AuthenticateError> {
         let tenants = self.tenants.load();
         let Some(named) = named.filter(|named| **named != *caller.tenant) else {
             // Of a token, the issuer says which; a tenant that was deleted is none.
-            return match tenants.contains(&*caller.tenant) {
-                true => Ok(caller),
-                false => Err(AuthenticateError::Invalid),
+            return match tenants.get(&caller.tenant) {
+                Some(since_unix_ms) => Ok((caller, *since_unix_ms)),
+                None => Err(AuthenticateError::Invalid),
             };
         };
-        match tenants.get(named).filter(|_| caller.scopes.has(Scope::ClusterAdmin)) {
-            Some(tenant) => Ok(Caller { tenant: tenant.clone(), ..caller }),
+        match tenants.get_key_value(named).filter(|_| caller.scopes.has(Scope::ClusterAdmin)) {
+            Some((tenant, since_unix_ms)) => {
+                Ok((Caller { tenant: tenant.clone(), ..caller }, *since_unix_ms))
+            }
             None => {
                 // Names are the caller's choice, so they make no kinds of refusals.
                 let detail = format!("it named a tenant that it may not act for: `{named}`");
@@ -236,12 +254,12 @@ impl Inner {
 
     pub(crate) fn accept(
         &self,
-        Known { caller, bond }: Known,
+        Vouched { caller, bond }: Vouched,
         named: Option<&str>,
     ) -> Result<Known, AuthenticateError> {
-        let caller = self.for_tenant(caller, named)?;
+        let (caller, since_unix_ms) = self.for_tenant(caller, named)?;
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        Ok(Known { caller, bond })
+        Ok(Known { caller, bond, since_unix_ms })
     }
 
     fn refuse(
@@ -303,7 +321,7 @@ impl Authenticate for Access {
     fn authenticate(&self, presented: Presented<'_>) -> Identified {
         let inner = &self.inner;
         if !self.authenticates() {
-            let open = Known { caller: inner.open_caller.clone(), bond: Bond::Open };
+            let open = Vouched { caller: inner.open_caller.clone(), bond: Bond::Open };
             return Identified::Now(inner.accept(open, presented.tenant));
         }
         let Some(text) = presented.bearer else {
@@ -338,7 +356,7 @@ impl Authenticate for Access {
             Bond::Key(id) => inner.keys.is_good(id, now),
             Bond::Token { expires_unix_ms } => now < *expires_unix_ms,
         };
-        is_good && inner.tenants.load().contains(&known.caller.tenant)
+        is_good && inner.tenants.load().get(&known.caller.tenant) == Some(&known.since_unix_ms)
     }
 }
 

@@ -2,19 +2,21 @@
 //!
 //! Whoever may manage keys hands out no scope that they have not themselves. Everything that changes passes
 //! [`Access::whole`]: it happens to its end once it began, and is noted however it ends. The caller's connection may close at
-//! any time, and half a change is worse than either.
+//! any time, and half a change is worse than either. It begins with the lock of changes ([`Access::begin`]), behind which the
+//! caller's word is looked at once more: what was revoked while a request was on its way changes nothing.
 
+mod change;
 mod secrets;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aop_core::audit::{Action, Actor, Outcome};
+use aop_core::audit::Action;
 use aop_core::{
-    Admin, AdminError, ApiKey, AuditEvent, BoxFuture, Caller, CreatedKey, KeyId, KeyRecord, NewKey,
-    Secret, SecretEntry, SecretName, StoreError, Tenant, TenantName,
+    Admin, AdminError, ApiKey, BoxFuture, Caller, CreatedKey, KeyId, KeyRecord, NewKey, Secret,
+    SecretEntry, SecretName, Standing, StoreError, Tenant, TenantName,
 };
-use tracing::Instrument as _;
 
 use crate::access::{Access, unix_ms};
 use crate::departures::Departed;
@@ -44,57 +46,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl Access {
-    /// Makes a change as a task of its own, so that whoever asked for it may go away. One that is refused or fails is
-    /// noted here, one that is made where it is known what it was made to.
-    fn whole<T, W>(
-        &self,
-        by: &Caller,
-        (action, tenant, subject): (Action, &TenantName, &str),
-        change: impl FnOnce(Self, Caller) -> W,
-    ) -> BoxFuture<'static, Result<T, AdminError>>
-    where
-        T: Send + 'static,
-        W: Future<Output = Result<T, AdminError>> + Send + 'static,
-    {
-        let (access, tenant, subject) = (self.clone(), tenant.clone(), subject.to_owned());
-        let (change, who) = (change(self.clone(), by.clone()), by.subject.clone());
-        let task = async move {
-            let changed = change.await;
-            let outcome = match &changed {
-                Err(AdminError::Forbidden(_) | AdminError::Conflict(_)) => Outcome::Refused,
-                Err(AdminError::Failed(_)) => Outcome::Failed,
-                // What does not exist or cannot be was no attempt at anything.
-                Ok(_) | Err(AdminError::NotFound(_) | AdminError::Invalid(_)) => return changed,
-            };
-            let detail = changed.as_ref().err().map(ToString::to_string).unwrap_or_default();
-            access.inner.audit.note(AuditEvent {
-                who: Actor::Caller(&who),
-                outcome,
-                tenant: Some(&tenant),
-                detail: &detail,
-                ..AuditEvent::of_host(action, &subject)
-            });
-            changed
-        };
-        Box::pin(async move {
-            let ended = tokio::spawn(task.in_current_span()).await;
-            ended.unwrap_or_else(|error| {
-                Err(AdminError::Failed(format!("the change ended early: {error}")))
-            })
-        })
-    }
-
-    /// Writes down who did what.
-    fn note(&self, by: &Caller, action: Action, tenant: &TenantName, subject: &str) {
-        self.inner.audit.note(AuditEvent {
-            who: Actor::Caller(&by.subject),
-            tenant: Some(tenant),
-            ..AuditEvent::of_host(action, subject)
-        });
-    }
-
     async fn add_tenant(&self, by: &Caller, name: TenantName) -> Result<Tenant, AdminError> {
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         let tenants = self.inner.tenants.load_full();
         if tenants.len() >= TENANTS_MAX {
             return Err(AdminError::Conflict(format!(
@@ -120,7 +73,7 @@ impl Access {
         let mut changed = (*self.inner.tenants.load_full()).clone();
         // Before anyone can act for it.
         self.tell_begin(tenant);
-        changed.insert(tenant.name.clone());
+        changed.insert(tenant.name.clone(), tenant.created_unix_ms);
         self.inner.tenants.store(changed.into());
     }
 
@@ -164,9 +117,9 @@ impl Access {
                 "the configuration names the tenant `{name}`: take `[tenants.{name}]` out of aop.toml and start the host again first"
             )));
         }
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         let tenants = self.inner.tenants.load_full();
-        if !tenants.contains(name) {
+        if !tenants.contains_key(name) {
             return Err(no_tenant(name));
         }
         let stored = self.inner.store.tenants().await?;
@@ -301,7 +254,7 @@ impl Access {
 
     async fn add_key(&self, by: &Caller, new: NewKey) -> Result<CreatedKey, AdminError> {
         let expires_unix_ms = self.check_new(by, &new)?;
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         self.make_room(&by.tenant).await?;
         let (id, text) = generate();
         let key = ApiKey {
@@ -328,7 +281,7 @@ impl Access {
     }
 
     async fn end_key(&self, by: &Caller, id: &KeyId) -> Result<ApiKey, AdminError> {
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         let mut found = self.key_of(by, id)?;
         if !found.key.scopes.within(by.scopes) {
             return Err(beyond(by));
@@ -352,7 +305,7 @@ impl Access {
                 "a replaced key stays valid for 90 days at most".to_owned(),
             ));
         }
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         let mut old = self.key_of(by, id)?;
         let now = unix_ms(SystemTime::now());
         if !old.key.is_valid(now) {
@@ -394,6 +347,10 @@ fn no_tenant(name: &TenantName) -> AdminError {
 }
 
 impl Admin for Access {
+    fn under(self: Arc<Self>, standing: Standing) -> Arc<dyn Admin> {
+        Arc::new(Self { inner: self.inner.clone(), standing: Some(standing) })
+    }
+
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, AdminError>> {
         Box::pin(async { Ok(self.inner.store.tenants().await?) })
     }

@@ -240,7 +240,7 @@ impl Access {
             {
                 // What was deleted in between must not take it along.
                 self.inner.store.renew_tenant(tenant.clone()).await?;
-                self.tell_begin(&tenant);
+                self.begin_tenant(&tenant);
                 is_changed = true;
             }
             let is_gone = self
@@ -249,7 +249,7 @@ impl Access {
                 .at(&tenant.name, None)
                 .is_some_and(|at| tenant.created_unix_ms <= at);
             // One that is known and not kept is what a removal left that ended halfway.
-            if (known.contains(&tenant.name) && ours.is_some()) || is_gone {
+            if (known.contains_key(&tenant.name) && ours.is_some()) || is_gone {
                 continue;
             }
             if known.len() >= TENANTS_MAX {
@@ -283,7 +283,7 @@ impl Access {
             // One of a tenant that was deleted is none of the tenant that has its name now.
             let gone = self.inner.departures.at(&theirs.key.tenant, None);
             if is_long_invalid(&theirs, now)
-                || !tenants.contains(&theirs.key.tenant)
+                || !tenants.contains_key(&theirs.key.tenant)
                 || gone.is_some_and(|at| theirs.key.created_unix_ms <= at)
             {
                 continue;
@@ -341,7 +341,7 @@ impl Access {
             let gone = departures.at(&theirs.tenant, Some(&theirs.name));
             let gone = gone.max(departures.at(&theirs.tenant, None));
             if gone.is_some_and(|at| theirs.updated_unix_ms <= at)
-                || !tenants.contains(&theirs.tenant)
+                || !tenants.contains_key(&theirs.tenant)
                 || !takes(&theirs.tenant)
             {
                 continue;

@@ -11,9 +11,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aop_core::{ApiKey, Bond, Caller, KeyId, KeyRecord, Known, Secret, Subject};
+use aop_core::{ApiKey, Bond, Caller, KeyId, KeyRecord, Secret, Subject};
 use arc_swap::ArcSwap;
 use rand::RngExt as _;
+
+use crate::access::Vouched;
 
 /// What every key begins with, so that a scanner finds one that leaked.
 const PREFIX: &str = "aop_";
@@ -135,7 +137,7 @@ impl Keys {
     }
 
     /// Whose key this is. On the path of every request.
-    pub(crate) fn find(&self, text: &str, now_unix_ms: u64) -> Result<Known, Refused> {
+    pub(crate) fn find(&self, text: &str, now_unix_ms: u64) -> Result<Vouched, Refused> {
         let id = id_of(text).ok_or(Refused::Malformed)?;
         let hash = hash(text);
         let table = self.table.load();
@@ -152,7 +154,7 @@ impl Keys {
             return Err(Refused::Expired);
         }
         entry.note_used(now_unix_ms);
-        Ok(Known { caller: entry.caller.clone(), bond: Bond::Key(key.id.clone()) })
+        Ok(Vouched { caller: entry.caller.clone(), bond: Bond::Key(key.id.clone()) })
     }
 
     /// Whether a key that opened something is still good.

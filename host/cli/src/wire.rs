@@ -199,7 +199,9 @@ impl Host {
             allowed_origins: config.web.allowed_origins.clone(),
         })?;
         let authenticate = Arc::new(self.gatekeeper.access.clone());
-        let entrance = Gate::new(authenticate, self.audit.clone(), self.app.resource.clone());
+        let resource = self.app.resource.clone();
+        let connections_max = config.web.server.connections_max;
+        let entrance = Gate::new(authenticate, self.audit.clone(), resource, connections_max);
         let routes = self.federated.serve(aop_web::router(self.app.clone()));
         Ok(guard.layer(entrance.layer(self.mcp.beside(routes))))
     }

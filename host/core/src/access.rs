@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::{BoxFuture, Caller, Scopes, Secret, SecretName, StoreError, Tenant, TenantName};
+use crate::{
+    BoxFuture, Caller, Scopes, Secret, SecretName, Standing, StoreError, Tenant, TenantName,
+};
 
 /// The public half of an API key: what finds it, is listed, and may appear in logs. 12 of `[a-z2-7]`, which is 60 bits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -298,6 +300,9 @@ pub enum AdminError {
     /// The caller may not.
     #[error("{0}")]
     Forbidden(String),
+    /// The caller's word counts no more: its credential ended, or its tenant did, after the request had begun.
+    #[error("the credential is not valid any more: nothing was changed")]
+    Lapsed,
     /// The host failed.
     #[error("{0}")]
     Failed(String),
@@ -312,6 +317,10 @@ impl From<StoreError> for AdminError {
 /// How tenants, keys and secrets are managed. Everything is done for the caller's tenant but what concerns tenants
 /// themselves; whether the caller has the scope for it was checked in front.
 pub trait Admin: Send + Sync {
+    /// The same for whoever's word may end: nothing is changed once it counts no more. That is looked at where
+    /// what could end it cannot come in between.
+    fn under(self: Arc<Self>, standing: Standing) -> Arc<dyn Admin>;
+
     /// Every tenant, in name order.
     ///
     /// # Errors

@@ -308,6 +308,8 @@ pub struct Known {
     pub caller: Caller,
     /// Why that is believed.
     pub bond: Bond,
+    /// When its tenant was created, in milliseconds since the Unix epoch: tells it from one of its name that was deleted.
+    pub since_unix_ms: u64,
 }
 
 /// What a caller's word rests on, without the credential itself: enough to ask again whether it still counts.
@@ -338,12 +340,12 @@ pub trait Authenticate: Send + Sync {
     fn authenticate(&self, presented: Presented<'_>) -> Identified;
 
     /// Whether the word of a caller that was authenticated before still counts: its credential was not revoked and has not
-    /// expired, or the host is open as it was; and its tenant is still there.
+    /// expired, or the host is open as it was; and its tenant is still there, not another one of its name.
     fn holds(&self, known: &Known) -> bool;
 }
 
-/// Whether whoever opened something may still have it: travels with what outlives the check of a credential. Clones
-/// are the same.
+/// Who asked, and whether it still counts: every request that the gate lets in carries one, and what outlives the check of
+/// a credential keeps it. Clones are the same.
 #[derive(Clone)]
 pub struct Standing(Arc<(Known, Arc<dyn Authenticate>)>);
 
@@ -357,10 +359,16 @@ impl Standing {
         Self(Arc::new((known, authenticate)))
     }
 
-    /// What it rests on.
+    /// Whose it is, and what it rests on.
     #[must_use]
-    pub fn bond(&self) -> &Bond {
-        &self.0.0.bond
+    pub fn known(&self) -> &Known {
+        &self.0.0
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn caller(&self) -> &Caller {
+        &self.0.0.caller
     }
 
     /// Whether it still counts. Costs a look into a table.

@@ -26,6 +26,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arrival::Arrival;
+use crate::bodies::Bodies;
 use crate::edge::Edge;
 use crate::fast;
 use crate::handler::Handler;
@@ -38,6 +39,7 @@ pub(crate) struct Http {
     edge: Arc<Edge>,
     sessions: Arc<Sessions>,
     streams: fair::Parts<TenantName>,
+    bodies: Bodies,
     draining: CancellationToken,
     service: StreamableHttpService<Handler, Sessions>,
     /// The tests compare both paths; a server always has both.
@@ -156,7 +158,8 @@ impl Http {
         let service =
             StreamableHttpService::new(move || Ok(handler.clone()), sessions.clone(), config);
         let streams = fair::Parts::new(edge.config.streams_max);
-        Self { edge, sessions, streams, draining, service, fast_path }
+        let bodies = Bodies::new(edge.config.body_max_bytes);
+        Self { edge, sessions, streams, bodies, draining, service, fast_path }
     }
 
     /// Event streams open now.
@@ -203,7 +206,8 @@ impl Http {
         }
         let (mut parts, body) = request.into_parts();
         // Whoever mounts this decides who that is. Without a decision, nobody is let in.
-        let caller = parts.extensions.remove::<Caller>().ok_or_else(|| {
+        let known = parts.extensions.get::<Standing>().map(|standing| standing.caller().clone());
+        let caller = known.or_else(|| parts.extensions.remove::<Caller>()).ok_or_else(|| {
             let reason = "Unauthorized: nothing says who asks";
             Refusal::new(StatusCode::UNAUTHORIZED, ErrorCode::INVALID_REQUEST, reason)
         })?;
@@ -259,7 +263,7 @@ impl Http {
                 reason,
             ));
         }
-        let body = self.read(&parts.headers, body).await?;
+        let body = self.read(&caller.tenant, &parts, body).await?;
         let scanned = message::scan(&body, self.edge.config.json_depth_max)
             .map_err(|error| Refusal::unparsable(error.to_string()))?;
         if self.fast_path
@@ -413,28 +417,39 @@ impl Http {
         Response::from_parts(parts, Body::new(Held { body, _hold: hold }))
     }
 
-    async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+    async fn read(&self, of: &TenantName, parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
         let max = self.edge.config.body_max_bytes;
         let too_large = || {
             let reason = format!("Payload Too Large: a message may have {max} bytes");
             Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::INVALID_REQUEST, reason)
         };
-        let announced = headers
+        let announced = parts
+            .headers
             .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > max as u64) {
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > max) {
             return Err(too_large());
         }
         let mut reading = std::pin::pin!(Limited::new(body, max).collect());
         // Most bodies arrive with their head: no timer for those.
         let read = match reading.as_mut().now_or_never() {
             Some(read) => read,
-            None => tokio::time::timeout(self.edge.config.body_timeout, reading).await.map_err(
-                |_| {
+            None => {
+                let Some(_room) = self.bodies.room(of, announced.unwrap_or(max)) else {
+                    let reason = "Too many large messages are on their way: try again later";
+                    return Err(Refusal::full(StatusCode::SERVICE_UNAVAILABLE, reason));
+                };
+                let read = tokio::time::timeout(self.edge.config.body_timeout, reading).await;
+                // Meanwhile the credential may have ended, or the tenant's name have become another's.
+                if parts.extensions.get::<Standing>().is_some_and(|standing| !standing.holds()) {
+                    let refusal = Refusal::invalid("Unauthorized: the credential has ended");
+                    return Err(Refusal { status: StatusCode::UNAUTHORIZED, ..refusal });
+                }
+                read.map_err(|_| {
                     let reason = "Request Timeout: the body did not arrive in time";
                     Refusal::new(StatusCode::REQUEST_TIMEOUT, ErrorCode::INVALID_REQUEST, reason)
-                },
-            )?,
+                })?
+            }
         };
         match read {
             Ok(collected) => Ok(collected.to_bytes()),

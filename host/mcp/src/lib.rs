@@ -15,6 +15,7 @@
 
 mod arrival;
 mod beside;
+mod bodies;
 mod builtin;
 mod changes;
 mod config;

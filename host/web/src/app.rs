@@ -1,12 +1,13 @@
 //! The routes that are not MCP's: health, metrics, the admin API, and an index of them all, which for browsers is the
 //! dashboard.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use aop_core::cluster::{Cluster, ReportServers};
 use aop_core::federation::Federation;
 use aop_core::quota::Accounts;
-use aop_core::{Admin, Audit, Caller, Catalog, Scope};
+use aop_core::{Admin, AdminError, Audit, Caller, Catalog, Scope, Standing};
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
@@ -115,11 +116,50 @@ impl<S: Sync> FromRequestParts<S> for By {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut http::request::Parts, _: &S) -> Result<Self, Problem> {
-        let caller = parts.extensions.get::<Caller>().cloned();
+        let standing = parts.extensions.get::<Standing>().map(Standing::caller);
+        let caller = standing.or_else(|| parts.extensions.get()).cloned();
         caller.map(Self).ok_or_else(|| {
             let message = "this host asks for a credential";
             Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", message)
         })
+    }
+}
+
+/// Whether whoever asks may still have it, which is asked after a body was read. Without a gate in front, nobody can take
+/// it away.
+pub(crate) struct Still(Option<Standing>);
+
+impl Still {
+    pub(crate) fn of(extensions: &http::Extensions) -> Self {
+        Self(extensions.get().cloned())
+    }
+
+    /// Fails when the caller's word counts no more. The gate says the rest.
+    pub(crate) fn check(&self) -> Result<(), Problem> {
+        match &self.0 {
+            Some(standing) if !standing.holds() => Err(AdminError::Lapsed.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What manages access, for whoever asks: what comes in between its last look and a change is looked at there.
+    pub(crate) fn admin(self, app: &App) -> Arc<dyn Admin> {
+        let admin = Arc::clone(&app.state.admin);
+        match self.0 {
+            Some(standing) => admin.under(standing),
+            None => admin,
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Still {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(
+        parts: &mut http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
     }
 }
 

@@ -1,4 +1,7 @@
 //! Uploads take turns: fair between tenants, few at a time, and no tenant's keep the others out.
+//!
+//! A turn is held from before the body is read, since what is read takes memory, until it is loaded. How long the reading
+//! takes is the sender's choice, so a tenant has one turn for that: tenants that send slowly hold one each.
 
 use aop_core::fair::{Parts, Party, Place};
 
@@ -9,22 +12,40 @@ pub(crate) const UPLOADS_MAX: usize = 4;
 pub(crate) const UPLOADS_WAITING_MAX: u32 = 64;
 
 /// The turns of a host, by the tenant's id among parties.
-pub(crate) struct Uploads(Parts<u64>);
+pub(crate) struct Uploads {
+    turns: Parts<u64>,
+    reading: Parts<u64>,
+}
+
+/// Lasts until it is dropped.
+pub(crate) struct Turn {
+    _turn: Place,
+    reading: Option<Place>,
+}
+
+impl Turn {
+    /// The body was read: the next of the tenant may be.
+    pub(crate) fn has_read(&mut self) {
+        self.reading = None;
+    }
+}
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self(Parts::new(UPLOADS_MAX))
+        Self { turns: Parts::new(UPLOADS_MAX), reading: Parts::each(1) }
     }
 }
 
 impl Uploads {
-    /// Waits for a turn, which lasts until it is dropped. None when too many of the tenant wait already.
-    pub(crate) async fn turn(&self, party: Party) -> Option<Place> {
+    /// Waits for a turn to read an upload and load it. None when too many of the tenant wait already.
+    pub(crate) async fn turn(&self, party: Party) -> Option<Turn> {
         let tenant = party.tenant.id;
-        if self.0.of(&tenant).waiting() >= UPLOADS_WAITING_MAX {
+        let waiting = self.reading.of(&tenant).waiting() + self.turns.of(&tenant).waiting();
+        if waiting >= UPLOADS_WAITING_MAX {
             return None;
         }
-        Some(self.0.place(&tenant, party).await)
+        let reading = Some(self.reading.place(&tenant, party).await);
+        Some(Turn { _turn: self.turns.place(&tenant, party).await, reading })
     }
 }
 
@@ -44,7 +65,9 @@ mod tests {
         let uploads = Uploads::default();
         let mut held = Vec::new();
         for _ in 1..UPLOADS_MAX {
-            held.push(uploads.turn(party(1)).await.unwrap());
+            let mut turn = uploads.turn(party(1)).await.unwrap();
+            turn.has_read();
+            held.push(turn);
         }
         let mut waiting: Vec<_> =
             (0..UPLOADS_WAITING_MAX).map(|_| Box::pin(uploads.turn(party(1)))).collect();
@@ -55,7 +78,28 @@ mod tests {
         assert!(uploads.turn(party(2)).await.is_some(), "others are served");
         waiting.clear();
         drop(held);
-        assert_eq!(uploads.0.whole().held(), 0);
+        assert_eq!(uploads.turns.whole().held() + uploads.reading.whole().held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_tenant_that_sends_slowly_holds_one_turn() {
+        let uploads = Uploads::default();
+        let mut slow = Vec::new();
+        let mut waiting = Vec::new();
+        for tenant in 1..3 {
+            slow.push(uploads.turn(party(tenant)).await.unwrap());
+            for _ in 0..4 {
+                let mut turn = Box::pin(uploads.turn(party(tenant)));
+                assert!(futures_poll(&mut turn).is_none());
+                waiting.push(turn);
+            }
+        }
+        for _ in 0..9 {
+            let mut turn = uploads.turn(party(3)).await.unwrap();
+            turn.has_read();
+        }
+        slow[0].has_read();
+        assert!(futures_poll(&mut waiting[0]).is_some(), "the next of the tenant is read");
     }
 
     /// One look at a future.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use aop_core::{Admin as _, NewKey, Secret};
+use aop_core::{Admin as _, AdminError, NewKey, Secret};
 
 use super::*;
 use crate::testing::{FakeStore, Issuer, config, issuer_config, named, open};
@@ -49,6 +49,98 @@ async fn what_was_opened_holds_until_its_key_or_token_or_tenant_is_gone() {
         .await
         .unwrap();
     assert!(!access.holds(&other_known) && !access.holds(&token_known));
+}
+
+/// Whoever presents this, as the gate keeps it for a request that takes its time.
+fn standing(access: &Access, bearer: Option<&str>, tenant: Option<&str>) -> Standing {
+    let presented = Presented { bearer, tenant, address: None };
+    match access.authenticate(presented) {
+        Identified::Now(identified) => Standing::of(identified.unwrap(), Arc::new(access.clone())),
+        Identified::Soon(_) => panic!("a key is known at once"),
+    }
+}
+
+/// Whether one look at a future is not enough.
+fn waits<F: Future + Unpin>(future: &mut F) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    std::pin::Pin::new(future).poll(&mut context).is_pending()
+}
+
+fn lapsed<T>(result: Result<T, AdminError>) {
+    assert_eq!(result.err(), Some(AdminError::Lapsed));
+}
+
+#[tokio::test]
+async fn what_was_revoked_changes_nothing_more() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let by = Caller::local(named("acme"));
+    let ended = access.create_key(&by, key(Scopes::ALL)).await.unwrap();
+    let other = access.create_key(&by, key(Scopes::ALL)).await.unwrap().key.id;
+    let standing = standing(&access, Some(ended.text.expose()), None);
+    let (by, admin) = (standing.caller().clone(), Arc::new(access.clone()).under(standing));
+    let (made, name) = (named("made"), SecretName::new("token").unwrap());
+    let value = || Secret::new("v".to_owned());
+    admin.set_secret(&by, name.clone(), value()).await.unwrap();
+    admin.revoke_key(&by, &ended.key.id).await.unwrap();
+    let (keys, secrets) = (store.keys.lock().unwrap().len(), store.secrets.lock().unwrap().clone());
+    lapsed(admin.create_key(&by, key(Scopes::ALL)).await);
+    lapsed(admin.rotate_key(&by, &other, Duration::ZERO).await);
+    lapsed(admin.revoke_key(&by, &other).await);
+    lapsed(admin.set_secret(&by, name.clone(), value()).await);
+    lapsed(admin.delete_secret(&by, &name).await);
+    lapsed(admin.create_tenant(&by, made).await);
+    lapsed(admin.delete_tenant(&by, &named("other")).await);
+    assert_eq!(store.keys.lock().unwrap().len(), keys);
+    assert_eq!(*store.secrets.lock().unwrap(), secrets);
+    assert_eq!(store.tenants.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_a_revocation_is_not_made() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let by = Caller::local(named("acme"));
+    let ended = access.create_key(&by, key(Scopes::ALL)).await.unwrap();
+    let admin = Arc::new(access.clone()).under(standing(&access, Some(ended.text.expose()), None));
+    let changing = access.inner.changing.lock().await;
+    // In the order of the queue for the lock: the revocation first.
+    let mut revoking = access.revoke_key(&by, &ended.key.id);
+    assert!(waits(&mut revoking));
+    tokio::task::yield_now().await;
+    let mut creating = admin.create_key(&by, key(Scopes::ALL));
+    assert!(waits(&mut creating));
+    tokio::task::yield_now().await;
+    drop(changing);
+    revoking.await.unwrap();
+    lapsed(creating.await);
+}
+
+#[tokio::test]
+async fn a_tenant_that_was_made_anew_is_another_one() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let all = create(&access, "default", Scopes::ALL).await;
+    let before = standing(&access, Some(all.expose()), Some("acme"));
+    let by = standing(&access, Some(all.expose()), None).caller().clone();
+    assert!(before.holds());
+    access.delete_tenant(&by, &named("acme")).await.unwrap();
+    assert!(!before.holds());
+    access.create_tenant(&by, named("acme")).await.unwrap();
+    assert!(!before.holds(), "the key is good and the name is there, but not that tenant");
+    let of_acme = before.caller().clone();
+    lapsed(Arc::new(access.clone()).under(before).create_key(&of_acme, key(Scopes::ALL)).await);
+    assert!(standing(&access, Some(all.expose()), Some("acme")).holds());
+}
+
+#[tokio::test]
+async fn whoever_came_to_an_open_host_makes_no_key_once_it_is_closed() {
+    let (store, issuer) = world();
+    let access = open(config(), &store, &issuer).await;
+    let stranger = standing(&access, None, None);
+    let (by, admin) = (stranger.caller().clone(), Arc::new(access.clone()).under(stranger));
+    admin.create_key(&by, key(Scopes::ALL)).await.unwrap();
+    lapsed(admin.create_key(&by, key(Scopes::ALL)).await);
 }
 
 fn key(scopes: Scopes) -> NewKey {

@@ -27,7 +27,7 @@ impl Access {
                 Secret::LENGTH_MAX_BYTES
             )));
         }
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         let known = self.inner.store.secrets(Some(&by.tenant)).await?;
         let before = known.iter().find(|secret| secret.entry.name == name);
         let before = before.map(|secret| secret.entry.updated_unix_ms);
@@ -56,7 +56,7 @@ impl Access {
         by: &Caller,
         name: &SecretName,
     ) -> Result<(), AdminError> {
-        let _changing = self.inner.changing.lock().await;
+        let _changing = self.begin().await?;
         let missing = || AdminError::NotFound(format!("no secret `{name}`: see `aop secret list`"));
         let known = self.inner.store.secret(&by.tenant, name).await?.ok_or_else(missing)?;
         let at = unix_ms(SystemTime::now()).max(known.entry.updated_unix_ms);

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
-use aop_core::{Bond, Known, Scope, Scopes};
+use aop_core::{Bond, Scope, Scopes};
 
 use super::*;
+use crate::access::Vouched;
 use crate::testing::{FakeStore, Held, Issuer, Log, Noted, config, named, open};
 use crate::{AccessConfig, AccessParts};
 
@@ -103,7 +104,7 @@ async fn what_was_tried_in_vain_is_noted() {
         ]
     );
     let known = Caller { scopes: few, ..Caller::local(TenantName::default_tenant()) };
-    let known = Known { caller: known, bond: Bond::Open };
+    let known = Vouched { caller: known, bond: Bond::Open };
     assert!(access.inner.accept(known, Some("made")).is_err());
     assert_eq!(log.take(), ["local access.refuse refused default tenant"]);
 }

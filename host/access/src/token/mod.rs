@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aop_core::{Bond, Caller, Known, Scope, Scopes, Subject, TenantName};
+use aop_core::{Bond, Caller, Scope, Scopes, Subject, TenantName};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use quick_cache::sync::Cache;
 use serde::Deserialize;
@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 pub(crate) use self::keyset::check_document;
 pub use self::keyset::{Fetch, check_url};
 use self::keyset::{Keyset, KeysetError};
+use crate::access::Vouched;
 
 /// The longest token: a header of 16 KiB would fit no common proxy.
 pub(crate) const TOKEN_MAX_BYTES: usize = 16 << 10;
@@ -126,9 +127,9 @@ struct Verified {
 }
 
 impl Verified {
-    fn known(&self) -> Known {
+    fn known(&self) -> Vouched {
         let bond = Bond::Token { expires_unix_ms: self.expires_unix_ms };
-        Known { caller: self.caller.clone(), bond }
+        Vouched { caller: self.caller.clone(), bond }
     }
 }
 
@@ -179,7 +180,7 @@ impl Tokens {
     }
 
     /// What a token that was verified before is good for.
-    pub(crate) fn known(&self, token: &str, now_unix_ms: u64) -> Option<Known> {
+    pub(crate) fn known(&self, token: &str, now_unix_ms: u64) -> Option<Vouched> {
         let hash = hash(token);
         let verified = self.verified.get(&hash)?;
         let is_good = now_unix_ms < verified.expires_unix_ms
@@ -207,7 +208,7 @@ impl Tokens {
         token: &str,
         standing: Repute,
         now_unix_ms: u64,
-    ) -> Result<Known, TokenError> {
+    ) -> Result<Vouched, TokenError> {
         let (header, issuer) = self.read(token)?;
         let turns = (standing == Repute::Doubted).then_some(&self.doubted);
         let verified = issuer.verify(token, &header, turns, now_unix_ms).await?;

@@ -401,7 +401,7 @@ static WEB_KEYS: &[Key<Config>] = &[
     ),
     Key::time(
         "stall_timeout",
-        "How long a client may neither send the body it announced nor read its answer.",
+        "How long a client is waited for until it sent the next 64 KiB of a body, or read those of its answer, or the rest.",
         Bounds::new(SECOND, HOUR, "timeouts are kept to a second"),
         |config| config.web.server.stall_timeout,
         |config, time| config.web.server.stall_timeout = time,

@@ -16,7 +16,7 @@ mod permits;
 mod queue;
 
 pub use parts::{Parts, Place};
-pub use permits::{Acquire, Permit, Permits};
+pub use permits::{Acquire, Permit, Permits, share};
 pub use queue::{Queue, Ticket};
 
 /// Who shares with others, and how much it counts among them.

@@ -10,6 +10,8 @@ use super::{Flow, Party, Permit, Permits};
 /// remembers those that hold or wait for one, and no others.
 pub struct Parts<K> {
     whole: Arc<Permits>,
+    /// What one may hold at the most, whatever is free.
+    most: u32,
     parts: Mutex<HashMap<K, Weak<Permits>>>,
 }
 
@@ -31,7 +33,14 @@ impl<K: Hash + Eq + Clone> Parts<K> {
     #[must_use]
     pub fn new(capacity: usize) -> Self {
         let capacity = u32::try_from(capacity).unwrap_or(Permits::UNLIMITED);
-        Self { whole: Arc::new(Permits::new(capacity, 1)), parts: Mutex::default() }
+        let whole = Arc::new(Permits::new(capacity, 1));
+        Self { whole, most: Permits::UNLIMITED, parts: Mutex::default() }
+    }
+
+    /// As many places as are wanted, of which nobody holds more than that many.
+    #[must_use]
+    pub fn each(most: u32) -> Self {
+        Self { most, ..Self::new(usize::MAX) }
     }
 
     /// All of them.
@@ -50,7 +59,7 @@ impl<K: Hash + Eq + Clone> Parts<K> {
             // Before it grows, so that the sweep is paid for by the insertions since the last one.
             parts.retain(|_, part| part.strong_count() > 0);
         }
-        let part = Arc::new(Permits::part_of(Arc::clone(&self.whole), Permits::UNLIMITED, 1));
+        let part = Arc::new(Permits::part_of(Arc::clone(&self.whole), self.most, 1));
         parts.insert(key.clone(), Arc::downgrade(&part));
         part
     }
@@ -113,6 +122,16 @@ mod tests {
         drop(other);
         assert!(Parts::<u64>::new(0).try_place_of_whole().is_none());
         assert!(Parts::new(0).try_place(&1).is_none());
+    }
+
+    #[test]
+    fn each_holds_as_many_as_it_may() {
+        let parts = Parts::each(2);
+        let held = [parts.try_place(&"a").unwrap(), parts.try_place(&"a").unwrap()];
+        assert!(parts.try_place(&"a").is_none());
+        parts.try_place(&"b").unwrap();
+        drop(held);
+        parts.try_place(&"a").unwrap();
     }
 
     #[test]

@@ -121,9 +121,16 @@ impl Permits {
             return capacity;
         }
         // In the order that all agree on: a place that came free must not be overlooked by the part that waits for it.
-        let free = capacity.saturating_sub(self.0.held.load(Ordering::SeqCst));
-        free.saturating_mul(SHARE_OF_FREE).min(capacity.saturating_sub(1)).max(1)
+        share(capacity, self.0.held.load(Ordering::SeqCst))
     }
+}
+
+/// What one part may hold of a whole of so many places, of which that many are held by all: at least one, and of several
+/// never all.
+#[must_use]
+pub fn share(capacity: u32, held: u32) -> u32 {
+    let free = capacity.saturating_sub(held);
+    free.saturating_mul(SHARE_OF_FREE).min(capacity.saturating_sub(1)).max(1)
 }
 
 impl Places {

@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use super::requests::{Client, call_message, initialize};
+use super::requests::{Client, call_message, initialize, stateless};
 use super::{CALL_ID, World, send};
 use crate::tests::mounted;
 use crate::{McpConfig, McpServer};
@@ -327,8 +327,30 @@ impl Fickle {
     /// The standing of a client with a token.
     pub(super) fn standing(self: &std::sync::Arc<Self>) -> aop_core::Standing {
         let bond = aop_core::Bond::Token { expires_unix_ms: 0 };
-        let known = aop_core::Known { caller: crate::tests::local("default"), bond };
+        let known =
+            aop_core::Known { caller: crate::tests::local("default"), bond, since_unix_ms: 0 };
         aop_core::Standing::of(known, self.clone())
+    }
+}
+
+/// A body that is sent half gives whoever lost its credential, or its tenant, another caller's word.
+#[tokio::test]
+async fn what_was_revoked_while_its_body_came_is_not_answered() {
+    let server = World::new().server();
+    for ends in [false, true] {
+        let fickle = std::sync::Arc::<Fickle>::default();
+        let (message, ended) = (stateless(&json!(1), "tools/list", json!({})), fickle.clone());
+        let (parts, body) = message.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = futures::stream::once(async move {
+            tokio::task::yield_now().await;
+            ended.0.store(ends, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, std::convert::Infallible>(body)
+        });
+        let mut request = http::Request::from_parts(parts, axum::body::Body::from_stream(body));
+        request.extensions_mut().insert(fickle.standing());
+        let status = send(&server, request).await.status;
+        assert_eq!(status, if ends { StatusCode::UNAUTHORIZED } else { StatusCode::OK });
     }
 }
 

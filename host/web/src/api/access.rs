@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::InTime;
 use super::{AppRef, Name, name, problems};
-use crate::app::By;
+use crate::app::{By, Still};
 use crate::problem::{Problem, quoted, reason as shown};
 
 #[derive(Serialize)]
@@ -116,28 +116,31 @@ pub(super) async fn list_keys(State(app): AppRef, By(by): By) -> Result<Json<Key
 pub(super) async fn create_key(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     new: Body<NewKey>,
 ) -> Result<Response, Problem> {
-    Ok(created(app.state.admin.create_key(&by, body(new)?).await?))
+    Ok(created(still.admin(&app).create_key(&by, body(new)?).await?))
 }
 
 pub(super) async fn revoke_key(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     id: Name,
 ) -> Result<Json<ApiKey>, Problem> {
-    Ok(Json(app.state.admin.revoke_key(&by, &key_id(id)?).await?))
+    Ok(Json(still.admin(&app).revoke_key(&by, &key_id(id)?).await?))
 }
 
 pub(super) async fn rotate_key(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     id: Name,
     rotation: Body<Rotation>,
 ) -> Result<Response, Problem> {
     let (id, rotation) = (key_id(id)?, body(rotation)?);
     let overlap = Duration::from_secs(rotation.overlap_seconds);
-    Ok(created(app.state.admin.rotate_key(&by, &id, overlap).await?))
+    Ok(created(still.admin(&app).rotate_key(&by, &id, overlap).await?))
 }
 
 pub(super) async fn list_secrets(
@@ -151,6 +154,7 @@ pub(super) async fn list_secrets(
 pub(super) async fn set_secret(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     path: Name,
     InTime(value): InTime<Result<Bytes, BytesRejection>>,
 ) -> Result<Json<SecretEntry>, Problem> {
@@ -158,15 +162,16 @@ pub(super) async fn set_secret(
     let value = value.map_err(|rejection| refused(rejection.status(), &rejection.body_text()))?;
     let value = String::from_utf8(value.into())
         .map_err(|_| problems::invalid("a secret is UTF-8 text: encode other bytes first"))?;
-    Ok(Json(app.state.admin.set_secret(&by, name, Secret::new(value)).await?))
+    Ok(Json(still.admin(&app).set_secret(&by, name, Secret::new(value)).await?))
 }
 
 pub(super) async fn delete_secret(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     path: Name,
 ) -> Result<StatusCode, Problem> {
-    app.state.admin.delete_secret(&by, &secret_name(path)?).await?;
+    still.admin(&app).delete_secret(&by, &secret_name(path)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -177,11 +182,12 @@ pub(super) async fn list_tenants(State(app): AppRef) -> Result<Json<Tenants>, Pr
 pub(super) async fn create_tenant(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     new: Body<NewTenant>,
 ) -> Result<(StatusCode, Json<Tenant>), Problem> {
     let name = TenantName::new(&body(new)?.name);
     let name = name.map_err(|error| problems::invalid(error.to_string()))?;
-    let tenant = app.state.admin.create_tenant(&by, name).await?;
+    let tenant = still.admin(&app).create_tenant(&by, name).await?;
     Ok((StatusCode::CREATED, Json(tenant)))
 }
 
@@ -208,8 +214,9 @@ pub(super) async fn show_tenant(
 pub(super) async fn delete_tenant(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     path: Name,
 ) -> Result<StatusCode, Problem> {
-    app.state.admin.delete_tenant(&by, &tenant_name(path)?).await?;
+    still.admin(&app).delete_tenant(&by, &tenant_name(path)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

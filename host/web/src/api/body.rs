@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, header};
 use tokio::time::timeout;
 
 use super::problems;
+use crate::app::Still;
 use crate::problem::Problem;
 
 /// How long a body may take in total: the largest, a secret of 64 KiB, at 20 kbit/s. As long as an MCP request may by default.
@@ -24,7 +25,7 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// What was read of a request before that was over.
+/// What was read of a request before that was over, from whoever's word still counted then.
 pub(super) struct InTime<T>(pub(super) T);
 
 impl<S, T> FromRequest<S> for InTime<T>
@@ -36,8 +37,9 @@ where
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         check_encoding(request.headers())?;
+        let still = Still::of(request.extensions());
         match timeout(BODY_TIMEOUT, T::from_request(request, state)).await {
-            Ok(Ok(read)) => Ok(Self(read)),
+            Ok(Ok(read)) => still.check().map(|()| Self(read)),
             Ok(Err(never)) => match never {},
             Err(_) => Err(problems::too_slow("body", BODY_TIMEOUT)),
         }

@@ -30,7 +30,7 @@ use serde::Serialize;
 use tracing::Instrument as _;
 
 use crate::AgentStats;
-use crate::app::{App, By, off_the_reactor};
+use crate::app::{App, By, Still, off_the_reactor};
 use crate::problem::Problem;
 
 type AppRef = State<Arc<App>>;
@@ -145,6 +145,7 @@ async fn show_usage(State(app): AppRef, By(by): By) -> Json<Usage> {
 async fn load_agent(
     State(app): AppRef,
     By(by): By,
+    still: Still,
     path: Name,
     request: upload::Request,
 ) -> Result<Response, Problem> {
@@ -153,9 +154,11 @@ async fn load_agent(
     // Held until the component is loaded. A host that is busy with others leaves this one unread, so
     // that the sender's own network holds it.
     let agent = app.state.accounts.payer(&caller.tenant, &name);
-    let turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
+    let mut turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
     let upload::Upload { component, settings } =
         upload::read(request, app.state.upload_max_bytes).await?;
+    turn.has_read();
+    still.check()?;
     whole(async move {
         let _turn = turn;
         let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };

@@ -35,6 +35,7 @@ impl From<AdminError> for Problem {
             AdminError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
             AdminError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_arguments"),
             AdminError::Forbidden(_) => (StatusCode::FORBIDDEN, "permission_denied"),
+            AdminError::Lapsed => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             AdminError::Failed(reason) => {
                 tracing::error!(reason, "managing access failed");
                 (StatusCode::INTERNAL_SERVER_ERROR, "internal")

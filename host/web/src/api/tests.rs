@@ -571,6 +571,82 @@ impl hyper::body::Body for Trickle {
     }
 }
 
+/// Believes whoever asks until it does not.
+#[derive(Default)]
+struct Fickle(std::sync::atomic::AtomicBool);
+
+impl aop_core::Authenticate for Fickle {
+    fn authenticate(&self, _: aop_core::Presented<'_>) -> aop_core::Identified {
+        aop_core::Identified::Now(Err(aop_core::AuthenticateError::Missing))
+    }
+
+    fn holds(&self, _: &aop_core::Known) -> bool {
+        !self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A body whose sender loses its credential before the last byte.
+struct Revoking(Option<Vec<u8>>, Arc<Fickle>);
+
+impl hyper::body::Body for Revoking {
+    type Data = hyper::body::Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        self.1.0.store(true, Ordering::Relaxed);
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes.into()))))
+    }
+}
+
+#[tokio::test]
+async fn what_was_revoked_while_its_body_came_changes_nothing() {
+    let catalog = some_catalog();
+    let (state, log) = (state(catalog.clone()), Arc::new(Log::default()));
+    let admin = state.admin.clone();
+    let app = router(AppState { audit: log.clone(), cluster: Arc::new(Zone), ..state });
+    let by = aop_core::Caller::local(TenantName::default_tenant());
+    let key = json!({ "name": "ci", "scopes": ["tools:call"] }).to_string().into_bytes();
+    let tenant = json!({ "name": "acme" }).to_string().into_bytes();
+    let tokens = json!({ "uses": 1, "lifetime_s": 60 }).to_string().into_bytes();
+    let agent = multipart(&[("component", b"\0asm")]);
+    let kind = "application/json".to_owned();
+    let form = format!("multipart/form-data; boundary={BOUNDARY}");
+    for (operation, method, path, kind, body) in [
+        ("createKey", Method::POST, "/api/v1/keys", &kind, key),
+        ("setSecret", Method::PUT, "/api/v1/secrets/a", &kind, b"v".to_vec()),
+        ("createTenant", Method::POST, "/api/v1/tenants", &kind, tenant),
+        ("makeJoinToken", Method::POST, "/api/v1/cluster/join-tokens", &kind, tokens),
+        ("loadAgent", Method::PUT, "/api/v1/agents/x", &form, agent),
+    ] {
+        let ask = async |revokes: bool| {
+            let fickle = Arc::<Fickle>::default();
+            let bond = aop_core::Bond::Open;
+            let known = aop_core::Known { caller: by.clone(), bond, since_unix_ms: 1 };
+            let request = Request::builder().method(method.clone()).uri(path);
+            let request = request.header(header::CONTENT_TYPE, kind);
+            let body = match revokes {
+                true => Body::new(Revoking(Some(body.clone()), fickle.clone())),
+                false => Body::from(body.clone()),
+            };
+            let mut request = request.body(body).unwrap();
+            request.extensions_mut().insert(aop_core::Standing::of(known, fickle));
+            check(operation, app.clone().oneshot(request).await.unwrap()).await
+        };
+        let (status, body) = ask(true).await;
+        let code = &body["code"];
+        assert_eq!((status, code), (StatusCode::UNAUTHORIZED, &json!("unauthenticated")));
+        assert!(admin.keys(&by).await.unwrap().is_empty() || operation != "createKey");
+        assert!(admin.secrets(&by).await.unwrap().is_empty() || operation != "setSecret");
+        assert!(admin.tenants().await.unwrap().is_empty() || operation != "createTenant");
+        assert!(catalog.loaded.lock().unwrap().is_empty());
+        let (status, body) = ask(false).await;
+        assert!(status.is_success(), "{operation}: {status} {body}");
+    }
+}
+
 #[tokio::test]
 async fn an_agent_with_the_name_of_a_shared_one_is_new() {
     let owner = TenantName::new("acme").unwrap();

@@ -1,8 +1,9 @@
 //! The one place where a request gets a caller, or is turned away.
 //!
 //! It wraps the whole app behind the [`Guard`](crate::Guard): it reads the credential, asks [`Authenticate`] who that is, holds what the
-//! route needs ([`needs`]) against what the caller may do, and puts the [`Caller`] into the request. Behind it nothing
-//! authenticates (what lasts is asked again whether its caller still counts, by [`open`]), and nothing can be reached that has no line in the table of routes: a new route is closed to
+//! route needs ([`needs`]) against what the caller may do, and puts its [`Standing`] into the request. Behind it nothing
+//! authenticates; what takes its time is asked again whether its caller still counts, by [`open`], and in front of what it
+//! changes. A 401 from behind the gate means that it does not, and gets its words here. Nothing can be reached that has no line in the table of routes: a new route is closed to
 //! everyone but `cluster:admin` until it has one. What an MCP request needs depends on its method, which `mcp` knows.
 //!
 //! `/t/{tenant}` in front of a path names a tenant. It ends here: what is routed is the path behind it.
@@ -18,13 +19,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
-    Audit, AuditEvent, Authenticate, AuthenticateError, BoxFuture, Caller, Challenge, Identified,
-    Known, Presented, Scope, Standing,
+    Audit, AuditEvent, Authenticate, AuthenticateError, Bond, BoxFuture, Caller, Challenge,
+    Identified, Known, Presented, Scope, Standing,
 };
 use axum::body::Body;
 use axum::response::IntoResponse as _;
@@ -52,18 +53,24 @@ struct Keeper {
     audit: Arc<dyn Audit>,
     resource: ProtectedResource,
     open: Arc<Open>,
+    /// Of whoever comes to an open host. All are the same one, so they share it: it costs a request nothing.
+    anybody: OnceLock<Standing>,
 }
 
 impl Gate {
     /// A gate that lets in whom `authenticate` knows, tells others where to get a token, and writes down who lacked a
-    /// scope. Who gave no credential, or a wrong one, is `authenticate`'s to write down.
+    /// scope. Who gave no credential, or a wrong one, is `authenticate`'s to write down. Of `connections_max` connections, no
+    /// tenant has all with requests that wait.
     #[must_use]
     pub fn new(
         authenticate: Arc<dyn Authenticate>,
         audit: Arc<dyn Audit>,
         resource: ProtectedResource,
+        connections_max: usize,
     ) -> Self {
-        Self(Arc::new(Keeper { authenticate, audit, resource, open: Arc::default() }))
+        let open = Arc::new(Open::new(connections_max));
+        let anybody = OnceLock::new();
+        Self(Arc::new(Keeper { authenticate, audit, resource, open, anybody }))
     }
 }
 
@@ -116,10 +123,9 @@ where
         match self.keeper.authenticate.authenticate(presented) {
             Identified::Now(identified) => {
                 match self.keeper.admit(request, tenant.as_deref(), identified, need) {
-                    Ok(request) => {
-                        let watch = Watch::of(&self.keeper, &request, need);
-                        let followed = self.keeper.follow(&request);
+                    Ok(Admitted { request, watch, followed }) => {
                         let future = self.inner.call(request);
+                        let followed = Some(followed);
                         GatedFuture { progress: Progress::Passed { future, watch, followed } }
                     }
                     Err(answer) => GatedFuture::answered(*answer),
@@ -148,12 +154,6 @@ struct Watch {
 }
 
 impl Watch {
-    fn of(keeper: &Arc<Keeper>, request: &Request<Body>, need: Need) -> Option<Self> {
-        let caller = request.extensions().get::<Caller>().filter(|_| need == Need::Caller)?;
-        // Copying a caller would cost on the path of every call.
-        lacks_any(caller).then(|| Self { keeper: Arc::clone(keeper), caller: caller.clone() })
-    }
-
     fn see(self, answer: &Response<Body>) {
         if answer.status() != StatusCode::FORBIDDEN {
             return;
@@ -170,6 +170,13 @@ impl Watch {
 /// Whether a caller lacks one of the scopes that MCP asks for.
 fn lacks_any(caller: &Caller) -> bool {
     [Scope::ToolsCall, Scope::ToolsList].into_iter().any(|scope| !caller.scopes.has(scope))
+}
+
+/// A request that was let in.
+struct Admitted {
+    request: Request<Body>,
+    watch: Option<Watch>,
+    followed: Followed,
 }
 
 /// A request whose caller is not known yet.
@@ -235,10 +242,8 @@ where
                     }
                     Poll::Pending => {
                         let Some(followed) = followed else { return Poll::Pending };
-                        if !followed.is_over(cx) {
-                            return Poll::Pending;
-                        }
-                        Progress::Answered { answer: Some(followed.refusal()) }
+                        let Some(answer) = followed.ended(cx) else { return Poll::Pending };
+                        Progress::Answered { answer: Some(answer) }
                     }
                 },
                 Projection::Answered { answer } => {
@@ -249,11 +254,9 @@ where
                     let Some((mut waiting, request)) = waiting.take() else { return Poll::Pending };
                     let tenant = waiting.tenant.as_deref();
                     match waiting.keeper.admit(request, tenant, identified, waiting.need) {
-                        Ok(request) => {
-                            let watch = Watch::of(&waiting.keeper, &request, waiting.need);
-                            let followed = waiting.keeper.follow(&request);
+                        Ok(Admitted { request, watch, followed }) => {
                             let future = waiting.inner.call(request);
-                            Progress::Passed { future, watch, followed }
+                            Progress::Passed { future, watch, followed: Some(followed) }
                         }
                         Err(answer) => Progress::Answered { answer: Some(*answer) },
                     }
@@ -267,12 +270,12 @@ where
 impl Keeper {
     /// Lets a request in with its caller, or answers it.
     fn admit(
-        &self,
+        self: &Arc<Self>,
         mut request: Request<Body>,
         tenant: Option<&str>,
         identified: Result<Known, AuthenticateError>,
         need: Need,
-    ) -> Result<Request<Body>, Box<Response<Body>>> {
+    ) -> Result<Admitted, Box<Response<Body>>> {
         let known = match identified {
             Ok(known) => known,
             Err(error) => return Err(Box::new(self.refusal(&request, tenant, &error, need))),
@@ -290,22 +293,28 @@ impl Keeper {
         }
         // Nothing behind the gate has a use for it, and what nobody has cannot leak.
         request.headers_mut().remove(header::AUTHORIZATION);
-        request.extensions_mut().insert(caller.clone());
-        if need == Need::Caller {
-            // What can be asked of MCP may last, and open what lasts.
-            let challenge = self.challenge_for(&request, tenant);
-            request.extensions_mut().insert(challenge);
-            let standing = Standing::of(known, Arc::clone(&self.authenticate));
-            request.extensions_mut().insert(standing);
+        let challenge = self.challenge_for(&request, tenant);
+        let mut watch = None;
+        if need == Need::Caller && lacks_any(caller) {
+            // Only `mcp` knows which scope a message needs, and it tells whoever lacks that one.
+            request.extensions_mut().insert(challenge.clone());
+            watch = Some(Watch { keeper: Arc::clone(self), caller: caller.clone() });
         }
-        Ok(request)
+        let standing = self.standing_of(known);
+        request.extensions_mut().insert(standing.clone());
+        let followed = Followed::new(Arc::clone(&self.open), standing, challenge, need);
+        Ok(Admitted { request, watch, followed })
     }
 
-    /// What an admitted request is followed with, if it may last.
-    fn follow(&self, request: &Request<Body>) -> Option<Followed> {
-        let standing = request.extensions().get::<Standing>()?.clone();
-        let challenge = request.extensions().get::<Challenge>().cloned();
-        Some(Followed::new(Arc::clone(&self.open), standing, challenge))
+    /// Whether the caller may still have what it asks for, later on.
+    fn standing_of(&self, known: Known) -> Standing {
+        let made = |known| Standing::of(known, Arc::clone(&self.authenticate));
+        if known.bond != Bond::Open {
+            return made(known);
+        }
+        let anybody = self.anybody.get_or_init(|| made(known.clone()));
+        // It may have named another tenant than the first one did.
+        if *anybody.known() == known { anybody.clone() } else { made(known) }
     }
 
     /// Writes down that a caller lacked a scope. Those of one scope are counted together where they are many.
@@ -319,7 +328,7 @@ impl Keeper {
         });
     }
 
-    /// What `mcp` answers with when the caller lacks a scope.
+    /// What a caller is told that lacks something. It costs nothing where no issuer of tokens is configured.
     fn challenge_for(&self, request: &Request<Body>, tenant: Option<&str>) -> Challenge {
         let metadata = self.resource.metadata_url(request, tenant);
         Challenge::new(metadata)
@@ -344,15 +353,8 @@ impl Keeper {
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = self.challenge_for(request, tenant);
-            let scope = match need {
-                Need::Scope(scope) => scope.as_str().to_owned(),
-                Need::OtherMethod => Scope::ClusterAdmin.as_str().to_owned(),
-                Need::Caller | Need::Nothing => {
-                    format!("{} {}", Scope::ToolsCall, Scope::ToolsList)
-                }
-            };
             let error = matches!(error, AuthenticateError::Invalid).then_some("invalid_token");
-            set(headers, &header::WWW_AUTHENTICATE, &challenge.header(error, &scope));
+            set(headers, &header::WWW_AUTHENTICATE, &challenge.header(error, &wanted(need)));
         }
         if let AuthenticateError::TooMany { retry_after } = error {
             let seconds = retry_after.as_secs().saturating_add(1);
@@ -392,6 +394,15 @@ impl Keeper {
         let value = challenge.header(Some("insufficient_scope"), scope.as_str());
         set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
         response
+    }
+}
+
+/// The scopes that would do.
+fn wanted(need: Need) -> String {
+    match need {
+        Need::Scope(scope) => scope.as_str().to_owned(),
+        Need::OtherMethod => Scope::ClusterAdmin.as_str().to_owned(),
+        Need::Caller | Need::Nothing => format!("{} {}", Scope::ToolsCall, Scope::ToolsList),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Requests that are open, and whether what their callers showed still counts.
 //!
-//! A credential is checked when a request comes, and a request may last: a stream of events has no end of its own. So those
-//! that are not answered at once are noted here, and every second it is asked whether their callers' credentials still
-//! hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
+//! A credential is checked when a request comes, and a request may last: a stream of events has no end of its own, and a body
+//! may come slowly. So those that are not answered at once are noted here, and every second it is asked whether their
+//! callers' credentials still hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
 //! the request is dropped, which stops its call, and its stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
+//!
+//! Each of them holds a connection. No tenant has all of those: what is beyond its share of what is free is
+//! answered 503, and its connection is closed.
 //!
 //! What a request opened beyond itself (a session, a call that waits for its client) asks for itself, by the
 //! [`Standing`] in the request's extensions.
@@ -14,24 +17,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use aop_core::{Bond, Challenge, Scope, Standing};
+use aop_core::{Bond, Challenge, Standing, TenantName, fair};
 use axum::body::{Body, Bytes};
 use axum::response::IntoResponse as _;
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 
-use super::set;
+use super::{Need, set, wanted};
 use crate::problem::Problem;
 
+/// Answers up to this size are not followed: they are written to the end at once, or lie in the buffers of their connection.
+const HELD_BYTES: u64 = 64 << 10;
+
 /// The requests that are open.
-#[derive(Default)]
 pub(super) struct Open {
     entries: Mutex<Entries>,
+    /// As many connections as there can be.
+    max: u32,
 }
 
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<u64, Arc<Entry>>,
+    /// How many of them are each tenant's.
+    of_tenants: HashMap<TenantName, u32>,
     next_id: u64,
     /// Whether a task looks after them.
     is_watched: bool,
@@ -39,12 +48,40 @@ struct Entries {
 
 struct Entry {
     standing: Standing,
+    /// Whether it ends as soon as the standing does. What changes something is spared once: it may have ended its own standing
+    /// (the first key of a host, a rotation), and the new key is in its answer.
+    is_warned: AtomicBool,
     is_over: AtomicBool,
     /// Whoever drives the request.
     waker: Mutex<Option<Waker>>,
 }
 
+impl Entries {
+    /// Counts one more of a tenant, unless it has its share.
+    fn take(&mut self, tenant: &TenantName, max: u32) -> bool {
+        let held = u32::try_from(self.by_id.len()).unwrap_or(u32::MAX);
+        let of_tenant = self.of_tenants.get(tenant).copied().unwrap_or(0);
+        if held >= max || of_tenant >= fair::share(max, held) {
+            return false;
+        }
+        self.of_tenants.insert(tenant.clone(), of_tenant + 1);
+        true
+    }
+
+    fn give_back(&mut self, tenant: &TenantName) {
+        match self.of_tenants.get_mut(tenant) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(self.of_tenants.remove(tenant)),
+        }
+    }
+}
+
 impl Open {
+    pub(super) fn new(connections_max: usize) -> Self {
+        let max = u32::try_from(connections_max).unwrap_or(u32::MAX);
+        Self { entries: Mutex::default(), max }
+    }
+
     fn entries(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,13 +89,22 @@ impl Open {
     /// Whether nothing is.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.entries().by_id.is_empty()
+        let entries = self.entries();
+        entries.by_id.is_empty() && entries.of_tenants.is_empty()
     }
 
-    fn note(self: &Arc<Self>, standing: Standing) -> Noted {
-        let entry =
-            Arc::new(Entry { standing, is_over: AtomicBool::new(false), waker: Mutex::default() });
+    /// None when the tenant has its share of the connections.
+    fn note(self: &Arc<Self>, standing: Standing, need: Need) -> Option<Noted> {
         let mut entries = self.entries();
+        if !entries.take(&standing.caller().tenant, self.max) {
+            return None;
+        }
+        let entry = Arc::new(Entry {
+            standing,
+            is_warned: AtomicBool::new(need == Need::Caller),
+            is_over: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
         let id = entries.next_id;
         entries.next_id += 1;
         entries.by_id.insert(id, Arc::clone(&entry));
@@ -66,7 +112,7 @@ impl Open {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
         drop(entries);
-        Noted { open: Arc::clone(self), id, entry }
+        Some(Noted { open: Arc::clone(self), id, entry })
     }
 }
 
@@ -84,6 +130,9 @@ async fn watch(open: Weak<Open>) {
             entries.by_id.values().cloned().collect()
         };
         for entry in known.iter().filter(|entry| !entry.standing.holds()) {
+            if !entry.is_warned.swap(true, Ordering::SeqCst) {
+                continue;
+            }
             entry.is_over.store(true, Ordering::SeqCst);
             let waker = entry.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(waker) = waker {
@@ -115,7 +164,9 @@ impl Noted {
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        self.open.entries().by_id.remove(&self.id);
+        let mut entries = self.open.entries();
+        entries.by_id.remove(&self.id);
+        entries.give_back(&self.entry.standing.caller().tenant);
     }
 }
 
@@ -123,7 +174,8 @@ impl Drop for Noted {
 pub(super) struct Followed {
     open: Arc<Open>,
     standing: Standing,
-    challenge: Option<Challenge>,
+    challenge: Challenge,
+    need: Need,
     /// From when it was not answered at once.
     noted: Option<Noted>,
 }
@@ -132,44 +184,60 @@ impl Followed {
     pub(super) const fn new(
         open: Arc<Open>,
         standing: Standing,
-        challenge: Option<Challenge>,
+        challenge: Challenge,
+        need: Need,
     ) -> Self {
-        Self { open, standing, challenge, noted: None }
+        Self { open, standing, challenge, need, noted: None }
     }
 
-    /// Whether the request has to end, of which nothing came yet.
-    pub(super) fn is_over(&mut self, cx: &Context<'_>) -> bool {
-        let noted = self.noted.get_or_insert_with(|| self.open.note(self.standing.clone()));
-        noted.is_over(cx)
+    /// What the request is answered with instead, when it has to end before anything came of it.
+    pub(super) fn ended(&mut self, cx: &Context<'_>) -> Option<Response<Body>> {
+        if self.noted.is_none() {
+            self.noted = self.open.note(self.standing.clone(), self.need);
+        }
+        let Some(noted) = &self.noted else { return Some(crowded()) };
+        noted.is_over(cx).then(|| self.refusal())
     }
 
-    /// What it is answered with then.
-    pub(super) fn refusal(&self) -> Response<Body> {
-        let is_open = *self.standing.bond() == Bond::Open;
+    fn refusal(&self) -> Response<Body> {
+        let is_open = self.standing.known().bond == Bond::Open;
         let message = match is_open {
             true => "this host was open when the request came, and asks for a credential now",
             false => "the credential is not valid any more: it has expired or was revoked",
         };
         let mut response =
             Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", message).into_response();
-        if let Some(challenge) = &self.challenge {
-            let scope = format!("{} {}", Scope::ToolsCall, Scope::ToolsList);
-            // RFC 6750, section 3.1: no error is named to whoever showed nothing.
-            let error = (!is_open).then_some("invalid_token");
-            let value = challenge.header(error, &scope);
-            set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
-        }
+        // RFC 6750, section 3.1: no error is named to whoever showed nothing.
+        let error = (!is_open).then_some("invalid_token");
+        let value = self.challenge.header(error, &wanted(self.need));
+        set(response.headers_mut(), &header::WWW_AUTHENTICATE, &value);
         response
     }
 
-    /// Follows an answer that goes on.
+    /// Follows an answer that goes on, or is large enough to hold its connection for as long as its reader likes.
     pub(super) fn follow(self, answer: Response<Body>) -> Response<Body> {
-        if answer.body().size_hint().exact().is_some() {
+        // The caller was known: behind the gate it was seen that its word counts no more.
+        if answer.status() == StatusCode::UNAUTHORIZED && !self.standing.holds() {
+            return self.refusal();
+        }
+        if answer.body().size_hint().exact().is_some_and(|bytes| bytes <= HELD_BYTES) {
             return answer;
         }
-        let noted = self.noted.unwrap_or_else(|| self.open.note(self.standing));
-        answer.map(|body| Body::new(Stream { going: Some((body, noted)) }))
+        match self.noted.or_else(|| self.open.note(self.standing, self.need)) {
+            Some(noted) => answer.map(|body| Body::new(Stream { going: Some((body, noted)) })),
+            None => crowded(),
+        }
     }
+}
+
+/// To a tenant that has its share of the connections. This one is free again afterwards.
+fn crowded() -> Response<Body> {
+    let message =
+        "too many requests of this tenant wait for their answers: try again when some have theirs";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "resource_exhausted", message);
+    let mut response = problem.into_response();
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// A body that ends when its caller's word counts no more.

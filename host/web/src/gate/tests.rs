@@ -37,7 +37,7 @@ impl Authenticate for Names {
             Some(tenant) if **tenant != *caller.tenant => Err(AuthenticateError::UnknownTenant),
             _ => Ok(caller),
         });
-        let known = known.map(|caller| Known { caller, bond: Bond::Open });
+        let known = known.map(|caller| Known { caller, bond: Bond::Open, since_unix_ms: 1 });
         match bearer.starts_with("slow-") {
             true => Identified::Soon(Box::pin(async {
                 tokio::task::yield_now().await;
@@ -61,7 +61,7 @@ struct Fickle {
 impl Authenticate for Fickle {
     fn authenticate(&self, _: Presented<'_>) -> Identified {
         let caller = Caller::local(TenantName::default_tenant());
-        Identified::Now(Ok(Known { caller, bond: self.bond.clone() }))
+        Identified::Now(Ok(Known { caller, bond: self.bond.clone(), since_unix_ms: 1 }))
     }
 
     fn holds(&self, _: &Known) -> bool {
@@ -109,7 +109,8 @@ async fn what_is_open_ends_with(bond: Bond) -> String {
             }
         }
     }));
-    let gate = Gate::new(fickle.clone(), Arc::new(aop_core::NoAudit), ProtectedResource::default());
+    let gate =
+        Gate::new(fickle.clone(), Arc::new(aop_core::NoAudit), ProtectedResource::default(), 9);
     let keeper = gate.0.clone();
     let gated = gate.layer(app);
     let ask = |method| gated.clone().oneshot(request(&method, "/mcp", &["Bearer key"]));
@@ -134,6 +135,163 @@ async fn what_is_open_ends_with(bond: Bond) -> String {
     challenge
 }
 
+/// A gate of whoever is believed, in front of what never answers, and whether that was dropped.
+fn hanging(fickle: &Arc<Fickle>) -> (Gated<Router>, Arc<std::sync::atomic::AtomicBool>) {
+    let dropped = Arc::<std::sync::atomic::AtomicBool>::default();
+    let seen = Arc::clone(&dropped);
+    let app = Router::new().fallback(any(move || {
+        let alive = Alive(Arc::clone(&seen));
+        async move {
+            let _alive = alive;
+            std::future::pending::<Response<Body>>().await
+        }
+    }));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(fickle.clone(), audit, ProtectedResource::default(), 9);
+    (gate.layer(app), dropped)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_waits_ends_with_its_callers_credential() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let bond = Bond::Token { expires_unix_ms: 0 };
+    let fickle = Arc::new(Fickle { bond, believes_nobody: AtomicBool::default() });
+    let (gated, dropped) = hanging(&fickle);
+    let upload = request(&Method::PUT, "/api/v1/agents/x", &["Bearer key"]);
+    let mut upload = tokio::spawn(gated.oneshot(upload));
+    let waited = tokio::time::timeout(Duration::from_secs(60), &mut upload).await;
+    assert!(waited.is_err() && !dropped.load(Ordering::Relaxed));
+    fickle.believes_nobody.store(true, Ordering::Relaxed);
+    let refused = upload.await.unwrap().unwrap();
+    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let challenge = &refused.headers()[header::WWW_AUTHENTICATE];
+    assert_eq!(challenge, "Bearer error=\"invalid_token\", scope=\"agents:write\"");
+    assert!(dropped.load(Ordering::Relaxed), "it waits for nothing more");
+}
+
+/// Its answer has the key that is the only one to open the host from now on.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_ends_its_own_standing_is_answered() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let fickle = Arc::new(Fickle { bond: Bond::Open, believes_nobody: AtomicBool::default() });
+    let closing = fickle.clone();
+    let app = Router::new().fallback(any(async move || {
+        tokio::time::sleep(Standing::ASKED_EVERY / 2).await;
+        closing.believes_nobody.store(true, Ordering::Relaxed);
+        tokio::time::sleep(Standing::ASKED_EVERY * 9 / 10).await;
+        "the key"
+    }));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(fickle, audit, ProtectedResource::default(), 9);
+    let create = request(&Method::POST, "/api/v1/keys", &[]);
+    assert_eq!(text(gate.layer(app).oneshot(create).await.unwrap()).await, "the key");
+}
+
+#[tokio::test]
+async fn what_sees_behind_the_gate_that_a_credential_ended_is_worded_by_the_gate() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    for ended in [true, false] {
+        let bond = Bond::Token { expires_unix_ms: 0 };
+        let fickle = Arc::new(Fickle { bond, believes_nobody: AtomicBool::default() });
+        let believed = fickle.clone();
+        let app = Router::new().fallback(any(async move || {
+            believed.believes_nobody.store(ended, Ordering::Relaxed);
+            (StatusCode::UNAUTHORIZED, "of its own")
+        }));
+        let audit = Arc::new(aop_core::NoAudit);
+        let gate = Gate::new(fickle, audit, ProtectedResource::default(), 9);
+        let asked = request(&Method::POST, "/api/v1/keys", &["Bearer key"]);
+        let answer = gate.layer(app).oneshot(asked).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.headers().contains_key(header::WWW_AUTHENTICATE), ended);
+        assert_eq!(text(answer).await == "of its own", !ended);
+    }
+}
+
+#[tokio::test]
+async fn no_tenant_has_all_connections_with_requests_that_wait() {
+    let app = Router::new().fallback(any(std::future::pending::<Response<Body>>));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(Arc::new(Names), audit, ProtectedResource::default(), 9);
+    let (keeper, gated) = (Arc::clone(&gate.0), gate.layer(app));
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let mut ask = |tenant: &str| {
+        let credential = format!("Bearer tools.call/{tenant}");
+        let asked = request(&Method::POST, "/mcp", &[&*credential]);
+        let mut answer = Box::pin(gated.clone().oneshot(asked));
+        match answer.as_mut().poll(&mut context) {
+            Poll::Pending => Ok(answer),
+            Poll::Ready(refused) => Err(Box::new(refused.unwrap())),
+        }
+    };
+    let mut waiting: Vec<_> = (0..8).map(|_| ask("greedy").ok().unwrap()).collect();
+    let refused = ask("greedy").err().unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(refused.headers()[header::CONNECTION], "close", "it holds none by that");
+    let other = ask("other").ok().unwrap();
+    drop(other);
+    waiting.pop();
+    waiting.push(ask("greedy").ok().unwrap());
+    drop(waiting);
+    assert!(keeper.open.is_empty());
+}
+
+#[tokio::test]
+async fn nor_with_large_answers_that_are_not_read() {
+    let app = Router::new().fallback(any(async |request: Request<Body>| {
+        let small = request.method() == Method::GET;
+        vec![b'x'; if small { 1 << 10 } else { 1 << 20 }]
+    }));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(Arc::new(Names), audit, ProtectedResource::default(), 9);
+    let (keeper, gated) = (Arc::clone(&gate.0), gate.layer(app));
+    let ask = async |method, tenant: &str| {
+        let credential = format!("Bearer tools.call+tools.list/{tenant}");
+        gated.clone().oneshot(request(&method, "/mcp", &[&*credential])).await.unwrap()
+    };
+    let small = ask(Method::GET, "greedy").await;
+    assert!(keeper.open.is_empty());
+    let mut unread = Vec::new();
+    for _ in 0..8 {
+        unread.push(ask(Method::POST, "greedy").await);
+    }
+    let refused = ask(Method::POST, "greedy").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let other = ask(Method::POST, "other").await;
+    let size = http_body::Body::size_hint(other.body()).exact();
+    assert_eq!(size, Some(1 << 20), "it is as long as it was");
+    assert_eq!(text(other).await.len(), 1 << 20);
+    drop((small, unread));
+    assert!(keeper.open.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_request_carries_costs_little() {
+    use std::sync::atomic::AtomicBool;
+    let fickle = Fickle { bond: Bond::Open, believes_nobody: AtomicBool::default() };
+    let (seen, mut carried) = tokio::sync::mpsc::unbounded_channel();
+    let app = Router::new().fallback(any(async move |request: Request<Body>| {
+        let standing = request.extensions().get::<Standing>().unwrap().clone();
+        let has_challenge = request.extensions().get::<Challenge>().is_some();
+        seen.send((standing, has_challenge)).unwrap();
+    }));
+    let audit = Arc::new(aop_core::NoAudit);
+    let gate = Gate::new(Arc::new(fickle), audit, ProtectedResource::default(), 9);
+    let gated = gate.layer(app.clone());
+    for path in ["/mcp", "/api/v1/tools"] {
+        gated.clone().oneshot(request(&Method::GET, path, &[])).await.unwrap();
+    }
+    let (first, second) = (carried.recv().await.unwrap(), carried.recv().await.unwrap());
+    assert!(std::ptr::eq(first.0.known(), second.0.known()), "callers of an open host share one");
+    assert!(!first.1, "whoever may do everything needs no challenge");
+    let gate =
+        Gate::new(Arc::new(Names), Arc::new(aop_core::NoAudit), ProtectedResource::default(), 9);
+    let credential = "Bearer tools.call/default";
+    gate.layer(app).oneshot(request(&Method::POST, "/mcp", &[credential])).await.unwrap();
+    assert!(carried.recv().await.unwrap().1, "it may have to be told what it lacks");
+}
+
 /// A body that never says anything.
 struct Never(#[expect(dead_code, reason = "it is dropped with the body")] Alive);
 
@@ -151,12 +309,13 @@ impl http_body::Body for Never {
 
 fn gated(resource: ProtectedResource) -> Gated<Router> {
     let shown = |request: Request<Body>| async move {
-        let tenant = request.extensions().get::<Caller>().map(|caller| caller.tenant.to_string());
+        let standing = request.extensions().get::<Standing>();
+        let tenant = standing.map(|standing| standing.caller().tenant.to_string());
         let has_credential = request.headers().contains_key(header::AUTHORIZATION);
         format!("{} {} {has_credential}", request.uri(), tenant.unwrap_or_default())
     };
     let audit = Arc::new(aop_core::NoAudit);
-    Gate::new(Arc::new(Names), audit, resource).layer(Router::new().fallback(any(shown)))
+    Gate::new(Arc::new(Names), audit, resource, 9).layer(Router::new().fallback(any(shown)))
 }
 
 fn request(method: &Method, path: &str, credentials: &[&str]) -> Request<Body> {

@@ -66,33 +66,51 @@ impl Timer for CoarseTimer {
     }
 }
 
+/// What has to move while a client is waited for as long as it may stall: 2 KiB/s by default, less than any network gives.
+/// A byte now and then is no progress: it would hold a large answer, or many half bodies, for hours.
+pub(super) const PROGRESS_BYTES: usize = 64 << 10;
+
 /// Notices that something has been waited for too long, whenever it is polled.
 #[derive(Debug)]
 pub(super) struct Stall {
     clock: Arc<Clock>,
     max: Duration,
     since: Option<Instant>,
+    /// How long it was waited before `since`, and what came of it. Time in which nobody waited does not count: an
+    /// event stream is silent for long.
+    waited: Duration,
+    moved: usize,
 }
 
-/// The other side made no progress for too long.
+/// The other side made too little progress for too long.
 #[derive(Debug, thiserror::Error)]
-#[error("the client made no progress for {} s", .0.as_secs())]
+#[error("the client moved less than {PROGRESS_BYTES} bytes while it was waited for {} s", .0.as_secs())]
 pub(super) struct Stalled(Duration);
 
 impl Stall {
     pub(super) fn new(clock: Arc<Clock>, max: Duration) -> Self {
-        Self { clock, max, since: None }
+        Self { clock, max, since: None, waited: Duration::ZERO, moved: 0 }
     }
 
-    /// Passes progress on, and turns too long a time without any into an error.
-    pub(super) fn check<T>(&mut self, poll: Poll<T>) -> Poll<Result<T, Stalled>> {
+    /// Passes on what moved so many bytes, and turns too long a time with too little progress into an error.
+    pub(super) fn check<T>(
+        &mut self,
+        poll: Poll<T>,
+        bytes: impl FnOnce(&T) -> usize,
+    ) -> Poll<Result<T, Stalled>> {
         if let Poll::Ready(value) = poll {
-            self.since = None;
+            if let Some(since) = self.since.take() {
+                self.waited += self.clock.now().saturating_duration_since(since);
+            }
+            self.moved = self.moved.saturating_add(bytes(&value));
+            if self.moved >= PROGRESS_BYTES {
+                (self.waited, self.moved) = (Duration::ZERO, 0);
+            }
             return Poll::Ready(Ok(value));
         }
         let now = self.clock.now();
         let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= self.max {
+        if self.waited + now.saturating_duration_since(since) >= self.max {
             Poll::Ready(Err(Stalled(self.max)))
         } else {
             Poll::Pending
@@ -104,23 +122,51 @@ impl Stall {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_stall_is_noticed_once_the_clock_has_moved_far_enough() {
+    /// A clock that a test moves on, and a stall of 30 s by it.
+    fn stall() -> (impl Fn(u64), impl FnMut(Poll<usize>) -> Poll<Result<usize, Stalled>>) {
         let clock = Arc::new(Clock::new());
         let start = clock.now();
         let mut stall = Stall::new(Arc::clone(&clock), Duration::from_secs(30));
-        let at = |seconds| clock.advance_to(start + Duration::from_secs(seconds));
-        assert!(stall.check(Poll::<()>::Pending).is_pending());
+        let at = move |seconds| clock.advance_to(start + Duration::from_secs(seconds));
+        (at, move |poll| stall.check(poll, |bytes| *bytes))
+    }
+
+    #[test]
+    fn a_stall_is_noticed_once_the_clock_has_moved_far_enough() {
+        let (at, mut check) = stall();
+        assert!(check(Poll::Pending).is_pending());
         at(29);
-        assert!(stall.check(Poll::<()>::Pending).is_pending());
-        assert!(
-            matches!(stall.check(Poll::Ready(1)), Poll::Ready(Ok(1))),
-            "progress starts it anew"
-        );
+        assert!(check(Poll::Pending).is_pending());
+        assert!(check(Poll::Ready(PROGRESS_BYTES)).is_ready(), "progress starts it anew");
         at(58);
-        assert!(stall.check(Poll::<()>::Pending).is_pending());
+        assert!(check(Poll::Pending).is_pending());
+        at(87);
+        assert!(check(Poll::Pending).is_pending());
         at(88);
-        assert!(matches!(stall.check(Poll::<()>::Pending), Poll::Ready(Err(Stalled(_)))));
+        assert!(matches!(check(Poll::Pending), Poll::Ready(Err(Stalled(_)))));
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_progress() {
+        let (at, mut check) = stall();
+        for second in 0..30 {
+            at(second);
+            assert!(check(Poll::Pending).is_pending());
+            assert!(check(Poll::Ready(1)).is_ready());
+            assert!(check(Poll::Pending).is_pending());
+        }
+        at(30);
+        assert!(matches!(check(Poll::Pending), Poll::Ready(Err(Stalled(_)))));
+    }
+
+    #[test]
+    fn only_the_time_counts_in_which_somebody_waits() {
+        let (at, mut check) = stall();
+        for event in 0..1_000 {
+            at(event * 60);
+            assert!(matches!(check(Poll::Ready(100)), Poll::Ready(Ok(100))));
+        }
+        assert!(check(Poll::Pending).is_pending());
     }
 
     #[test]

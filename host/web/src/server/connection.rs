@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use aop_core::fair::Place;
 use axum::BoxError;
 use axum::body::Body;
 use bytes::Bytes;
@@ -35,6 +36,8 @@ pub(super) struct Connection<S> {
     pub(super) stall_timeout: Duration,
     pub(super) draining: watch::Receiver<bool>,
     pub(super) peer: Option<Peer>,
+    /// Of those that its address may have.
+    pub(super) place: Option<Place>,
 }
 
 impl<S> Connection<S>
@@ -50,7 +53,7 @@ where
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let Self { http, app, clock, stall_timeout, mut draining, peer } = self;
+        let Self { http, app, clock, stall_timeout, mut draining, peer, place: _place } = self;
         let wire = Wire::new(
             io,
             Stall::new(Arc::clone(&clock), stall_timeout),
@@ -153,7 +156,12 @@ where
     }
 }
 
-/// A request body whose sender must not stop in the middle.
+fn bytes(frame: &Option<Result<Frame<Bytes>, hyper::Error>>) -> usize {
+    let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+    data.map_or(0, Bytes::len)
+}
+
+/// A request body whose sender must not stop in the middle, nor nearly.
 struct WatchedBody {
     body: Incoming,
     stall: Stall,
@@ -172,7 +180,7 @@ impl HttpBody for WatchedBody {
         if matches!(poll, Poll::Ready(None)) || self.body.is_end_stream() {
             self.unread.store(false, Ordering::Relaxed);
         }
-        match self.stall.check(poll) {
+        match self.stall.check(poll, bytes) {
             Poll::Ready(Ok(frame)) => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
             Poll::Ready(Err(stalled)) => Poll::Ready(Some(Err(stalled.into()))),
             Poll::Pending => Poll::Pending,

@@ -1,7 +1,7 @@
 //! The HTTP/1.1 server.
 //!
-//! What bounds it: a cap on connections, the size of request headers, how long a client may take to
-//! send them, and how long it may neither send the body it announced nor read its answer. At shutdown
+//! What bounds it: a cap on connections, of which no address has all, the size of request headers, how long a client may
+//! take to send them, and how slowly it may send the body it announced or read its answer. At shutdown
 //! idle connections close at once and busy ones finish their request within a grace period.
 //!
 //! Why not `axum::serve`: it has none of these bounds. What they cost is kept off the path of a
@@ -15,11 +15,13 @@ mod wire;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aop_core::fair::Parts;
 use aop_core::{Measure, Sample};
 use axum::body::Body;
 use http::{Request, Response};
@@ -50,8 +52,8 @@ pub struct ServerConfig {
     /// default: clients reuse connections within that, and a slow-header attack needs more than a
     /// hundred new connections a second to fill the cap.
     pub header_read_timeout: Duration,
-    /// How long a client may send nothing of a body it announced, or read nothing of its answer,
-    /// before the connection is closed. 30 s by default: longer than any pause of a working network.
+    /// How long a client may be waited for, for the next 64 KiB of a body it announced or of its answer (or for the end of
+    /// either), before the connection is closed. 30 s by default: longer than any pause of a working network.
     pub stall_timeout: Duration,
 }
 
@@ -168,6 +170,7 @@ impl Server {
         let clock = Arc::new(Clock::new());
         let http = self.http(&clock);
         let (drain, draining) = watch::channel(false);
+        let addresses = Parts::new(self.config.connections_max);
         let mut connections = JoinSet::new();
         let mut refusals = JoinSet::new();
         let mut pause = Pause::default();
@@ -190,7 +193,8 @@ impl Server {
                 },
             };
             pause = Pause::default();
-            if connections.len() >= self.config.connections_max {
+            let place = peer.and_then(network).map(|network| addresses.try_place(&network));
+            if connections.len() >= self.config.connections_max || matches!(place, Some(None)) {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 if refusals.len() < REFUSALS_MAX {
                     refusals.spawn(timeout(REFUSAL_TIMEOUT, wire::refuse(io)));
@@ -207,6 +211,7 @@ impl Server {
                 stall_timeout: self.config.stall_timeout,
                 draining: draining.clone(),
                 peer,
+                place: place.flatten(),
             };
             connections.spawn(connection.drive(io));
         }
@@ -270,6 +275,18 @@ impl Server {
                 self.ended(ended);
             }
         }
+    }
+}
+
+/// Whose connections are counted together; none for this machine, whose proxies speak for everybody. A proxy elsewhere gets
+/// most of all connections, as any other address does. A host of IPv6 has a whole /64 of addresses to itself.
+fn network(Peer(address): Peer) -> Option<IpAddr> {
+    match address.to_canonical() {
+        local if local.is_loopback() => None,
+        IpAddr::V6(v6) => {
+            Some(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))))
+        }
+        v4 => Some(v4),
     }
 }
 

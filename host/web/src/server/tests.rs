@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower::Layer as _;
 
+use super::clock::PROGRESS_BYTES;
 use super::{ACCEPT_PAUSE_MAX, Accept, Pause, REFUSALS_MAX, Server, ServerConfig};
 use crate::gate::Peer;
 use crate::testing::{FakeCatalog, open_router, state};
@@ -78,21 +79,21 @@ async fn start(config: ServerConfig, grace: Duration) -> Running {
 }
 
 /// A server without sockets, for tests in virtual time.
-struct Piped(mpsc::UnboundedReceiver<io::Result<DuplexStream>>);
+struct Piped(mpsc::UnboundedReceiver<io::Result<(DuplexStream, Option<Peer>)>>);
 
 impl Accept for Piped {
     type Io = DuplexStream;
 
     async fn accept(&mut self) -> io::Result<(DuplexStream, Option<Peer>)> {
         match self.0.recv().await {
-            Some(result) => result.map(|stream| (stream, None)),
+            Some(result) => result,
             None => std::future::pending().await,
         }
     }
 }
 
 struct Pipes {
-    clients: mpsc::UnboundedSender<io::Result<DuplexStream>>,
+    clients: mpsc::UnboundedSender<io::Result<(DuplexStream, Option<Peer>)>>,
     task: JoinHandle<Result<(), WebError>>,
 }
 
@@ -112,8 +113,13 @@ fn start_piped_with(config: ServerConfig) -> Pipes {
 
 impl Pipes {
     fn connect(&self) -> DuplexStream {
+        self.connect_from(None)
+    }
+
+    fn connect_from(&self, address: Option<&str>) -> DuplexStream {
         let (client, server) = tokio::io::duplex(1024);
-        self.clients.send(Ok(server)).unwrap();
+        let peer = address.map(|address| Peer(address.parse().unwrap()));
+        self.clients.send(Ok((server, peer))).unwrap();
         client
     }
 }
@@ -373,19 +379,83 @@ async fn a_body_that_stops_is_given_up_with_an_answer() {
     assert_given_up(since);
 }
 
+/// A request that announces a body of so many bytes.
+fn echo(length: usize) -> String {
+    format!(
+        "POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    )
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_slow_but_moves_is_read() {
     let pipes = start_piped();
     let mut client = pipes.connect();
-    client
-        .write_all(b"POST /echo HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\nconnection: close\r\n\r\n")
-        .await
-        .unwrap();
-    for byte in b"slow!" {
+    client.write_all(echo(3 * PROGRESS_BYTES + 1).as_bytes()).await.unwrap();
+    for _ in 0..3 {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        client.write_all(&[*byte]).await.unwrap();
+        client.write_all(&vec![b'x'; PROGRESS_BYTES]).await.unwrap();
     }
-    assert!(read_all(client).await.ends_with("slow!"));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    client.write_all(b"!").await.unwrap();
+    assert!(read_all(client).await.ends_with("xx!"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_drips_is_given_up_with_an_answer() {
+    let pipes = start_piped();
+    let mut client = pipes.connect();
+    let since = Instant::now();
+    client.write_all(echo(1_000).as_bytes()).await.unwrap();
+    for _ in 0..27 {
+        client.write_all(b"x").await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let answer = read_all(client).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert_given_up(since);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_a_little_now_and_then_is_given_up() {
+    let pipes = start_piped();
+    let mut client = pipes.connect();
+    let since = Instant::now();
+    client.write_all(b"GET /flood HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let mut received = 0;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        match client.read(&mut [0; 400]).await.unwrap() {
+            0 => break,
+            bytes => received += bytes,
+        }
+    }
+    assert!(received < PROGRESS_BYTES, "{received}");
+    assert!(since.elapsed() < Duration::from_secs(40), "{:?}", since.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_address_has_all_connections_but_this_machine_may() {
+    let pipes = start_piped_with(ServerConfig { connections_max: 9, ..ServerConfig::default() });
+    let served = async |address: &str| {
+        let mut client = pipes.connect_from(Some(address));
+        let _ = client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        let mut first = [0; 12];
+        client.read_exact(&mut first).await.unwrap();
+        (first == *b"HTTP/1.1 200").then_some(client)
+    };
+    let mut held = Vec::new();
+    // One network of IPv6 is one address.
+    for host in 0..8 {
+        held.push(served(&format!("2001:db8::{host}")).await.unwrap());
+    }
+    assert!(served("2001:db8::9").await.is_none());
+    held.push(served("192.0.2.1").await.unwrap());
+    drop(held);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let mut held = Vec::new();
+    for _ in 0..9 {
+        held.push(served("127.0.0.1").await.unwrap());
+    }
 }
 
 #[tokio::test(start_paused = true)]

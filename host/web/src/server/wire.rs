@@ -18,7 +18,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// What is discarded at a time.
 const DISCARD_BYTES: usize = 4096;
 
-/// A socket that gives up on a client that does not read, and closes without losing the last answer.
+/// A socket that gives up on a client that reads nothing, or next to it, and closes without losing the last answer.
 pub(super) struct Wire<Io> {
     io: Io,
     stall: Stall,
@@ -61,7 +61,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<Io> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.stall.check(poll).map(flatten)
+        self.stall.check(poll, written).map(flatten)
     }
 
     fn poll_write_vectored(
@@ -70,7 +70,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<Io> {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let poll = Pin::new(&mut self.io).poll_write_vectored(cx, buffers);
-        self.stall.check(poll).map(flatten)
+        self.stall.check(poll, written).map(flatten)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -99,6 +99,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<Io> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+fn written(result: &io::Result<usize>) -> usize {
+    result.as_ref().map_or(0, |bytes| *bytes)
 }
 
 fn flatten<T>(result: Result<io::Result<T>, Stalled>) -> io::Result<T> {

@@ -1,12 +1,12 @@
 //! A fake of what manages tenants, keys and secrets.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aop_core::{
     Admin, AdminError, ApiKey, BoxFuture, Caller, CreatedKey, KeyId, NewKey, Secret, SecretEntry,
-    SecretName, Tenant, TenantName,
+    SecretName, Standing, Tenant, TenantName,
 };
 
 /// Remembers tenants, keys and secrets for as long as a test takes.
@@ -39,6 +39,10 @@ fn missing<T>(what: &str) -> Result<T, AdminError> {
 }
 
 impl Admin for FakeAdmin {
+    fn under(self: Arc<Self>, _: Standing) -> Arc<dyn Admin> {
+        self
+    }
+
     fn tenants(&self) -> BoxFuture<'_, Result<Vec<Tenant>, AdminError>> {
         Box::pin(async { Ok(self.tenants.lock().unwrap().values().cloned().collect()) })
     }
