@@ -4,6 +4,8 @@
 //! answered here with a JSON-RPC error; what holds a resource (a session, an event stream) takes its
 //! place here; and every response carries a guard, so that a client that leaves cancels its call.
 
+mod refusal;
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,7 +22,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use rmcp::ErrorData;
 use rmcp::model::{ErrorCode, RequestId};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -34,6 +35,9 @@ use crate::message::{self, Outline, Scanned};
 use crate::scope;
 use crate::session::{Session, Sessions};
 
+pub(crate) use refusal::OVERLOADED;
+use refusal::Refusal;
+
 /// The HTTP side of the server.
 pub(crate) struct Http {
     edge: Arc<Edge>,
@@ -45,66 +49,6 @@ pub(crate) struct Http {
     /// The tests compare both paths; a server always has both.
     fast_path: bool,
 }
-
-/// A request that was refused at the door.
-struct Refusal {
-    status: StatusCode,
-    id: Option<RequestId>,
-    error: ErrorData,
-    /// What the caller lacks.
-    challenge: Option<Box<HeaderValue>>,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            id: None,
-            error: ErrorData::new(code, message.into(), None),
-            challenge: None,
-        }
-    }
-
-    fn invalid(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, ErrorCode::INVALID_REQUEST, message)
-    }
-
-    fn unparsable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, ErrorCode::PARSE_ERROR, message)
-    }
-
-    /// The server has no place for it now.
-    fn full(status: StatusCode, message: impl Into<String>) -> Self {
-        Self::new(status, OVERLOADED, message)
-    }
-
-    /// The caller may not (MCP, authorization).
-    fn insufficient(challenge: Option<&Challenge>, scope: Scope) -> Self {
-        let reason = format!(
-            "Forbidden: this needs the scope `{scope}`, which the credential does not have"
-        );
-        let refusal = Self::new(StatusCode::FORBIDDEN, FORBIDDEN, reason);
-        Self { challenge: scope::challenge(challenge, scope).map(Box::new), ..refusal }
-    }
-
-    fn no_session() -> Self {
-        Self::new(
-            StatusCode::NOT_FOUND,
-            ErrorCode::INVALID_REQUEST,
-            "Session not found: open a new one",
-        )
-    }
-
-    fn with_id(mut self, id: Option<RequestId>) -> Self {
-        self.id = id;
-        self
-    }
-}
-
-/// In the range that JSON-RPC leaves to servers; MCP names none for this.
-pub(crate) const OVERLOADED: ErrorCode = ErrorCode(-32000);
-/// The same, for a caller that may not.
-const FORBIDDEN: ErrorCode = ErrorCode(-32003);
 
 /// What lives as long as a response: dropping it tells the call that nobody waits.
 struct Hold {

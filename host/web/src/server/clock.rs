@@ -122,8 +122,10 @@ impl Stall {
 mod tests {
     use super::*;
 
+    type Checked = Poll<Result<usize, Stalled>>;
+
     /// A clock that a test moves on, and a stall of 30 s by it.
-    fn stall() -> (impl Fn(u64), impl FnMut(Poll<usize>) -> Poll<Result<usize, Stalled>>) {
+    fn stall() -> (impl Fn(u64), impl FnMut(Poll<usize>) -> Checked) {
         let clock = Arc::new(Clock::new());
         let start = clock.now();
         let mut stall = Stall::new(Arc::clone(&clock), Duration::from_secs(30));
