@@ -58,11 +58,8 @@ impl Resolver {
             return None;
         }
         let now = Instant::now();
-        // Whoever asks may give up before the answer is there. The lookup goes on, for the next one who asks.
-        let (resolver, wanted) = (Arc::clone(self), name.clone());
-        let looking =
-            tokio::spawn(async move { resolver.resolve_for_zone(&wanted, &Trace::off()).await });
-        let Answer { resolved, is_stale } = looking.await.ok()?.ok()?;
+        let answer = self.resolve_for_zone(&name, &Trace::off()).await.ok()?;
+        let Answer { resolved, is_stale } = answer;
         // What only one caller may see is nobody else's, whoever asks.
         if resolved.reach == Reach::Caller {
             return None;

@@ -103,19 +103,6 @@ async fn what_the_owner_knows_no_other_node_asks_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_outlives_its_asker_is_there_for_the_next_one() {
-    let (world, owner, _) = pair(How::Answers);
-    *world.wires.delay.lock().unwrap() = Duration::from_millis(900);
-    let name = "writer.us.globex.example";
-    let asked = tokio::time::timeout(Duration::from_secs(1), owner.zone.answer_node(name)).await;
-    assert!(asked.is_err(), "it takes longer than that");
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let before = world.wires.total();
-    assert!(owner.zone.answer_node(name).await.is_some());
-    assert_eq!(world.wires.total(), before, "no other zone was asked again");
-}
-
-#[tokio::test(start_paused = true)]
 async fn callers_who_ask_together_ask_the_owner_once() {
     let (world, owner, resolver) = pair(How::Answers);
     *world.wires.delay.lock().unwrap() = Duration::from_millis(20);
