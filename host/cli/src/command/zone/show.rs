@@ -134,13 +134,13 @@ fn sentence(step: &Value) -> String {
         }
         "cache" => format!("{:<9} {} miss", "cache", t("level")),
         "own" => format!("{:<9} this zone, {}, answers itself: {}", "own", t("zone"), t("found")),
-        "owner" if step["answered"] == true => {
-            format!("{:<9} the node of this zone that has the name answers", "owner")
+        "owner" => {
+            let answers = match step["answered"] == true {
+                true => "answers",
+                false => "does not answer in time: asking the zones from here",
+            };
+            format!("{:<9} the node of this zone that has the name {answers}", "owner")
         }
-        "owner" => format!(
-            "{:<9} the node of this zone that has the name does not answer in time: asking the zones from here",
-            "owner"
-        ),
         "start" => format!("{:<9} {} ({})", "start", t("zone"), t("because")),
         "ask" => {
             let token = if step["token"] == true { ", with its token" } else { "" };
