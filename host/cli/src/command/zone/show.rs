@@ -135,10 +135,8 @@ fn sentence(step: &Value) -> String {
         "cache" => format!("{:<9} {} miss", "cache", t("level")),
         "own" => format!("{:<9} this zone, {}, answers itself: {}", "own", t("zone"), t("found")),
         "owner" => {
-            let answers = match step["answered"] == true {
-                true => "answers",
-                false => "does not answer in time: asking the zones from here",
-            };
+            let silent = "does not answer in time: asking the zones from here";
+            let answers = if step["answered"] == true { "answers" } else { silent };
             format!("{:<9} the node of this zone that has the name {answers}", "owner")
         }
         "start" => format!("{:<9} {} ({})", "start", t("zone"), t("because")),
