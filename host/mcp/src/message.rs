@@ -32,8 +32,8 @@ pub(crate) struct Scanned<'a> {
 pub(crate) const CONTAINERS_MAX: usize = 20_000;
 /// The same in each of the members that are kept for as long as a session, a stream or a call that waits.
 const KEPT_CONTAINERS_MAX: usize = 256;
-/// Bytes of each of these members. A client that has icons in its description has links to them.
-const KEPT_MAX_BYTES: usize = 64 << 10;
+/// Bytes of each of these members: a client may have its icons in its description.
+const KEPT_MAX_BYTES: usize = 256 << 10;
 
 /// Why bytes are not worth parsing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

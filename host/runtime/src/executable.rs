@@ -20,6 +20,7 @@ use crate::capability::files::Rooms;
 use crate::codec::{self, FunctionCodec};
 use crate::component::Linked;
 use crate::deadline::Deadline;
+use crate::engine::ON_DEMAND_INSTANCES_MAX;
 use crate::failure;
 use crate::guest::Grants;
 use crate::handles::{HandlePool, Handles, Seat};
@@ -139,7 +140,11 @@ impl Agent {
             Err(CallError::Failure(failure)) => Err(failure),
             Ok(output) => Ok(output),
         };
+        // What idles leaves half of the places without a slot to what runs.
+        let has_room = !self.linked.is_on_demand
+            || self.shared.on_demand.whole().held() as usize <= ON_DEMAND_INSTANCES_MAX / 2;
         let may_wait = answered(&result)
+            && has_room
             && live.store.data().guest.is_empty_handed()
             && context.payer.may_idle();
         if let Some(pool) = self.warm.as_ref().filter(|_| may_wait) {

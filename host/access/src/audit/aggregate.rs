@@ -49,8 +49,8 @@ pub(super) struct Aggregate {
     windows: HashMap<Kind, Window>,
     /// What each tenant's callers did lately.
     done: HashMap<TenantName, Rate>,
-    /// How many of those have all of their kind, by tenant.
-    told_apart: HashMap<Option<TenantName>, usize>,
+    /// How many of those have all of their kind, by tenant and outcome: what a tenant did hides nothing that it was refused.
+    told_apart: HashMap<(Option<TenantName>, Outcome), usize>,
 }
 
 impl Aggregate {
@@ -74,7 +74,8 @@ impl Aggregate {
             tenant: record.tenant.clone(),
             rest: Some((record.who.clone(), record.agent.clone(), record.subject.clone())),
         };
-        let of_tenant = self.told_apart.get(&kind.tenant).copied().unwrap_or_default();
+        let whose = (kind.tenant.clone(), kind.outcome);
+        let of_tenant = self.told_apart.get(&whose).copied().unwrap_or_default();
         let is_full = of_tenant >= KINDS_OF_TENANT_MAX || self.windows.len() >= KINDS_MAX;
         if is_full && !self.windows.contains_key(&kind) {
             kind.rest = None;
@@ -83,7 +84,7 @@ impl Aggregate {
         match self.windows.get_mut(&kind) {
             None => {
                 if kind.rest.is_some() {
-                    self.told_apart.insert(kind.tenant.clone(), of_tenant + 1);
+                    self.told_apart.insert(whose, of_tenant + 1);
                 }
                 self.windows.insert(kind, Window { since: now, pending: None });
                 Some(record)
@@ -113,7 +114,8 @@ impl Aggregate {
                 }
                 None => {
                     if kind.rest.is_some()
-                        && let Some(count) = told_apart.get_mut(&kind.tenant)
+                        && let Some(count) =
+                            told_apart.get_mut(&(kind.tenant.clone(), kind.outcome))
                     {
                         *count -= 1;
                     }

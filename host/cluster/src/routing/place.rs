@@ -273,10 +273,14 @@ impl Placer {
                 serve.filter(|(_, agent)| agent.is_of_a_file).map(|(member, _)| member.id.clone());
             let chosen = chosen(placement, &sites, &fixed.collect::<Vec<_>>());
             let action = plan(placement, &self.node, &chosen, &serving, have(key, held));
-            // What nobody has cannot be pulled.
-            if action == Action::Nothing || (action == Action::Pull && serving.is_empty()) {
+            if action == Action::Nothing {
                 continue;
             }
+            // Who may not serve it any more, for want of a label, may have it still.
+            let holders = match serving.is_empty() {
+                true => view.members.keys().cloned().collect(),
+                false => serving,
+            };
             let before = state.wanted.get(key).filter(|(before, _)| *before == action);
             let since = before.map_or(now, |(_, since)| *since);
             wanted.insert(key.clone(), (action, since));
@@ -288,7 +292,7 @@ impl Placer {
             let may_retry = state.failed.get(key).is_none_or(|(_, until)| *until <= now);
             if due.is_none() && may_retry && now.duration_since(since) >= patience {
                 let had = had(key, held);
-                due = Some(Job { placement: placement.clone(), action, holders: serving, had });
+                due = Some(Job { placement: placement.clone(), action, holders, had });
             }
         }
         state.wanted = wanted;

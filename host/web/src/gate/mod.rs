@@ -172,6 +172,16 @@ fn lacks_any(caller: &Caller) -> bool {
     [Scope::ToolsCall, Scope::ToolsList].into_iter().any(|scope| !caller.scopes.has(scope))
 }
 
+/// Whether a request may be one that ends others: whoever manages a tenant revokes the key that takes its connections, and
+/// clients end sessions.
+fn frees_room(request: &Request<Body>, need: Need) -> bool {
+    match need {
+        Need::Scope(scope) => matches!(scope, Scope::TenantAdmin | Scope::ClusterAdmin),
+        Need::Caller => request.method() == http::Method::DELETE,
+        _ => false,
+    }
+}
+
 /// A request that was let in.
 struct Admitted {
     request: Request<Body>,
@@ -290,6 +300,9 @@ impl Keeper {
         // Behind the gate there may be a method that has no line yet.
         if need == Need::OtherMethod && !caller.scopes.has(Scope::ClusterAdmin) {
             return Err(Box::new(self.other_method(&request, tenant, caller)));
+        }
+        if !frees_room(&request, need) && !self.open.has_room(&caller.tenant) {
+            return Err(Box::new(open::crowded()));
         }
         // Nothing behind the gate has a use for it, and what nobody has cannot leak.
         request.headers_mut().remove(header::AUTHORIZATION);

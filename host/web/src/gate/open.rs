@@ -5,17 +5,17 @@
 //! callers' credentials still hold. Where one was revoked or has expired, its tenant is gone, or it came in without one and the host is open no more,
 //! the request is dropped, which stops its call, and its stream ends. What bounds it: an entry for each open request, of which there are as many as connections.
 //!
-//! Each of them holds a connection. No tenant has all of those: what is beyond its share of what is free is
-//! answered 503, and its connection is closed.
+//! Each of them holds a connection. No tenant has all of those: who has its share of what is free is answered 503, before
+//! anything of the request begins, and the connection is closed.
 //!
 //! What a request opened beyond itself (a session, a call that waits for its client) asks for itself, by the
 //! [`Standing`] in the request's extensions.
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use aop_core::{Bond, Challenge, Standing, TenantName, fair};
 use axum::body::{Body, Bytes};
@@ -28,12 +28,16 @@ use crate::problem::Problem;
 
 /// Answers up to this size are not followed: they are written to the end at once, or lie in the buffers of their connection.
 const HELD_BYTES: u64 = 64 << 10;
+/// What is handed over at a time of those that are: as much as a connection buffers.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// The requests that are open.
 pub(super) struct Open {
     entries: Mutex<Entries>,
     /// As many connections as there can be.
     max: u32,
+    /// How many entries there are, for a look without the lock.
+    held: AtomicU32,
 }
 
 #[derive(Default)]
@@ -57,15 +61,8 @@ struct Entry {
 }
 
 impl Entries {
-    /// Counts one more of a tenant, unless it has its share.
-    fn take(&mut self, tenant: &TenantName, max: u32) -> bool {
-        let held = u32::try_from(self.by_id.len()).unwrap_or(u32::MAX);
-        let of_tenant = self.of_tenants.get(tenant).copied().unwrap_or(0);
-        if held >= max || of_tenant >= fair::share(max, held) {
-            return false;
-        }
-        self.of_tenants.insert(tenant.clone(), of_tenant + 1);
-        true
+    fn held(&self) -> u32 {
+        u32::try_from(self.by_id.len()).unwrap_or(u32::MAX)
     }
 
     fn give_back(&mut self, tenant: &TenantName) {
@@ -79,7 +76,7 @@ impl Entries {
 impl Open {
     pub(super) fn new(connections_max: usize) -> Self {
         let max = u32::try_from(connections_max).unwrap_or(u32::MAX);
-        Self { entries: Mutex::default(), max }
+        Self { entries: Mutex::default(), max, held: AtomicU32::new(0) }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -93,12 +90,21 @@ impl Open {
         entries.by_id.is_empty() && entries.of_tenants.is_empty()
     }
 
-    /// None when the tenant has its share of the connections.
-    fn note(self: &Arc<Self>, standing: Standing, need: Need) -> Option<Noted> {
-        let mut entries = self.entries();
-        if !entries.take(&standing.caller().tenant, self.max) {
-            return None;
+    /// Whether a tenant may have one more connection that waits. Asked before anything begins: what began is answered.
+    pub(super) fn has_room(&self, tenant: &TenantName) -> bool {
+        let held = self.held.load(Ordering::Relaxed);
+        // No tenant has more than all have, so nobody takes the lock where there is room for anybody.
+        if held < fair::share(self.max, held) {
+            return true;
         }
+        let entries = self.entries();
+        let of_tenant = entries.of_tenants.get(tenant).copied().unwrap_or(0);
+        entries.held() < self.max && of_tenant < fair::share(self.max, entries.held())
+    }
+
+    fn note(self: &Arc<Self>, standing: Standing, need: Need) -> Noted {
+        let mut entries = self.entries();
+        *entries.of_tenants.entry(standing.caller().tenant.clone()).or_default() += 1;
         let entry = Arc::new(Entry {
             standing,
             is_warned: AtomicBool::new(need == Need::Caller),
@@ -108,11 +114,12 @@ impl Open {
         let id = entries.next_id;
         entries.next_id += 1;
         entries.by_id.insert(id, Arc::clone(&entry));
+        self.held.store(entries.held(), Ordering::Relaxed);
         if !std::mem::replace(&mut entries.is_watched, true) {
             tokio::spawn(watch(Arc::downgrade(self)));
         }
         drop(entries);
-        Some(Noted { open: Arc::clone(self), id, entry })
+        Noted { open: Arc::clone(self), id, entry }
     }
 }
 
@@ -167,6 +174,7 @@ impl Drop for Noted {
         let mut entries = self.open.entries();
         entries.by_id.remove(&self.id);
         entries.give_back(&self.entry.standing.caller().tenant);
+        self.open.held.store(entries.held(), Ordering::Relaxed);
     }
 }
 
@@ -192,10 +200,8 @@ impl Followed {
 
     /// What the request is answered with instead, when it has to end before anything came of it.
     pub(super) fn ended(&mut self, cx: &Context<'_>) -> Option<Response<Body>> {
-        if self.noted.is_none() {
-            self.noted = self.open.note(self.standing.clone(), self.need);
-        }
-        let Some(noted) = &self.noted else { return Some(crowded()) };
+        let noted =
+            self.noted.get_or_insert_with(|| self.open.note(self.standing.clone(), self.need));
         noted.is_over(cx).then(|| self.refusal())
     }
 
@@ -223,15 +229,13 @@ impl Followed {
         if answer.body().size_hint().exact().is_some_and(|bytes| bytes <= HELD_BYTES) {
             return answer;
         }
-        match self.noted.or_else(|| self.open.note(self.standing, self.need)) {
-            Some(noted) => answer.map(|body| Body::new(Stream { going: Some((body, noted)) })),
-            None => crowded(),
-        }
+        let noted = self.noted.unwrap_or_else(|| self.open.note(self.standing, self.need));
+        answer.map(|body| Body::new(Stream { going: Some((body, noted)), rest: Bytes::new() }))
     }
 }
 
 /// To a tenant that has its share of the connections. This one is free again afterwards.
-fn crowded() -> Response<Body> {
+pub(super) fn crowded() -> Response<Body> {
     let message =
         "too many requests of this tenant wait for their answers: try again when some have theirs";
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "resource_exhausted", message);
@@ -240,9 +244,12 @@ fn crowded() -> Response<Body> {
     response
 }
 
-/// A body that ends when its caller's word counts no more.
+/// A body that ends when its caller's word counts no more. It comes in pieces, and its end is not told ahead: whoever writes
+/// it drops a body of which nothing more comes, while a large last piece still waits for its reader.
 struct Stream {
     going: Option<(Body, Noted)>,
+    /// Of the last frame.
+    rest: Bytes,
 }
 
 impl http_body::Body for Stream {
@@ -253,20 +260,43 @@ impl http_body::Body for Stream {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let Some((body, noted)) = &mut self.going else { return Poll::Ready(None) };
+        let this = &mut *self;
+        let Some((body, noted)) = &mut this.going else { return Poll::Ready(None) };
         if noted.is_over(cx) {
             // Dropping the body tells whoever writes it that nobody reads.
-            self.going = None;
+            this.going = None;
+            this.rest = Bytes::new();
             return Poll::Ready(None);
         }
-        Pin::new(body).poll_frame(cx)
+        if this.rest.is_empty() {
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                other => {
+                    this.going = None;
+                    return Poll::Ready(other);
+                }
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.going.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+        self.going.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.going.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+        let Some((body, _)) = &self.going else { return SizeHint::with_exact(0) };
+        let (rest, inner) = (self.rest.len() as u64, body.size_hint());
+        let mut hint = SizeHint::new();
+        // The upper bound first: it must not be below the lower one.
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(inner.lower() + rest);
+        hint
     }
 }

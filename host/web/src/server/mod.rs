@@ -193,7 +193,11 @@ impl Server {
                 },
             };
             pause = Pause::default();
-            let place = peer.and_then(network).map(|network| addresses.try_place(&network));
+            // This machine's count as well, so that what is left for others is what is free.
+            let place = peer.map(|peer| match network(peer) {
+                Some(network) => addresses.try_place(&network),
+                None => addresses.try_place_of_whole(),
+            });
             if connections.len() >= self.config.connections_max || matches!(place, Some(None)) {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 if refusals.len() < REFUSALS_MAX {
@@ -279,7 +283,7 @@ impl Server {
 }
 
 /// Whose connections are counted together; none for this machine, whose proxies speak for everybody. A proxy elsewhere gets
-/// most of all connections, as any other address does. A host of IPv6 has a whole /64 of addresses to itself.
+/// most of all connections, as any other address does. A /64 of IPv6 counts as one: whoever has one address often has it all.
 fn network(Peer(address): Peer) -> Option<IpAddr> {
     match address.to_canonical() {
         local if local.is_loopback() => None,

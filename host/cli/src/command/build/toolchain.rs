@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -80,6 +80,10 @@ impl<'a> Toolchain<'a> {
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(Some(file)),
+                // Some file systems of networks have no locks.
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(None);
+                }
                 Err(TryLockError::Error(error)) => {
                     return Err(anyhow::Error::new(error).context(failed()).into());
                 }

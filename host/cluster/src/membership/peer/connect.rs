@@ -98,8 +98,18 @@ pub(crate) async fn open_as(
     }
 }
 
-/// Whether a handshake failed because this side does not believe the other's certificate.
+/// Whether a handshake failed because this side does not believe who signed the other's certificate. One of a node that was
+/// evicted, or whose time a clock says is over, is something else.
 fn is_of_a_certificate(error: &std::io::Error) -> bool {
+    use rustls::CertificateError as Reason;
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
+    let Some(rustls::Error::InvalidCertificate(reason)) = tls else { return false };
+    !matches!(
+        reason,
+        Reason::Revoked
+            | Reason::Expired
+            | Reason::ExpiredContext { .. }
+            | Reason::NotValidYet
+            | Reason::NotValidYetContext { .. }
+    )
 }

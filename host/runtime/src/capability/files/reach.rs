@@ -163,9 +163,16 @@ fn may_move_now(below: &File, path: &str) -> Result<(), String> {
     // Who renames `link/` renames the link.
     let found = match look(below, path.trim_end_matches('/')) {
         Ok(found) => found,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::XDEV) => {
-            return Ok(());
-        }
+        // The renaming itself says so, in its own words.
+        Err(
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::NAMETOOLONG
+            | Errno::INVAL
+            | Errno::XDEV
+            | Errno::ACCESS
+            | Errno::LOOP,
+        ) => return Ok(()),
         Err(error) => return Err(unknown(&error)),
     };
     match kind(&found).map_err(|error| unknown(&error))? {

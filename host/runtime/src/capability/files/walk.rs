@@ -12,7 +12,9 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, readlinkat, statat};
+use rustix::fs::{
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 /// How deep a walk goes: deeper than any tree that people make, and a descriptor each.
@@ -84,6 +86,8 @@ pub(super) fn walk(
         let (kind, length) = match look(parent, name, entry.file_type()) {
             Ok(found) => found,
             Err(error) if is_gone(error) => continue,
+            // Whoever may not enter a directory reaches nothing that is in it, agents included.
+            Err(Errno::ACCESS) => continue,
             Err(error) => return Err(unreadable(name, error)),
         };
         if see(&Entry { parent, name, kind, length })?.is_break() {
@@ -95,6 +99,8 @@ pub(super) fn walk(
         let below = match openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(below) => below,
             Err(error) if is_gone(error) => continue,
+            // `lost+found`, say. What can be entered and not be listed may grow unseen, and is unreadable.
+            Err(Errno::ACCESS) if !may_enter(parent, name) => continue,
             Err(error) => return Err(unreadable(name, error)),
         };
         if open.len() == DEPTH_MAX {
@@ -114,6 +120,10 @@ fn look(parent: BorrowedFd<'_>, name: &CStr, kind: FileType) -> Result<(FileType
     let kind = FileType::from_raw_mode(found.st_mode);
     let length = u64::try_from(found.st_size).unwrap_or(0);
     Ok((kind, if kind == FileType::Directory { 0 } else { length }))
+}
+
+fn may_enter(parent: BorrowedFd<'_>, name: &CStr) -> bool {
+    accessat(parent, name, Access::EXEC_OK, AtFlags::EACCESS) != Err(Errno::ACCESS)
 }
 
 /// Whether something was there a moment ago, or was a directory then.
