@@ -28,8 +28,7 @@ use crate::membership::{CatalogueAgent, Documents, Member, Members, View};
 const DOCUMENT: &str = "place";
 /// The file in the data directory.
 const FILE: &str = "placements.json";
-/// How long something must be wanted before it is pulled: whoever else changes its mind does so within a
-/// few rounds of gossip.
+/// How long something is wanted before it is pulled: whoever changes its mind does so within a few rounds of gossip.
 const PULL_AFTER: Duration = Duration::from_secs(1);
 /// How long a replica must be superfluous before it is unloaded.
 const UNLOAD_AFTER: Duration = Duration::from_secs(15);
@@ -57,8 +56,7 @@ pub(super) struct Placer {
 #[derive(Default)]
 struct State {
     records: Placements,
-    /// The version of each placed agent that this node last had as a replica: what differs from it was loaded by
-    /// somebody since.
+    /// The version of each placed agent that this node last had as a replica: another one was loaded by somebody since.
     applied: BTreeMap<Key, (Digest, Digest)>,
     /// Placed agents that a file of this node owns.
     of_files: BTreeSet<Key>,
@@ -277,10 +275,8 @@ impl Placer {
                 continue;
             }
             // Who may not serve it any more, for want of a label, may have it still.
-            let holders = match serving.is_empty() {
-                true => view.members.keys().cloned().collect(),
-                false => serving,
-            };
+            let all = || view.members.keys().cloned().collect();
+            let holders = if serving.is_empty() { all() } else { serving };
             let before = state.wanted.get(key).filter(|(before, _)| *before == action);
             let since = before.map_or(now, |(_, since)| *since);
             wanted.insert(key.clone(), (action, since));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use aop_core::fair::Parts;
+use aop_core::fair::{Parts, Place};
 use aop_core::{Measure, Sample};
 use axum::body::Body;
 use http::{Request, Response};
@@ -193,11 +193,7 @@ impl Server {
                 },
             };
             pause = Pause::default();
-            // This machine's count as well, so that what is left for others is what is free.
-            let place = peer.map(|peer| match network(peer) {
-                Some(network) => addresses.try_place(&network),
-                None => addresses.try_place_of_whole(),
-            });
+            let place = peer.map(|peer| place_of(&addresses, peer));
             if connections.len() >= self.config.connections_max || matches!(place, Some(None)) {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 if refusals.len() < REFUSALS_MAX {
@@ -279,6 +275,14 @@ impl Server {
                 self.ended(ended);
             }
         }
+    }
+}
+
+/// A place for one more connection, if there is one. This machine's count as well, so that others share what is free.
+fn place_of(addresses: &Parts<IpAddr>, peer: Peer) -> Option<Place> {
+    match network(peer) {
+        Some(network) => addresses.try_place(&network),
+        None => addresses.try_place_of_whole(),
     }
 }
 
