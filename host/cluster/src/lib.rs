@@ -8,6 +8,7 @@ pub mod durable;
 pub mod federation;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod http2;
 pub mod membership;
 pub mod quota;
 pub mod routing;

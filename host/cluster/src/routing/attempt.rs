@@ -8,12 +8,12 @@ use aop_core::{CallContext, Digest, ErrorCode, Failure, NodeId, Output, Progress
 use bytes::{Buf as _, Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Limited};
 use serde_json::value::RawValue;
 
-use super::peers::{Body, Exchange, Peers, SendError};
+use super::peers::Peers;
 use super::wire::{self, ANSWER_SLACK_BYTES, Answered, CallMeta, FORM, Nothing, PROTOCOL, Params};
+use crate::http2::{Exchange, Incoming, SendError};
 
 /// How much longer than the deadline an answer is awaited: the owner enforces the same one and says so itself.
 const GRACE: Duration = Duration::from_millis(25);
@@ -94,7 +94,7 @@ impl Errand<'_> {
         }
     }
 
-    fn request(&self) -> Result<Request<Body>, Failure> {
+    fn request(&self) -> Result<Request<Bytes>, Failure> {
         let context = self.context;
         let left = context.deadline.saturating_duration_since(Instant::now());
         let session = context.session.get();
@@ -190,7 +190,7 @@ const fn is_about_the_node(code: ErrorCode) -> bool {
     )
 }
 
-fn post(tool: &str, bytes: Vec<u8>) -> Result<Request<Body>, http::Error> {
+fn post(tool: &str, bytes: Vec<u8>) -> Result<Request<Bytes>, http::Error> {
     const JSON: HeaderValue = HeaderValue::from_static("application/json");
     const EITHER: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
     Request::builder()
@@ -201,11 +201,11 @@ fn post(tool: &str, bytes: Vec<u8>) -> Result<Request<Body>, http::Error> {
         .header(HeaderName::from_static("mcp-protocol-version"), PROTOCOL)
         .header(HeaderName::from_static("mcp-method"), "tools/call")
         .header(HeaderName::from_static("mcp-name"), tool)
-        .body(Full::new(Bytes::from(bytes)))
+        .body(Bytes::from(bytes))
 }
 
-fn get(path: &str) -> Result<Request<Body>, http::Error> {
-    Request::builder().uri(format!("https://node{path}")).body(Full::default())
+fn get(path: &str) -> Result<Request<Bytes>, http::Error> {
+    Request::builder().uri(format!("https://node{path}")).body(Bytes::new())
 }
 
 /// Resolves when a node does not say that it lives for as long as `patience`.

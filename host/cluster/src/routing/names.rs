@@ -5,13 +5,14 @@ use std::sync::{Arc, Weak};
 use aop_core::{BoxFuture, NodeId};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 
 use super::Router;
-use super::peers::{Peers, SendError};
+use super::peers::Peers;
 use super::placement::score;
 use crate::FullName;
 use crate::federation::resolver::Owners;
+use crate::http2::SendError;
 use crate::membership::View;
 
 /// Where the question goes.
@@ -57,7 +58,7 @@ fn owner(view: &View, name: &str) -> Option<NodeId> {
 
 async fn question(peers: &Peers, owner: &NodeId, name: String) -> Result<Bytes, String> {
     let request = Request::builder().method(Method::POST).uri(format!("https://node{PATH}"));
-    let request = request.body(Full::new(Bytes::from(name))).map_err(|error| error.to_string())?;
+    let request = request.body(Bytes::from(name)).map_err(|error| error.to_string())?;
     let exchange = peers.send(owner, request).await.map_err(|error| match error {
         SendError::NotSent(reason) | SendError::Lost(reason) => reason,
         SendError::Full => "too much is under way".to_owned(),

@@ -4,20 +4,15 @@
 //! What bounds it: connections per peer, streams per connection, and the bytes of a request and of an answer.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aop_core::NodeId;
 use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use http::Request;
 
+use crate::http2::{Exchange, Http2, Opening, SendError};
 use crate::membership::Connect;
 
 /// Connections to one peer at most. One carries what a core can encrypt; more than a few fight for the cores.
@@ -29,16 +24,6 @@ const STREAMS_GROW: usize = 32;
 pub(super) const STREAMS_MAX: usize = 1024;
 /// How long a connection may be idle before it is closed, as long as another is open or nobody calls.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-/// How often a peer with calls under way is asked whether it lives, and how long it may take to say so. A node
-/// that is frozen is noticed by gossip too; this is what frees calls that no other replica can take.
-const ALIVE_INTERVAL: Duration = Duration::from_secs(2);
-const ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Bytes that one answer, and all answers of a connection, may be ahead of their reader.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-
-/// The body of a request.
-pub(super) type Body = Full<Bytes>;
 
 /// The clients of all peers.
 pub(super) struct Peers {
@@ -56,65 +41,15 @@ struct Peer {
 }
 
 struct Connection {
-    sender: SendRequest<Body>,
-    streams: Arc<AtomicUsize>,
+    http2: Http2,
     idle_since: Instant,
-    /// Ends whatever drives the connection, and with it every stream.
-    _end: DropGuard,
-}
-
-/// Runs what drives one connection. hyper drives it in tasks of its own, which would outlive the pool.
-#[derive(Clone)]
-struct Drivers(CancellationToken);
-
-impl<F> Executor<F> for Drivers
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, driver: F) {
-        let end = self.0.clone();
-        tokio::spawn(async move { end.run_until_cancelled(driver).await });
-    }
-}
-
-/// Why a request got no answer.
-#[derive(Debug)]
-pub(super) enum SendError {
-    /// It never left, or was refused unread: nothing ran.
-    NotSent(String),
-    /// There are as many under way as may be.
-    Full,
-    /// The connection broke after it left: it may have run.
-    Lost(String),
-}
-
-/// An answer that is being read, and its place among the streams.
-pub(super) struct Exchange {
-    pub(super) response: Response<Incoming>,
-    pub(super) stream: Stream,
-}
-
-/// One stream of a connection.
-pub(super) struct Stream(Arc<AtomicUsize>);
-
-impl Stream {
-    fn begin(streams: &Arc<AtomicUsize>) -> Self {
-        streams.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(streams))
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What the pool has for one more stream.
 enum Take {
-    Ready(SendRequest<Body>, Stream),
+    Ready(Opening),
     /// The same, and another connection would do it good.
-    Crowded(SendRequest<Body>, Stream),
+    Crowded(Opening),
     Full,
     Empty,
 }
@@ -128,21 +63,9 @@ impl Peers {
     pub(super) async fn send(
         &self,
         node: &NodeId,
-        request: Request<Body>,
+        request: Request<Bytes>,
     ) -> Result<Exchange, SendError> {
-        let peer = self.peer(node);
-        let (mut sender, stream) = peer.stream(&self.connect).await?;
-        match sender.try_send_request(request).await {
-            Ok(response) => Ok(Exchange { response, stream }),
-            Err(mut error) => {
-                let reason = error.error().to_string();
-                if error.take_message().is_some() || was_refused(error.error()) {
-                    Err(SendError::NotSent(reason))
-                } else {
-                    Err(SendError::Lost(reason))
-                }
-            }
-        }
+        self.peer(node).stream(&self.connect).await?.send(request).await
     }
 
     /// Closes connections that were idle for long, and those to nodes that are no members any more: whoever
@@ -164,7 +87,8 @@ impl Peers {
         let peers = self.peers();
         peers.values().fold((0, 0), |(open, streams), peer| {
             let connections = peer.connections();
-            let under_way = connections.iter().map(Connection::under_way).sum::<usize>();
+            let under_way =
+                connections.iter().map(|connection| connection.http2.under_way()).sum::<usize>();
             (open + connections.len(), streams + under_way)
         })
     }
@@ -195,48 +119,46 @@ impl Peer {
     }
 
     /// A stream on some connection, which is opened if there is none.
-    async fn stream(
-        self: &Arc<Self>,
-        connect: &Arc<dyn Connect>,
-    ) -> Result<(SendRequest<Body>, Stream), SendError> {
+    async fn stream(self: &Arc<Self>, connect: &Arc<dyn Connect>) -> Result<Opening, SendError> {
         match self.take() {
-            Take::Ready(sender, stream) => return Ok((sender, stream)),
-            Take::Crowded(sender, stream) => {
+            Take::Ready(opening) => return Ok(opening),
+            Take::Crowded(opening) => {
                 self.grow(connect);
-                return Ok((sender, stream));
+                return Ok(opening);
             }
             Take::Full => return Err(SendError::Full),
             Take::Empty => {}
         }
         let _turn = self.opening.lock().await;
         // Somebody else may have opened one meanwhile.
-        if let Take::Ready(sender, stream) | Take::Crowded(sender, stream) = self.take() {
-            return Ok((sender, stream));
+        if let Take::Ready(opening) | Take::Crowded(opening) = self.take() {
+            return Ok(opening);
         }
         let connection = open(&**connect, &self.node).await.map_err(SendError::NotSent)?;
-        let taken = (connection.sender.clone(), Stream::begin(&connection.streams));
+        let opening = connection.http2.open();
         self.connections().push(connection);
-        Ok(taken)
+        Ok(opening)
     }
 
     fn take(&self) -> Take {
         let mut connections = self.connections();
-        connections.retain(|connection| !connection.sender.is_closed());
+        connections.retain_mut(|connection| connection.http2.is_open());
         let count = connections.len();
-        let Some(quietest) = connections.iter_mut().min_by_key(|connection| connection.under_way())
+        let Some(quietest) =
+            connections.iter_mut().min_by_key(|connection| connection.http2.under_way())
         else {
             return Take::Empty;
         };
-        let streams = quietest.under_way();
+        let streams = quietest.http2.under_way();
         if streams >= STREAMS_MAX {
             return Take::Full;
         }
         quietest.idle_since = Instant::now();
-        let (sender, stream) = (quietest.sender.clone(), Stream::begin(&quietest.streams));
+        let opening = quietest.http2.open();
         if streams >= STREAMS_GROW && count < CONNECTIONS_MAX {
-            Take::Crowded(sender, stream)
+            Take::Crowded(opening)
         } else {
-            Take::Ready(sender, stream)
+            Take::Ready(opening)
         }
     }
 
@@ -256,52 +178,14 @@ impl Peer {
 
     fn shrink(&self, now: Instant) {
         self.connections().retain(|connection| {
-            connection.under_way() > 0 || now.duration_since(connection.idle_since) < IDLE_MAX
+            connection.http2.under_way() > 0 || now.duration_since(connection.idle_since) < IDLE_MAX
         });
-    }
-}
-
-impl Connection {
-    fn under_way(&self) -> usize {
-        self.streams.load(Ordering::Relaxed)
     }
 }
 
 async fn open(connect: &dyn Connect, node: &NodeId) -> Result<Connection, String> {
     let stream = connect.connect(node).await.map_err(|error| error.to_string())?;
-    let end = CancellationToken::new();
-    let (sender, driver) = Builder::new(Drivers(end.clone()))
-        .timer(TokioTimer::new())
-        .keep_alive_interval(ALIVE_INTERVAL)
-        .keep_alive_timeout(ALIVE_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .initial_max_send_streams(STREAMS_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
-    let node = node.clone();
-    Drivers(end.clone()).execute(async move {
-        if let Err(error) = driver.await {
-            tracing::debug!(%node, %error, "a connection to another node ended");
-        }
-    });
-    Ok(Connection {
-        sender,
-        streams: Arc::default(),
-        idle_since: Instant::now(),
-        _end: end.drop_guard(),
-    })
-}
-
-/// Whether the other side says that it did not process the stream (RFC 9113, sections 6.8 and 8.7).
-fn was_refused(error: &hyper::Error) -> bool {
-    let cause =
-        std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
-    cause.is_some_and(|cause| {
-        cause.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || (cause.is_go_away()
-                && cause.is_remote()
-                && cause.reason() == Some(h2::Reason::NO_ERROR))
-    })
+    let http2 = Http2::begin(stream, STREAMS_MAX, node.to_string()).await;
+    let http2 = http2.map_err(|error| error.to_string())?;
+    Ok(Connection { http2, idle_since: Instant::now() })
 }
