@@ -25,6 +25,7 @@ use tower::util::Oneshot;
 
 use super::TICK;
 use super::clock::{Clock, Stall};
+use super::repoll::Repoll;
 use super::wire::Wire;
 use crate::gate::Peer;
 
@@ -67,7 +68,8 @@ where
             peer,
             unread: Arc::default(),
         };
-        let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
+        let connection = http.serve_connection(TokioIo::new(wire), service);
+        let mut connection = pin!(Repoll::new(connection));
         let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = false;
@@ -82,7 +84,7 @@ where
                 }
                 _ = draining.changed(), if !told => {
                     told = true;
-                    connection.as_mut().graceful_shutdown();
+                    connection.as_mut().get().graceful_shutdown();
                 }
                 now = tick.tick() => clock.advance_to(now),
             }

@@ -10,6 +10,7 @@
 
 mod clock;
 mod connection;
+mod repoll;
 mod wire;
 
 use std::convert::Infallible;
