@@ -30,15 +30,22 @@ const HTTP_FIELDS_MAX_BYTES: usize = 8 << 10;
 
 /// The data of a store.
 pub(crate) struct State {
-    wasi: WasiCtx,
+    /// Made when it is first needed, unless it has directories to open: many agents need none, and it costs an eighth of
+    /// what a call of such a one takes.
+    wasi: Option<Wasi>,
     pub(crate) table: ResourceTable,
     pub(crate) http: WasiHttpCtx,
     pub(crate) limiter: InstanceLimiter,
     pub(crate) guest: Guest,
     pub(crate) descriptors: Descriptors,
+    _counted: Counted,
+}
+
+/// What WASI shows of the machine.
+struct Wasi {
+    context: WasiCtx,
     /// Standard output and error, for the line that each has not ended.
     outputs: [GuestOutput; 2],
-    _counted: Counted,
 }
 
 /// Where an instance's lines go, and under whose name.
@@ -131,17 +138,8 @@ impl State {
     ) -> Result<Self, Failure> {
         let settings = &grants.settings;
         let voice = Voice::new(log, settings, context);
-        let outputs = [Stream::Stdout, Stream::Stderr]
-            .map(|stream| GuestOutput::new(Arc::clone(&voice), stream));
-        let [stdout, stderr] = outputs.clone();
-        let mut wasi = WasiCtxBuilder::new();
-        wasi.stdout(stdout)
-            .stderr(stderr)
-            .max_random_size(RANDOM_MAX_BYTES)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false);
-        surroundings::grant(&mut wasi, grants, &voice)?;
+        let has_directories = !grants.policy.directories.is_empty();
+        let wasi = has_directories.then(|| Wasi::with_directories(grants, &voice)).transpose()?;
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(HTTP_FIELDS_MAX_BYTES);
         let mut table = ResourceTable::new();
@@ -149,13 +147,12 @@ impl State {
         let mut guest = Guest::new(Arc::clone(grants), voice);
         guest.begin(context, feature);
         Ok(Self {
-            wasi: wasi.build(),
+            wasi,
             table,
             http,
             limiter: InstanceLimiter::new(&settings.limits, context),
             guest,
             descriptors: Descriptors::default(),
-            outputs,
             _counted: Counted::new(live),
         })
     }
@@ -169,13 +166,47 @@ impl State {
 
     /// Ends a call of a warm instance: what it wrote is its own, also without an end of line.
     pub(crate) fn end(&self) {
-        self.outputs.iter().for_each(GuestOutput::end_line);
+        let outputs = self.wasi.iter().flat_map(|wasi| &wasi.outputs);
+        outputs.for_each(GuestOutput::end_line);
     }
 }
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let guest = &self.guest;
+        let wasi = self.wasi.get_or_insert_with(|| Wasi::new(&guest.grants, &guest.voice));
+        WasiCtxView { ctx: &mut wasi.context, table: &mut self.table }
+    }
+}
+
+impl Wasi {
+    fn new(grants: &Grants, voice: &Arc<Voice>) -> Self {
+        let (mut builder, outputs) = Self::begin(grants, voice);
+        Self { context: builder.build(), outputs }
+    }
+
+    /// # Errors
+    /// `internal` when a directory that the operator granted cannot be opened.
+    fn with_directories(grants: &Grants, voice: &Arc<Voice>) -> Result<Self, Failure> {
+        let (mut builder, outputs) = Self::begin(grants, voice);
+        surroundings::open_directories(&mut builder, grants, voice)?;
+        Ok(Self { context: builder.build(), outputs })
+    }
+
+    fn begin(grants: &Grants, voice: &Arc<Voice>) -> (WasiCtxBuilder, [GuestOutput; 2]) {
+        let outputs = [Stream::Stdout, Stream::Stderr]
+            .map(|stream| GuestOutput::new(Arc::clone(voice), stream));
+        let [stdout, stderr] = outputs.clone();
+        let mut builder = WasiCtxBuilder::new();
+        builder
+            .stdout(stdout)
+            .stderr(stderr)
+            .max_random_size(RANDOM_MAX_BYTES)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        surroundings::grant(&mut builder, grants, voice);
+        (builder, outputs)
     }
 }
 

@@ -20,15 +20,8 @@ use crate::engine::Model;
 use crate::guest::Grants;
 use crate::state::{State, Voice};
 
-/// Gives an instance what its agent's policy grants.
-///
-/// # Errors
-/// `internal` when a directory cannot be opened; the operator's log names it.
-pub(crate) fn grant(
-    wasi: &mut WasiCtxBuilder,
-    grants: &Grants,
-    voice: &Arc<Voice>,
-) -> Result<(), Failure> {
+/// Gives an instance what its agent's policy grants, directories excepted.
+pub(crate) fn grant(wasi: &mut WasiCtxBuilder, grants: &Grants, voice: &Arc<Voice>) {
     wasi.envs(&grants.environment);
     if voice.is_witnessed() {
         witness(wasi, voice);
@@ -43,6 +36,17 @@ pub(crate) fn grant(
             .insecure_random(numbers.clone())
             .secure_random(numbers);
     }
+}
+
+/// Opens the directories that its agent's policy grants.
+///
+/// # Errors
+/// `internal` when one cannot be opened; the operator's log names it.
+pub(crate) fn open_directories(
+    wasi: &mut WasiCtxBuilder,
+    grants: &Grants,
+    voice: &Voice,
+) -> Result<(), Failure> {
     for directory in &grants.policy.directories {
         let access = if directory.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
         if let Err(error) = wasi.preopened_dir(&directory.host, &directory.guest, access) {
