@@ -28,8 +28,9 @@ use crate::config::{
 use crate::exit::{CommandError, CommandResult};
 use crate::{log, output};
 
-/// What [`Live`] shows: calls, what the guest says, new revisions, and what goes wrong.
-const LOG_LEVEL: &str = "warn,aop::guest=trace,aop_dispatch=debug,aop_registry=info";
+/// What [`Live`] shows: calls, what the guest says, new revisions, and what goes wrong; not that a directory of the source
+/// went, which the watcher warns of.
+const LOG_LEVEL: &str = "warn,notify=error,aop::guest=trace,aop_dispatch=debug,aop_registry=info";
 /// Who stops a host that only they use does not want to wait.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
