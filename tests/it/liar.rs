@@ -39,7 +39,6 @@ async fn content_that_breaks_a_rule_is_a_failure() {
         ("liar_wrong_priority", "priority"),
         ("liar_wrong_link", "absolute URI"),
         ("liar_foreign_document", "another agent"),
-        ("liar_foreign_link", "another agent"),
     ] {
         let result = mcp.call(tool, json!({})).await;
         assert_eq!(result.code(), "bad_output", "{tool}");
@@ -47,7 +46,7 @@ async fn content_that_breaks_a_rule_is_a_failure() {
     }
     let counted = [("agent", "liar"), ("code", "bad_output")];
     let bad = host.metrics().await.with("aop_calls", &counted);
-    assert_eq!(bad, Some(5.0), "that is how they are counted");
+    assert_eq!(bad, Some(4.0), "that is how they are counted");
     let result = mcp.call("liar_large_image", json!({ "mebibytes": 100 })).await;
     assert_eq!(result.code(), "guest_limit");
     let fits = json!({ "name": "liar_large_image", "arguments": { "mebibytes": 1 } });
@@ -61,6 +60,40 @@ async fn content_that_breaks_a_rule_is_a_failure() {
     let foreign: ToolResult = mcp.call("liar_foreign_update", json!({})).await;
     assert!(foreign.text().contains("liar://"), "{}", foreign.text());
     assert_eq!(mcp.call("liar_wrong_form", json!({})).await.code(), "guest_error");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_arrives_whole_unless_it_leads_to_what_another_agent_offers() {
+    let (host, _agents) = host().await;
+    let (mcp, session) = (host.mcp(), host.session().await);
+    let call = async |uri: &str| {
+        let params = json!({ "name": "liar_link", "arguments": { "uri": uri } });
+        [
+            mcp.request("tools/call", params.clone()).await.result().clone(),
+            session.request("tools/call", params).await.result().clone(),
+        ]
+    };
+    // Its own, that of a scheme which no agent owns, and one that its name alone would make another's.
+    for uri in ["liar://honest", "https://example.com/a", "nobody://x"] {
+        let link = json!({
+            "type": "resource_link", "uri": uri, "name": "there", "title": "What is there",
+            "description": "Says so itself.", "mimeType": "text/plain", "size": 4,
+            "annotations": { "audience": ["user"], "priority": 0.5 },
+        });
+        for result in call(uri).await {
+            assert_eq!(result["content"], json!([{ "type": "text", "text": "see" }, link]));
+            assert_ne!(result["isError"], true, "{uri}");
+            assert!(result.get("structuredContent").is_none(), "{result}");
+        }
+    }
+    for uri in ["test://static-text", "skill://test/charts/SKILL.md"] {
+        for result in call(uri).await {
+            assert_eq!(result["isError"], true, "{uri}");
+            let said = &result["structuredContent"];
+            assert_eq!(said["code"], "bad_output", "{uri}: {result}");
+            assert!(result["content"][0]["text"].to_string().contains("another agent"), "{result}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

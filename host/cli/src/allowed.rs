@@ -12,6 +12,7 @@ use aop_core::{Limits, Policy};
 use serde::Serialize;
 
 use crate::output;
+use crate::services::KnownProviders;
 
 /// What an agent may do, and how much.
 #[derive(Serialize)]
@@ -48,10 +49,14 @@ pub(crate) struct Said {
 }
 
 /// What settings say of every capability, computing included.
-pub(crate) fn say(settings: &Settings) -> Vec<Said> {
+pub(crate) fn say(settings: &Settings, providers: &KnownProviders) -> Vec<Said> {
     let rules = RULES.iter().map(|rule| {
-        let (allowed, words) = (rule.explain)(settings);
-        Said { capability: rule.capability, allowed, words, grants: (rule.grants)(settings) }
+        let (allowed, words) = explain(rule, settings, providers);
+        let mut grants = (rule.grants)(settings);
+        if rule.capability == MODEL && allowed {
+            grants.insert(0, ("model.provider".to_owned(), words.clone()));
+        }
+        Said { capability: rule.capability, allowed, words, grants }
     });
     let limits = &settings.limits;
     let computing = [
@@ -69,11 +74,22 @@ pub(crate) fn say(settings: &Settings) -> Vec<Said> {
     std::iter::once(computing).chain(rules).collect()
 }
 
+/// What settings say of one capability, on a host with these providers.
+fn explain(rule: &Rule, settings: &Settings, providers: &KnownProviders) -> (bool, String) {
+    match &settings.model {
+        Some(model) if rule.capability == MODEL => providers.say(model),
+        _ => (rule.explain)(settings),
+    }
+}
+
 /// The entries of a list, each with its path.
 fn entries<G: Display>(path: &str, grants: &[G]) -> Vec<(String, String)> {
     let entry = |(index, grant): (usize, &G)| (format!("{path}[{index}]"), grant.to_string());
     grants.iter().enumerate().map(entry).collect()
 }
+
+/// The capability that needs somebody who provides it.
+const MODEL: &str = "language model";
 
 static RULES: &[Rule] = &[
     Rule {
@@ -199,16 +215,13 @@ static RULES: &[Rule] = &[
         grants: |settings| entries("policy.tools", &settings.policy.tools),
     },
     Rule {
-        capability: "language model",
+        capability: MODEL,
         imports: &["aop:agent/model@"],
-        explain: |settings| match &settings.model {
-            Some(model) => (true, format!("{} of {}", model.name, model.provider)),
-            None => (false, "there is no `[model]`".to_owned()),
-        },
+        explain: |_| (false, "there is no `[model]`".to_owned()),
         grants: |settings| match &settings.model {
             None => Vec::new(),
             Some(model) => vec![
-                ("model.name".to_owned(), format!("{} of {}", model.name, model.provider)),
+                ("model.name".to_owned(), format!("the model {}", model.name)),
                 (
                     "model.tokens_per_call".to_owned(),
                     format!("{} tokens per call", model.tokens_per_call),
@@ -259,7 +272,11 @@ fn http(settings: &Settings) -> (bool, String) {
 
 impl<'a> Allowed<'a> {
     /// What settings say of the capabilities that are imported.
-    pub(crate) fn of(imports: &[String], settings: &'a Settings) -> Self {
+    pub(crate) fn of(
+        imports: &[String],
+        settings: &'a Settings,
+        providers: &KnownProviders,
+    ) -> Self {
         let is_imported = |rule: &&Rule| {
             imports
                 .iter()
@@ -272,7 +289,7 @@ impl<'a> Allowed<'a> {
                 .any(|import| rule.imports.iter().any(|begin| import.starts_with(begin)))
         };
         let capabilities = RULES.iter().filter(is_imported).map(|rule| {
-            let (allowed, explanation) = (rule.explain)(settings);
+            let (allowed, explanation) = explain(rule, settings, providers);
             Capability { capability: rule.capability, allowed, explanation }
         });
         Self {
@@ -315,10 +332,14 @@ mod tests {
         "wasi:logging/logging",
     ];
 
+    fn providers() -> KnownProviders {
+        KnownProviders::of(&crate::config::ServicesConfig::default())
+    }
+
     fn under(settings: &str) -> Vec<(&'static str, bool, String)> {
         let settings = Settings::from_toml(settings).unwrap();
         let imports = IMPORTS.map(str::to_owned);
-        let allowed = Allowed::of(&imports, &settings);
+        let allowed = Allowed::of(&imports, &settings, &providers());
         let rows = allowed.capabilities.into_iter();
         rows.map(|row| (row.capability, row.allowed, row.explanation)).collect()
     }
@@ -341,17 +362,18 @@ mod tests {
     #[test]
     fn what_is_granted_is_spelt_out() {
         let rows = under(
-            "[policy]\nhttp = [\"GET https://example.com\"]\nprivate_networks = [\"10.0.0.0/8\"]\nenvironment = [\"TZ\"]\n",
+            "[policy]\nhttp = [\"GET https://example.com\"]\nprivate_networks = [\"10.0.0.0/8\"]\nenvironment = [\"TZ\"]\n[model]\nprovider = \"ollama\"\nname = \"m-1\"\n",
         );
         let row = |name: &str| rows.iter().find(|(found, ..)| *found == name).unwrap();
         assert!(row("HTTP requests").1);
         assert_eq!(row("HTTP requests").2, "GET https://example.com; also in 10.0.0.0/8");
         assert_eq!(row("environment").2, "the variables TZ");
+        assert_eq!(row("language model").2, "m-1 of ollama, with no key");
         assert!(!row("files").1);
     }
 
     #[test]
     fn what_is_not_imported_is_not_mentioned() {
-        assert!(Allowed::of(&[], &Settings::default()).capabilities.is_empty());
+        assert!(Allowed::of(&[], &Settings::default(), &providers()).capabilities.is_empty());
     }
 }

@@ -287,7 +287,8 @@ pub(crate) struct InspectArgs {
 /// Call one tool of a component, without a server.
 ///
 /// The settings beside the component apply, as they would in `serve`, and so do the ceilings of aop.toml for the agents of
-/// `default`. There are no secrets: requests whose headers need one fail. Signatures are not asked for.
+/// `default`. There are no secrets: requests whose headers need one fail, and so do models
+/// whose only key is one. Signatures are not asked for.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -17,6 +17,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::args::LocalArgs;
 use crate::config::{Config, File, Flags};
 use crate::exit::{CommandError, misuse, usage};
+use crate::services::KnownProviders;
 use crate::{arguments, config, output, wire};
 
 /// One call at a time needs few instances; mapping thousands would take longer than the call.
@@ -28,6 +29,8 @@ pub(crate) struct Local {
     pub(crate) digest: Digest,
     pub(crate) size_bytes: u64,
     pub(crate) settings: Arc<Settings>,
+    /// Of the configuration that was found.
+    pub(crate) providers: KnownProviders,
     pub(crate) prepared: Prepared,
     pub(crate) tools: ToolSet,
     _place: Place,
@@ -37,7 +40,7 @@ impl Local {
     /// Reads, compiles and derives.
     pub(crate) async fn prepare(file: &Path, args: &LocalArgs) -> Result<Self, CommandError> {
         let config = Config::load(File::find(None)?.as_ref(), &Flags::default())?;
-        Self::prepare_to_run(file, args, (config.compile, Arc::default()), |_| ()).await
+        Self::prepare_to_run(file, args, (&config, Arc::default()), |_| ()).await
     }
 
     /// The same for a call, in which the agent may see `environment` as far as its policy says. `change` has the
@@ -45,11 +48,11 @@ impl Local {
     pub(crate) async fn prepare_to_run(
         file: &Path,
         args: &LocalArgs,
-        (limits, environment): (CompileLimits, Arc<BTreeMap<String, String>>),
+        (config, environment): (&Config, Arc<BTreeMap<String, String>>),
         change: impl FnOnce(&mut Settings),
     ) -> Result<Self, CommandError> {
         let name = agent_name(file)?;
-        let bytes = read_component(file, limits.component_max_bytes)?;
+        let bytes = read_component(file, config.compile.component_max_bytes)?;
         let mut settings = match settings_text(file, args.settings.as_deref())? {
             Some((path, text)) => {
                 Settings::from_toml(&text).map_err(|mistakes| mistaken(&path, &mistakes))?
@@ -61,7 +64,7 @@ impl Local {
 
         let place = Place::open(args.data.as_deref())?;
         let digest = Digest::of(&bytes);
-        let ground = (limits, environment);
+        let ground = (config.compile, environment);
         let prepared = place.prepare(&bytes, digest, Arc::clone(&settings), ground).await?;
         let tools =
             ToolSet::new(&prepared.interface, &name, &settings, &BTreeMap::new()).map_err(usage)?;
@@ -70,6 +73,7 @@ impl Local {
             digest,
             size_bytes: bytes.len() as u64,
             settings,
+            providers: KnownProviders::of(&config.services),
             prepared,
             tools,
             _place: place,

@@ -11,8 +11,7 @@ use aop_core::{
     Secrets, TenantName, Tool,
 };
 use aop_services::{
-    HttpEgress, Key, ModelConfig, ModelProvider, ModelProviders, Network, ProviderKind,
-    SystemResolver,
+    HttpEgress, ModelConfig, ModelProvider, ModelProviders, Network, ProviderKind, SystemResolver,
 };
 use aop_store::{SqliteStore, StoreConfig};
 use aop_web::Metrics;
@@ -22,6 +21,10 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, ServicesConfig};
 use crate::state::Remembering;
 use crate::{environment, mounts};
+
+mod known;
+
+pub(crate) use known::KnownProviders;
 
 /// Providers that need no declaration: name, kind, URL if it is not the company's, and the variable of the key.
 const WELL_KNOWN: [(&str, ProviderKind, Option<&str>, Option<&str>); 3] = [
@@ -54,7 +57,12 @@ impl Outside {
         };
         let network = Network::new(SystemResolver);
         Ok(Self {
-            models: Arc::new(ModelProviders::new(models, network.clone(), ledger)?),
+            models: Arc::new(ModelProviders::new(
+                models,
+                network.clone(),
+                secrets.clone(),
+                ledger,
+            )?),
             egress: Arc::new(HttpEgress::new(network.clone(), secrets, config.egress)),
             network,
             environment: Arc::new(environment),
@@ -93,7 +101,7 @@ fn providers(
     for (name, declared) in &config.providers {
         let key = declared.key_env.as_ref().map(|variable| {
             let key = environment.get(variable).filter(|key| !key.is_empty());
-            key.map(Key::new).ok_or_else(|| {
+            key.cloned().map(Secret::new).ok_or_else(|| {
                 anyhow::anyhow!(
                     "the model provider `{name}` takes its key from {variable}, which the environment does not have: set it, or leave `key_env` out"
                 )
@@ -105,6 +113,7 @@ fn providers(
             kind: declared.kind,
             url: url.to_owned(),
             key: key.transpose()?,
+            key_secret: declared.key_secret.clone(),
         });
     }
     for (name, kind, url, variable) in WELL_KNOWN {
@@ -117,7 +126,8 @@ fn providers(
             name: name.to_owned(),
             kind,
             url: url.unwrap_or_else(|| kind.default_url()).to_owned(),
-            key: key.map(Key::new),
+            key: key.cloned().map(Secret::new),
+            key_secret: None,
         });
     }
     let declared = config.providers.values().filter_map(|provider| provider.key_env.as_deref());

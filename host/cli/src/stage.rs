@@ -47,7 +47,7 @@ impl Stage {
             Outside::open(&config.services, None, Arc::new(NoSecrets)).map_err(usage)?;
         outside.hide_from_agents(config);
         let environment = outside.environment.clone();
-        let ground = (config.compile, environment);
+        let ground = (config, environment);
         let local = Local::prepare_to_run(file, args, ground, change).await?;
         let tenant = TenantName::default_tenant();
         refuse_excesses(config, &tenant, &local)?;

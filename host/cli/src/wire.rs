@@ -278,7 +278,11 @@ impl Agents {
             (Arc::new(ToolIndex::new()), Arc::new(Changes::new()), Arc::new(Metrics::new()));
         let accounts = accounts(config);
         let registry = Registry::open(
-            RegistryConfig { data_dir: state.directory.clone(), ..config.registry.clone() },
+            RegistryConfig {
+                data_dir: state.directory.clone(),
+                model_providers: Some(outside.models.names().map(str::to_owned).collect()),
+                ..config.registry.clone()
+            },
             Parts {
                 prepare: router.prepare(runtime.clone()),
                 store: state.store.clone(),

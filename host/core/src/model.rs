@@ -185,8 +185,10 @@ pub enum ModelError {
 /// Whose tokens are counted.
 #[derive(Clone)]
 pub struct Spender {
-    /// The tenant.
+    /// The tenant that asked.
     pub tenant: TenantName,
+    /// The one that owns the agent: its secrets are used. Another one where the agent is shared.
+    pub owner: TenantName,
     /// The agent.
     pub agent: AgentId,
     /// Who pays: how much the tenant may use, and whose turn it is where many ask.

@@ -1,6 +1,6 @@
 //! What the registry may use, and how patient it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub struct RegistryConfig {
     pub agent_dirs: BTreeMap<TenantName, Vec<PathBuf>>,
     /// What agents may have at most.
     pub ceilings: Ceilings,
+    /// The model providers of the host. None where nobody knows them, and settings may name any.
+    pub model_providers: Option<BTreeSet<String>>,
     /// The largest component that is read. Default 64 MiB: three times the largest that any
     /// language makes today (Python, 18 MB), and what one load may hold in memory.
     pub component_max_bytes: u64,
@@ -48,6 +50,7 @@ impl RegistryConfig {
             data_dir: data_dir.into(),
             agent_dirs: [(TenantName::default_tenant(), agent_dirs)].into(),
             ceilings: Ceilings::default(),
+            model_providers: None,
             component_max_bytes: 64 << 20,
             settings_max_bytes: 256 << 10,
             agents_max: 20_000,

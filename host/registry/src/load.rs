@@ -181,6 +181,7 @@ impl OfTenant {
         self.agents.set_file_digest(name, digest);
         let settings = settings.map_err(RegistryError::Rejected)?;
         self.check(&digest, &settings, written.as_ref())?;
+        self.check_provider(&settings, written.as_ref())?;
         let origin = Origin::File { path: found.path.clone() };
         let Some(record) = self.agents.record(name) else {
             let component = Component { digest, settings, kept };
@@ -228,6 +229,19 @@ impl OfTenant {
         refuse_excesses(&self.common.excesses(&self.tenant, settings), written)
     }
 
+    /// Refuses a model provider that does not exist, where somebody just wrote its name. What served before is loaded with
+    /// a warning instead: that the host lost a provider is no reason to take the agent's other tools away, and another node
+    /// of the zone may have others.
+    fn check_provider(
+        &self,
+        settings: &Settings,
+        written: Option<&Written>,
+    ) -> Result<(), RegistryError> {
+        let Some(mistake) = self.common.unknown_provider(settings) else { return Ok(()) };
+        let place = written.and_then(|written| written.place("model.provider"));
+        Err(RegistryError::Rejected(format!("{}{mistake}", place.unwrap_or_default())))
+    }
+
     /// Whether a rollback holds the agent while its file is as it was then, its settings included.
     async fn is_pinned_against(
         &self,
@@ -254,6 +268,7 @@ impl OfTenant {
         if request.id.is_none() {
             let excesses = self.common.excesses_of_upload(&self.tenant, &request.settings);
             refuse_excesses(&excesses, None)?;
+            self.check_provider(&request.settings, None)?;
         }
         let kept = self.common.components.keep().await;
         let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
@@ -326,8 +341,9 @@ impl OfTenant {
         };
         let published =
             self.agents.record(begun.name()).map(|record| record.published).unwrap_or_default();
-        let set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
+        let mut set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
+        set.warnings.extend(self.common.unknown_provider(&settings));
         begun.prepared(&digest);
         let (id, _kept) = (None, kept);
         Ok(Draft { origin, id, digest, settings, prepared, payer, set, provenance, write, _kept })

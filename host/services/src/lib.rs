@@ -21,6 +21,6 @@ mod zones;
 pub use egress::{EgressConfig, HttpEgress};
 pub use error::ServicesError;
 pub use guest_log::GuestLogs;
-pub use model::{Key, ModelConfig, ModelProvider, ModelProviders, ProviderKind};
+pub use model::{ModelConfig, ModelProvider, ModelProviders, ProviderKind};
 pub use network::{Network, ResolveName, SystemResolver};
 pub use zones::Zones;

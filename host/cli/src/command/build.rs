@@ -89,6 +89,7 @@ pub(crate) async fn build(
     progress: &Progress,
 ) -> Result<Built, CommandError> {
     let toolchain = Toolchain::new(project, progress);
+    project.wit.check(project.language)?;
     let held = toolchain.hold().await?;
     let component = match project.language {
         Language::Rust => rust::build(project, &toolchain).await?,

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use self::live::Live;
 use self::sources::{Snapshot, Sources};
-use crate::args::DevArgs;
+use crate::args::{DevArgs, SourceArgs};
 use crate::command::build::{self, Built, Progress, Project};
 use crate::command::inspect::{self, Inspection};
 use crate::command::serve::{self, Reload};
@@ -28,8 +28,9 @@ use crate::config::{
 use crate::exit::{CommandError, CommandResult};
 use crate::{log, output};
 
-/// What [`Live`] shows: calls, what the guest says, new revisions, and what goes wrong.
-const LOG_LEVEL: &str = "warn,aop::guest=trace,aop_dispatch=debug,aop_registry=info";
+/// What [`Live`] shows: calls, what the guest says, new revisions, and what goes wrong; not that a directory of the source
+/// went, which the watcher warns of.
+const LOG_LEVEL: &str = "warn,notify=error,aop::guest=trace,aop_dispatch=debug,aop_registry=info";
 /// Who stops a host that only they use does not want to wait.
 const DRAIN_GRACE: Duration = Duration::from_secs(2);
 
@@ -48,7 +49,9 @@ pub(crate) async fn run(args: &DevArgs) -> CommandResult {
     let level = log::start_with(&config.log_level, Live)?;
     let (announce, announced) = oneshot::channel();
     let data = place.path().join("data");
-    let workshop = Workshop { args, agents, data, has_built: false };
+    // Absolute, because the directory that this command stands in may be made anew.
+    let source = SourceArgs { directory: project.directory.clone(), lang: args.source.lang };
+    let workshop = Workshop { source, agents, data, has_built: false };
     let reload = Reload::without_file(config.clone(), level);
     let serving = serve::serve(&config, &reload, |address| {
         // Fails only when the one who waits for it is gone, and then the host ends, too.
@@ -98,14 +101,14 @@ fn outlook(has_built: bool, address: SocketAddr) -> String {
 }
 
 /// Where an agent is built again and again.
-struct Workshop<'a> {
-    args: &'a DevArgs,
+struct Workshop {
+    source: SourceArgs,
     agents: PathBuf,
     data: PathBuf,
     has_built: bool,
 }
 
-impl Workshop<'_> {
+impl Workshop {
     /// Builds whenever the source is another than it was at the build before. Runs until it is dropped.
     async fn follow(
         mut self,
@@ -149,7 +152,7 @@ impl Workshop<'_> {
     }
 
     async fn try_build(&self) -> Result<Built, CommandError> {
-        let project = Project::find(&self.args.source)?;
+        let project = Project::find(&self.source)?;
         let title = format!("building {} ({})", project.name, project.language);
         let progress = Progress::start(&title);
         let built = build::build(&project, &self.agents, Some(&self.data), &progress).await?;

@@ -36,7 +36,7 @@ impl<'a> Inspection<'a> {
             tools: &local.tools.tools,
             offers: offers(&local.tools.features),
             refused: &local.tools.refused,
-            allowed: Allowed::of(imports, &local.settings),
+            allowed: Allowed::of(imports, &local.settings, &local.providers),
         }
     }
 }

@@ -9,7 +9,7 @@ mod template;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use aop_core::AgentName;
+use aop_core::{AgentName, ToolName};
 use tempfile::TempDir;
 
 use crate::args::{Language, NewArgs};
@@ -17,6 +17,7 @@ use crate::exit::{CommandResult, misuse, usage};
 use crate::output;
 
 pub(crate) fn run(args: &NewArgs) -> CommandResult {
+    check(&args.name)?;
     let directory = match &args.dir {
         Some(directory) => directory.clone(),
         None => PathBuf::from(args.name.as_str()),
@@ -38,6 +39,20 @@ pub(crate) fn run(args: &NewArgs) -> CommandResult {
     output::line(format_args!("cd {}", output::shell_word(&directory.to_string_lossy())))?;
     output::line(template::commands(&args.name, args.lang))?;
     Ok(())
+}
+
+/// A name whose agent no host would load is refused before anything is made.
+fn check(name: &AgentName) -> CommandResult {
+    let tool = format!("{name}_{}", template::FUNCTION);
+    if ToolName::new(&tool).is_ok() {
+        return Ok(());
+    }
+    Err(misuse(format!(
+        "the tool of the new agent would be `{tool}`, and its {} characters are more than the {} that model APIs accept: give the agent a name of at most {}",
+        tool.len(),
+        ToolName::LENGTH_MAX,
+        ToolName::LENGTH_MAX - (tool.len() - name.len())
+    )))
 }
 
 /// An empty directory may be filled.

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::allowed::{self, Said};
 use crate::config::{Config, File, Flags};
 use crate::exit::{CommandError, CommandResult, misuse};
+use crate::services::KnownProviders;
 use crate::{arguments, local, output};
 
 #[derive(Debug, Subcommand)]
@@ -140,7 +141,7 @@ impl ExplainArgs {
         };
         Ok(Explanation {
             agent,
-            may: sentences(&settings, &lines),
+            may: sentences(&settings, &KnownProviders::of(&config.services), &lines),
             ceilings: config
                 .registry
                 .ceilings
@@ -233,9 +234,9 @@ fn find(
     }))
 }
 
-fn sentences(settings: &Settings, lines: &Lines) -> Vec<Sentence> {
+fn sentences(settings: &Settings, providers: &KnownProviders, lines: &Lines) -> Vec<Sentence> {
     let mut sentences = Vec::new();
-    for Said { capability, allowed, words, grants } in allowed::say(settings) {
+    for Said { capability, allowed, words, grants } in allowed::say(settings, providers) {
         if grants.is_empty() || !allowed {
             let (setting, line) = (None, None);
             sentences.push(Sentence { capability, allowed, words, setting, line });

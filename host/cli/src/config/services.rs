@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aop_core::SecretName;
 use aop_core::model::ModelBinding;
 use aop_core::settings::keys::{Bounds, Entries, Form, Key, Row, reference};
 use aop_services::{EgressConfig, ModelConfig, ProviderKind};
@@ -78,11 +79,13 @@ pub(crate) struct Provider {
     pub(crate) url: Option<String>,
     /// The variable of the environment that holds its key.
     pub(crate) key_env: Option<String>,
+    /// The secret of tenants that is the key for their agents.
+    pub(crate) key_secret: Option<SecretName>,
 }
 
 impl Default for Provider {
     fn default() -> Self {
-        Self { kind: ProviderKind::OpenAi, url: None, key_env: None }
+        Self { kind: ProviderKind::OpenAi, url: None, key_env: None, key_secret: None }
     }
 }
 
@@ -176,12 +179,24 @@ static PROVIDER_KEYS: &[Key<Provider>] = &[
     },
     Key {
         name: "key_env",
-        meaning: "The variable of the host's environment that holds its key. Without it, none is sent. No agent sees that variable.",
+        meaning: "The variable of the host's environment that holds its key. Without it and `key_secret`, none is sent. No agent sees that variable.",
         form: Form::Text {
             chars_max: NAME_CHARS_MAX,
             get: |provider| provider.key_env.clone(),
             set: |provider, text| {
                 provider.key_env = Some(text.to_owned());
+                Ok(())
+            },
+        },
+    },
+    Key {
+        name: "key_secret",
+        meaning: "The secret that holds the key for the agents of each tenant that has one of that name (`aop secret set`). It is read for every completion. An agent whose tenant has none uses the key in `key_env`, and where that is not there either, it is refused. No agent sees the secret.",
+        form: Form::Text {
+            chars_max: NAME_CHARS_MAX,
+            get: |provider| provider.key_secret.as_ref().map(ToString::to_string),
+            set: |provider, text| {
+                provider.key_secret = Some(text.parse().map_err(|error| format!("{error}"))?);
                 Ok(())
             },
         },

@@ -180,7 +180,7 @@ fn the_reference_names_every_key_with_its_variable() {
     });
     assert_eq!(others.len() + 1, leaves(KEYS).len());
     assert!(others.iter().all(|(_, variable)| !variable.is_empty()));
-    for key in ["kind", "url", "key_env"] {
+    for key in ["kind", "url", "key_env", "key_secret"] {
         let key = format!("model.providers.<provider>.{key}");
         assert!(of_files.iter().any(|(row, _)| row.key == key), "{key}");
     }
@@ -189,23 +189,26 @@ fn the_reference_names_every_key_with_its_variable() {
 
 #[test]
 fn model_providers_are_declared_by_name() {
-    let text = "[model]\ntenant_tokens_per_day = 5\n[model.providers.gateway]\nurl = \"http://127.0.0.1:4000/v1\"\nkey_env = \"GATEWAY_KEY\"\n[model.providers.claude]\nkind = \"anthropic\"\n";
+    let text = "[model]\ntenant_tokens_per_day = 5\n[model.providers.gateway]\nurl = \"http://127.0.0.1:4000/v1\"\nkey_env = \"GATEWAY_KEY\"\nkey_secret = \"MODEL_KEY\"\n[model.providers.claude]\nkind = \"anthropic\"\n";
     let services = Config::combine(Some(&file(text)), &[], &Flags::default()).unwrap().services;
     assert_eq!(services.models.tenant_tokens_per_day, 5);
     let gateway = Provider {
         url: Some("http://127.0.0.1:4000/v1".to_owned()),
         key_env: Some("GATEWAY_KEY".to_owned()),
+        key_secret: Some("MODEL_KEY".parse().unwrap()),
         ..Provider::default()
     };
     let claude = Provider { kind: aop_services::ProviderKind::Anthropic, ..Provider::default() };
     let expected = [("claude".to_owned(), claude), ("gateway".to_owned(), gateway)];
     assert_eq!(services.providers.into_iter().collect::<Vec<_>>(), expected);
-    let wrong =
-        "[model.providers.client]\n[model.providers.a]\nkind = \"gemini\"\nkey = \"secret\"\n";
+    let wrong = "[model.providers.client]\n[model.providers.a]\nkind = \"gemini\"\nkey = \"secret\"\nkey_secret = \"1\"\n";
     let message = mistakes(wrong, &[], &Flags::default());
-    for expected in
-        ["choose another name", "`gemini` is not one of", "unknown key \"model.providers.a.key\""]
-    {
+    for expected in [
+        "choose another name",
+        "`gemini` is not one of",
+        "unknown key \"model.providers.a.key\"",
+        "not a valid name of a secret",
+    ] {
         assert!(message.contains(expected), "{expected} in {message}");
     }
 }

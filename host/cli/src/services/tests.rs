@@ -19,7 +19,7 @@ fn well_known_providers_exist_where_their_keys_do() {
     let found = providers(&config, &mut keys).unwrap();
     assert_eq!(names(&found), ["openai", "anthropic", "ollama"]);
     assert_eq!(found[1].url, "https://api.anthropic.com");
-    assert_eq!(found[1].key, Some(Key::new("secret")));
+    assert_eq!(found[1].key, Some(Secret::new("secret".to_owned())));
     assert_eq!(found[2].key, None);
     assert_eq!(keys, environment(&[("LANG", "C")]), "no agent sees a key");
 }
@@ -30,6 +30,7 @@ fn a_declared_provider_takes_its_own_key_and_the_place_of_a_well_known_one() {
     let declared = Provider {
         url: Some("http://127.0.0.1:4000/v1".to_owned()),
         key_env: Some("GATEWAY_KEY".to_owned()),
+        key_secret: Some("MODEL_KEY".parse().unwrap()),
         ..Provider::default()
     };
     config.providers.insert("openai".to_owned(), declared);
@@ -37,7 +38,8 @@ fn a_declared_provider_takes_its_own_key_and_the_place_of_a_well_known_one() {
     let found = providers(&config, &mut keys).unwrap();
     assert_eq!(names(&found), ["openai", "ollama"]);
     assert_eq!(found[0].url, "http://127.0.0.1:4000/v1");
-    assert_eq!(found[0].key, Some(Key::new("mine")));
+    assert_eq!(found[0].key, Some(Secret::new("mine".to_owned())));
+    assert_eq!(found[0].key_secret, Some("MODEL_KEY".parse().unwrap()));
     assert!(keys.is_empty(), "no agent sees a key, wanted or not");
     let message = providers(&config, &mut environment(&[])).unwrap_err().to_string();
     assert!(message.contains("GATEWAY_KEY") && message.contains("openai"), "{message}");

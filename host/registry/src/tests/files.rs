@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use aop_core::{Catalog, CatalogError, Measure, Origin, Resolve, RevisionNumber, State};
+use aop_core::{Catalog, CatalogError, Measure, Origin, Resolve, RevisionNumber, Settings, State};
 
 use super::{Host, agent, tenant};
 
@@ -292,4 +292,41 @@ async fn what_is_not_a_regular_file_is_left_alone() {
     host.registry.scan().await.unwrap();
     assert_eq!(host.tools(), ["linked"]);
     assert_eq!(host.registry.list(&tenant()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_model_provider_that_does_not_exist_is_told_when_its_name_is_written() {
+    let known = |names: &[&str]| {
+        Some(names.iter().map(|name| (*name).to_owned()).collect::<std::collections::BTreeSet<_>>())
+    };
+    let host = Host::with(|config| config.model_providers = known(&["ollama", "openai"]));
+    let model = |provider: &str| format!("[model]\nname = \"m\"\nprovider = \"{provider}\"\n");
+    for (name, provider) in [("typo", "opnai"), ("good", "openai"), ("asks", "client")] {
+        host.write(&format!("agents/{name}.wasm"), "fn run");
+        host.write(&format!("agents/{name}.toml"), &model(provider));
+    }
+    host.registry.scan().await.unwrap();
+    assert_eq!(host.tools(), ["asks", "good"]);
+    let error = host.status("typo").error.unwrap();
+    for part in ["typo.toml:3: `model.provider`", "did you mean `openai`?", "`ollama`", "`client`"]
+    {
+        assert!(error.contains(part), "{part} in {error}");
+    }
+
+    let settings = |provider: &str| Settings::from_toml(&model(provider)).unwrap();
+    let refused = host.load_with("sent", "fn run", settings("gateway")).await.unwrap_err();
+    assert!(
+        matches!(&refused, CatalogError::Rejected(why) if why.contains("no model provider `gateway`")),
+        "{refused}"
+    );
+    // What another node of the zone has placed here may do more than ask its model.
+    let placed = aop_core::LoadRequest {
+        name: agent("placed"),
+        id: Some(aop_core::AgentId(uuid::Uuid::now_v7())),
+        component: b"fn run".to_vec(),
+        settings: settings("gateway"),
+    };
+    let placed = host.registry.load(&tenant(), placed).await.unwrap();
+    assert!(placed.warnings[0].contains("no model provider `gateway`"), "{:?}", placed.warnings);
+    assert!(host.status("good").warnings.is_empty());
 }

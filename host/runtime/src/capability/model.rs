@@ -204,6 +204,7 @@ impl Prepared {
 fn spender(context: &CallContext) -> Spender {
     Spender {
         tenant: context.caller.tenant.clone(),
+        owner: context.owner.clone(),
         agent: context.agent_id,
         payer: Arc::clone(&context.payer),
     }

@@ -1,29 +1,8 @@
 //! Who serves models, and within which bounds.
 
-use std::fmt;
 use std::time::Duration;
 
-/// A secret. It is shown nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Key(String);
-
-impl Key {
-    /// Takes a key as the provider gave it.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[key]")
-    }
-}
+use aop_core::{Secret, SecretName};
 
 /// What a provider speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +24,7 @@ impl ProviderKind {
     }
 }
 
-/// A provider. Its key goes to its URL only, and both are the operator's: agents name providers.
+/// A provider. Its keys go to its URL only, which is the operator's: agents name providers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelProvider {
     /// As agents' settings name it.
@@ -54,8 +33,10 @@ pub struct ModelProvider {
     pub kind: ProviderKind,
     /// What its paths are appended to, such as `http://127.0.0.1:11434/v1`.
     pub url: String,
-    /// None for a server that asks for none.
-    pub key: Option<Key>,
+    /// The host's own. None for a server that asks for none, or where tenants have theirs.
+    pub key: Option<Secret>,
+    /// The secret that is the key for the agents of every tenant that has it.
+    pub key_secret: Option<SecretName>,
 }
 
 /// Who serves models, and within which bounds.

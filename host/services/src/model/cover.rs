@@ -5,8 +5,6 @@
 
 use aop_core::model::{Completion, Part};
 
-use super::config::Key;
-
 /// What is there instead of a key.
 pub(super) const COVERED: &str = "[key]";
 
@@ -23,9 +21,10 @@ pub(super) struct Cover {
 }
 
 impl Cover {
-    pub(super) fn of(key: Option<&Key>) -> Self {
-        let key = key.map(Key::expose).filter(|key| key.len() >= KEY_MIN_BYTES);
-        let Some(key) = key else { return Self::default() };
+    pub(super) fn of(key: &str) -> Self {
+        if key.len() < KEY_MIN_BYTES {
+            return Self::default();
+        }
         let escaped = serde_json::Value::from(key).to_string();
         let escaped = escaped[1..escaped.len() - 1].to_owned();
         Self { key: Some(key.to_owned()), escaped: Some(escaped).filter(|escaped| escaped != key) }
@@ -98,7 +97,7 @@ mod tests {
     use super::*;
 
     fn shown(key: &str, pieces: &[&str]) -> String {
-        let mut reading = Pieces::new(Cover::of(Some(&Key::new(key))));
+        let mut reading = Pieces::new(Cover::of(key));
         let mut shown: String =
             pieces.iter().map(|piece| reading.push((*piece).to_owned())).collect();
         shown.push_str(&reading.rest());
@@ -120,7 +119,7 @@ mod tests {
     #[test]
     fn where_pieces_end_tells_nothing_of_the_key() {
         for text in ["hello sk-secret-1", "hello sk-secret-x", "hello there, you!"] {
-            let mut reading = Pieces::new(Cover::of(Some(&Key::new("sk-secret-12"))));
+            let mut reading = Pieces::new(Cover::of("sk-secret-12"));
             assert_eq!(reading.push(text.to_owned()), text[..6], "{text}");
             assert_eq!(reading.push("?".to_owned()).len(), 1, "{text}");
             assert_eq!(reading.rest(), format!("{}?", &text[7..]));
@@ -130,7 +129,7 @@ mod tests {
     #[test]
     fn words_that_stand_for_no_key_are_left_alone() {
         assert_eq!(shown("ollama", &["I am ollama"]), "I am ollama");
-        let mut reading = Pieces::new(Cover::of(None));
+        let mut reading = Pieces::new(Cover::of(""));
         assert_eq!(reading.push("all of it".to_owned()), "all of it");
     }
 

@@ -10,8 +10,7 @@ use http::header::{HeaderMap, RETRY_AFTER};
 use rig_core::http_client::Error as HttpError;
 use rig_core::{ProviderError, ProviderResponseError};
 
-use super::ModelProvider;
-use super::cover::COVERED;
+use super::key::Key;
 use super::transport::TransportError;
 
 /// The longest text of a provider that is passed on.
@@ -30,15 +29,15 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    pub(super) fn of(error: &ProviderError, provider: &ModelProvider, now: SystemTime) -> Self {
-        let name = &provider.name;
+    /// Why an attempt at a provider failed in which a key was sent.
+    pub(super) fn of(error: &ProviderError, name: &str, key: &Key, now: SystemTime) -> Self {
         match error {
             ProviderError::Http(error) => Self::of_transport(error, name),
             ProviderError::Request(reason) => {
-                Self::free(ModelError::Invalid(shorten(&reason.to_string(), provider)))
+                Self::free(ModelError::Invalid(shorten(&reason.to_string(), key)))
             }
             _ => match error.provider_response() {
-                Some(response) => Self::of_response(response, provider, now),
+                Some(response) => Self::of_response(response, name, key, now),
                 None => Self::late(format!(
                     "the model provider `{name}` sent an answer that cannot be read"
                 )),
@@ -81,37 +80,38 @@ impl Trouble {
 
     fn of_response(
         response: &ProviderResponseError,
-        provider: &ModelProvider,
+        name: &str,
+        key: &Key,
         now: SystemTime,
     ) -> Self {
-        let name = &provider.name;
         let unavailable = |message: &str| {
             Self::free(ModelError::Unavailable(format!("the model provider `{name}` {message}")))
         };
         let Some(status) = response.status.map(|status| status.as_u16()) else {
             return Self::late(format!(
                 "the model provider `{name}` failed: {}",
-                text_of(response, provider)
+                text_of(response, key)
             ));
         };
         let retry_after = response.headers.as_ref().and_then(|headers| retry_after(headers, now));
         let passing = |error| Self { retry_after, may_pass: true, ..Self::free(error) };
         match status {
-            401 | 403 => {
-                unavailable("refuses this host's key: its operator has to set another one")
-            }
+            401 | 403 => unavailable(&format!(
+                "refuses {}: its operator has to set another one",
+                key.whose()
+            )),
             429 if response.machine_code().as_deref() == Some("insufficient_quota") => {
-                unavailable("has no quota left for this host's key")
+                unavailable(&format!("has no quota left for {}", key.whose()))
             }
             // 529 is Anthropic's for "overloaded".
             429 | 503 | 529 => passing(ModelError::Busy(retry_after)),
             408 | 425 | 500..=599 => passing(ModelError::Unavailable(format!(
                 "the model provider `{name}` failed with status {status}"
             ))),
-            400..=499 => Self::free(ModelError::Invalid(text_of(response, provider))),
+            400..=499 => Self::free(ModelError::Invalid(text_of(response, key))),
             200..=299 => Self::late(format!(
                 "the model provider `{name}` failed: {}",
-                text_of(response, provider)
+                text_of(response, key)
             )),
             _ => unavailable(&format!("answered with status {status}")),
         }
@@ -119,13 +119,13 @@ impl Trouble {
 }
 
 /// What the provider says, as far as it is meant to be read.
-fn text_of(response: &ProviderResponseError, provider: &ModelProvider) -> String {
+fn text_of(response: &ProviderResponseError, key: &Key) -> String {
     let document = serde_json::from_str::<serde_json::Value>(&response.body).unwrap_or_default();
     let message = ["/error/message", "/message", "/error"]
         .iter()
         .find_map(|pointer| document.pointer(pointer)?.as_str())
         .unwrap_or(&response.body);
-    match shorten(message, provider) {
+    match shorten(message, key) {
         text if text.is_empty() => match response.status {
             Some(status) => format!("the provider answered with status {status}"),
             None => "the provider gave no reason".to_owned(),
@@ -134,11 +134,8 @@ fn text_of(response: &ProviderResponseError, provider: &ModelProvider) -> String
     }
 }
 
-fn shorten(text: &str, provider: &ModelProvider) -> String {
-    let text = match &provider.key {
-        Some(key) => text.replace(key.expose(), COVERED),
-        None => text.to_owned(),
-    };
+fn shorten(text: &str, key: &Key) -> String {
+    let text = key.hide_in(text);
     let words =
         text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|word| !word.is_empty());
     let text = words.collect::<Vec<_>>().join(" ");

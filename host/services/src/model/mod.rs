@@ -1,7 +1,7 @@
 //! Language models: the operator's providers, spoken to through `rig-core`, which knows their formats and
 //! leaves the network to us ([`transport`]).
 //!
-//! A completion passes through: its provider and its key are found by name; the conversation is translated
+//! A completion passes through: its provider is found by name, and its key ([`key`]); the conversation is translated
 //! ([`translate`]); tokens are reserved against the budgets of the day ([`budget`]); it is sent, and again where
 //! that may help ([`retry`]); what it really took is settled. An error says what an agent can do about it
 //! ([`failure`]), and neither it nor the completion holds the key ([`cover`]).
@@ -11,6 +11,7 @@ mod config;
 mod counts;
 mod cover;
 mod failure;
+mod key;
 mod mend;
 mod retry;
 mod stream;
@@ -27,7 +28,7 @@ use aop_core::model::{
     Completion, CompletionRequest, CompletionStream, ModelBinding, ModelError, Models, Reserved,
     Spender, TokenLedger, Usage,
 };
-use aop_core::{AgentId, BoxFuture, Measure, Sample, Tenancy, Tenant};
+use aop_core::{AgentId, BoxFuture, Measure, Sample, Secrets, Tenancy, Tenant};
 use rig_core::http_client::{DynHttpClient, HttpClientExt};
 use rig_core::operation;
 use rig_core::providers::anthropic::wire::AnthropicConfig;
@@ -38,10 +39,11 @@ use tracing::instrument::{WithDispatch, WithSubscriber as _};
 use tracing::subscriber::NoSubscriber;
 
 use self::budget::{Budgets, Reservation};
-pub use self::config::{Key, ModelConfig, ModelProvider, ProviderKind};
+pub use self::config::{ModelConfig, ModelProvider, ProviderKind};
 use self::counts::Counts;
 use self::cover::Cover;
 use self::failure::Trouble;
+use self::key::{Key, Keys};
 use self::retry::Retries;
 use self::stream::Writing;
 use self::transport::Transport;
@@ -59,6 +61,7 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// The model providers of a host.
 pub struct ModelProviders {
     providers: HashMap<String, Arc<Provider>>,
+    keys: Keys,
     budgets: Arc<Budgets>,
     retries: Retries,
     shares: Portions<AgentId>,
@@ -84,11 +87,11 @@ impl Provider {
         if uri.query().is_some() {
             return Err(wrong(format!("`{}` holds a query: leave it out", config.url)));
         }
-        let header = |key: &Key| http::HeaderValue::from_str(key.expose()).is_ok();
-        if config.key.as_ref().is_some_and(|key| key.expose().is_empty() || !header(key)) {
+        if config.key.as_ref().is_some_and(|key| !key::is_key(key)) {
             return Err(wrong("its key is empty, or holds characters that no key has".to_owned()));
         }
-        if config.key.is_some() && !target.is_tls && !is_near(&target) {
+        let has_key = config.key.is_some() || config.key_secret.is_some();
+        if has_key && !target.is_tls && !is_near(&target) {
             tracing::warn!(
                 provider = config.name,
                 "the provider's key travels unencrypted: use https in its `url`"
@@ -98,9 +101,9 @@ impl Provider {
     }
 
     /// One of its models.
-    fn model(&self, name: &str) -> Model {
-        let ModelProvider { kind, url, key, .. } = &self.config;
-        let key = key.as_ref().map(Key::expose).unwrap_or_default();
+    fn model(&self, name: &str, key: &Key) -> Model {
+        let ModelProvider { kind, url, .. } = &self.config;
+        let key = key.expose();
         match kind {
             ProviderKind::OpenAi => {
                 // Only OpenAI itself names the limit of its reasoning models differently.
@@ -135,17 +138,18 @@ impl ModelProviders {
     pub fn new(
         config: ModelConfig,
         network: Network,
+        secrets: Arc<dyn Secrets>,
         ledger: Option<Arc<dyn TokenLedger>>,
     ) -> Result<Self, ServicesError> {
         let transport = Transport::new(network, &config);
-        Self::over(config, transport, ledger, Arc::new(SystemTime::now))
+        Self::over(config, transport, secrets, (ledger, Arc::new(SystemTime::now)))
     }
 
     fn over(
         config: ModelConfig,
         http: impl HttpClientExt + 'static,
-        ledger: Option<Arc<dyn TokenLedger>>,
-        clock: Clock,
+        secrets: Arc<dyn Secrets>,
+        (ledger, clock): (Option<Arc<dyn TokenLedger>>, Clock),
     ) -> Result<Self, ServicesError> {
         let http = DynHttpClient::new(http);
         let mut providers = HashMap::new();
@@ -155,6 +159,7 @@ impl ModelProviders {
         }
         Ok(Self {
             providers,
+            keys: Keys::of(secrets),
             budgets: Arc::new(Budgets::new(
                 config.tenant_tokens_per_day,
                 ledger,
@@ -172,13 +177,18 @@ impl ModelProviders {
         self.providers.get(&binding.provider).map_or(&self.unknown, |provider| &provider.counts)
     }
 
+    /// What agents' settings may name, besides the connected client.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.providers.keys().map(String::as_str)
+    }
+
     /// Takes what the ledger knows of today into account. Before that, budgets count from zero.
     pub async fn restore(&self) {
         self.budgets.restore().await;
     }
 
     /// What every completion begins with.
-    fn begin(
+    async fn begin(
         &self,
         spender: &Spender,
         binding: &ModelBinding,
@@ -192,12 +202,13 @@ impl ModelProviders {
         })?;
         request.max_tokens.get_or_insert(binding.max_tokens);
         let size = translate::estimate(&request);
-        let model = provider.model(&request.model);
         let name = request.model.clone();
         let request = translate::request(provider.config.kind, request)?;
+        let key = self.keys.find(&provider.config, &spender.owner).await?;
+        let model = provider.model(&name, &key);
         let reservation = self.budgets.reserve(spender, binding, size)?;
         let (provider, clock) = (Arc::clone(provider), Arc::clone(&self.clock));
-        Ok(Begun { provider, model, name, request, reservation, clock })
+        Ok(Begun { provider, key, model, name, request, reservation, clock })
     }
 
     /// One attempt, and the place that it takes. Between attempts a completion has none.
@@ -228,7 +239,7 @@ impl ModelProviders {
         binding: &ModelBinding,
         request: CompletionRequest,
     ) -> Result<Completion, ModelError> {
-        let mut begun = self.begin(spender, binding, request)?;
+        let mut begun = self.begin(spender, binding, request).await?;
         let attempt = || self.attempt(&begun, begun.model.call(begun.request.clone()));
         match self
             .retries
@@ -251,7 +262,7 @@ impl ModelProviders {
         request: CompletionRequest,
         since: Instant,
     ) -> Result<Writing, ModelError> {
-        let begun = self.begin(spender, binding, request)?;
+        let begun = self.begin(spender, binding, request).await?;
         let attempt = || self.attempt(&begun, stream::open(&begun.model, begun.request.clone()));
         match self
             .retries
@@ -273,6 +284,7 @@ fn quietly<F: Future>(work: F) -> WithDispatch<F> {
 /// A completion that is about to be sent.
 struct Begun {
     provider: Arc<Provider>,
+    key: Key,
     model: Model,
     /// The model's, as it was asked for.
     name: String,
@@ -290,15 +302,16 @@ impl Begun {
     }
 
     fn cover(&self) -> Cover {
-        Cover::of(self.provider.config.key.as_ref())
+        self.key.cover()
     }
 
     fn trouble(&self, error: &ProviderError) -> Trouble {
-        Trouble::of(error, &self.provider.config, (self.clock)())
+        Trouble::of(error, &self.provider.config.name, &self.key, (self.clock)())
     }
 
     fn fail(self, trouble: Trouble) -> ModelError {
-        tracing::warn!(provider = self.provider.config.name, model = self.name, error = %trouble.error, "no completion");
+        let (provider, model) = (&self.provider.config.name, &self.name);
+        tracing::warn!(provider, model, key = %self.key, error = %trouble.error, "no completion");
         trouble.error
     }
 }
@@ -357,6 +370,7 @@ impl Tenancy for ModelProviders {
 
     fn end<'a>(&'a self, tenant: &'a Tenant) -> BoxFuture<'a, Result<(), String>> {
         self.budgets.forget(&tenant.name);
+        self.keys.tidy();
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -1,6 +1,7 @@
 //! Providers as recorded, and as they fail. Time is virtual wherever nothing but time passes.
 
 mod formats;
+mod keys;
 mod script;
 mod servers;
 
@@ -9,12 +10,13 @@ use std::time::{Duration, SystemTime};
 
 use aop_core::model::{CompletionEvent, Message, Part, Role, SpentTokens, StopReason, ToolOffer};
 use aop_core::quota::Payer;
-use aop_core::{AgentId, StoreError, TenantName};
+use aop_core::{AgentId, Secret, SecretError, SecretName, StoreError, TenantName};
 use rig_core::ProviderError;
 use rig_core::http_client::MultipartForm;
 use serde_json::json;
 use uuid::Uuid;
 
+use self::keys::Kept;
 use self::script::{Reply, Script};
 use super::*;
 
@@ -41,7 +43,13 @@ impl Hands {
 }
 
 fn provider(name: &str, kind: ProviderKind, url: &str) -> ModelProvider {
-    ModelProvider { name: name.to_owned(), kind, url: url.to_owned(), key: Some(Key::new(KEY)) }
+    ModelProvider {
+        name: name.to_owned(),
+        kind,
+        url: url.to_owned(),
+        key: Some(Secret::new(KEY.to_owned())),
+        key_secret: None,
+    }
 }
 
 fn config() -> ModelConfig {
@@ -53,12 +61,18 @@ fn config() -> ModelConfig {
 }
 
 fn models(script: &Script) -> ModelProviders {
-    ModelProviders::over(config(), script.clone(), None, Hands::at_noon().clock()).unwrap()
+    over(config(), script).unwrap()
+}
+
+fn over(config: ModelConfig, script: &Script) -> Result<ModelProviders, ServicesError> {
+    let clock = Hands::at_noon().clock();
+    ModelProviders::over(config, script.clone(), Arc::new(Kept::default()), (None, clock))
 }
 
 fn spender() -> Spender {
     Spender {
         tenant: TenantName::default_tenant(),
+        owner: TenantName::default_tenant(),
         agent: AgentId(Uuid::from_u128(7)),
         payer: Payer::nobody(),
     }
@@ -225,11 +239,10 @@ async fn keys_are_in_no_error_and_in_no_log() {
         }
     }
     let wrong = ModelConfig::new(vec![ModelProvider {
-        key: Some(Key::new(format!("{KEY}\n"))),
+        key: Some(Secret::new(format!("{KEY}\n"))),
         ..provider("wrong", ProviderKind::OpenAi, "http://a.test")
     }]);
-    let refusal =
-        ModelProviders::over(wrong, Script::new([]), None, Hands::at_noon().clock()).err().unwrap();
+    let refusal = over(wrong, &Script::new([])).err().unwrap();
     assert!(
         refusal.to_string().contains("its key") && !refusal.to_string().contains(KEY),
         "{refusal}"
@@ -295,8 +308,7 @@ fn providers_that_are_declared_wrongly_are_named() {
         "http:// a",
     ] {
         let config = ModelConfig::new(vec![provider("mine", ProviderKind::OpenAi, url)]);
-        let refusal =
-            ModelProviders::over(config, Script::new([]), None, Hands::at_noon().clock()).err();
+        let refusal = over(config, &Script::new([])).err();
         assert!(refusal.unwrap().to_string().contains("`mine`"), "{url}");
     }
 }
@@ -307,7 +319,9 @@ async fn tokens_of_the_day_are_counted_and_end() {
     let script =
         Script::new(std::iter::repeat_with(|| Reply::json(200, formats::OPENAI)).take(100));
     let config = ModelConfig { tenant_tokens_per_day: 2000, ..config() };
-    let models = ModelProviders::over(config, script.clone(), None, hands.clock()).unwrap();
+    let ledger = (None, hands.clock());
+    let models =
+        ModelProviders::over(config, script.clone(), Arc::new(Kept::default()), ledger).unwrap();
     let tight = ModelBinding { max_tokens: 100, tokens_per_day: 300, ..binding("gateway") };
     let other = Spender { agent: AgentId(Uuid::from_u128(8)), ..spender() };
     // Each takes 57 tokens, and might take 105.
@@ -361,8 +375,8 @@ async fn a_form_is_refused_for_what_it_is() {
     let transport = Transport::new(Network::new(crate::network::SystemResolver), &config());
     let form = http::Request::new(MultipartForm::new());
     let refused = transport.send_multipart::<bytes::Bytes>(form).await.map(drop).unwrap_err();
-    let provider = config().providers.swap_remove(0);
-    let trouble = Trouble::of(&ProviderError::Http(refused.into()), &provider, SystemTime::now());
+    let refused = ProviderError::Http(refused.into());
+    let trouble = Trouble::of(&refused, "gateway", &Key::default(), SystemTime::now());
     let ModelError::Invalid(message) = &trouble.error else { panic!("{trouble:?}") };
     assert!(message.contains("sends it no forms") && trouble.is_free, "{message}");
 }
@@ -384,8 +398,7 @@ async fn who_leaves_between_attempts_pays_nothing() {
 async fn one_agent_leaves_completions_to_others() {
     let script = Script::new([Reply::Never, Reply::said("42")]);
     let config = ModelConfig { completions_max: 4, ..config() };
-    let models =
-        ModelProviders::over(config, script.clone(), None, Hands::at_noon().clock()).unwrap();
+    let models = over(config, &script).unwrap();
     let (greedy, bound) = (spender(), binding("gateway"));
     let other = Spender { agent: AgentId(Uuid::from_u128(8)), ..spender() };
     let mut first = models.complete(&greedy, &bound, question());
@@ -423,7 +436,8 @@ async fn a_restart_gives_no_tokens_back() {
     let open = || {
         let script = Script::new([Reply::json(200, formats::OPENAI)]);
         let ledger = Arc::clone(&memory) as Arc<dyn TokenLedger>;
-        ModelProviders::over(config(), script, Some(ledger), Hands::at_noon().clock()).unwrap()
+        let ledger = (Some(ledger), Hands::at_noon().clock());
+        ModelProviders::over(config(), script, Arc::new(Kept::default()), ledger).unwrap()
     };
     ask(&open(), "gateway").await.unwrap();
     while memory.0.lock().unwrap().is_empty() {

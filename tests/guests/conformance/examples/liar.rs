@@ -1,7 +1,7 @@
 //! Breaks every rule of what agents offer that its types let it break. Whatever is called `honest` keeps them.
 
 use aop_agent::completion::{Completion, Subject, Suggestions};
-use aop_agent::content::{Annotations, Block, Body, Role};
+use aop_agent::content::{Annotations, Block, Body, Link, Role};
 use aop_agent::elicit::{ChoiceField, Field, Form};
 use aop_agent::prompts::{self, Arguments, GetError, Prompt, Prompts};
 use aop_agent::resources::{Contents, Entry, ReadError, Resources, Template};
@@ -42,8 +42,18 @@ impl Guest for Liar {
         Block::document("test://static-text", "text/plain", "It never said this.")
     }
 
-    fn foreign_link() -> Block {
-        Block::link("skill://test/charts/SKILL.md", "charts")
+    fn link(uri: String) -> Vec<Block> {
+        let link = Link {
+            uri,
+            name: "there".to_owned(),
+            title: Some("What is there".to_owned()),
+            description: Some("Says so itself.".to_owned()),
+            mime_type: Some("text/plain".to_owned()),
+            size: Some(4),
+            annotations: None,
+        };
+        let hints = Annotations::for_audience([Role::User]).priority(0.5);
+        vec![Block::text("see"), Block::Link(link).annotated(hints)]
     }
 
     fn wrong_progress() -> Vec<String> {

@@ -3,12 +3,14 @@
 //! The bindings are packages of the agent's module: `imports/…` and `exports/wit_exports` are made
 //! here, `exports/export_…` is what the author writes.
 
+mod misfit;
+
 use anyhow::Context as _;
 
 use super::component::{annotate, lift};
 use super::project::Project;
 use super::toolchain::Toolchain;
-use crate::exit::CommandError;
+use crate::exit::{CommandError, failure};
 
 /// Also what C is built with.
 pub(super) const INSTALL_WIT_BINDGEN: &str = "cargo install wit-bindgen-cli@0.63.0 --locked";
@@ -35,7 +37,17 @@ pub(super) async fn build(
     }
     command.args(["-buildmode=c-shared", "-ldflags=-checklinkname=0 -s -w", "-o"]).arg(&output);
     command.arg(".");
-    toolchain.run(&mut command).await?;
+    let (status, said) = toolchain.attempt(&mut command).await?;
+    if !status.success() {
+        return Err(match misfit::describe(&said.said, &project.wit, &project.directory) {
+            Some(misfits) => failure(format!(
+                "the source does not fit the world `{}` in {}:{misfits}",
+                project.wit.world_name(),
+                project.wit.directory.display()
+            )),
+            None => toolchain.failed(&command, status, &said),
+        });
+    }
     let mut module =
         std::fs::read(&output).with_context(|| format!("cannot read {}", output.display()))?;
     annotate(&mut module, &project.wit)?;

@@ -147,6 +147,31 @@ fn a_mistake_in_the_wit_is_shown_where_it_is() {
 }
 
 #[test]
+fn what_a_language_does_not_have_is_told_before_its_tools_stop() {
+    let told = |function: &str, language: Language| {
+        let wit = format!(
+            "package a:b;\ninterface i {{\n    {function};\n}}\nworld w {{\n    export i;\n}}\n"
+        );
+        let directory = source(&[("app.py", ""), ("sums.toml", "")]);
+        std::fs::write(directory.path().join("wit/w.wit"), wit).unwrap();
+        let project = find(directory.path(), None).unwrap();
+        project.wit.check(language).err().and_then(|error| error.conclusion().0)
+    };
+    let fixed = "f: func(a: option<list<u8, 4>>)";
+    for language in [Language::Python, Language::Js, Language::Ts, Language::Go, Language::C] {
+        let said = told(fixed, language).unwrap();
+        for part in ["`f` (", "/w.wit:3:5)", "a list of fixed length", "write `list<T>`"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+    }
+    assert_eq!(told(fixed, Language::Rust), None);
+    let map = "f: func() -> map<string, u8>";
+    assert!(told(map, Language::Python).unwrap().contains("`list<tuple<K, V>>`"));
+    assert_eq!(told(map, Language::Go), None);
+    assert_eq!(told("f: func(a: list<u8>)", Language::Python), None);
+}
+
+#[test]
 fn several_files_of_wit_are_carried_as_one() {
     let directory = source(&[
         ("app.py", ""),

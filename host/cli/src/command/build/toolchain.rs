@@ -11,10 +11,12 @@ use std::io::{ErrorKind, IsTerminal as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -39,6 +41,8 @@ const LINE_MAX_BYTES: u64 = 1 << 20;
 pub(super) struct Toolchain<'a> {
     project: &'a Project,
     progress: &'a Progress,
+    /// In the place of [`WORK_DIRECTORY`] where that cannot be made.
+    elsewhere: OnceLock<TempDir>,
 }
 
 /// What a tool wrote.
@@ -51,18 +55,35 @@ pub(super) struct Output {
 
 impl<'a> Toolchain<'a> {
     pub(super) const fn new(project: &'a Project, progress: &'a Progress) -> Self {
-        Self { project, progress }
+        Self { project, progress, elsewhere: OnceLock::new() }
     }
 
-    /// Where files of builds are kept, made when it is asked for.
+    /// Where files of builds are kept, made when it is asked for. The source may be somebody else's, or read-only: then it
+    /// is a temporary directory for this build, where the language's tools do not write beside the source themselves.
     pub(super) fn work(&self) -> anyhow::Result<PathBuf> {
         let work = self.project.directory.join(WORK_DIRECTORY);
         let make = || -> std::io::Result<()> {
             std::fs::create_dir_all(&work)?;
             std::fs::write(work.join(".gitignore"), "*\n")
         };
-        make().with_context(|| format!("cannot make {}", work.display()))?;
-        Ok(work)
+        let error = match self.elsewhere.get() {
+            Some(elsewhere) => return Ok(elsewhere.path().to_owned()),
+            None => match make() {
+                Ok(()) => return Ok(work),
+                Err(error) => anyhow::Error::new(error),
+            },
+        };
+        let language = self.project.language;
+        if !matches!(language, Language::Python | Language::C) {
+            let advice = format!(
+                "cannot make {}. The tools of {language} write beside the source: build a copy of it in a directory that you may write to",
+                work.display()
+            );
+            return Err(error.context(advice));
+        }
+        let elsewhere = TempDir::with_prefix("aop-work-");
+        let elsewhere = elsewhere.context("cannot make a temporary directory")?;
+        Ok(self.elsewhere.get_or_init(|| elsewhere).path().to_owned())
     }
 
     /// Keeps other builds of the project away until it is dropped: they write the same files. Cargo does that by itself.

@@ -7,12 +7,14 @@ use anyhow::Context as _;
 use aop_core::AgentName;
 use wit_component::WitPrinter;
 use wit_parser::{
-    InterfaceId, PackageId, ParseError, Resolve, ResolveError, Type, TypeDefKind, TypeId,
-    TypeOwner, UnresolvedPackageGroup, WorldId, WorldItem,
+    Function, InterfaceId, LiveTypes, PackageId, ParseError, Resolve, ResolveError, Type,
+    TypeDefKind, TypeId, TypeOwner, UnresolvedPackageGroup, WorldId, WorldItem,
 };
 
 use super::project::files_with;
+use crate::args::Language;
 use crate::command::wit;
+use crate::exit::{CommandError, misuse};
 
 /// Where every language's template, and most tools, look for WIT.
 const DIRECTORY: &str = "wit";
@@ -55,9 +57,61 @@ impl Wit {
         Ok(Self { directory, resolve, world, text })
     }
 
+    /// Every function that the world exports, with the name of its interface where it has one.
+    pub(super) fn functions(&self) -> impl Iterator<Item = (Option<String>, &Function)> {
+        let exports = self.resolve.worlds[self.world].exports.iter();
+        exports.flat_map(|(key, item)| {
+            let (interface, functions): (_, Vec<_>) = match item {
+                WorldItem::Function(function) => (None, vec![function]),
+                WorldItem::Interface { id, .. } => {
+                    let functions = self.resolve.interfaces[*id].functions.values();
+                    (Some(self.resolve.name_world_key(key)), functions.collect())
+                }
+                WorldItem::Type { .. } => (None, Vec::new()),
+            };
+            functions.into_iter().map(move |function| (interface.clone(), function))
+        })
+    }
+
+    /// The first of what the world exports that a language's toolchain has no types for, and ends with in its own words.
+    ///
+    /// # Errors
+    /// Names the function, its place, and what to write instead.
+    pub(super) fn check(&self, language: Language) -> Result<(), CommandError> {
+        for (_, function) in self.functions() {
+            let mut types = LiveTypes::default();
+            types.add_func(&self.resolve, function);
+            let kinds = types.iter().map(|id| &self.resolve.types[id].kind);
+            let Some((what, instead)) = kinds.filter_map(|kind| lacking_in(language, kind)).next()
+            else {
+                continue;
+            };
+            return Err(misuse(format!(
+                "`{}` ({}) has {what}, which the toolchain of {language} does not have: write {instead}",
+                function.name,
+                self.resolve.source_map.render_location(function.span)
+            )));
+        }
+        Ok(())
+    }
+
     /// The world that is built.
     pub(super) fn world_name(&self) -> &str {
         &self.resolve.worlds[self.world].name
+    }
+}
+
+/// What of WIT a language's toolchain does not have, and what does the same. Tried with the versions that are named when
+/// one is missing.
+fn lacking_in(language: Language, kind: &TypeDefKind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        TypeDefKind::FixedLengthList(..) if language != Language::Rust => {
+            Some(("a list of fixed length", "`list<T>`, or a record where each has a meaning"))
+        }
+        TypeDefKind::Map(..) if language == Language::Python => {
+            Some(("a `map`", "`list<tuple<K, V>>`"))
+        }
+        _ => None,
     }
 }
 

@@ -2,17 +2,19 @@
 //!
 //! The operating system's events only say that it is time to look. Whether something changed is found
 //! by comparing contents, because builds write files next to the source, mostly what was there
-//! already. Directories are watched one by one, so that those of packages and builds are not.
+//! already. Directories are watched one by one, so that those of packages and builds are not. One that is made anew in
+//! the place of another, as version control and generators do, is watched anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use notify::event::{AccessKind, AccessMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
@@ -55,30 +57,43 @@ pub(super) struct Sources {
     look_again: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
+    /// Whether something was removed or renamed, so that what is watched may be another directory than the one there.
+    has_moved: Arc<AtomicBool>,
+    /// Whether there is no source now: nothing tells when there is one again.
+    is_gone: bool,
 }
 
 impl Sources {
     pub(super) fn new(directory: &Path) -> Self {
         let look_again = Arc::new(Notify::new());
-        let notify = Arc::clone(&look_again);
+        let has_moved = Arc::<AtomicBool>::default();
+        let (notify, moved) = (Arc::clone(&look_again), Arc::clone(&has_moved));
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading files, as builds do, reports itself.
             let is_reading = event.as_ref().is_ok_and(|event| {
                 let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
                 event.kind.is_access() && event.kind != written
             });
+            let stays = event.as_ref().is_ok_and(|event| {
+                !matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)))
+            });
+            if !stays {
+                moved.store(true, Ordering::Relaxed);
+            }
             if !is_reading {
                 notify.notify_one();
             }
         });
         let watcher = watcher.inspect_err(complain).ok();
-        Self { directory: directory.to_owned(), look_again, watcher, watched: BTreeSet::new() }
+        let (directory, watched) = (directory.to_owned(), BTreeSet::new());
+        Self { directory, look_again, watcher, watched, has_moved, is_gone: false }
     }
 
     /// The sources now. Their directories are watched from before they are read.
     pub(super) async fn look(&mut self) -> anyhow::Result<Snapshot> {
         let root = self.directory.clone();
         let directories = blocking(move || directories(&root)).await?;
+        self.is_gone = directories.is_empty();
         self.follow(directories.clone());
         let root = self.directory.clone();
         let snapshot = blocking(move || snapshot(&root, &directories)).await?;
@@ -90,10 +105,10 @@ impl Sources {
 
     /// Waits until something happened and then nothing for a while. It need not have been a change.
     pub(super) async fn changed(&self) {
-        if self.watcher.is_some() {
+        if self.watcher.is_some() && !self.is_gone {
             self.look_again.notified().await;
         } else {
-            // Cut short by nothing: without a watcher nobody notifies.
+            // Mostly cut short by nothing: where nothing is watched nobody notifies.
             let _ = tokio::time::timeout(POLL, self.look_again.notified()).await;
         }
         let quiet = async {
@@ -109,7 +124,8 @@ impl Sources {
             // The system forgets a directory that is gone by itself.
             let _ = watcher.unwatch(gone);
         }
-        let mut new = directories.difference(&self.watched);
+        let is_anew = self.has_moved.swap(false, Ordering::Relaxed);
+        let mut new = directories.iter().filter(|path| is_anew || !self.watched.contains(*path));
         let failed = new.find_map(|new| watcher.watch(new, RecursiveMode::NonRecursive).err());
         self.watched = directories;
         if let Some(error) = failed {
@@ -132,8 +148,11 @@ async fn blocking<T: Send + 'static>(
     done.context("cannot read the source")
 }
 
-/// The directory and all below it that can have sources.
+/// The directory and all below it that can have sources; none when it is not there.
 fn directories(root: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    if !root.is_dir() {
+        return Ok(BTreeSet::new());
+    }
     let mut found = BTreeSet::from([root.to_owned()]);
     let mut to_read = vec![root.to_owned()];
     while let Some(directory) = to_read.pop() {
@@ -296,5 +315,36 @@ mod tests {
         sources.changed().await;
         let later = sources.look().await.unwrap();
         assert_eq!(later.first_difference(&now), Some(Path::new("new/b.rs")));
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_is_made_anew_is_watched_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("agent");
+        write(&root, "src/a.rs", "1");
+        let mut sources = Sources::new(&root);
+        let before = sources.look().await.unwrap();
+        std::fs::remove_dir_all(&root).unwrap();
+        sources.changed().await;
+        assert_eq!(sources.look().await.unwrap(), Snapshot::default());
+        // Nothing is watched now.
+        write(&root, "src/a.rs", "1");
+        sources.changed().await;
+        assert_eq!(sources.look().await.unwrap(), before, "it is the same as it was");
+        for text in ["2", "3"] {
+            write(&root, "src/a.rs", text);
+            sources.changed().await;
+            let now = sources.look().await.unwrap();
+            assert_eq!(now.first_difference(&before), Some(Path::new("src/a.rs")));
+        }
+        // In one go, with another in its place before anybody looks.
+        std::fs::rename(root.join("src"), parent.path().join("old")).unwrap();
+        write(&root, "src/a.rs", "4");
+        sources.changed().await;
+        let now = sources.look().await.unwrap();
+        write(&root, "src/a.rs", "5");
+        sources.changed().await;
+        let later = sources.look().await.unwrap();
+        assert_eq!(later.first_difference(&now), Some(Path::new("src/a.rs")));
     }
 }

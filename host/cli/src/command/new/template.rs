@@ -4,6 +4,8 @@ use aop_core::AgentName;
 
 use crate::args::Language;
 
+/// What all of them export; its tool is named after it and the agent.
+pub(super) const FUNCTION: &str = "split";
 /// What stands for the agent's name in templates.
 const NAME: &str = "{{name}}";
 

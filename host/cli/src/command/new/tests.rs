@@ -56,6 +56,19 @@ fn every_template_is_used() {
 }
 
 #[test]
+fn a_name_that_leaves_no_room_for_a_tool_is_refused() {
+    let parent = tempfile::tempdir().unwrap();
+    let directory = parent.path().join("agent");
+    let error = run(&args(&"a".repeat(59), Language::C, &directory)).unwrap_err();
+    let said = error.conclusion().0.unwrap();
+    assert!(said.contains("_split`") && said.contains("at most 58"), "{said}");
+    assert!(!directory.exists());
+    run(&args(&"a".repeat(58), Language::C, &directory)).unwrap();
+    let wit = include_str!("../../../../../guest-sdk/templates/shared/agent.wit");
+    assert!(wit.contains(&format!("    {}: func(", template::FUNCTION)));
+}
+
+#[test]
 fn nothing_is_overwritten() {
     let parent = tempfile::tempdir().unwrap();
     let directory = parent.path().join("there");

@@ -11,10 +11,11 @@ fn models_at(stub: &Stub, change: impl FnOnce(&mut ModelConfig)) -> ModelProvide
     let mut config = ModelConfig::new(vec![provider("stub", ProviderKind::OpenAi, &url)]);
     config.retry_window = Duration::ZERO;
     change(&mut config);
-    ModelProviders::new(config, Network::new(SystemResolver), None).unwrap()
+    ModelProviders::new(config, Network::new(SystemResolver), Arc::new(Kept::default()), None)
+        .unwrap()
 }
 
-fn answer(content_type: &str, body: &str) -> Vec<u8> {
+pub(super) fn answer(content_type: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"

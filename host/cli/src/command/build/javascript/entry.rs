@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use heck::{ToLowerCamelCase as _, ToUpperCamelCase as _};
 use serde::Serialize;
-use wit_parser::{Function, FunctionKind, Resolve, WorldItem};
+use wit_parser::{Function, FunctionKind, Resolve};
 
 use super::console;
 use crate::command::build::wit::Wit;
@@ -35,21 +35,8 @@ struct Place {
 
 /// Every function that the world exports, by the names that the engine gives them.
 pub(super) fn exports_of(wit: &Wit) -> Vec<Export> {
-    let mut exports = Vec::new();
-    for (key, item) in &wit.resolve.worlds[wit.world].exports {
-        match item {
-            WorldItem::Function(function) => {
-                exports.push(Export::of(&wit.resolve, None, function));
-            }
-            WorldItem::Interface { id, .. } => {
-                let name = wit.resolve.name_world_key(key);
-                let functions = wit.resolve.interfaces[*id].functions.values();
-                exports.extend(functions.map(|f| Export::of(&wit.resolve, Some(&name), f)));
-            }
-            WorldItem::Type { .. } => {}
-        }
-    }
-    exports
+    let functions = wit.functions();
+    functions.map(|(interface, f)| Export::of(&wit.resolve, interface.as_deref(), f)).collect()
 }
 
 impl Export {

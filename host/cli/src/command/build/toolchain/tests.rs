@@ -65,6 +65,24 @@ async fn a_failure_names_the_command() {
 }
 
 #[test]
+fn a_source_that_cannot_be_written_to_is_built_elsewhere_where_its_tools_allow_it() {
+    let (directory, project) = project();
+    let progress = Progress(ProgressBar::hidden());
+    // Also in the way of who may write everywhere.
+    std::fs::write(directory.path().join(WORK_DIRECTORY), "").unwrap();
+    let toolchain = Toolchain::new(&project, &progress);
+    let work = toolchain.work().unwrap();
+    assert!(work.is_dir() && !work.starts_with(&project.directory));
+    assert_eq!(toolchain.work().unwrap(), work, "the same for the whole build");
+    drop(toolchain);
+    assert!(!work.exists());
+
+    let project = Project { language: Language::Go, ..project };
+    let error = Toolchain::new(&project, &progress).work().unwrap_err().to_string();
+    assert!(error.contains("The tools of Go") && error.contains("build a copy"), "{error}");
+}
+
+#[test]
 fn tools_of_the_project_come_first() {
     let (directory, project) = project();
     let progress = Progress(ProgressBar::hidden());
