@@ -46,7 +46,7 @@ pub(crate) fn from_wasmtime(
         .with_retry_after(POOL_RETRY_AFTER);
     }
     if settings.traceback
-        && let Some(left_out) = context.payer.agent.line(Instant::now())
+        && let Some(left_out) = context.payer.agent.lines.take(Instant::now())
     {
         log_traceback(error, context, left_out);
     }
@@ -75,7 +75,7 @@ pub(crate) fn from_wasmtime(
 
 /// No instance that would have no slot of the pool may begin now.
 pub(crate) fn on_demand_full() -> Failure {
-    let message = "the agent's component needs more than a slot of the instance pool has (2 memories, 16 tables, 64 core instances), and as many \
+    let message = "the agent's component needs more than a slot of the instance pool has (2 memories, 16 tables, 64 core instances, and 3 components with code where functions are asynchronous), and as many \
         of that kind as may live at once do: try again shortly";
     Failure::before_execution(ErrorCode::ResourceExhausted, message)
         .with_retry_after(POOL_RETRY_AFTER)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::share::{Share, Tokens};
-use super::{Quota, Rate, Resource};
+use super::{Lines, Quota, Rate, Resource};
 use crate::fair::{Flow, Parts, Permits};
 use crate::{AgentName, TenantName};
 
@@ -105,8 +105,8 @@ pub struct Account {
     courtesy: Rate,
     executions: AtomicU32,
     turn_wait_nanos: AtomicU64,
-    lines: Rate,
-    lines_left_out: AtomicU64,
+    /// Of the host's log about single calls of it.
+    pub lines: Lines,
     refused: [AtomicU64; Resource::ALL.len()],
 }
 
@@ -158,8 +158,7 @@ impl Account {
             courtesy,
             executions: AtomicU32::new(0),
             turn_wait_nanos: AtomicU64::new(0),
-            lines: Rate::per(SECOND),
-            lines_left_out: AtomicU64::new(0),
+            lines: Lines::default(),
             refused: Default::default(),
         }
     }
@@ -256,25 +255,6 @@ impl Account {
     #[must_use]
     pub fn turn_wait(&self) -> Duration {
         Duration::from_nanos(self.turn_wait_nanos.load(Ordering::Relaxed))
-    }
-
-    /// How many lines the host's log may have about single calls of the owner, per second. One at least: that something
-    /// breaks is not to be a secret.
-    pub(super) fn set_lines(&self, per_second: u32) {
-        self.lines.set(Some(u64::from(per_second.max(1))), None);
-    }
-
-    /// Asks for a line in the host's log about one call: how many were left out before it, or none when it is left out
-    /// itself. Who calls thousands of times a second, or breaks as often, must not fill the operator's disk.
-    #[must_use]
-    pub fn line(&self, now: Instant) -> Option<u64> {
-        match self.lines.take(1, now) {
-            Ok(()) => Some(self.lines_left_out.swap(0, Ordering::Relaxed)),
-            Err(_) => {
-                self.lines_left_out.fetch_add(1, Ordering::Relaxed);
-                None
-            }
-        }
     }
 
     /// Counts that something was refused.
