@@ -353,6 +353,7 @@ impl Placer {
             id: Some(placement.id),
             component,
             settings: placement.settings.clone(),
+            standing: None,
         };
         self.catalog.load(&placement.tenant, request).await.map_err(|error| error.to_string())?;
         self.note(audit::Action::AgentLoad, placement, &placement.digest.to_string());
