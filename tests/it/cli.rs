@@ -416,6 +416,20 @@ async fn the_configuration_is_checked_as_a_whole() {
 }
 
 #[tokio::test]
+async fn settings_of_tools_that_a_component_does_not_have_are_mistakes() {
+    let agents =
+        AgentsDirectory::new().with("echo").with_settings("echo", "[tools.ehco]\nname = \"say\"\n");
+    let check = async || {
+        let text = format!("agents = [{:?}]\ndata = {:?}\n", agents.path(), agents.path());
+        let config = agents.put("aop.toml", text.as_bytes()).display().to_string();
+        Aop::new(&["config", "check", "--config", &config]).run().await
+    };
+    check().await.code(2).complains(&["echo.toml", "`[tools.ehco]`", "did you mean `echo`?"]);
+    agents.put("echo.toml", b"[tools.echo]\nname = \"say\"\n");
+    let _ = check().await.code(0);
+}
+
+#[tokio::test]
 async fn an_unknown_variable_is_a_mistake_too() {
     let finished = Aop::new(&["config", "check"]).env("AOP_LISEN", "127.0.0.1:0").run().await;
     assert_ne!(finished.status.code(), Some(0), "{finished:?}");

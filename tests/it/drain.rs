@@ -30,7 +30,12 @@ async fn a_running_call_finishes_and_new_ones_are_refused() {
     let drain = async {
         host.metric("aop_instances_live", 1.0).await;
         host.terminate();
-        // Whether the listener is closed or the call is answered with a refusal, it does not run.
+        eventually("it is not ready", || async {
+            let ready = http_client().get(host.url("/readyz")).send().await.ok()?;
+            (ready.status() == 503).then_some(())
+        })
+        .await;
+        // Whether its connection is closed or the call is answered with a refusal, it does not run.
         eventually("new calls are refused", || async {
             let message = other.message(
                 "tools/call",

@@ -145,7 +145,13 @@ pub(crate) struct ServeArgs {
 #[command(after_help = "\
 Examples:
   aop demo
-  aop demo --listen 127.0.0.1:9000")]
+  aop demo --listen 127.0.0.1:9000
+
+Exit codes:
+  0  it served until it was stopped (Ctrl-C or SIGTERM)
+  1  no checkout of the repository is here, an example could not be built, the address is taken, or a
+     second signal stopped it
+  2  it could not be tried (usage, an address to listen on that is not allowed)")]
 pub(crate) struct DemoArgs {
     /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8000")]
@@ -431,7 +437,12 @@ pub(crate) enum McpClient {
 Examples:
   aop bench http://127.0.0.1:8000 echo '{\"text\": \"hi\"}' -c 16 -n 100000
   aop bench http://127.0.0.1:8000 echo '{\"text\": \"hi\"}' --protocol 2025-11-25 --json
-  aop bench http://127.0.0.1:9000/echo echo '{\"text\": \"hi\"}' --plain")]
+  aop bench http://127.0.0.1:9000/echo echo '{\"text\": \"hi\"}' --plain
+
+Exit codes:
+  0  every call was answered well
+  1  some calls failed (the report says how many, and how the first one did), or the host cannot be reached
+  2  it could not be tried (usage, an unreadable or unparsable argument, a bad URL)")]
 pub(crate) struct BenchArgs {
     /// The host, or its MCP endpoint
     pub(crate) url: String,

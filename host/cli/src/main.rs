@@ -89,7 +89,7 @@ async fn run(command: &Command) -> CommandResult {
         Command::Tenant(command) => command::tenant::run(command).await,
         Command::Key(command) => command::key::run(command).await,
         Command::Secret(command) => command::secret::run(command).await,
-        Command::Config(command) => command::config::run(command),
+        Command::Config(command) => command::config::run(command).await,
         Command::Policy(command) => command::policy::run(command).await,
         Command::McpConfig(args) => command::mcp_config::run(args),
         Command::Bench(args) => command::bench::run(args).await,

@@ -202,6 +202,7 @@ impl Host {
         let resource = self.app.resource.clone();
         let connections_max = config.web.server.connections_max;
         let entrance = Gate::new(authenticate, self.audit.clone(), resource, connections_max);
+        self.app.metrics.register(Arc::new(entrance.clone()));
         let routes = self.federated.serve(aop_web::router(self.app.clone()));
         Ok(guard.layer(entrance.layer(self.mcp.beside(routes))))
     }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::interface::{Feature, Refusal};
 use crate::supply::{OciReference, Provenance};
 use crate::{
-    AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, Source, State,
-    TenantName, Tool, ToolName,
+    AgentId, AgentName, BoxFuture, Digest, Revision, RevisionNumber, Settings, Source, Standing,
+    State, TenantName, Tool, ToolName,
 };
 
 /// Where an agent's component comes from, and so who may change it.
@@ -97,6 +97,8 @@ pub struct LoadRequest {
     pub component: Vec<u8>,
     /// Its settings.
     pub settings: Settings,
+    /// Who asks, where that may cease to count while the component is compiled: asked again before it serves.
+    pub standing: Option<Standing>,
 }
 
 /// Why a change of the catalogue was refused.
@@ -138,6 +140,9 @@ pub enum CatalogError {
     /// It is larger than what a quota leaves. Waiting does not help; unloading something does.
     #[error("{0}")]
     OverQuota(String),
+    /// Whoever asked may not any more.
+    #[error("the credential is not valid any more: nothing was changed")]
+    Lapsed,
     /// The host is shutting down.
     #[error("the host is draining: try another node, or again later")]
     Draining,

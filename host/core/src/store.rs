@@ -58,6 +58,8 @@ pub struct NewRevision {
     pub settings: Settings,
     /// All names published so far, this revision's included.
     pub published: BTreeMap<String, Vec<ToolName>>,
+    /// How many revisions of the agent are kept, this one included: one at least, [`Store::REVISIONS_KEPT`] at most.
+    pub kept: usize,
     /// Milliseconds since the Unix epoch.
     pub created_unix_ms: u64,
 }
@@ -99,7 +101,7 @@ pub trait Store: Send + Sync {
 
     /// Appends revisions in one transaction, each as its agent's active one and unpinned, creating
     /// agents that are new. A revision equal to the active one in digest and settings adds nothing.
-    /// Revisions beyond the newest `REVISIONS_KEPT` are forgotten.
+    /// Revisions beyond the newest that it says are kept are forgotten.
     /// Answers the resulting records in the order given.
     ///
     /// # Errors
@@ -138,13 +140,14 @@ pub trait Store: Send + Sync {
     /// [`StoreError`].
     fn digests(&self) -> BoxFuture<'_, Result<Vec<Digest>, StoreError>>;
 
-    /// Those of them to which some revision refers of a tenant's agents that came through the API.
+    /// Those of them to which some revision refers of a tenant's agents that came through the API, but one.
     ///
     /// # Errors
     /// [`StoreError`].
     fn uploaded<'a>(
         &'a self,
         tenant: &'a TenantName,
+        except: &'a AgentName,
     ) -> BoxFuture<'a, Result<Vec<Digest>, StoreError>>;
 }
 

@@ -162,19 +162,20 @@ impl<'a> Record<'a> {
         self.observe.started(&self.call.caller.tenant, &revision.agent);
         // A line for every call halves what the host can serve, so it is the operator's choice.
         macro_rules! emit {
-            ($level:ident) => {
+            ($level:ident, $left_out:expr) => {
                 tracing::$level!(
                     correlation_id = %self.id,
                     agent_name = %revision.agent,
                     task_hash = %TaskHash(self.call.arguments),
+                    left_out = $left_out,
                     "Agent execution started"
                 )
             };
         }
-        if revision.settings.verbose {
-            emit!(info);
-        } else {
-            emit!(debug);
+        if !revision.settings.verbose {
+            emit!(debug, None::<u64>);
+        } else if let Some(left_out) = line(revision) {
+            emit!(info, left_out);
         }
     }
 
@@ -218,11 +219,13 @@ impl<'a> Record<'a> {
         );
         if let Some(revision) =
             revision.filter(|revision| revision.settings.verbose && code.is_none())
+            && let Some(left_out) = line(revision)
         {
             tracing::info!(
                 correlation_id = %self.id,
                 agent_name = %revision.agent,
                 task_hash = %TaskHash(self.call.arguments),
+                left_out,
                 "Success in {:.6}s",
                 duration.as_secs_f64()
             );
@@ -231,7 +234,15 @@ impl<'a> Record<'a> {
 
     /// What broke is worth an operator's attention; what was refused or answered is the caller's.
     fn log_failure(&self, failure: &Failure) {
-        let agent = self.work.as_ref().map_or("", |work| work.revision.agent.as_str());
+        let revision = self.work.as_ref().map(|work| &work.revision);
+        let agent = revision.map_or("", |revision| revision.agent.as_str());
+        let class = failure.code.class();
+        let is_told = matches!(class, FailureClass::HostFailed | FailureClass::GuestBroke);
+        let left_out = match revision.filter(|_| is_told).map(line) {
+            Some(None) => return,
+            Some(left_out) => left_out,
+            None => None,
+        };
         macro_rules! emit {
             ($level:ident) => {
                 tracing::$level!(
@@ -240,12 +251,13 @@ impl<'a> Record<'a> {
                     task_hash = %TaskHash(self.call.arguments),
                     code = %failure.code,
                     attempts = self.attempts,
+                    left_out,
                     "{}",
                     failure.message
                 )
             };
         }
-        match failure.code.class() {
+        match class {
             FailureClass::HostFailed => emit!(error),
             FailureClass::GuestBroke => emit!(warn),
             FailureClass::GuestReturned | FailureClass::HostRefused => emit!(debug),
@@ -263,6 +275,11 @@ impl Drop for Record<'_> {
             self.running.none_left.notify_waiters();
         }
     }
+}
+
+/// Asks for a line about a call of an agent, at the rate at which its own lines are kept: how many were left out before it.
+fn line(revision: &Arc<Revision>) -> Option<u64> {
+    revision.payer.agent.lines.take(Instant::now())
 }
 
 /// Hashes the arguments only if a log line is really written.

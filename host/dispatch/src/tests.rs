@@ -179,6 +179,48 @@ async fn an_idempotent_tool_is_executed_three_times_in_total() {
     assert_eq!(*fixture.log.finished.lock().unwrap(), [(Some(ErrorCode::GuestTrapped), 3, true)]);
 }
 
+/// Counts lines at `WARN`.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicU32>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let is_warning = *event.metadata().level() == tracing::Level::WARN;
+        self.0.fetch_add(u32::from(is_warning), Ordering::SeqCst);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_breaks_again_and_again_is_told_at_the_agents_rate() {
+    let mut settings = Settings::default();
+    settings.limits.log_lines_per_second = 1;
+    let fixture = fixture(settings, false, vec![trap(); 1000], 1000);
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    for _ in 0..1000 {
+        fixture.dispatcher.invoke(call("agent", "{}")).await;
+    }
+    assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 1000);
+    let told = warnings.0.load(Ordering::SeqCst);
+    assert!((1..500).contains(&told), "{told} lines of 1000");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_passing_failure_of_an_idempotent_tool_is_repaired() {
     let fixture = fixture(Settings::default(), true, vec![trap(); 2], 100);

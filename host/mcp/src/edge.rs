@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use aop_core::bucket::SessionId;
 use aop_core::client::Client;
 use aop_core::interface::Feature;
+use aop_core::quota::Lines;
 use aop_core::{
     AgentName, Call, CallId, Caller, ErrorCode, Failure, Library, Offer, Progress, Reply, Scope,
     Target, TaskUse, TenantName, Tool, TraceContext, unknown_tool,
@@ -14,7 +15,7 @@ use aop_core::{
 use crate::builtin::{self, Builtin};
 use crate::config::McpConfig;
 use crate::converse::{Parked, ParkedLimits};
-use crate::list::{BadCursor, Page, Pages};
+use crate::list::{NoPage, Page, Pages};
 use crate::many;
 use crate::measure::Counters;
 use crate::message::{Method, Request};
@@ -32,7 +33,11 @@ pub(crate) struct Edge {
     /// Calls that go on after their request was answered, where there is a place to keep them.
     pub(crate) tasks: Option<Arc<TaskRunner>>,
     pages: Pages,
+    bad_content_lines: Lines,
 }
+
+/// Lines of the log per second about answers that break a rule of MCP, of all agents together: a counter has them all.
+const BAD_CONTENT_LINES_PER_SECOND: u32 = 100;
 
 /// A `tools/call`, from whichever path.
 pub(crate) struct ToolCall<'a> {
@@ -76,8 +81,9 @@ impl Edge {
             per_tenant_max: config.parked_per_tenant_max,
             per_caller_max: config.parked_per_caller_max,
         });
+        let bad_content_lines = Lines::per_second(BAD_CONTENT_LINES_PER_SECOND);
         let tasks = parts.tasks.clone().map(|store| TaskRunner::new(store, &config));
-        Self { config, parts, counters: Arc::default(), parked, tasks, pages }
+        Self { config, parts, counters: Arc::default(), parked, tasks, pages, bad_content_lines }
     }
 
     /// Drops what is kept of a tenant that is gone.
@@ -85,17 +91,19 @@ impl Edge {
         self.pages.forget(tenant);
     }
 
-    /// A page of the caller's tools.
+    /// A page of the caller's tools, which counts as a call of its tenant: it is up to megabytes.
     ///
     /// # Errors
-    /// [`BadCursor`].
+    /// [`NoPage`].
     pub(crate) fn page(
         &self,
         caller: &Caller,
         cursor: Option<&str>,
-    ) -> Result<Arc<Page>, BadCursor> {
+        received: Instant,
+    ) -> Result<Arc<Page>, NoPage> {
+        self.parts.invoke.charge(caller, received).map_err(NoPage::Over)?;
         let list = self.parts.catalog.tools(&caller.tenant);
-        self.pages.page(&caller.tenant, &list, cursor)
+        self.pages.page(&caller.tenant, &list, cursor).map_err(NoPage::Cursor)
     }
 
     /// Whether a plain request needs nothing that only the full path has: a way to ask its client, to become a
@@ -200,7 +208,8 @@ impl Edge {
     /// the agent that gave it.
     pub(crate) fn note_bad_content(&self, id: CallId, source: &str, reason: &str) {
         self.counters.bad_content.add();
-        tracing::warn!(correlation_id = %id, source, reason, "an agent's answer breaks a rule of MCP");
+        let Some(left_out) = self.bad_content_lines.take(Instant::now()) else { return };
+        tracing::warn!(correlation_id = %id, source, reason, left_out, "an agent's answer breaks a rule of MCP");
     }
 
     /// Runs one of an agent's features to its end. Dropping the future cancels it. An agent that does not

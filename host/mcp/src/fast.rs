@@ -105,10 +105,12 @@ pub(crate) async fn answer(
                 Err(unknown) => error(request.id, &unknown),
             }
         }
-        Method::List { cursor } => match edge.page(origin.caller, cursor.as_deref()) {
-            Ok(page) => list(request.id, &page, stateless.then(|| list_ttl_ms(edge))),
-            Err(bad) => error(request.id, &bad),
-        },
+        Method::List { cursor } => {
+            match edge.page(origin.caller, cursor.as_deref(), origin.received) {
+                Ok(page) => list(request.id, &page, stateless.then(|| list_ttl_ms(edge))),
+                Err(none) => complaint(Some(request.id), &none.error()),
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What the fuzz target `mcp` of `tests/fuzz` runs: requests of any shape down both paths. A panic says that it found
+//! What the fuzz targets `mcp`, `content` and `skill` of `tests/fuzz` run: requests of any shape down both paths, and what agents
+//! answer. A panic says that it found
 //! something. In no build of the host: only in that of a fuzzer, and in the tests, which repeat every input that was kept.
 #![allow(clippy::unwrap_used, reason = "a panic is how a target says that it found something")]
 
@@ -95,6 +96,19 @@ pub fn mcp(text: &str) {
         assert_eq!(quick.as_ref().map(essence), slow.as_ref().map(essence), "{sent:?}");
         assert!(quick.is_none_or(|answer| answer.status.as_u16() != 500), "{sent:?}");
     });
+}
+
+/// What an agent answers as content: refused, or content of MCP that a client reads as the same.
+pub fn content(json: &str) {
+    let Ok(blocks) = crate::content::blocks(json) else { return };
+    let text = serde_json::to_string(&blocks).unwrap();
+    let read: Vec<rmcp::model::ContentBlock> = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_string(&read).unwrap(), text);
+}
+
+/// A skill that an agent hands out, or its `SKILL.md`.
+pub fn skill(text: &str) {
+    crate::features::skills::fuzz::skill(text);
 }
 
 /// What is read of a message without `rmcp` is what `serde_json` reads of it.

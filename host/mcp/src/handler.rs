@@ -169,8 +169,8 @@ impl ServerHandler for Handler {
         let arrival = arrival(&context.extensions)?;
         let page = self
             .edge
-            .page(&arrival.caller, cursor(request, arrival)?.as_deref())
-            .map_err(|error| ErrorData::invalid_params(error.to_string(), None))?;
+            .page(&arrival.caller, cursor(request, arrival)?.as_deref(), arrival.received)
+            .map_err(|none| none.error())?;
         let tools: Vec<Tool> = serde_json::from_slice(&page.tools)
             .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
         paged!(self, context, ListToolsResult::with_all_items(tools), page.next.clone())

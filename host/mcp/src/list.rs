@@ -9,15 +9,16 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aop_core::{Hints, TenantName, Tool, ToolList};
+use aop_core::{Failure, Hints, TenantName, Tool, ToolList};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use rmcp::ErrorData;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::builtin;
 use crate::config::Expose;
+use crate::{builtin, features};
 
 /// Tenants whose pages are kept. Fixed: rendering is cheap, so this only has to stop growth.
 pub(crate) const TENANTS_CACHED_MAX: usize = 256;
@@ -26,6 +27,24 @@ pub(crate) const TENANTS_CACHED_MAX: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the cursor is not one that this server gave out: start again without one")]
 pub(crate) struct BadCursor;
+
+/// Why no page is given.
+#[derive(Debug)]
+pub(crate) enum NoPage {
+    Cursor(BadCursor),
+    /// A quota of the caller's refuses it.
+    Over(Failure),
+}
+
+impl NoPage {
+    /// As an error of the protocol.
+    pub(crate) fn error(&self) -> ErrorData {
+        match self {
+            Self::Cursor(bad) => ErrorData::invalid_params(bad.to_string(), None),
+            Self::Over(failure) => features::error(failure),
+        }
+    }
+}
 
 /// One page, ready to be sent.
 #[derive(Debug)]

@@ -221,8 +221,15 @@ impl OfTenant {
             }
             self.agents.begin(&name, Origin::Api)
         };
+        let standing = request.standing.clone();
+        let lapsed = || standing.is_some_and(|standing| !standing.holds());
         match self.stop.run_until_cancelled(self.draft_of_upload(&begun, request)).await {
             None => Err(CatalogError::Draining),
+            // Compiling takes a while, and it waits for its turn before.
+            Some(Ok(_)) if lapsed() => {
+                self.refuse_unshown(begun, &RegistryError::Lapsed);
+                Err(CatalogError::Lapsed)
+            }
             Some(Ok(draft)) => self.finish(Ready { begun, draft, despite: None, turn }).await,
             Some(Err(error)) => {
                 self.refuse(begun, &error, None);
@@ -279,7 +286,7 @@ impl OfTenant {
             None => Err(CatalogError::Draining),
             Some(Ok(draft)) => self.finish(Ready { begun, draft, despite: None, turn }).await,
             Some(Err(error)) => {
-                self.refuse_rollback(begun, &error);
+                self.refuse_unshown(begun, &error);
                 Err(error.into())
             }
         }

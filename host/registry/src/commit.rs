@@ -105,7 +105,7 @@ impl OfTenant {
             (Origin::File { .. }, Write::Append) => {
                 return self.fall_back(turn, begun, error).await;
             }
-            (_, Write::Activate { .. }) => self.refuse_rollback(begun, &error),
+            (_, Write::Activate { .. }) => self.refuse_unshown(begun, &error),
             _ => self.refuse(begun, &error, Some(&draft.digest)),
         }
         None
@@ -179,6 +179,7 @@ impl OfTenant {
             digest: ready.draft.digest,
             settings: (*ready.draft.settings).clone(),
             published: ready.draft.set.published.clone(),
+            kept: ready.draft.kept,
             created_unix_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
         }
     }

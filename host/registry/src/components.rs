@@ -140,9 +140,16 @@ impl Components {
         }
     }
 
-    /// What a tenant's uploads take: those that the store refers to, and those that it may refer to yet. Blocks on the disk.
-    pub(crate) fn uploaded_bytes(&self, tenant: &TenantName, stored: &[Digest]) -> u64 {
+    /// What a tenant's uploads take: those that the store refers to, and those that it may refer to yet, without those that it
+    /// will not refer to any more. Blocks on the disk.
+    pub(crate) fn uploaded_bytes(
+        &self,
+        tenant: &TenantName,
+        stored: &[Digest],
+        forgotten: &[Digest],
+    ) -> u64 {
         let mut counted = self.uploads().get(tenant).cloned().unwrap_or_default();
+        counted.retain(|digest, _| !forgotten.contains(digest));
         for digest in stored {
             counted.entry(*digest).or_insert_with(|| {
                 // One that is lost takes nothing.

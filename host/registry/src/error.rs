@@ -46,6 +46,9 @@ pub enum RegistryError {
     /// The file changed while it was read; it is read again.
     #[error("{} changed while it was read", .0.display())]
     Changed(PathBuf),
+    /// Whoever asked may not any more.
+    #[error("the credential is not valid any more: nothing was changed")]
+    Lapsed,
     /// The host is shutting down.
     #[error("the host is draining")]
     Draining,
@@ -79,6 +82,7 @@ impl From<RegistryError> for CatalogError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Draining => Self::Draining,
+            RegistryError::Lapsed => Self::Lapsed,
             RegistryError::Refused { setting, reason } => Self::Refused { setting, reason },
             RegistryError::OverQuota(reason) => Self::OverQuota(reason),
             RegistryError::Rejected(_) | RegistryError::NameTaken { .. } => {

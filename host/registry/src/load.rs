@@ -12,7 +12,7 @@ use aop_core::schema::ToolSet;
 use aop_core::supply::Provenance;
 use aop_core::{
     AgentId, AgentName, AgentRecord, Artifact, Digest, LoadRequest, Origin, Prepared,
-    RevisionNumber, Settings,
+    RevisionNumber, Settings, Store,
 };
 
 use crate::RegistryError;
@@ -43,6 +43,8 @@ pub(crate) struct Draft {
     pub(crate) set: ToolSet,
     pub(crate) provenance: Option<Provenance>,
     pub(crate) write: Write,
+    /// Revisions of the agent that are kept once it is written, itself included.
+    pub(crate) kept: usize,
     /// Held until the store refers to the component.
     pub(crate) _kept: Kept,
 }
@@ -150,8 +152,9 @@ impl OfTenant {
         }
     }
 
-    /// Ends a rollback that failed. It says nothing about what serves, which is shown as before.
-    pub(crate) fn refuse_rollback(&self, begun: Begun, error: &RegistryError) {
+    /// Ends a rollback that failed, or a load that nobody may ask for any more. It says nothing about what serves, which is
+    /// shown as before.
+    pub(crate) fn refuse_unshown(&self, begun: Begun, error: &RegistryError) {
         self.common.load_failures.fetch_add(1, Ordering::Relaxed);
         report(About { name: begun.name(), digest: None }, error);
         drop(begun);
@@ -279,13 +282,13 @@ impl OfTenant {
             Ok((bytes, digest))
         });
         let (bytes, digest) = hashing.await?;
-        self.make_room_for(digest, bytes.len()).await?;
+        let kept_revisions = self.make_room_for(begun.name(), digest, bytes.len()).await?;
         // Until it commits, nothing refers to it.
         self.common.garbage.store(true, Ordering::Relaxed);
         blocking(move || components.put(&bytes, &digest)).await?;
         let component = Component { digest, settings: request.settings, kept };
         let draft = self.draft(begun, component, Origin::Api, Write::Append).await?;
-        Ok(Draft { id: request.id, ..draft })
+        Ok(Draft { id: request.id, kept: kept_revisions, ..draft })
     }
 
     async fn draft_of_active(
@@ -345,8 +348,19 @@ impl OfTenant {
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
         set.warnings.extend(self.common.unknown_provider(&settings));
         begun.prepared(&digest);
-        let (id, _kept) = (None, kept);
-        Ok(Draft { origin, id, digest, settings, prepared, payer, set, provenance, write, _kept })
+        Ok(Draft {
+            origin,
+            id: None,
+            digest,
+            settings,
+            prepared,
+            payer,
+            set,
+            provenance,
+            write,
+            kept: <dyn Store>::REVISIONS_KEPT,
+            _kept: kept,
+        })
     }
 
     /// Who signed a component that is kept. Asked at every load, also of a revision that served before: the list of

@@ -242,7 +242,11 @@ pub(crate) fn read(
         let bytes = read_bounded(&path, settings_max_bytes, "settings file")?;
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let lines = Lines::in_text(&String::from_utf8_lossy(&bytes));
-        (parse_settings(&path, &bytes), Some(Written { file, lines }))
+        let settings = parse_settings(&path, &bytes);
+        // Asked only of what has mistakes: the status of an agent is for more people than may read any file that the host may.
+        let settings =
+            settings.map_err(|said| if leads_out(&path) { unshown(&path) } else { said });
+        (settings, Some(Written { file, lines }))
     } else {
         (Ok(Settings::default()), None)
     };
@@ -263,6 +267,13 @@ fn with_bundle(mut settings: Settings, component: &Path) -> Result<Settings, Str
         return Ok(settings);
     }
     let path = bundle_path(component);
+    if leads_out(&path) {
+        // What is wrong with it would be told with pieces of it.
+        return Err(format!(
+            "{} is a link to a file elsewhere: put the bundle itself there",
+            path.display()
+        ));
+    }
     let bytes = read_bounded(&path, BUNDLE_MAX_BYTES as u64, "bundle of the signature")
         .map_err(|error| error.to_string())?;
     let bundle = String::from_utf8(bytes)
@@ -295,6 +306,22 @@ pub(crate) fn too_large(what: &str, max_bytes: u64) -> RegistryError {
     RegistryError::Rejected(format!(
         "the {what} is larger than the {max_bytes} bytes that this host accepts: make it smaller (`wasm-tools strip` removes debug information), or raise the host's limit"
     ))
+}
+
+/// Whether a file is a link to what is not in its directory.
+fn leads_out(path: &Path) -> bool {
+    let stays = || -> io::Result<bool> {
+        let directory = fs::canonicalize(path.parent().unwrap_or_else(|| Path::new(".")))?;
+        Ok(fs::canonicalize(path)?.starts_with(directory))
+    };
+    !stays().unwrap_or(false)
+}
+
+fn unshown(path: &Path) -> String {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    format!(
+        "{file} is a link to a file elsewhere that has mistakes, which are not shown here: `aop config check` shows them, or put the file itself there"
+    )
 }
 
 fn parse_settings(path: &Path, bytes: &[u8]) -> Result<Settings, String> {

@@ -7,7 +7,10 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::compile::Entry;
-use crate::engine::{Engines, Model, ON_DEMAND_MEMORIES_MAX, Pair};
+use crate::compile::worker::Derived;
+use crate::engine::{
+    Engines, Model, ON_DEMAND_MEMORIES_MAX, ON_DEMAND_PARTS_MAX, PARTS_PER_SLOT, Pair,
+};
 use crate::state::State;
 use crate::{RuntimeError, capability};
 
@@ -75,7 +78,12 @@ impl Linked {
             Model::Sequential => &linkers.sequential,
             Model::Concurrent => &linkers.concurrent,
         };
-        let (component, place, is_on_demand) = match map(&pooled.engine, &entry) {
+        check_parts(&entry.derived)?;
+        let fits = |entry: &Entry| match may_take_stacks(&entry.derived, PARTS_PER_SLOT) {
+            true => map(&pooled.engine, entry),
+            false => Err(wasmtime::format_err!("it has {} parts", entry.derived.parts)),
+        };
+        let (component, place, is_on_demand) = match fits(&entry) {
             Ok(component) => (component, pooled, false),
             Err(misfit) => {
                 tracing::debug!(error = %misfit, "a component does not fit the pool");
@@ -107,6 +115,22 @@ impl Linked {
         let (interface, code_bytes) = (Arc::new(interface), entry.code_bytes);
         Ok(Self { interface, pre, exports, code_bytes, is_on_demand })
     }
+}
+
+/// Whether no call of it needs stacks for more parts than that.
+fn may_take_stacks(derived: &Derived, parts_max: u32) -> bool {
+    derived.model == Model::Sequential || derived.parts <= parts_max
+}
+
+/// Stacks are mapped like memories, and a call has one for each part that waits.
+fn check_parts(derived: &Derived) -> Result<(), PrepareError> {
+    if may_take_stacks(derived, ON_DEMAND_PARTS_MAX) {
+        return Ok(());
+    }
+    let parts = derived.parts;
+    Err(PrepareError::Unlinkable(format!(
+        "the component has asynchronous functions and more than {ON_DEMAND_PARTS_MAX} components with code in it, of which each may wait in a call of its own ({parts} counted): compose it of fewer parts"
+    )))
 }
 
 /// Memories reserve address space and mappings, of which a process has only so many.

@@ -30,6 +30,15 @@ const CORE_INSTANCES_PER_SLOT: u32 = 64;
 const MEMORIES_PER_SLOT: u32 = 2;
 /// Likewise tables. Each reserves less than a megabyte of address space.
 const TABLES_PER_SLOT: u32 = 16;
+/// Stacks of a slot for components without asynchronous functions: one call runs at a time.
+const STACKS_PER_SLOT: u32 = 2;
+/// The same for those with them. Each costs two mappings, of which the kernel gives a process 65,530.
+const CONCURRENT_STACKS_PER_SLOT: u32 = 4;
+/// Parts of one component that may wait at one time: each has a stack, and one is for the call itself. What has more runs on
+/// demand.
+pub(crate) const PARTS_PER_SLOT: u32 = CONCURRENT_STACKS_PER_SLOT - 1;
+/// The same on demand, where every stack is mapped anew.
+pub(crate) const ON_DEMAND_PARTS_MAX: u32 = 16;
 /// Linear memories of one component that runs on demand.
 pub(crate) const ON_DEMAND_MEMORIES_MAX: u32 = 16;
 /// Instances that run on demand at one time: with all of their memories they reserve 16 TiB of address space, and a quarter
@@ -107,8 +116,11 @@ impl Engines {
     /// instances are.
     pub(crate) fn new(instances_max: u32) -> Result<Self, RuntimeError> {
         Ok(Self {
-            sequential: Pair::new(Model::Sequential, pool(instances_max))?,
-            concurrent: Pair::new(Model::Concurrent, pool(instances_max))?,
+            sequential: Pair::new(Model::Sequential, pool(instances_max, STACKS_PER_SLOT))?,
+            concurrent: Pair::new(
+                Model::Concurrent,
+                pool(instances_max, CONCURRENT_STACKS_PER_SLOT),
+            )?,
         })
     }
 
@@ -120,13 +132,13 @@ impl Engines {
     }
 }
 
-fn pool(instances_max: u32) -> PoolingAllocationConfig {
+fn pool(instances_max: u32, stacks_per_slot: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances_max)
         .total_core_instances(instances_max.saturating_mul(CORE_INSTANCES_PER_SLOT))
         .total_memories(instances_max.saturating_mul(MEMORIES_PER_SLOT))
         .total_tables(instances_max.saturating_mul(TABLES_PER_SLOT))
-        .total_stacks(instances_max.saturating_mul(2))
+        .total_stacks(instances_max.saturating_mul(stacks_per_slot))
         .max_core_instances_per_component(CORE_INSTANCES_PER_SLOT)
         .max_memories_per_component(MEMORIES_PER_SLOT)
         .max_tables_per_component(TABLES_PER_SLOT)

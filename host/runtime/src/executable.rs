@@ -16,8 +16,9 @@ use aop_core::{
 use wasmtime::component::Val;
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
+use crate::aside::aside;
 use crate::capability::files::Rooms;
-use crate::codec::{self, FunctionCodec};
+use crate::codec::{self, FunctionCodec, StreamEncoder};
 use crate::component::Linked;
 use crate::deadline::Deadline;
 use crate::engine::ON_DEMAND_INSTANCES_MAX;
@@ -68,6 +69,12 @@ pub(crate) struct Agent {
     /// None for an agent that knows no handles.
     held: Option<HandlePool>,
     _code: CodeHeld,
+}
+
+/// What came over time, and is not yet one answer.
+enum Came {
+    Items(StreamEncoder),
+    Value(Val),
 }
 
 /// Arguments that a codec decoded.
@@ -132,7 +139,7 @@ impl Agent {
         };
         arm(&mut live.store, turn);
         let values = &call.arguments.values;
-        let called = self.call(&mut live, (call.function, values), context, None).await;
+        let called = self.call(&mut live, (call.function, values), (context, turn), None).await;
         let result = match called {
             Err(CallError::Wasmtime(error)) => {
                 return Err(self.explain(&error, &live.store, context));
@@ -204,7 +211,7 @@ impl Agent {
         &self,
         live: &mut Live,
         (index, arguments): (usize, &[Val]),
-        context: &CallContext,
+        (context, turn): (&CallContext, &Arc<Turn>),
         seat: Option<&mut Seat>,
     ) -> Result<Output, CallError> {
         let export = self.linked.exports[index].as_ref();
@@ -225,29 +232,53 @@ impl Agent {
                 if let Some(seat) = seat {
                     held::give_all(seat, codec, &mut values)?;
                 }
-                return Ok(codec.encode(&values, self.output_max_bytes())?);
+                return self.encode(codec, values, turn).await;
             }
         };
-        live.store
-            .run_concurrent(async |accessor| -> Result<Output, CallError> {
+        let came = live
+            .store
+            .run_concurrent(async |accessor| -> Result<Came, CallError> {
                 function.call_concurrent(accessor, arguments, &mut values).await?;
                 match (values.pop(), codec.stream(self.output_max_bytes())) {
                     (Some(Val::Stream(stream)), Some(mut encoder)) => {
                         let progress = context.progress.as_ref();
                         stream::collect_stream(accessor, stream, payload, &mut encoder, progress)
                             .await?;
-                        Ok(encoder.finish()?)
+                        Ok(Came::Items(encoder))
                     }
                     (Some(Val::Future(future)), None) => {
-                        let value = stream::await_future(accessor, future, payload).await?;
-                        Ok(codec.encode(&[value], self.output_max_bytes())?)
+                        stream::await_future(accessor, future, payload).await.map(Came::Value)
                     }
                     _ => Err(CallError::Wasmtime(wasmtime::format_err!(
                         "the function's result is not of the type it declares"
                     ))),
                 }
             })
-            .await?
+            .await??;
+        match came {
+            Came::Value(value) => self.encode(codec, vec![value], turn).await,
+            Came::Items(items) if items.is_large() => {
+                Arc::clone(turn).next_slice().await;
+                Ok(aside(move || items.finish())?)
+            }
+            Came::Items(items) => Ok(items.finish()?),
+        }
+    }
+
+    /// Encodes what a function returned. What is large waits for its turn like a guest that computes for long.
+    async fn encode(
+        &self,
+        codec: &FunctionCodec,
+        values: Vec<Val>,
+        turn: &Arc<Turn>,
+    ) -> Result<Output, CallError> {
+        let limit_bytes = self.output_max_bytes();
+        if let Some(encoded) = codec.encode_at_once(&values, limit_bytes) {
+            return Ok(encoded?);
+        }
+        Arc::clone(turn).next_slice().await;
+        // They are given back there, too: a list has an allocation for each string in it.
+        Ok(aside(move || codec.encode(&values, limit_bytes))?)
     }
 
     fn output_max_bytes(&self) -> usize {

@@ -1,5 +1,7 @@
 //! How an execution that went wrong is told to its caller: the four kinds of failure stay apart.
 
+use std::time::Instant;
+
 use aop_core::quota::Resource;
 use aop_core::{CallContext, ErrorCode, Failure, Limits, Settings};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -43,8 +45,10 @@ pub(crate) fn from_wasmtime(
         )
         .with_retry_after(POOL_RETRY_AFTER);
     }
-    if settings.traceback {
-        log_traceback(error, context);
+    if settings.traceback
+        && let Some(left_out) = context.payer.agent.lines.take(Instant::now())
+    {
+        log_traceback(error, context, left_out);
     }
     if let Some(refused) = refused {
         return limit(refused);
@@ -71,7 +75,7 @@ pub(crate) fn from_wasmtime(
 
 /// No instance that would have no slot of the pool may begin now.
 pub(crate) fn on_demand_full() -> Failure {
-    let message = "the agent's component needs more than a slot of the instance pool has (2 memories, 16 tables, 64 core instances), and as many \
+    let message = "the agent's component needs more than a slot of the instance pool has (2 memories, 16 tables, 64 core instances, and 3 components with code where functions are asynchronous), and as many \
         of that kind as may live at once do: try again shortly";
     Failure::before_execution(ErrorCode::ResourceExhausted, message)
         .with_retry_after(POOL_RETRY_AFTER)
@@ -114,13 +118,14 @@ fn limit(refused: &Refused) -> Failure {
     Failure::executed(ErrorCode::GuestLimit, message)
 }
 
-fn log_traceback(error: &wasmtime::Error, context: &CallContext) {
+fn log_traceback(error: &wasmtime::Error, context: &CallContext, left_out: u64) {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(ToString::to_string);
     tracing::warn!(
         agent_name = %context.agent,
         correlation_id = %context.id,
         error = %error.root_cause(),
         backtrace = backtrace.as_deref().unwrap_or("none"),
+        left_out,
         "the agent failed"
     );
 }

@@ -12,6 +12,7 @@
 //! What a guest can import is in [`capability`], one file each. How values cross is in `codec`, what
 //! a component exports is found by `derive` (inside the worker).
 
+mod aside;
 mod binding;
 mod capability;
 mod codec;

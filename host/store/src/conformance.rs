@@ -49,6 +49,7 @@ pub fn revision(agent: &str, id: AgentId, component: &str) -> NewRevision {
         digest: Digest::of(component.as_bytes()),
         settings: Settings::default(),
         published: BTreeMap::from([("run".to_owned(), vec![tool])]),
+        kept: <dyn Store>::REVISIONS_KEPT,
         created_unix_ms: 1_700_000_000_000,
     }
 }
@@ -172,14 +173,22 @@ async fn keeps_the_newest_revisions(store: &dyn Store) {
     let origin = Origin::File { path: "/agents/filed.wasm".into() };
     let filed = NewRevision { origin, ..revision("filed", fresh_id(), "filed 1") };
     store.append(&tenant(), vec![filed]).await.unwrap();
-    let uploaded = store.uploaded(&tenant()).await.unwrap();
+    let nobody = name("nobody");
+    let uploaded = store.uploaded(&tenant(), &nobody).await.unwrap();
     assert!(
         uploaded.contains(&Digest::of(b"many 14")) && uploaded.contains(&Digest::of(b"many 5"))
     );
     assert!(!uploaded.contains(&Digest::of(b"many 0")));
     assert!(!uploaded.contains(&Digest::of(b"filed 1")), "it came from a file");
     let other = TenantName::new("other").unwrap();
-    assert_eq!(store.uploaded(&other).await.unwrap(), []);
+    assert_eq!(store.uploaded(&other, &nobody).await.unwrap(), []);
+    let others = store.uploaded(&tenant(), &name("many")).await.unwrap();
+    assert!(!others.contains(&Digest::of(b"many 14")), "it was asked for the others'");
+    let short = NewRevision { kept: 2, ..revision("many", id, "many 15") };
+    store.append(&tenant(), vec![short]).await.unwrap();
+    let left = store.revisions(&tenant(), &name("many")).await.unwrap();
+    let numbers: Vec<u64> = left.iter().map(|revision| revision.number.0).collect();
+    assert_eq!(numbers, [16, 15], "it made room");
 }
 
 async fn tenants_are_apart(store: &dyn Store) {

@@ -142,6 +142,11 @@ impl Still {
         }
     }
 
+    /// For what goes on after the body was read.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.0.clone()
+    }
+
     /// What manages access, for whoever asks: what comes in between its last look and a change is looked at there.
     pub(crate) fn admin(self, app: &App) -> Arc<dyn Admin> {
         let admin = Arc::clone(&app.state.admin);

@@ -1,15 +1,27 @@
 //! Uploads take turns: fair between tenants, few at a time, and no tenant's keep the others out.
 //!
 //! A turn is held from before the body is read, since what is read takes memory, until it is loaded. How long the reading
-//! takes is the sender's choice, so a tenant has one turn for that: tenants that send slowly hold one each.
+//! takes is the sender's choice, so a tenant has one turn for that; and while anybody waits, whoever sends more slowly than the
+//! largest upload has to come is given up, so that a few tenants cannot hold all turns either.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aop_core::fair::{Parts, Party, Place};
+use tokio::time::{Instant, sleep};
 
 /// Uploads that are read or loaded at one time; more wait unread. Components are compiled one after
 /// another anyway, and each upload holds its bytes: at most 288 MiB with the default size.
 pub(crate) const UPLOADS_MAX: usize = 4;
 /// Uploads of one tenant that may wait for that, before further ones are refused: each holds a connection.
 pub(crate) const UPLOADS_WAITING_MAX: u32 = 64;
+
+/// What a body has at least to come with while others wait: 72 MiB in the 300 s that the largest may take.
+const BYTES_PER_SECOND_MIN: u64 = 256 << 10;
+/// How long nobody is measured by that.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked at.
+const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
 /// The turns of a host, by the tenant's id among parties.
 pub(crate) struct Uploads {
@@ -46,6 +58,18 @@ impl Uploads {
         }
         let reading = Some(self.reading.place(&tenant, party).await);
         Some(Turn { _turn: self.turns.place(&tenant, party).await, reading })
+    }
+
+    /// Resolves when a body of which so much was `received` since now came too slowly, and somebody waits for the turn.
+    pub(crate) async fn crowded_out(&self, received: &AtomicU64) {
+        let began = Instant::now();
+        loop {
+            sleep(LOOKED_AT_EVERY).await;
+            let due = began.elapsed().saturating_sub(GRACE).as_secs() * BYTES_PER_SECOND_MIN;
+            if self.turns.whole().waiting() > 0 && received.load(Ordering::Relaxed) < due {
+                return;
+            }
+        }
     }
 }
 
@@ -100,6 +124,27 @@ mod tests {
         }
         slow[0].has_read();
         assert!(futures_poll(&mut waiting[0]).is_some(), "the next of the tenant is read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_slowly_is_given_up_when_others_wait_and_only_then() {
+        let uploads = Uploads::default();
+        let (slow, fast) = (AtomicU64::new(100 << 10), AtomicU64::new(72 << 20));
+        let mut held = Vec::new();
+        for tenant in 0..UPLOADS_MAX as u64 {
+            held.push(uploads.turn(party(tenant)).await.unwrap());
+        }
+        let given_up = async |received: &AtomicU64, most| {
+            tokio::time::timeout(most, uploads.crowded_out(received)).await.is_ok()
+        };
+        assert!(!given_up(&slow, Duration::from_secs(280)).await, "nobody waits");
+        let mut other = Box::pin(uploads.turn(party(9)));
+        assert!(futures_poll(&mut other).is_none());
+        assert!(!given_up(&slow, GRACE).await, "a short time is anybody's");
+        assert!(given_up(&slow, GRACE + Duration::from_secs(2)).await);
+        assert!(!given_up(&fast, Duration::from_secs(280)).await);
+        held.pop();
+        assert!(other.await.is_some());
     }
 
     /// One look at a future.

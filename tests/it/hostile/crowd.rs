@@ -115,6 +115,36 @@ async fn what_runs_outside_the_pool_is_bounded_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn stacks_that_some_calls_take_leave_every_place_its_own() {
+    let sandbox = Sandbox::new();
+    // A stack for each of its parts and one for itself: more than a place has, and all that an instance may have.
+    let hog = sandbox.load(&wat::waits_in_parts(15), hurried(600_000)).await;
+    let fitting = sandbox.load(&wat::waits_in_parts(2), hurried(5000)).await;
+    let other = sandbox.load(wat::ASYNC_NOTHING, super::patient()).await;
+    let others = async {
+        aop_tests::eventually("all of them wait", || async {
+            (sandbox.sample("instances_live") >= 60.0).then_some(())
+        })
+        .await;
+        other.call("run", "{}").await.expect("others run");
+        // As many as there are places.
+        join_all((0..Sandbox::INSTANCES_MAX).map(|_| fitting.call("run", "{}"))).await
+    };
+    let results = tokio::select! {
+        ended = join_all((0..60).map(|_| hog.call("run", "{}"))) => panic!("{ended:?}"),
+        results = others => results,
+    };
+    for result in results {
+        failed(result, aop_core::ErrorCode::DeadlineExceeded);
+    }
+    sandbox.is_empty().await;
+    let bytes = aop_tests::component(&wat::waits_in_parts(16));
+    let refused = sandbox.load_bytes(&bytes, hurried(1000)).await;
+    let reason = refused.map(drop).expect_err("it is refused").to_string();
+    assert!(reason.contains("17 counted"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_pool_is_told_as_such() {
     let sandbox = Sandbox::new();
     let loaded = sandbox.load(wat::SLEEP, hurried(1000)).await;

@@ -46,6 +46,61 @@ pub(super) const NOTHING: &str = r#"(component
   (core instance $i (instantiate $m))
   (func (export "run") (canon lift (core func $i "run"))))"#;
 
+/// Does nothing, as an asynchronous function.
+pub(super) const ASYNC_NOTHING: &str = r#"(component
+  (core module $m (func (export "run")))
+  (core instance $i (instantiate $m))
+  (func (export "run") async (canon lift (core func $i "run"))))"#;
+
+/// So many parts that wait in the host for an hour at one time, each on a stack of its own, and one that calls them.
+pub(super) fn waits_in_parts(count: usize) -> String {
+    let each =
+        |line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<Vec<_>>().join("\n  ");
+    let parts =
+        each(&|n| format!(r#"(instance $p{n} (instantiate $part (with "wait" (func $wait))))"#));
+    let imports = each(&|n| {
+        format!(
+            r#"(import "r{n}" (func $f{n} async))
+  (core func $r{n} (canon lower (func $f{n}) async))"#
+        )
+    });
+    let wanted = each(&|n| format!(r#"(import "" "r{n}" (func $r{n} (result i32)))"#));
+    let calls = each(&|n| format!("(drop (call $r{n}))"));
+    let given = each(&|n| format!(r#"(export "r{n}" (func $r{n}))"#));
+    let with = each(&|n| format!(r#"(with "r{n}" (func $p{n} "run"))"#));
+    format!(
+        r#"(component
+  (import "wasi:clocks/monotonic-clock@0.3.0" (instance $clock
+    (export "wait-for" (func async (param "how-long" u64)))))
+  (alias export $clock "wait-for" (func $wait))
+  (component $part
+    (import "wait" (func $wait async (param "how-long" u64)))
+    (core func $wait (canon lower (func $wait)))
+    (core module $m
+      (import "" "wait" (func $wait (param i64)))
+      (func (export "run") (call $wait (i64.const 3600000000000))))
+    (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait))))))
+    (func (export "run") async (canon lift (core func $i "run"))))
+  (component $caller
+  (import "wait" (func $wait async (param "how-long" u64)))
+  (core func $wait (canon lower (func $wait)))
+  {imports}
+  (core module $m
+  (import "" "wait" (func $wait (param i64)))
+  {wanted}
+  (func (export "run")
+  {calls}
+  (call $wait (i64.const 3600000000000))))
+  (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait))
+  {given}))))
+  (func (export "run") async (canon lift (core func $i "run"))))
+  {parts}
+  (instance $caller (instantiate $caller (with "wait" (func $wait))
+  {with}))
+  (export "run" (func $caller "run")))"#
+    )
+}
+
 /// Never becomes an instance.
 pub(super) const START_SPINS: &str = r#"(component
   (core module $m

@@ -1,25 +1,27 @@
 //! `aop config check|reference`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use aop_core::Settings;
 use aop_core::settings::agent_reference;
 use aop_core::settings::keys::Row;
 
 use crate::access::key_among_secrets;
-use crate::args::ConfigCommand;
+use crate::args::{ConfigCommand, LocalArgs};
 use crate::config::{self, Config, File, Flags};
 use crate::exit::{CommandError, CommandResult, misuse};
+use crate::local::Local;
 use crate::{arguments, output};
 
-pub(crate) fn run(command: &ConfigCommand) -> CommandResult {
+pub(crate) async fn run(command: &ConfigCommand) -> CommandResult {
     match command {
-        ConfigCommand::Check { config } => check(config.as_deref()),
+        ConfigCommand::Check { config } => check(config.as_deref()).await,
         ConfigCommand::Reference => Ok(output::line(reference())?),
     }
 }
 
-fn check(named: Option<&Path>) -> CommandResult {
+async fn check(named: Option<&Path>) -> CommandResult {
     let file = File::find(named)?;
     let config = Config::load(file.as_ref(), &Flags::default())?;
     match &file {
@@ -38,7 +40,7 @@ fn check(named: Option<&Path>) -> CommandResult {
             output::table(["KEY", "VALUE"], said.into_iter().map(|(k, v)| [k, v]))
         ))?;
     }
-    check_agents(&config)
+    check_agents(&config).await
 }
 
 /// Keys of tables that the operator names, which are no keys of their own: who may have what.
@@ -47,7 +49,7 @@ fn is_of_names(key: &str) -> bool {
 }
 
 /// The settings of every agent in the configured directories.
-fn check_agents(config: &Config) -> CommandResult {
+async fn check_agents(config: &Config) -> CommandResult {
     let (mut checked, mut mistakes) = (0, Vec::new());
     for directory in &config.agents {
         let entries = match std::fs::read_dir(directory) {
@@ -61,7 +63,7 @@ fn check_agents(config: &Config) -> CommandResult {
         paths.sort();
         for path in paths.iter().filter(|path| is_settings(path)) {
             checked += 1;
-            mistakes.extend(mistakes_in(path)?);
+            mistakes.extend(mistakes_in(config, path).await?);
         }
     }
     if mistakes.is_empty() {
@@ -79,10 +81,24 @@ fn is_settings(path: &Path) -> bool {
         && path.with_extension("wasm").is_file()
 }
 
-fn mistakes_in(path: &Path) -> Result<Vec<String>, CommandError> {
+async fn mistakes_in(config: &Config, path: &Path) -> Result<Vec<String>, CommandError> {
     let text = arguments::read_file(path)?;
-    let mistakes = Settings::from_toml(&text).err().unwrap_or_default();
-    Ok(mistakes.iter().map(|mistake| format!("{}: {mistake}", path.display())).collect())
+    let said = |mistake: &dyn std::fmt::Display| format!("{}: {mistake}", path.display());
+    let settings = match Settings::from_toml(&text) {
+        Ok(settings) => settings,
+        Err(mistakes) => return Ok(mistakes.iter().map(|mistake| said(mistake)).collect()),
+    };
+    if settings.tools.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Only the component knows its functions, and to ask it takes compiling it.
+    let args = LocalArgs { settings: Some(path.to_owned()), data: config.data.clone() };
+    let (component, ground) = (path.with_extension("wasm"), (config.compile, Arc::default()));
+    match Local::prepare_to_run(&component, &args, ground, |_| ()).await {
+        Ok(_) => Ok(Vec::new()),
+        Err(CommandError::Usage(reason)) => Ok(vec![said(&format_args!("{reason:#}"))]),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// Everything that can be configured, as a page of Markdown.
@@ -152,8 +168,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn settings_of_agents_are_checked_too() {
+    #[tokio::test]
+    async fn settings_of_agents_are_checked_too() {
         let directory = tempfile::tempdir().unwrap();
         let write =
             |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
@@ -161,7 +177,7 @@ mod tests {
         write("a.toml", "timout = \"3s\"\n");
         write("other.toml", "[package]\n");
         let config = Config { agents: vec![directory.path().to_owned()], ..Config::default() };
-        let message = check_agents(&config).unwrap_err().conclusion().0.unwrap();
+        let message = check_agents(&config).await.unwrap_err().conclusion().0.unwrap();
         assert!(message.contains("a.toml: line 1: unknown key \"timout\""), "{message}");
         assert!(!message.contains("other.toml"), "{message}");
     }

@@ -348,12 +348,9 @@ impl Placer {
         if !self.still_has(&placement.key(), had) {
             return Ok(());
         }
-        let request = LoadRequest {
-            name: placement.agent.clone(),
-            id: Some(placement.id),
-            component,
-            settings: placement.settings.clone(),
-        };
+        let (name, id) = (placement.agent.clone(), Some(placement.id));
+        let settings = placement.settings.clone();
+        let request = LoadRequest { name, id, component, settings, standing: None };
         self.catalog.load(&placement.tenant, request).await.map_err(|error| error.to_string())?;
         self.note(audit::Action::AgentLoad, placement, &placement.digest.to_string());
         self.state().applied.insert(placement.key(), placement.version());

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::share::{Share, Tokens};
-use super::{Quota, Rate, Resource};
+use super::{Lines, Quota, Rate, Resource};
 use crate::fair::{Flow, Parts, Permits};
 use crate::{AgentName, TenantName};
 
@@ -105,6 +105,8 @@ pub struct Account {
     courtesy: Rate,
     executions: AtomicU32,
     turn_wait_nanos: AtomicU64,
+    /// Of the host's log about single calls of it.
+    pub lines: Lines,
     refused: [AtomicU64; Resource::ALL.len()],
 }
 
@@ -156,6 +158,7 @@ impl Account {
             courtesy,
             executions: AtomicU32::new(0),
             turn_wait_nanos: AtomicU64::new(0),
+            lines: Lines::default(),
             refused: Default::default(),
         }
     }

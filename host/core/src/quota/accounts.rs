@@ -430,6 +430,7 @@ impl Payer {
     /// Holds the agent to what the settings of its revision say, from now on.
     pub fn set_agent(&self, quota: &Quota, limits: &Limits) {
         self.agent.set(quota, limits.concurrency, Some(u64::from(limits.queue)));
+        self.agent.lines.set(limits.log_lines_per_second);
     }
 }
 

@@ -15,6 +15,7 @@
 mod account;
 mod accounts;
 mod held;
+mod lines;
 mod rate;
 mod refusal;
 mod share;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use account::{Account, Execution, Figure, Owner};
 pub use accounts::{Accounts, Payer, Shares, TenantKey};
 pub use held::{CodeHeld, MemoryHeld};
+pub use lines::Lines;
 pub use rate::Rate;
 pub use refusal::Resource;
 pub use share::{Share, Taken, ZoneTokens};

@@ -322,3 +322,19 @@ fn a_call_that_no_agent_runs_is_one_of_its_tenant_and_of_the_node() {
         accounts.begin_without_agent(&tenant("acme"), now + failure.retry_after.unwrap()).unwrap();
     }
 }
+
+#[test]
+fn lines_about_calls_have_a_rate_and_those_that_are_left_out_are_counted() {
+    let accounts = accounts(Quota::default(), Quota::default());
+    let (one, now) = (payer(&accounts, &Quota::default()), Instant::now());
+    one.set_agent(&Quota::default(), &Limits { log_lines_per_second: 3, ..Limits::default() });
+    let lines: Vec<_> = (0..10_000).map(|_| one.agent.lines.take(now)).collect();
+    assert_eq!(lines[..3], [Some(0); 3]);
+    assert!(lines[3..].iter().all(Option::is_none));
+    assert_eq!(one.agent.lines.take(now + Duration::from_secs(1)), Some(9_997));
+    assert_eq!(one.agent.lines.take(now + Duration::from_secs(1)), Some(0));
+    let other = accounts.payer(&tenant("acme"), &agent("two"));
+    other.set_agent(&Quota::default(), &Limits { log_lines_per_second: 0, ..Limits::default() });
+    assert_eq!(other.agent.lines.take(now), Some(0), "that it breaks is said all the same");
+    assert_eq!(other.agent.lines.take(now), None);
+}

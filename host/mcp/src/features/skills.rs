@@ -6,6 +6,8 @@
 //! from those files here, so none of them can be a lie.
 
 mod frontmatter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod manifest;
 #[cfg(test)]
 mod tests;

@@ -164,6 +164,19 @@ async fn a_bad_cursor_is_refused() {
 }
 
 #[tokio::test]
+async fn listing_tools_counts_as_a_call_of_the_tenant_on_both_paths() {
+    let world = World::new();
+    for server in super::compared::servers(&world) {
+        let mut request = stateless(&json!(1), "tools/list", json!({}));
+        *request.uri_mut() = "/t/spent/mcp".parse().unwrap();
+        let answer = send(&server, request).await;
+        let error = &answer.messages()[0]["error"];
+        assert_eq!(error["code"], -32000, "{}", answer.text);
+        assert_eq!(error["data"]["code"], "rate_limited");
+    }
+}
+
+#[tokio::test]
 async fn a_setting_lists_the_built_in_tools_only() {
     let world = World::new();
     let server =

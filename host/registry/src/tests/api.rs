@@ -61,6 +61,7 @@ async fn unknown_agents_and_tenants_are_told_apart_from_failures() {
         id: None,
         component: b"fn run".to_vec(),
         settings: Settings::default(),
+        standing: None,
     };
     let refused = host.registry.load(&other, request).await.unwrap_err();
     assert!(refused.to_string().contains("no tenant `other`"), "{refused}");
@@ -140,6 +141,7 @@ async fn a_load_that_is_given_up_leaves_nothing() {
         id: None,
         component: b"wait\nfn run".to_vec(),
         settings: Settings::default(),
+        standing: None,
     };
     let task = tokio::spawn(async move { registry.load(&tenant(), request).await });
     host.prepare.until_waiting(1).await;
@@ -164,6 +166,7 @@ async fn a_commit_is_not_given_up_halfway() {
             id: None,
             component: b"fn run".to_vec(),
             settings: Settings::default(),
+            standing: None,
         };
         let tenant = tenant();
         let mut load = host.registry.load(&tenant, request);
@@ -327,6 +330,106 @@ async fn components_of_a_tenant_fit_its_quota_and_room_comes_back() {
 }
 
 #[tokio::test]
+async fn at_its_quota_a_tenant_can_replace_an_agent_and_old_revisions_make_room() {
+    let host = Host::scanned().await;
+    limit_components(&host, 33);
+    let text = |number: u32| format!("fn run {number:03}.");
+    let numbers = async || {
+        let revisions = host.registry.revisions(&tenant(), "a").await.unwrap();
+        revisions.iter().map(|revision| revision.number.0).collect::<Vec<_>>()
+    };
+    // Each has eleven bytes.
+    for number in 1..=3 {
+        host.load("a", &text(number)).await.unwrap();
+    }
+    assert_eq!(numbers().await, [3, 2, 1]);
+    host.own().collect_garbage().await;
+    host.load("a", &text(4)).await.unwrap();
+    assert_eq!(numbers().await, [4, 3, 2]);
+    host.own().collect_garbage().await;
+    assert_eq!(host.components(), 3, "the quota holds");
+    // What another agent needs is not taken from this one.
+    host.load("b", &text(5)).await.unwrap_err();
+    // What another agent has as well does not go with this one's revision.
+    host.load("b", &text(2)).await.unwrap();
+    host.own().collect_garbage().await;
+    host.load("a", &text(6)).await.unwrap();
+    assert_eq!(numbers().await, [5, 4]);
+    host.own().collect_garbage().await;
+    assert_eq!(host.components(), 3);
+    // Down to the one that replaces all of them, and no further.
+    host.load("a", &format!("{}{}", text(7), " ".repeat(11))).await.unwrap();
+    assert_eq!(numbers().await, [6]);
+    host.own().collect_garbage().await;
+    host.load("a", &format!("{}{}", text(8), " ".repeat(12))).await.unwrap_err();
+    assert_eq!(host.resolved("a").unwrap().trim(), "007.");
+}
+
+#[tokio::test]
+async fn replacements_that_come_faster_than_collection_take_no_more_than_one_beyond_the_quota() {
+    let host = Arc::new(Host::scanned().await);
+    limit_components(&host, 22);
+    let loading = Arc::clone(&host);
+    // A load that is under way keeps collection away.
+    let task = tokio::spawn(async move { loading.load("w", "wait\nfn run").await });
+    host.prepare.until_waiting(1).await;
+    let mut refused = 0;
+    for number in 0..9 {
+        refused += u32::from(host.load("a", &format!("fn run {number}.")).await.is_err());
+    }
+    assert!(refused >= 7, "{refused} of nine");
+    assert!(host.components() <= 3);
+    host.prepare.gate.add_permits(1);
+    task.await.unwrap().unwrap();
+    host.own().collect_garbage().await;
+    host.load("a", "fn run 9.").await.unwrap();
+}
+
+/// Lets a caller in until it does not.
+struct Fickle(std::sync::atomic::AtomicBool);
+
+impl aop_core::Authenticate for Fickle {
+    fn authenticate(&self, _: aop_core::Presented<'_>) -> aop_core::Identified {
+        unreachable!("nobody asks who it is")
+    }
+
+    fn holds(&self, _: &aop_core::Known) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn a_load_whose_caller_was_revoked_while_it_compiled_changes_nothing() {
+    let host = Host::scanned().await;
+    host.load("a", "fn run Before.").await.unwrap();
+    let known = aop_core::Known {
+        caller: aop_core::Caller::local(tenant()),
+        bond: aop_core::Bond::Open,
+        since_unix_ms: 0,
+    };
+    for name in ["a", "b"] {
+        let fickle = Arc::new(Fickle(true.into()));
+        let request = LoadRequest {
+            name: agent(name),
+            id: None,
+            component: b"wait\nfn run After.".to_vec(),
+            settings: Settings::default(),
+            standing: Some(aop_core::Standing::of(known.clone(), fickle.clone())),
+        };
+        let registry = Arc::clone(&host.registry);
+        let task = tokio::spawn(async move { registry.load(&tenant(), request).await });
+        host.prepare.until_waiting(1).await;
+        fickle.0.store(false, Ordering::SeqCst);
+        host.prepare.gate.add_permits(1);
+        assert!(matches!(task.await.unwrap(), Err(CatalogError::Lapsed)));
+    }
+    assert_eq!(host.resolved("a").as_deref(), Some("Before."));
+    assert_eq!(host.status("a").error, None, "it says nothing of what serves");
+    assert!(host.registry.show(&tenant(), "b").is_none());
+    assert_eq!(host.store().agents(&tenant()).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_failed_to_load_counts_until_it_is_gone() {
     let host = Arc::new(Host::scanned().await);
     limit_components(&host, 20);
@@ -357,6 +460,7 @@ async fn an_upload_may_not_have_more_held_for_it_unless_a_ceiling_says_so() {
         id: Some(aop_core::AgentId(uuid::Uuid::now_v7())),
         component: b"fn run".to_vec(),
         settings: settings(),
+        standing: None,
     };
     host.registry.load(&tenant(), placed).await.unwrap();
     let mut ceiling = aop_core::policy::Ceiling::default();

@@ -283,6 +283,33 @@ async fn a_crash_in_the_middle_of_writing_leaves_nothing() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn a_link_to_a_file_elsewhere_shows_nothing_of_it() {
+    let host = Host::new();
+    let link = |from: &str, to: &str| {
+        std::os::unix::fs::symlink(host.path(from), host.path(to)).unwrap();
+    };
+    host.write("secrets.toml", "hidden_name = \"hidden value\"\nmemory = \"hidden size\"\n");
+    host.write("good.toml", "description = \"From elsewhere.\"\n");
+    host.write("bundle.json", "{\"hidden\": 1}");
+    for name in ["outside", "inside", "fine", "signed"] {
+        host.write(&format!("agents/{name}.wasm"), "fn run");
+    }
+    link("secrets.toml", "agents/outside.toml");
+    host.write("agents/beside.txt", "shown_name = 1\n");
+    link("agents/beside.txt", "agents/inside.toml");
+    link("good.toml", "agents/fine.toml");
+    link("bundle.json", "agents/signed.wasm.sigstore.json");
+    host.registry.scan().await.unwrap();
+    let error = |name: &str| host.status(name).error.unwrap().to_string();
+    assert!(!error("outside").contains("hidden"), "{}", error("outside"));
+    assert!(error("outside").contains("aop config check"), "{}", error("outside"));
+    assert!(error("inside").contains("shown_name"), "{}", error("inside"));
+    assert!(!error("signed").contains("hidden") && error("signed").contains("bundle"));
+    assert_eq!(host.status("fine").description, "From elsewhere.");
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn what_is_not_a_regular_file_is_left_alone() {
     let host = Host::new();
     fs::create_dir(host.path("agents/folder.wasm")).unwrap();

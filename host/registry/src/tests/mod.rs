@@ -304,6 +304,7 @@ impl Host {
             id: None,
             component: component.as_bytes().to_vec(),
             settings,
+            standing: None,
         };
         self.registry.load(&tenant(), request).await
     }

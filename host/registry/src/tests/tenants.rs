@@ -23,6 +23,7 @@ impl Host {
             id: None,
             component: text.as_bytes().to_vec(),
             settings: Settings::from_toml(settings).unwrap(),
+            standing: None,
         };
         self.registry.load(owner, request).await.unwrap();
     }
@@ -178,6 +179,7 @@ async fn no_tenant_has_all_the_agents_that_the_host_may_hold() {
         id: None,
         component: b"fn run".to_vec(),
         settings: Settings::default(),
+        standing: None,
     };
     let refused = host.registry.load(&acme, request("more")).await.unwrap_err();
     let refused = refused.to_string();

@@ -15,6 +15,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
+use super::AT_ONCE_MAX_BYTES;
+
 /// The largest integer that JavaScript and most JSON readers keep exactly.
 const EXACT_INTEGER_MAX: u64 = (1 << 53) - 1;
 
@@ -430,6 +432,11 @@ impl StreamEncoder {
         self.text = writer.text;
         written.map_err(|broken| broken.into_failure(self.limit_bytes))?;
         Ok(&self.text[start..])
+    }
+
+    /// Whether what is left to do takes longer than a guest's slice: the whole text is read once more.
+    pub(crate) const fn is_large(&self) -> bool {
+        self.text.len() > AT_ONCE_MAX_BYTES
     }
 
     /// The array of all items.

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use aop_core::interface::{ResourceId, TypeId};
 use aop_core::schema::ResultShape;
-use aop_core::{Failure, Interface, Output, Violation};
+use aop_core::{ErrorCode, Failure, Interface, Output, Violation};
 use wasmtime::component::Val;
 
 use decode::Names;
@@ -30,6 +30,9 @@ pub(crate) use encode::StreamEncoder;
 
 /// What one dynamic value takes, without what it points to.
 const VAL_BYTES: usize = size_of::<Val>();
+
+/// A result of this size as JSON is encoded in half a millisecond when it is numbers, and sooner when it is text.
+pub(crate) const AT_ONCE_MAX_BYTES: usize = 64 << 10;
 
 /// Translates the arguments and the result of one function.
 #[derive(Clone)]
@@ -127,6 +130,19 @@ impl FunctionCodec {
     /// more than `limit_bytes`, `bad_output` when the values are not of the function's type.
     pub(crate) fn encode(&self, results: &[Val], limit_bytes: usize) -> Result<Output, Failure> {
         encode::result(&self.interface, self.shape, results, limit_bytes)
+    }
+
+    /// The same for a result that takes at most about a guest's slice to encode. None for one that takes longer: what was
+    /// written of it until that was seen is lost, so it needs no look at every result beforehand.
+    pub(crate) fn encode_at_once(
+        &self,
+        results: &[Val],
+        limit_bytes: usize,
+    ) -> Option<Result<Output, Failure>> {
+        let encoded = self.encode(results, limit_bytes.min(AT_ONCE_MAX_BYTES));
+        let is_cut = limit_bytes > AT_ONCE_MAX_BYTES
+            && encoded.as_ref().is_err_and(|failure| failure.code == ErrorCode::GuestLimit);
+        (!is_cut).then_some(encoded)
     }
 
     /// Starts an array for a function that returns a stream; none for another function.

@@ -500,6 +500,24 @@ fn output_beyond_its_limit_is_the_guests_fault() {
 }
 
 /// A function that returns `result<ok, err>`.
+#[test]
+fn what_is_large_is_not_encoded_at_once_and_says_the_same_later() {
+    let codec = of(TypeKind::String);
+    let at_once =
+        |length: usize, limit| codec.encode_at_once(&[Val::String("x".repeat(length))], limit);
+    let most = AT_ONCE_MAX_BYTES - 2;
+    assert_eq!(at_once(most, 1 << 20).unwrap().unwrap().json.get().len(), AT_ONCE_MAX_BYTES);
+    assert!(at_once(most + 1, 1 << 20).is_none());
+    let refused = at_once(most + 1, AT_ONCE_MAX_BYTES).unwrap().unwrap_err();
+    assert_eq!(refused.code, ErrorCode::GuestLimit, "its own limit is no reason to try again");
+    // An error that an agent answers is encoded as well, and may be as large.
+    let codec = fallible(None, Some(Ty::Plain(TypeKind::String)));
+    let large = err(Some(Val::String("x".repeat(most + 3))));
+    assert!(codec.encode_at_once(&large, 1 << 20).is_none());
+    let answered = codec.encode(&large, 1 << 20).unwrap_err();
+    assert_eq!((answered.code, answered.message.len()), (ErrorCode::GuestError, most + 3));
+}
+
 fn fallible(ok: Option<Ty>, err: Option<Ty>) -> FunctionCodec {
     identity(&Ty::Result(ok.map(Box::new), err.map(Box::new)))
 }

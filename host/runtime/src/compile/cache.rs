@@ -29,7 +29,7 @@ use super::worker::Derived;
 const INTERFACE_MAX_BYTES: u64 = 64 << 20;
 /// What a kept interface says. A higher number makes old entries unused when the same component is now
 /// understood otherwise.
-const INTERFACE_FORMAT: u32 = 6;
+const INTERFACE_FORMAT: u32 = 7;
 /// Hex digits of a seal.
 const SEAL_LENGTH: usize = 64;
 

@@ -47,6 +47,8 @@ pub(crate) struct Derived {
     pub(crate) interface: Interface,
     /// What the code was compiled for.
     pub(crate) model: Model,
+    /// How many parts of it may compute or wait at one time.
+    pub(crate) parts: u32,
 }
 
 /// The whole life of a worker process. `request` is its last argument.
@@ -102,7 +104,10 @@ fn compile(request: &Request) -> Outcome {
         Err(outcome) => return outcome,
     };
     match std::fs::write(&request.output, code) {
-        Ok(()) => Outcome::Compiled(Box::new(Derived { interface, model })),
+        Ok(()) => {
+            let parts = derive::parts::count(&bytes);
+            Outcome::Compiled(Box::new(Derived { interface, model, parts }))
+        }
         Err(error) => {
             Outcome::Failed { reason: format!("cannot write the compiled code: {error}") }
         }

@@ -15,6 +15,7 @@ mod format;
 mod functions;
 pub(crate) mod limits;
 mod names;
+pub(crate) mod parts;
 mod scan;
 mod signature;
 mod types;

@@ -50,7 +50,7 @@ impl Agent {
             drop_all(&mut live, codec, &resources, self.output_max_bytes()).await
         } else {
             let values = lend(codec, &call.arguments.values, &resources);
-            self.call(&mut live, (call.function, &values), context, Some(&mut seat)).await
+            self.call(&mut live, (call.function, &values), (context, turn), Some(&mut seat)).await
         };
         let result = match called {
             Err(CallError::Wasmtime(error)) => {

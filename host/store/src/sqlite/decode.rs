@@ -83,16 +83,17 @@ pub(super) fn digests(connection: &Connection) -> Result<Vec<Digest>, StoreError
 pub(super) fn uploaded(
     connection: &Connection,
     tenant: &TenantName,
+    except: &AgentName,
 ) -> Result<Vec<Digest>, StoreError> {
     let origin = serde_json::to_string(&Origin::Api)
         .map_err(|error| StoreError::Failed(format!("an origin cannot be written: {error}")))?;
     let read = || {
         let mut statement = connection.prepare_cached(
             "SELECT DISTINCT digest FROM revisions JOIN agents USING (tenant, name)
-             WHERE tenant = ?1 AND origin = ?2",
+             WHERE tenant = ?1 AND origin = ?2 AND name <> ?3",
         )?;
-        let rows =
-            statement.query_map([tenant.as_str(), &origin], |row| row.get::<_, Vec<u8>>(0))?;
+        let values = [tenant.as_str(), &origin, except.as_str()];
+        let rows = statement.query_map(values, |row| row.get::<_, Vec<u8>>(0))?;
         rows.collect::<Result<Vec<_>, _>>()
     };
     read().map_err(|error| failed(&error))?.iter().map(|bytes| digest(bytes)).collect()

@@ -8,7 +8,7 @@ use super::refused;
 use crate::OpenError;
 
 /// Step `n` leads from `user_version` n to n + 1.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     // Settings, origin and published names are JSON, because nothing ever asks for a part of them.
     "CREATE TABLE agents (
         tenant TEXT NOT NULL,
@@ -40,6 +40,7 @@ const STEPS: [&str; 6] = [
         one INTEGER PRIMARY KEY CHECK (one = 1),
         place TEXT NOT NULL
     ) STRICT;",
+    include_str!("task_totals.sql"),
 ];
 
 /// Brings the schema up to date.
@@ -60,4 +61,31 @@ pub(super) fn run(connection: &Connection, path: &Path) -> Result<(), OpenError>
             .map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_outcomes_take_is_summed_up_for_tasks_from_before() {
+        let connection = Connection::open_in_memory().unwrap();
+        for step in &STEPS[..6] {
+            connection.execute_batch(step).unwrap();
+        }
+        connection.pragma_update(None, "user_version", 6).unwrap();
+        let task = "INSERT INTO tasks (tenant, id, state, created_unix_ms, updated_unix_ms, expires_unix_ms, outcome)
+                    VALUES (?1, ?2, 'completed', 0, 0, 0, ?3)";
+        for (tenant, id, outcome) in
+            [("a", "1", "12"), ("a", "2", "ä"), ("b", "3", "1"), ("b", "4", "")]
+        {
+            connection.execute(task, [tenant, id, outcome]).unwrap();
+        }
+        run(&connection, Path::new("memory")).unwrap();
+        let total = |tenant: &str| {
+            let sql = "SELECT outcome_bytes FROM task_totals WHERE tenant = ?1";
+            connection.query_row(sql, [tenant], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        assert_eq!((total("a"), total("b")), (4, 1));
+    }
 }

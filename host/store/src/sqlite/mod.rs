@@ -316,9 +316,12 @@ impl Store for SqliteStore {
     fn uploaded<'a>(
         &'a self,
         tenant: &'a TenantName,
+        except: &'a AgentName,
     ) -> BoxFuture<'a, Result<Vec<Digest>, StoreError>> {
-        let tenant = tenant.clone();
-        Box::pin(self.readers.read(move |connection| decode::uploaded(connection, &tenant)))
+        let (tenant, except) = (tenant.clone(), except.clone());
+        Box::pin(
+            self.readers.read(move |connection| decode::uploaded(connection, &tenant, &except)),
+        )
     }
 }
 

@@ -18,6 +18,9 @@ const ALWAYS_KEPT_MAX_BYTES: usize = 1 << 10;
 /// So many callers take all places of their tenant, none of them alone.
 const CALLERS_TO_FILL_A_TENANT: u32 = 4;
 
+/// How many tasks a tenant has, and one of its callers.
+const COUNT: &str = "SELECT count(*), coalesce(sum(subject = ?2), 0) FROM tasks WHERE tenant = ?1";
+
 /// Ends what was running when the host stopped. The directory is locked, so nothing runs now.
 pub(super) fn interrupt(connection: &Connection) -> Result<(), rusqlite::Error> {
     let sql = "UPDATE tasks SET state = 'failed' WHERE state = 'working'";
@@ -98,10 +101,10 @@ impl Ending {
     /// Forgets what has expired; answers what stays.
     fn make_room(&self, connection: &Connection) -> Result<Kept, rusqlite::Error> {
         forget(connection, self.updated)?;
-        // A tenant has thousands of tasks at most, and the length of a text is known without reading it.
-        let sql = "SELECT coalesce(sum(octet_length(outcome)), 0),
-                          coalesce(sum(octet_length(outcome)) FILTER (WHERE tenant = ?1), 0)
-                   FROM tasks";
+        // Kept by triggers: as many rows as tenants of which something is kept.
+        let sql = "SELECT coalesce(sum(outcome_bytes), 0),
+                          coalesce(sum(outcome_bytes) FILTER (WHERE tenant = ?1), 0)
+                   FROM task_totals";
         let mut statement = connection.prepare_cached(sql)?;
         statement.query_row([&self.tenant], |row| {
             let sum = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
@@ -135,9 +138,8 @@ fn begin(
     );
     forget(connection, created)?;
     let tenant = task.tenant.as_str();
-    let sql = "SELECT count(*), coalesce(sum(subject = ?2), 0) FROM tasks WHERE tenant = ?1";
     let (of_tenant, of_caller): (u32, u32) = connection
-        .prepare_cached(sql)?
+        .prepare_cached(COUNT)?
         .query_row(params![tenant, task.subject], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let share = (tasks_max / CALLERS_TO_FILL_A_TENANT).max(1);
     if of_tenant >= tasks_max || of_caller >= share {

@@ -51,7 +51,7 @@ fn append_one(
     }
     if !same {
         put_revision(connection, tenant, number, revision)?;
-        forget_old_revisions(connection, tenant, &revision.name)?;
+        forget_old_revisions(connection, tenant, revision)?;
     }
     Ok(record)
 }
@@ -166,8 +166,9 @@ fn put_revision(
 fn forget_old_revisions(
     connection: &Connection,
     tenant: &TenantName,
-    name: &AgentName,
+    newest: &NewRevision,
 ) -> Result<(), StoreError> {
+    let kept = newest.kept.clamp(1, <dyn Store>::REVISIONS_KEPT);
     let run = || {
         connection
             .prepare_cached(
@@ -175,11 +176,7 @@ fn forget_old_revisions(
                      SELECT number FROM revisions WHERE tenant = ?1 AND name = ?2
                      ORDER BY number DESC LIMIT ?3)",
             )?
-            .execute(params![
-                tenant.as_str(),
-                name.as_str(),
-                <dyn Store>::REVISIONS_KEPT.cast_signed()
-            ])
+            .execute(params![tenant.as_str(), newest.name.as_str(), kept.cast_signed()])
     };
     run().map(|_| ()).map_err(|error| failed(&error))
 }

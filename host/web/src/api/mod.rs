@@ -12,6 +12,7 @@ mod upload;
 mod zone;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use aop_core::audit::{Action, Actor, Outcome};
@@ -155,10 +156,14 @@ async fn load_agent(
     // that the sender's own network holds it.
     let agent = app.state.accounts.payer(&caller.tenant, &name);
     let mut turn = app.uploads.turn(agent.party()).await.ok_or_else(problems::too_many_uploads)?;
-    let upload::Upload { component, settings } =
-        upload::read(request, app.state.upload_max_bytes).await?;
+    let received = AtomicU64::new(0);
+    let upload::Upload { component, settings } = tokio::select! {
+        read = upload::read(request, app.state.upload_max_bytes, &received) => read?,
+        () = app.uploads.crowded_out(&received) => return Err(problems::crowded_out()),
+    };
     turn.has_read();
     still.check()?;
+    let standing = still.standing();
     whole(async move {
         let _turn = turn;
         let change = Change { audit: &*app.state.audit, caller: &caller, agent: &name };
@@ -177,7 +182,8 @@ async fn load_agent(
         let is_own = |known: AgentStatus| !matches!(known.origin, Origin::Elsewhere { .. });
         let is_new = !app.state.catalog.show(tenant, &name).is_some_and(is_own);
         let digest = Digest::of(&component).to_string();
-        let request = LoadRequest { name: name.clone(), id: None, component, settings };
+        let name = name.clone();
+        let request = LoadRequest { name, id: None, component, settings, standing };
         let loaded = app.state.catalog.load(tenant, request).await;
         let agent = change.note(Action::AgentLoad, &digest, loaded)?;
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };

@@ -18,6 +18,7 @@ impl From<CatalogError> for Problem {
             CatalogError::Refused { .. } => (StatusCode::FORBIDDEN, "permission_denied"),
             CatalogError::Rejected(_) => (StatusCode::UNPROCESSABLE_ENTITY, "rejected"),
             CatalogError::OverQuota(_) => (StatusCode::INSUFFICIENT_STORAGE, "resource_exhausted"),
+            CatalogError::Lapsed => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             CatalogError::Draining => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             CatalogError::Internal(reason) => {
                 tracing::error!(reason, "the catalogue failed");
@@ -68,6 +69,11 @@ pub(super) fn secrets_refused() -> Problem {
 pub(super) fn too_many_uploads() -> Problem {
     let message = "too many uploads of the tenant wait already: send them one after another";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "resource_exhausted", message)
+}
+
+pub(super) fn crowded_out() -> Problem {
+    let message = "the upload came too slowly while others waited for their turns: send it again, over a faster connection or when there are fewer";
+    Problem::new(StatusCode::REQUEST_TIMEOUT, "deadline_exceeded", message)
 }
 
 pub(super) fn too_large(max_bytes: usize) -> Problem {

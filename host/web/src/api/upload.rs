@@ -1,5 +1,6 @@
 //! Reading an uploaded agent: `multipart/form-data` with `component` and, if wanted, `settings`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aop_core::Settings;
@@ -17,7 +18,7 @@ use crate::problem::{Problem, quoted};
 /// Settings are a page of text; this is a hundred pages, and refuses a component in the wrong field.
 const SETTINGS_MAX_BYTES: usize = 256 << 10;
 /// How long an upload may take in total: 72 MiB at 2 Mbit/s. The server itself only notices senders
-/// that stop.
+/// that stop. While others wait for a turn, smaller ones have less ([`Uploads`](crate::uploads::Uploads)).
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// An upload that has not been read yet.
@@ -43,13 +44,17 @@ pub(super) struct Upload {
     pub(super) settings: Settings,
 }
 
-/// Reads an upload to its end. The size is bounded by the route's body limit, `max_bytes`.
-pub(super) async fn read(request: Request, max_bytes: usize) -> Result<Upload, Problem> {
+/// Reads an upload to its end, and counts what came. The size is bounded by the route's body limit, `max_bytes`.
+pub(super) async fn read(
+    request: Request,
+    max_bytes: usize,
+    received: &AtomicU64,
+) -> Result<Upload, Problem> {
     let multipart = request.multipart.map_err(problems::not_multipart)?;
     if request.content_length.is_some_and(|length| length > max_bytes as u64) {
         return Err(problems::too_large(max_bytes));
     }
-    let fields = timeout(UPLOAD_TIMEOUT, fields(multipart, max_bytes))
+    let fields = timeout(UPLOAD_TIMEOUT, fields(multipart, max_bytes, received))
         .await
         .map_err(|_| problems::too_slow("upload", UPLOAD_TIMEOUT))??;
     let component = fields.component.ok_or_else(|| {
@@ -69,14 +74,21 @@ struct Fields {
     settings: Option<String>,
 }
 
-async fn fields(mut multipart: Multipart, max_bytes: usize) -> Result<Fields, Problem> {
+async fn fields(
+    mut multipart: Multipart,
+    max_bytes: usize,
+    received: &AtomicU64,
+) -> Result<Fields, Problem> {
     let mut fields = Fields::default();
     while let Some(field) =
         multipart.next_field().await.map_err(|error| problems::unreadable(&error, max_bytes))?
     {
         let name = field.name().unwrap_or_default().to_owned();
         let is_repeated = match name.as_str() {
-            "component" => fields.component.replace(component(field, max_bytes).await?).is_some(),
+            "component" => {
+                let component = component(field, max_bytes, received).await?;
+                fields.component.replace(component).is_some()
+            }
             "settings" => fields.settings.replace(settings(field, max_bytes).await?).is_some(),
             other => {
                 let message = format!(
@@ -93,9 +105,19 @@ async fn fields(mut multipart: Multipart, max_bytes: usize) -> Result<Fields, Pr
     Ok(fields)
 }
 
-async fn component(field: Field<'_>, max_bytes: usize) -> Result<Vec<u8>, Problem> {
-    let bytes = field.bytes().await.map_err(|error| problems::unreadable(&error, max_bytes))?;
-    Ok(bytes.into())
+async fn component(
+    mut field: Field<'_>,
+    max_bytes: usize,
+    received: &AtomicU64,
+) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) =
+        field.chunk().await.map_err(|error| problems::unreadable(&error, max_bytes))?
+    {
+        received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 async fn settings(mut field: Field<'_>, max_bytes: usize) -> Result<String, Problem> {

@@ -25,7 +25,7 @@ use std::task::{Context, Poll};
 use aop_core::audit::{Action, Actor, Outcome};
 use aop_core::{
     Audit, AuditEvent, Authenticate, AuthenticateError, Bond, BoxFuture, Caller, Challenge,
-    Identified, Known, Presented, Scope, Standing,
+    Identified, Known, Measure, Presented, Sample, Scope, Standing,
 };
 use axum::body::Body;
 use axum::response::IntoResponse as _;
@@ -71,6 +71,13 @@ impl Gate {
         let open = Arc::new(Open::new(connections_max));
         let anybody = OnceLock::new();
         Self(Arc::new(Keeper { authenticate, audit, resource, open, anybody }))
+    }
+}
+
+impl Measure for Gate {
+    fn measure(&self) -> Vec<Sample> {
+        let help = "HTTP requests refused because their tenant had its part of all connections.";
+        vec![Sample::counter("http_requests_crowded", help, self.0.open.refused())]
     }
 }
 
@@ -302,7 +309,7 @@ impl Keeper {
             return Err(Box::new(self.other_method(&request, tenant, caller)));
         }
         if !frees_room(&request, need) && !self.open.has_room(&caller.tenant) {
-            return Err(Box::new(open::crowded()));
+            return Err(Box::new(self.open.crowded()));
         }
         // Nothing behind the gate has a use for it, and what nobody has cannot leak.
         request.headers_mut().remove(header::AUTHORIZATION);

@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -38,6 +38,8 @@ pub(super) struct Open {
     max: u32,
     /// How many entries there are, for a look without the lock.
     held: AtomicU32,
+    /// Requests that were refused because there was no room.
+    refused: AtomicU64,
 }
 
 #[derive(Default)]
@@ -76,7 +78,7 @@ impl Entries {
 impl Open {
     pub(super) fn new(connections_max: usize) -> Self {
         let max = u32::try_from(connections_max).unwrap_or(u32::MAX);
-        Self { entries: Mutex::default(), max, held: AtomicU32::new(0) }
+        Self { entries: Mutex::default(), max, held: AtomicU32::new(0), refused: AtomicU64::new(0) }
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -100,6 +102,21 @@ impl Open {
         let entries = self.entries();
         let of_tenant = entries.of_tenants.get(tenant).copied().unwrap_or(0);
         entries.held() < self.max && of_tenant < fair::share(self.max, entries.held())
+    }
+
+    /// To a tenant that has its share of the connections. This one is free again afterwards.
+    pub(super) fn crowded(&self) -> Response<Body> {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let message = "too many requests of this tenant wait for their answers: try again when some have theirs";
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "resource_exhausted", message);
+        let mut response = problem.into_response();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    /// How often that was said.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
     }
 
     fn note(self: &Arc<Self>, standing: Standing, need: Need) -> Noted {
@@ -232,16 +249,6 @@ impl Followed {
         let noted = self.noted.unwrap_or_else(|| self.open.note(self.standing, self.need));
         answer.map(|body| Body::new(Stream { going: Some((body, noted)), rest: Bytes::new() }))
     }
-}
-
-/// To a tenant that has its share of the connections. This one is free again afterwards.
-pub(super) fn crowded() -> Response<Body> {
-    let message =
-        "too many requests of this tenant wait for their answers: try again when some have theirs";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "resource_exhausted", message);
-    let mut response = problem.into_response();
-    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    response
 }
 
 /// A body that ends when its caller's word counts no more. It comes in pieces, and its end is not told ahead: whoever writes

@@ -235,6 +235,7 @@ async fn no_tenant_has_all_connections_with_requests_that_wait() {
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     assert_eq!(refused.headers()[header::CONNECTION], "close", "it holds none by that");
     assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), 8, "nothing of it began");
+    assert_eq!(keeper.open.refused(), 1);
     let other = ask("other").ok().unwrap();
     drop(other);
     waiting.pop();

@@ -2,7 +2,8 @@
 //!
 //! What bounds it: a cap on connections, of which no address has all, the size of request headers, how long a client may
 //! take to send them, and how slowly it may send the body it announced or read its answer. At shutdown
-//! idle connections close at once and busy ones finish their request within a grace period.
+//! idle connections close at once and busy ones finish their request within a grace period, while new ones have one
+//! answer each, so that whoever asks learns that the host drains.
 //!
 //! Why not `axum::serve`: it has none of these bounds. What they cost is kept off the path of a
 //! request: one coarse [`Clock`] per server is moved on by a slow tick of each connection, so a
@@ -31,7 +32,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use self::clock::{Clock, CoarseTimer};
 use self::connection::Connection;
@@ -80,6 +82,8 @@ const TICK: Duration = Duration::from_secs(1);
 const REFUSALS_MAX: usize = 64;
 /// How long a refused connection may take to read its 503.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long requests that came while the host drained may take once all others are done: they are told that it drains.
+const LATE_GRACE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after accepting failed, as it does when no file descriptor is
 /// free. Doubling: short enough not to be noticed once, long enough not to spin.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -130,7 +134,7 @@ impl Server {
     }
 
     /// Serves `app` on `listener` until `shutdown` resolves, then lets running requests finish for
-    /// at most `grace` and cuts off the rest.
+    /// at most `grace` and cuts off the rest. Meanwhile it goes on to answer one request of each new connection.
     ///
     /// # Errors
     /// [`WebError::Listener`] when the socket is broken for good.
@@ -170,55 +174,38 @@ impl Server {
     {
         let clock = Arc::new(Clock::new());
         let http = self.http(&clock);
-        let (drain, draining) = watch::channel(false);
         let addresses = Parts::new(self.config.connections_max);
+        let (refusals, pause) = (JoinSet::new(), Pause::default());
+        let mut reception =
+            Reception { server: self, http, app, clock, addresses, refusals, pause };
+        let (drain, draining) = watch::channel(false);
         let mut connections = JoinSet::new();
-        let mut refusals = JoinSet::new();
-        let mut pause = Pause::default();
-        let mut shutdown = pin!(shutdown);
-        loop {
-            let (io, peer) = tokio::select! {
+        let serving = reception.receive(&mut source, &mut connections, draining);
+        tokio::select! {
+            biased;
+            () = shutdown => {}
+            broken = serving => return Err(broken),
+        }
+        drain.send_replace(true);
+        let deadline = Instant::now() + grace;
+        let (close, closing) = watch::channel(false);
+        let mut late = JoinSet::new();
+        reception.http.keep_alive(false);
+        {
+            // Whoever asks now is told: `/readyz` is what a load balancer waits for, and a closed port tells it nothing.
+            let mut ended = pin!(self.drain(connections, deadline));
+            tokio::select! {
                 biased;
-                () = &mut shutdown => break,
-                Some(ended) = connections.join_next() => {
-                    self.ended(ended);
-                    continue;
+                () = &mut ended => {}
+                broken = reception.receive(&mut source, &mut late, closing) => {
+                    tracing::warn!(error = %broken, "no more connections are accepted while the host drains");
+                    ended.await;
                 }
-                Some(_) = refusals.join_next() => continue,
-                accepted = pause.before(&mut source) => match accepted {
-                    Ok(accepted) => accepted,
-                    Err(error) => {
-                        self.accept_failed(&mut pause, error)?;
-                        continue;
-                    }
-                },
-            };
-            pause = Pause::default();
-            let place = peer.map(|peer| place_of(&addresses, peer));
-            if connections.len() >= self.config.connections_max || matches!(place, Some(None)) {
-                self.counts.refused.fetch_add(1, Ordering::Relaxed);
-                if refusals.len() < REFUSALS_MAX {
-                    refusals.spawn(timeout(REFUSAL_TIMEOUT, wire::refuse(io)));
-                }
-                continue;
             }
-            clock.advance_to(Instant::now());
-            self.counts.accepted.fetch_add(1, Ordering::Relaxed);
-            self.counts.open.fetch_add(1, Ordering::Relaxed);
-            let connection = Connection {
-                http: http.clone(),
-                app: app.clone(),
-                clock: Arc::clone(&clock),
-                stall_timeout: self.config.stall_timeout,
-                draining: draining.clone(),
-                peer,
-                place: place.flatten(),
-            };
-            connections.spawn(connection.drive(io));
         }
         drop(source);
-        drain.send_replace(true);
-        self.drain(connections, grace).await;
+        close.send_replace(true);
+        self.drain(late, deadline.min(Instant::now() + LATE_GRACE)).await;
         Ok(())
     }
 
@@ -258,23 +245,88 @@ impl Server {
         }
     }
 
-    async fn drain(&self, mut connections: JoinSet<()>, grace: Duration) {
+    async fn drain(&self, mut connections: JoinSet<()>, deadline: Instant) {
         let all_ended = async {
             while let Some(ended) = connections.join_next().await {
                 self.ended(ended);
             }
         };
-        if timeout(grace, all_ended).await.is_err() {
+        if timeout_at(deadline, all_ended).await.is_err() {
             let cut_off = connections.len();
-            tracing::warn!(
-                cut_off,
-                grace_seconds = grace.as_secs(),
-                "requests outlived the grace period"
-            );
+            tracing::warn!(cut_off, "requests outlived the grace period");
             connections.abort_all();
             while let Some(ended) = connections.join_next().await {
                 self.ended(ended);
             }
+        }
+    }
+}
+
+/// Where connections come in.
+struct Reception<'a, S> {
+    server: &'a Server,
+    http: http1::Builder,
+    app: S,
+    clock: Arc<Clock>,
+    addresses: Parts<IpAddr>,
+    refusals: JoinSet<Result<io::Result<()>, Elapsed>>,
+    pause: Pause,
+}
+
+impl<S> Reception<'_, S>
+where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    /// Accepts connections, which go on until `draining` says so, until it is dropped or the socket is broken for good.
+    async fn receive<A: Accept>(
+        &mut self,
+        source: &mut A,
+        connections: &mut JoinSet<()>,
+        draining: watch::Receiver<bool>,
+    ) -> WebError {
+        loop {
+            let (io, peer) = tokio::select! {
+                biased;
+                Some(ended) = connections.join_next() => {
+                    self.server.ended(ended);
+                    continue;
+                }
+                Some(_) = self.refusals.join_next() => continue,
+                accepted = self.pause.before(source) => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => match self.server.accept_failed(&mut self.pause, error) {
+                        Ok(()) => continue,
+                        Err(broken) => return broken,
+                    },
+                },
+            };
+            self.pause = Pause::default();
+            let (counts, max) = (&self.server.counts, self.server.config.connections_max);
+            let place = peer.map(|peer| place_of(&self.addresses, peer));
+            if counts.open.load(Ordering::Relaxed) >= max as u64 || matches!(place, Some(None)) {
+                counts.refused.fetch_add(1, Ordering::Relaxed);
+                if self.refusals.len() < REFUSALS_MAX {
+                    self.refusals.spawn(timeout(REFUSAL_TIMEOUT, wire::refuse(io)));
+                }
+                continue;
+            }
+            self.clock.advance_to(Instant::now());
+            counts.accepted.fetch_add(1, Ordering::Relaxed);
+            counts.open.fetch_add(1, Ordering::Relaxed);
+            let connection = Connection {
+                http: self.http.clone(),
+                app: self.app.clone(),
+                clock: Arc::clone(&self.clock),
+                stall_timeout: self.server.config.stall_timeout,
+                draining: draining.clone(),
+                peer,
+                place: place.flatten(),
+            };
+            connections.spawn(connection.drive(io));
         }
     }
 }

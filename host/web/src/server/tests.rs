@@ -300,10 +300,17 @@ async fn shutdown_finishes_what_runs_and_closes_what_is_idle() {
 
     running.stop.send(()).unwrap();
     assert!(read_all(idle).await.ends_with("hello"), "the idle connection is closed");
-    assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
+    // Who comes meanwhile has one answer, and nobody waits for who says nothing.
+    let mut late = TcpStream::connect(running.address).await.unwrap();
+    late.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let answer = read_all(late).await;
+    assert!(answer.contains("connection: close") && answer.ends_with("hello"), "{answer}");
+    let silent = TcpStream::connect(running.address).await.unwrap();
     running.gate.open.add_permits(1);
     assert!(read_all(busy).await.ends_with("through"));
     running.task.await.unwrap().unwrap();
+    drop(silent);
+    assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
     assert_eq!(count(&running.server, "http_connections_open"), 0);
 }
 

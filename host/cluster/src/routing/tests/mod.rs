@@ -397,7 +397,7 @@ impl Catalog for FakeRegistry {
         request: LoadRequest,
     ) -> BoxFuture<'a, Result<AgentStatus, CatalogError>> {
         Box::pin(async move {
-            let LoadRequest { name, id, component, settings } = request;
+            let LoadRequest { name, id, component, settings, .. } = request;
             self.put(&name, id.unwrap(), &component, settings);
             let status = serde_json::json!({
                 "name": name, "id": null, "state": "ACTIVE", "revision": 1, "digest": null,

@@ -28,9 +28,14 @@ const OPEN_FRACTION: u64 = 4;
 /// Files that guests may have open, however many the process may.
 const OPEN_MAX: u64 = 1 << 16;
 
+/// Directories that are walked at one time. Each has a descriptor for each level, so all of them have 512 at most, which
+/// no guest holds and which are not of those that guests may have open.
+const WALKS_MAX: usize = 8;
+
 /// By the tenant's id among parties.
 pub(crate) struct Desk {
     threads: Parts<u64>,
+    walks: Parts<u64>,
     open: Parts<u64>,
 }
 
@@ -44,7 +49,11 @@ impl Default for Desk {
 
 impl Desk {
     fn new(threads_max: usize, open_max: usize) -> Self {
-        Self { threads: Parts::new(threads_max), open: Parts::new(open_max) }
+        Self {
+            threads: Parts::new(threads_max),
+            walks: Parts::new(WALKS_MAX.min(threads_max)),
+            open: Parts::new(open_max),
+        }
     }
 }
 
@@ -69,12 +78,34 @@ impl Worker {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
+        self.run_with((), work).await
+    }
+
+    /// The same for what walks a directory and all below it.
+    ///
+    /// # Errors
+    /// As of [`Worker::run`].
+    pub(super) async fn walk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let party = self.party();
+        // Before a thread, so that those who wait here leave the threads to others.
+        let walk = self.desk.walks.place(&party.tenant.id, party).await;
+        self.run_with(walk, work).await
+    }
+
+    /// Holds something until the work is done, also when nobody waits for it any more.
+    async fn run_with<H: Send + 'static, T: Send + 'static>(
+        &self,
+        held: H,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
         let party = self.party();
         let place = self.desk.threads.place(&party.tenant.id, party).await;
         let context = self.context.clone();
         let working = tokio::task::spawn_blocking(move || {
-            // Until it is done, also when nobody waits for it any more.
-            let _place = place;
+            let _held = (held, place);
             charged(context.as_deref(), work)
         });
         working.await.map_err(io::Error::other)

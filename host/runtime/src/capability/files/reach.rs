@@ -155,7 +155,8 @@ fn beneath(directory: &File, path: &str, flags: OFlags) -> Result<OwnedFd, Errno
 /// Why it may not.
 pub(super) async fn may_move(worker: &Worker, directory: &Dir, path: String) -> Result<(), String> {
     let below = Arc::clone(&directory.dir);
-    let looking = worker.run(move || may_move_now(&below, &path));
+    // What may turn out to be a directory is opened with a place to walk it.
+    let looking = worker.walk(move || may_move_now(&below, &path));
     looking.await.unwrap_or_else(|error| Err(unknown(&error)))
 }
 

@@ -255,7 +255,7 @@ impl Usage {
             (tally.freed_seen, tally.measured) = (freed, Some(Instant::now()));
         };
         // Fails when the host stops, and then nobody writes.
-        let _ = worker.run(walk).await;
+        let _ = worker.walk(walk).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! By paths it would not do: a guest makes directories relative to others, so that what lies deep in a directory has
 //! a path longer than the system takes, and would be overlooked.
 //!
-//! Bounds: as many descriptors as [`DEPTH_MAX`], and as many entries as whoever looks wants. What cannot be looked at
+//! Bounds: as many descriptors as [`DEPTH_MAX`] in each of the few walks that are under way (`Worker::walk`), and as many entries as whoever looks wants. What cannot be looked at
 //! ends the walk with the reason, so that nobody takes it for empty.
 
 use std::ffi::{CStr, CString};

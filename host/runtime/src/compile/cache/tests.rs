@@ -31,7 +31,11 @@ async fn put(cache: &Cache, number: u8) {
     cache
         .put(
             digest(number),
-            &Derived { interface: aop_core::Interface::default(), model: Model::Sequential },
+            &Derived {
+                interface: aop_core::Interface::default(),
+                model: Model::Sequential,
+                parts: 1,
+            },
             code,
         )
         .await

@@ -134,6 +134,7 @@ async fn nothing_of_a_tenant_that_was_removed_is_left_in_the_directory() {
         digest: Digest::of(b"component"),
         settings,
         published: Default::default(),
+        kept: 10,
         created_unix_ms: 1,
     };
     store.append(&tenant, vec![revision]).await.unwrap();

@@ -151,3 +151,50 @@ async fn a_task_of_a_tenant_that_is_gone_does_not_begin() {
     assert!(matches!(refused, Err(TaskError::Store(_))), "{refused:?}");
     with_other(store).await.begin(late(), 9).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_outcomes_take_is_kept_in_step_whatever_becomes_of_their_tasks() {
+    let directory = TempDir::new().unwrap();
+    let store = with_other(open(&directory)).await;
+    let (mine, other) = (TenantName::default_tenant(), TenantName::new("other").unwrap());
+    let totals = || {
+        let path = directory.path().join("aop.sqlite");
+        let raw = rusqlite::Connection::open(path).unwrap();
+        let all = |sql: &str| {
+            let mut statement = raw.prepare(sql).unwrap();
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let rows = statement.query_map([], row).unwrap();
+            rows.collect::<Result<Vec<(String, i64)>, _>>().unwrap()
+        };
+        let kept = all("SELECT tenant, outcome_bytes FROM task_totals ORDER BY tenant");
+        let summed = "SELECT tenant, sum(octet_length(outcome)) FROM tasks WHERE outcome <> ''
+                      GROUP BY tenant ORDER BY tenant";
+        assert_eq!(kept, all(summed));
+        kept.into_iter().map(|(_, bytes)| bytes).collect::<Vec<_>>()
+    };
+    for tenant in [&mine, &other] {
+        for (id, length) in [("a", 2000), ("b", 3), ("c", 0)] {
+            store.begin(TaskRecord { tenant: tenant.clone(), ..task(id, 5) }, 40).await.unwrap();
+            let outcome = Some("x".repeat(length));
+            store.end(tenant, id, TaskState::Completed, outcome, 6).await.unwrap();
+        }
+    }
+    assert_eq!(totals(), [2003, 2003]);
+    store.begin(TaskRecord { outcome: Some("12".to_owned()), ..task("d", 5) }, 40).await.unwrap();
+    assert_eq!(totals(), [2005, 2003]);
+    store.remove_tenant(&other).await.unwrap();
+    assert_eq!(totals(), [2005]);
+    // All but the one that works have expired.
+    store.begin(task("e", 5000), 40).await.unwrap();
+    assert_eq!(totals(), [2]);
+}
+
+#[test]
+fn tasks_are_counted_without_a_look_at_what_they_left() {
+    let directory = TempDir::new().unwrap();
+    drop(open(&directory));
+    let raw = rusqlite::Connection::open(directory.path().join("aop.sqlite")).unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", super::COUNT);
+    let plan: String = raw.query_row(&sql, ["default", "local"], |row| row.get(3)).unwrap();
+    assert!(plan.contains("COVERING INDEX tasks_by_caller"), "{plan}");
+}

@@ -38,6 +38,42 @@ async fn work_keeps_its_thread_until_it_is_done_whoever_waits() {
 }
 
 #[tokio::test]
+async fn few_directories_are_walked_at_one_time_and_no_tenant_walks_them_all() {
+    let ours = worker(64, 1);
+    let (end, ended) = mpsc::channel::<()>();
+    let ended = Arc::new(std::sync::Mutex::new(ended));
+    let walk = |worker: &Worker| {
+        let (worker, ended) = (worker.clone(), Arc::clone(&ended));
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let walk = async move {
+            let work = move || {
+                begin.send(()).unwrap();
+                ended.lock().unwrap().recv().unwrap();
+            };
+            worker.walk(work).await.unwrap();
+        };
+        (tokio::spawn(walk), begun)
+    };
+    let mut walks = Vec::new();
+    for _ in 0..WALKS_MAX * 3 / 4 {
+        let (walking, begun) = walk(&ours);
+        begun.await.unwrap();
+        walks.push(walking);
+    }
+    let mut next = Box::pin(ours.walk(|| ()));
+    assert!(futures::poll!(&mut next).is_pending(), "three quarters of them is one tenant's part");
+    ours.run(|| ()).await.unwrap();
+    let nobody = Worker { context: None, ..ours.clone() };
+    nobody.walk(|| ()).await.unwrap();
+    // Nobody knows which of them hears it first.
+    walks.iter().for_each(|_| end.send(()).unwrap());
+    for walking in walks {
+        walking.await.unwrap();
+    }
+    next.await.unwrap();
+}
+
+#[tokio::test]
 async fn what_work_computes_is_charged_and_what_it_waits_for_is_not() {
     let worker = worker(1, 1);
     let compute = || {
