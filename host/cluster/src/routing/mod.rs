@@ -22,7 +22,7 @@ mod joined;
 mod kept;
 mod local;
 mod names;
-mod peers;
+pub(crate) mod peers;
 mod pick;
 mod place;
 mod placement;

@@ -38,7 +38,7 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 
 /// The body of a request.
-pub(super) type Body = Full<Bytes>;
+pub(crate) type Body = Full<Bytes>;
 
 /// The clients of all peers.
 pub(super) struct Peers {
@@ -65,7 +65,7 @@ struct Connection {
 
 /// Runs what drives one connection. hyper drives it in tasks of its own, which would outlive the pool.
 #[derive(Clone)]
-struct Drivers(CancellationToken);
+pub(crate) struct Drivers(pub(crate) CancellationToken);
 
 impl<F> Executor<F> for Drivers
 where
@@ -79,7 +79,7 @@ where
 
 /// Why a request got no answer.
 #[derive(Debug)]
-pub(super) enum SendError {
+pub(crate) enum SendError {
     /// It never left, or was refused unread: nothing ran.
     NotSent(String),
     /// There are as many under way as may be.
@@ -95,10 +95,10 @@ pub(super) struct Exchange {
 }
 
 /// One stream of a connection.
-pub(super) struct Stream(Arc<AtomicUsize>);
+pub(crate) struct Stream(Arc<AtomicUsize>);
 
 impl Stream {
-    fn begin(streams: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn begin(streams: &Arc<AtomicUsize>) -> Self {
         streams.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(streams))
     }
@@ -295,7 +295,7 @@ async fn open(connect: &dyn Connect, node: &NodeId) -> Result<Connection, String
 }
 
 /// Whether the other side says that it did not process the stream (RFC 9113, sections 6.8 and 8.7).
-fn was_refused(error: &hyper::Error) -> bool {
+pub(crate) fn was_refused(error: &hyper::Error) -> bool {
     let cause =
         std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
     cause.is_some_and(|cause| {

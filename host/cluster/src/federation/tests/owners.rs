@@ -60,7 +60,7 @@ fn pair(how: How) -> (World, Arc<Owner>, Arc<Resolver>) {
         Arc::new(Owner { zone: Arc::clone(&zone), how: Mutex::new(how), asked: AtomicU32::new(0) });
     let resolver = Resolver::new(ResolverParts {
         authority: Arc::clone(&zone.parts.authority),
-        transport: world.wires.clone(),
+        ways: Arc::clone(zone.ways()),
         owners: owner.clone(),
         counters: Arc::default(),
     });
