@@ -34,6 +34,8 @@ use crate::routing::peers::{Body, Drivers, SendError, Stream, was_refused};
 const CONNECTIONS_MAX: usize = 8;
 /// Words of one child that are remembered while they might be used again.
 const USED_MAX: usize = 64;
+/// How often at most the log says that a connection of one child is refused, in seconds.
+const WARN_EVERY_S: u64 = 60;
 /// Streams of one connection that this zone itself, zones that show a token, and strangers may have under way.
 const STREAMS_MAX: [usize; 3] = [128, 96, 32];
 /// Streams of one connection at most.
@@ -104,6 +106,8 @@ pub(super) struct Attached {
     children: Mutex<BTreeMap<ZoneName, Vec<Connection>>>,
     /// Words that were used and might be again, and when that ends, in Unix seconds.
     used: Mutex<BTreeMap<ZoneName, Vec<(Uuid, u64)>>>,
+    /// When it was said last that a child's connection is refused, in Unix seconds: anybody can have it said.
+    warned: Mutex<BTreeMap<ZoneName, u64>>,
     numbers: AtomicU64,
 }
 
@@ -252,6 +256,17 @@ impl Attached {
         Ok((quietest.number, quietest.sender.clone(), stream))
     }
 
+    /// Whether it is time to say again that a connection of a child is refused.
+    fn may_warn(&self, child: &ZoneName, now_s: u64) -> bool {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = warned.entry(child.clone()).or_default();
+        let is_due = now_s.abs_diff(*last) >= WARN_EVERY_S;
+        if is_due {
+            *last = now_s;
+        }
+        is_due
+    }
+
     /// Takes note of a word that is used.
     fn use_once(
         &self,
@@ -286,7 +301,10 @@ impl Zone {
             if let AttachError::Untrusted(error) = error {
                 self.counters().refuse(error);
             }
-            tracing::warn!(zone = %child, %error, "refused a connection that shall be a zone's below");
+            let is_expected = !matches!(error, AttachError::Unexpected(_));
+            if is_expected && self.ways().attached.may_warn(child, self.authority().now_s()) {
+                tracing::warn!(zone = %child, %error, "refused a connection that shall be a zone's below");
+            }
         }
         admitted
     }

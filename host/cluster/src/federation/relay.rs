@@ -37,7 +37,8 @@ pub(super) const PROOF: HeaderName = HeaderName::from_static("aop-zone-proof");
 /// How long turning a connection around may take.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Headers that are passed on, and those of answers.
+/// Headers that are passed on. Of an answer only when to ask again is: browsers take it for this host's, so neither what it is
+/// nor how to log in is the zone's below to say.
 const ASKED: [HeaderName; 6] = [
     header::AUTHORIZATION,
     header::CONTENT_TYPE,
@@ -46,8 +47,6 @@ const ASKED: [HeaderName; 6] = [
     HeaderName::from_static("mcp-method"),
     HeaderName::from_static("mcp-name"),
 ];
-const ANSWERED: [HeaderName; 3] =
-    [header::CONTENT_TYPE, header::RETRY_AFTER, header::WWW_AUTHENTICATE];
 
 /// Turns a connection of a zone below around.
 pub(super) async fn attach(
@@ -191,10 +190,11 @@ fn answer(
     });
     let mut response = Response::new(Body::from_stream(frames));
     *response.status_mut() = head.status;
-    for name in ANSWERED {
-        if let Some(value) = head.headers.get(&name) {
-            response.headers_mut().insert(name, value.clone());
-        }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Some(after) = head.headers.get(header::RETRY_AFTER) {
+        headers.insert(header::RETRY_AFTER, after.clone());
     }
     response
 }

@@ -47,8 +47,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const STEADY: Duration = Duration::from_secs(30);
 /// How often it is looked whether the operator named another parent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long what is under way may take to finish when the host stops.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// Headers of one request.
 const HEADERS_MAX_BYTES: u32 = 16 << 10;
 
@@ -94,12 +92,12 @@ impl Uplink {
         Self { stop, keeping: Mutex::new(Some(AbortOnDropHandle::new(keeping))) }
     }
 
-    /// Takes nothing more, and lets what is under way finish for a moment.
-    pub async fn stop(&self) {
+    /// Takes nothing more, and waits for what is under way, at most `grace`.
+    pub async fn stop(&self, grace: Duration) {
         self.stop.cancel();
         let keeping = self.keeping.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(keeping) = keeping {
-            let _ = timeout(FAREWELL, keeping).await;
+            let _ = timeout(grace, keeping).await;
         }
     }
 }
@@ -116,7 +114,7 @@ fn pauses() -> ExponentialBackoff {
 async fn keep(zone: Weak<Zone>, way: Arc<dyn OpenUplink>, stop: CancellationToken) {
     // Which process this is, for a parent that has not noticed yet that an earlier connection is gone.
     let node = Uuid::new_v4();
-    let mut waits = pauses();
+    let (mut waits, mut said) = (pauses(), String::new());
     loop {
         let began = Instant::now();
         let reason = {
@@ -131,8 +129,13 @@ async fn keep(zone: Weak<Zone>, way: Arc<dyn OpenUplink>, stop: CancellationToke
         if stop.is_cancelled() {
             return;
         }
-        tracing::warn!(reason, "other zones cannot reach this one: its parent is tried again");
+        // Once for each reason, however often it is tried.
+        if reason != said {
+            tracing::warn!(reason, "other zones cannot reach this one: its parent is tried again");
+            said = reason;
+        }
         if began.elapsed() >= STEADY {
+            said.clear();
             waits = pauses();
         }
         let pause = waits.next().unwrap_or(PAUSE_MAX);

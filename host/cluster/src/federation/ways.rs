@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aop_core::federation::{ExchangeLimits, TransportError, ZoneTransport};
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 
 use super::attached::{Attached, From};
@@ -44,6 +44,9 @@ impl Ways {
         let Some((child, peer, uri)) = child else {
             return self.network.exchange(request, limits).await;
         };
+        if self.attached.count(child) == 0 {
+            return self.by_another_node(child, request, limits).await;
+        }
         let uri = Uri::try_from(uri).map_err(|error| TransportError::Refused(error.to_string()))?;
         let mut request = request.map(Full::new);
         *request.uri_mut() = uri;
@@ -71,5 +74,28 @@ impl Ways {
         };
         let late = |_| TransportError::Broken("no answer in time".to_owned());
         tokio::time::timeout(limits.time, exchanging).await.map_err(late)?
+    }
+
+    /// A child has no connection to this node: another node of this zone may have one, where the URL leads.
+    async fn by_another_node(
+        &self,
+        child: &ZoneName,
+        request: Request<Bytes>,
+        limits: ExchangeLimits,
+    ) -> Result<Response<Bytes>, TransportError> {
+        let none = |also: &dyn std::fmt::Display| {
+            let message =
+                format!("{child} keeps no connection to this node now; by its URL: {also}");
+            TransportError::Unreachable(message)
+        };
+        match self.network.exchange(request, limits).await {
+            Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+                Err(none(&answer.status()))
+            }
+            Err(TransportError::Unreachable(reason) | TransportError::Refused(reason)) => {
+                Err(none(&reason))
+            }
+            outcome => outcome,
+        }
     }
 }

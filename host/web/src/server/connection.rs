@@ -48,7 +48,8 @@ where
         + 'static,
     S::Future: Send,
 {
-    /// Serves requests until the client leaves, breaks a bound, or the server drains.
+    /// Serves requests until the client leaves, breaks a bound, or the server drains, or until an answer turns the connection
+    /// into something else than HTTP, which is then bounded by whoever keeps it.
     pub(super) async fn drive<Io>(self, io: Io)
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -67,7 +68,8 @@ where
             peer,
             unread: Arc::default(),
         };
-        let mut connection = pin!(http.serve_connection(TokioIo::new(wire), service));
+        let mut connection =
+            pin!(http.serve_connection(TokioIo::new(wire), service).with_upgrades());
         let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = false;

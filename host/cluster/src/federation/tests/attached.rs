@@ -171,7 +171,7 @@ async fn a_child_that_is_gone_is_unavailable_and_comes_back_by_itself() {
     world.wires.heals("acme.example");
     until(|| connections(&world, "acme.example", EU) == 1).await;
     // It stops: what it took ends, and it takes nothing more.
-    uplink.stop().await;
+    uplink.stop(MINUTE).await;
     until(|| connections(&world, "acme.example", EU) == 0).await;
     let error = found(near, &format!("other.{EU}")).await;
     assert!(error.contains("does not answer") && error.contains("keeps no connection"), "{error}");
@@ -346,6 +346,28 @@ async fn an_answer_through_a_connection_is_bounded_in_size_and_time() {
     assert_eq!(ask(1000, 100_000).await.unwrap().status(), StatusCode::OK);
     assert!(matches!(ask(1000, 10).await, Err(TransportError::TooLarge(_))));
     assert!(matches!(ask(0, 100_000).await, Err(TransportError::Broken(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_node_of_the_parent_asks_by_the_url() {
+    let world = world_with_hidden();
+    let _uplink = attach(&world, EU);
+    until(|| connections(&world, "acme.example", EU) == 1).await;
+    let authority = Arc::clone(&world.at("acme.example").zone.parts.authority);
+    let other = super::super::ways::Ways::new(authority, world.wires.clone());
+    let limits = ExchangeLimits { time: MINUTE, answer_max_bytes: 100_000 };
+    let ask = || {
+        let url = format!("http://acme.example/zone/v1/below/{EU}/.well-known/aop-zone.json");
+        Request::get(url).body(Bytes::new()).unwrap()
+    };
+    let answer = other.exchange(&zone_name(EU), ask(), limits).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    world.wires.breaks("acme.example", Fault::Down);
+    let failed = other.exchange(&zone_name(EU), ask(), limits).await.unwrap_err();
+    assert!(matches!(failed, TransportError::Unreachable(_)), "{failed}");
+    // A record of another zone that says it is there leads to no connection.
+    let failed = other.exchange(&zone_name("globex.example"), ask(), limits).await.unwrap_err();
+    assert!(!failed.to_string().contains("keeps no connection"), "{failed}");
 }
 
 #[tokio::test(start_paused = true)]
