@@ -171,6 +171,13 @@ fn members_table(status: &ClusterStatus) -> String {
         if member.holds_authority {
             marks.push("authority".to_owned());
         }
+        if !member.doubled.is_empty() {
+            let at: Vec<_> = member.doubled.iter().map(ToString::to_string).collect();
+            marks.push(format!(
+                "LIVES MORE THAN ONCE, at {}: its data directory was copied",
+                at.join(" ")
+            ));
+        }
         let labels = member.labels.iter().map(|(name, value)| format!("{name}={value}"));
         marks.extend(labels.map(|label| output::printable(&label).into_owned()));
         [
