@@ -234,7 +234,8 @@ impl Host {
         // Others stop sending calls before this host refuses them.
         self.zone.drain().await;
         self.mcp.drain();
-        let (all_ended, ()) = tokio::join!(self.dispatcher.drain(grace), self.registry.drain());
+        let others = async { tokio::join!(self.registry.drain(), self.federated.drain(grace)) };
+        let (all_ended, _) = tokio::join!(self.dispatcher.drain(grace), others);
         if !all_ended {
             tracing::warn!(
                 ?grace,
