@@ -316,7 +316,8 @@ impl Agents {
             audit: audit.clone(),
         };
         let identity = IdentityDirectory::of_data(directory);
-        Arc::new(Zone::new(identity, config.cluster.membership(), routes))
+        let names = (config.cluster.membership(), config.zone.name.clone());
+        Arc::new(Zone::new(identity, names, routes))
     }
 
     fn mcp(
