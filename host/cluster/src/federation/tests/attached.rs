@@ -386,3 +386,22 @@ async fn keys_and_exports_of_a_zone_are_learnt_through_its_connection() {
     );
     assert_eq!(learnt.introduction.keys, peer.keys);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_child_whose_newer_key_its_parent_does_not_know_yet_is_believed_by_the_older_one() {
+    let mut world = world_with_hidden();
+    let [old, new] = [(); 2].map(|()| ZoneKey::fleeting().unwrap());
+    let book = Book::clone(&world.at(EU).zone.authority().book());
+    world.add(EU, vec![old.twin(), new.twin()], book);
+    let parent = Arc::clone(&world.at("acme.example").zone);
+    let mut book = Book::clone(&parent.authority().book());
+    let pinned = vec![old.public().thumbprint().clone()];
+    book.peers.get_mut(&zone_name(EU)).unwrap().keys = pinned;
+    parent.authority().replace_book(book.clone());
+    let _uplink = attach(&world, EU);
+    until(|| connections(&world, "acme.example", EU) == 1).await;
+    // Over the connection its parent learns the newer one.
+    let learnt = parent.ask_peer(&zone_name(EU), &book.peers[&zone_name(EU)]).await.unwrap();
+    let both = [old, new].map(|key| key.public().thumbprint().clone());
+    assert_eq!(learnt.introduction.keys, both);
+}
