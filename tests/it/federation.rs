@@ -200,3 +200,86 @@ async fn a_key_is_replaced_while_others_watch() {
     let ran = parent.aop(&["zone", "resolve", "eu.acme.example"]).run().await;
     assert!(ran.status.success(), "the new key is enough: {}", ran.stderr);
 }
+
+/// Where the files of a zone are, as commands that change them are told.
+fn files(data: &TempDir, zone: &str) -> [String; 4] {
+    let config = data.path().join("zone.toml");
+    std::fs::write(&config, format!("[zone]\nname = \"{zone}\"\n")).expect("it can be written");
+    let [config, data] = [config.as_path(), data.path()].map(|path| path.display().to_string());
+    ["--config".to_owned(), config, "--data".to_owned(), data]
+}
+
+async fn in_files(arguments: &[&str], files: &[String]) -> String {
+    let files = files.iter().map(String::as_str);
+    let arguments: Vec<_> = arguments.iter().copied().chain(files).collect();
+    Aop::new(&arguments).run().await.code(0).stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_that_nobody_reaches_is_called_through_its_parent() {
+    let [parent_data, child_data, other_data] =
+        [(); 3].map(|()| TempDir::new().expect("a directory"));
+    let (none, exported) = (echo(None), echo(Some("world")));
+    let child = zone("eu.acme.example", &child_data, &exported, "reach = \"parent\"\n").await;
+    let parent = zone("acme.example", &parent_data, &none, "").await;
+    let other = zone("globex.example", &other_data, &none, "").await;
+    let parent_url = parent.url("");
+    let of_parent = files(&parent_data, "acme.example");
+    let key = in_files(&["zone", "keys", "--json"], &files(&child_data, "eu.acme.example")).await;
+    let key: Value = serde_json::from_str(&key).expect("JSON");
+    let key = key["keys"][0]["thumbprint"].as_str().expect("a key");
+    let of_other = files(&other_data, "globex.example");
+    in_files(&["zone", "peer", "--anchor", &parent_url], &of_other).await;
+
+    // Where the child says it is, nothing listens.
+    let delegate = ["zone", "delegate", "eu.acme.example", "--key", key];
+    in_files(&[&delegate[..], &["--at", "http://127.0.0.1:1"]].concat(), &of_parent).await;
+    let resolves = async |name: &str| other.aop(&["zone", "resolve", name]).run().await;
+    eventually("the parent refers to where nobody answers", || async {
+        resolves("echo.eu.acme.example").await.stderr.contains("127.0.0.1:1").then_some(())
+    })
+    .await;
+    in_files(&[&delegate[..], &["--attached"]].concat(), &of_parent).await;
+    in_files(&["zone", "peer", "--parent", &parent_url], &files(&child_data, "eu.acme.example"))
+        .await;
+    eventually("the child is found through its parent", || async {
+        resolves("echo.eu.acme.example").await.status.success().then_some(())
+    })
+    .await;
+    let call = ["call", "echo_echo.eu.acme.example", "text=hello"];
+    for from in [&other, &parent] {
+        from.aop(&call).run().await.code(0).prints(&["hello"]);
+    }
+    eventually("its tools are found in a search", || async {
+        let found = other.aop(&["discover", "echo", "--zone", "acme.example"]).run().await;
+        found.stdout.contains("echo_echo.eu.acme.example").then_some(())
+    })
+    .await;
+    parent.aop(&["zone", "status"]).run().await.code(0).prints(&["its own connections: 1"]);
+    child.aop(&["zone", "status"]).run().await.code(0).prints(&["acme.example, connected"]);
+    assert!(parent.metrics().await.value("aop_zone_requests_relayed_total") >= Some(2.0));
+
+    // The parent starts again, and the child comes back by itself.
+    let address = parent.address();
+    drop(parent);
+    let ended = other.aop(&call).run().await.code(1);
+    ended.complains(&["cannot be reached"]);
+    let parent = Host::start(HostOptions {
+        listen: Some(address),
+        data: Some(parent_data.path().to_owned()),
+        config: Some(
+            "[zone]\nname = \"acme.example\"\nttl = \"5s\"\nprivate_networks = [\"127.0.0.0/8\"]\n"
+                .to_owned(),
+        ),
+        ..HostOptions::default()
+    })
+    .await;
+    eventually("the child is called through its parent again", || async {
+        other.aop(&call).run().await.status.success().then_some(())
+    })
+    .await;
+    // The child ends.
+    drop(child);
+    parent.metric("aop_zone_children_attached", 0.0).await;
+    other.aop(&call).run().await.code(1).complains(&["keeps no connection"]);
+}

@@ -9,8 +9,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use aop_access::Access;
+use aop_cluster::ZoneName;
 use aop_cluster::membership::{
-    Agreed, IdentityDirectory, Load, Members as _, Membership, MembershipConfig, MembershipError,
+    Agreed, DEFAULT_ZONE, IdentityDirectory, Load, Members as _, Membership, MembershipConfig,
+    MembershipError,
 };
 use aop_cluster::routing::{Router, RoutingParts};
 use aop_core::cluster::{
@@ -32,6 +34,8 @@ const LOAD_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Zone {
     directory: IdentityDirectory,
     config: MembershipConfig,
+    /// What other zones call it, if they know it.
+    federated: Option<ZoneName>,
     routes: Routes,
     membership: OnceCell<Arc<Membership>>,
     access: OnceLock<Access>,
@@ -72,13 +76,21 @@ impl Routes {
 impl Zone {
     pub(crate) fn new(
         directory: IdentityDirectory,
-        config: MembershipConfig,
+        (config, federated): (MembershipConfig, Option<ZoneName>),
         routes: Routes,
     ) -> Self {
         // Before any agent is loaded.
         routes.router.label(config.labels.clone());
         let (membership, is_loaded) = (OnceCell::new(), AtomicBool::new(false));
-        Self { directory, config, routes, membership, access: OnceLock::new(), is_loaded }
+        Self {
+            directory,
+            config,
+            federated,
+            routes,
+            membership,
+            access: OnceLock::new(),
+            is_loaded,
+        }
     }
 
     /// Whose tenants, keys and secrets all nodes of the zone have alike; said once, before it starts.
@@ -153,6 +165,11 @@ impl Zone {
                     self.note_that_keys_are_awaited()?;
                 }
                 let membership = Membership::start(&self.directory, &self.config, http2).await?;
+                if let Some(warning) =
+                    other_name(&membership.status().zone, self.federated.as_ref())
+                {
+                    tracing::warn!("{warning}");
+                }
                 membership.report_routes(router.clone());
                 // Before the first call.
                 let file = self.routes.directory.join("quota-nodes.json");
@@ -184,6 +201,17 @@ impl Zone {
             membership.leave().await;
         }
     }
+}
+
+/// What is wrong when the hosts of a zone call it otherwise than other zones do. The name that a zone has when nobody named
+/// it says nothing.
+fn other_name(of_hosts: &str, federated: Option<&ZoneName>) -> Option<String> {
+    let federated = federated?.as_str();
+    (of_hosts != federated && of_hosts != DEFAULT_ZONE).then(|| {
+        format!(
+            "the hosts of this zone call it {of_hosts} (`zone` of [cluster] where it was founded) and other zones {federated} (`name` of [zone] here): they name the same zone; correct `name` of [zone], or found the zone anew under that name"
+        )
+    })
 }
 
 /// How long a node that joined waits for the zone's keys: a few rounds of gossip, many times over.
@@ -292,4 +320,22 @@ async fn say_load(membership: std::sync::Weak<Membership>) {
 fn cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::try_from(time).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_has_one_name_for_its_hosts_and_for_other_zones() {
+        let name: ZoneName = "eu.acme.example".parse().unwrap();
+        for same in ["eu.acme.example", DEFAULT_ZONE] {
+            assert_eq!(other_name(same, Some(&name)), None);
+        }
+        assert_eq!(other_name("us.acme.example", None), None);
+        let warning = other_name("us.acme.example", Some(&name)).unwrap();
+        for part in ["us.acme.example (`zone` of [cluster]", "eu.acme.example (`name` of [zone]"] {
+            assert!(warning.contains(part), "{warning}");
+        }
+    }
 }

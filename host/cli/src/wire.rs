@@ -235,7 +235,8 @@ impl Host {
         // Others stop sending calls before this host refuses them.
         self.zone.drain().await;
         self.mcp.drain();
-        let (all_ended, ()) = tokio::join!(self.dispatcher.drain(grace), self.registry.drain());
+        let others = async { tokio::join!(self.registry.drain(), self.federated.drain(grace)) };
+        let (all_ended, _) = tokio::join!(self.dispatcher.drain(grace), others);
         if !all_ended {
             tracing::warn!(
                 ?grace,
@@ -320,7 +321,8 @@ impl Agents {
             audit: audit.clone(),
         };
         let identity = IdentityDirectory::of_data(directory);
-        Arc::new(Zone::new(identity, config.cluster.membership(), routes))
+        let names = (config.cluster.membership(), config.zone.name.clone());
+        Arc::new(Zone::new(identity, names, routes))
     }
 
     fn mcp(

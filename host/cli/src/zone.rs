@@ -3,23 +3,26 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use aop_cluster::federation::authority::{Authority, Presence, ZoneFiles, system_clock};
 use aop_cluster::federation::export::{Exports, Local};
 use aop_cluster::federation::record::Endpoint;
 use aop_cluster::federation::{
-    self, FullName, Gate, Imports, Tending, Zone, ZoneHandle, ZoneParts,
+    self, FullName, Gate, Imports, OpenUplink, Tending, Uplink, UplinkStream, Zone, ZoneHandle,
+    ZoneParts,
 };
 use aop_cluster::routing::NameOwners;
-use aop_core::federation::Federation;
-use aop_core::{AgentId, AgentName, Catalog as _, Library, TenantName, ToolList};
+use aop_core::federation::{Federation, TransportError};
+use aop_core::{AgentId, AgentName, BoxFuture, Catalog as _, Library, TenantName, ToolList};
 use aop_registry::Registry;
 use aop_services::{Network, Zones};
 use aop_web::Metrics;
 use axum::Router;
+use axum::body::Bytes;
 
-use crate::config::ZoneConfig;
+use crate::config::{Reach, ZoneConfig};
 
 /// The zone of a host that belongs to one.
 #[derive(Default)]
@@ -29,6 +32,25 @@ pub(crate) struct OwnZone {
     imports: Vec<FullName>,
     /// None until the host has loaded.
     tending: OnceLock<Tending>,
+    /// How to its parent, for a zone that cannot be reached itself.
+    way: Option<Arc<Zones>>,
+    uplink: OnceLock<Uplink>,
+}
+
+/// The way to a parent.
+struct Way(Arc<Zones>);
+
+impl OpenUplink for Way {
+    fn open(
+        &self,
+        request: http::Request<Bytes>,
+        time: Duration,
+    ) -> BoxFuture<'_, Result<Box<dyn UplinkStream>, TransportError>> {
+        Box::pin(async move {
+            let stream = self.0.upgrade(request, time).await?;
+            Ok(Box::new(stream) as Box<dyn UplinkStream>)
+        })
+    }
 }
 
 impl OwnZone {
@@ -52,9 +74,10 @@ impl OwnZone {
         let exports = Exports::new(name.clone(), config.ttl, local, registry.clone());
         let authority = Authority::open(presence, ZoneFiles::new(data), system_clock(), exports)
             .with_context(|| format!("cannot serve the zone {name}"))?;
+        let ways = Arc::new(Zones::new(network.clone(), config.private_networks.clone()));
         let zone = ZoneHandle(Zone::new(ZoneParts {
             authority: Arc::new(authority),
-            transport: Arc::new(Zones::new(network.clone(), config.private_networks.clone())),
+            transport: ways.clone(),
             owners: Arc::new(NameOwners(Arc::downgrade(router))),
             invoke: gate.clone(),
             library: library.clone(),
@@ -67,6 +90,8 @@ impl OwnZone {
             hosts: hosts(config),
             imports: config.imports.clone(),
             tending: OnceLock::new(),
+            way: (config.reach == Reach::Parent).then_some(ways),
+            uplink: OnceLock::new(),
         })
     }
 
@@ -99,6 +124,16 @@ impl OwnZone {
         if let Some(zone) = &self.handle {
             let imports = Imports::new(self.imports.clone(), registry.clone());
             self.tending.get_or_init(|| Tending::start(&zone.0, imports));
+            if let Some(way) = &self.way {
+                self.uplink.get_or_init(|| Uplink::start(&zone.0, Arc::new(Way(way.clone()))));
+            }
+        }
+    }
+
+    /// Takes nothing more over a connection to the parent, and lets what is under way there finish.
+    pub(crate) async fn drain(&self, grace: Duration) {
+        if let Some(uplink) = self.uplink.get() {
+            uplink.stop(grace).await;
         }
     }
 }
@@ -129,6 +164,10 @@ fn endpoints(config: &ZoneConfig, bound: Option<SocketAddr>) -> anyhow::Result<V
     if !config.endpoints.is_empty() {
         return Ok(config.endpoints.iter().map(|url| of(url)).collect());
     }
+    if config.reach == Reach::Parent {
+        // Below those of its parent, which may change.
+        return Ok(Vec::new());
+    }
     let bound = bound.context(
         "a zone must be reached: set `[zone] endpoints`, because this host listens nowhere",
     )?;
@@ -137,6 +176,10 @@ fn endpoints(config: &ZoneConfig, bound: Option<SocketAddr>) -> anyhow::Result<V
 
 /// The hosts of its endpoints.
 fn hosts(config: &ZoneConfig) -> Vec<String> {
+    if config.reach == Reach::Parent {
+        // They are its parent's.
+        return Vec::new();
+    }
     let host = |url: &String| {
         let uri = url.parse::<http::Uri>().ok()?;
         uri.authority().map(ToString::to_string)

@@ -62,6 +62,14 @@ pub(crate) struct Exchange {
 /// One stream of a connection.
 pub(crate) struct Stream(Arc<AtomicUsize>);
 
+impl Stream {
+    /// Counts one more.
+    pub(crate) fn begin(streams: &Arc<AtomicUsize>) -> Self {
+        streams.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(streams))
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
@@ -113,8 +121,7 @@ impl Http2 {
 
     /// A place for one more.
     pub(crate) fn open(&self) -> Opening {
-        self.streams.fetch_add(1, Ordering::Relaxed);
-        Opening { sender: self.sender.clone(), stream: Stream(Arc::clone(&self.streams)) }
+        Opening { sender: self.sender.clone(), stream: Stream::begin(&self.streams) }
     }
 }
 
@@ -143,7 +150,7 @@ impl Opening {
 }
 
 /// Whether the other side says that it did not process the stream (RFC 9113, sections 6.8 and 8.7).
-fn was_refused(error: &h2::Error) -> bool {
+pub(crate) fn was_refused(error: &h2::Error) -> bool {
     error.reason() == Some(Reason::REFUSED_STREAM)
         || (error.is_go_away() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR))
 }

@@ -51,6 +51,9 @@ pub struct MemberStatus {
     pub state: MemberState,
     /// Where other nodes reach it.
     pub endpoint: SocketAddr,
+    /// All addresses of a node that lives more than once at one time, because its data directory was copied; else empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubled: Vec<SocketAddr>,
     /// How busy it is, in percent.
     pub load_percent: u8,
     /// How much it takes compared with others.

@@ -10,10 +10,12 @@ use aop_core::egress::EgressBody;
 use aop_core::federation::{ExchangeLimits, TransportError, ZoneTransport};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
-use http::{Request, Response, Uri};
+use http::{Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use tokio::sync::Semaphore;
 
@@ -23,6 +25,9 @@ use crate::network::{Network, NetworkError, Owner, Target, is_public};
 const EXCHANGES_MAX: usize = 512;
 /// How long a connection may take to stand. Zones are servers, which answer at once or not at all.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is read of a refusal.
+const REFUSAL_MAX_BYTES: usize = 4 << 10;
 
 /// Exchanges messages with other zones.
 pub struct Zones {
@@ -53,16 +58,7 @@ impl Zones {
         request: Request<Bytes>,
         limits: ExchangeLimits,
     ) -> Result<Response<Bytes>, TransportError> {
-        let refused = |reason: &dyn std::fmt::Display| TransportError::Refused(reason.to_string());
-        let target = Target::of(request.uri()).map_err(|reason| refused(&reason))?;
-        let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let path = Uri::try_from(path).map_err(|error| refused(&error))?;
-        let host = HeaderValue::try_from(target.host_header()).map_err(|error| refused(&error))?;
-        let mut request = request.map(|body| -> EgressBody {
-            Box::pin(Full::new(body).map_err(|never| match never {}))
-        });
-        *request.uri_mut() = path;
-        request.headers_mut().insert(HOST, host);
+        let (target, request) = prepared(request)?;
         let Ok(_place) = self.places.try_acquire() else {
             return Err(TransportError::Unreachable(format!(
                 "{EXCHANGES_MAX} exchanges with other zones are under way already"
@@ -71,21 +67,69 @@ impl Zones {
         let admits = |address| self.admits(address);
         let times = (CONNECT_TIMEOUT.min(limits.time), limits.time);
         let sent = self.network.send(&Owner::HOST, &target, admits, request, times).await;
-        let response = sent.map_err(|error| match error {
-            NetworkError::Refused(_) => TransportError::Refused(format!(
-                "`{}` is not on the public internet: name its network in `[zone] private_networks` if it may be gone to",
-                target.host
-            )),
-            NetworkError::NoAddress(_)
-            | NetworkError::Connect { .. }
-            | NetworkError::ConnectTimeout(_) => TransportError::Unreachable(error.to_string()),
-            NetworkError::AnswerTimeout(_) | NetworkError::Http(_) => {
-                TransportError::Broken(error.to_string())
-            }
-        })?;
+        let response = sent.map_err(|error| failed(error, &target))?;
         let (head, body) = response.into_parts();
         let body = whole(body, head.headers.get(CONTENT_LENGTH), limits.answer_max_bytes).await?;
         Ok(Response::from_parts(head, body))
+    }
+
+    /// Sends a request that asks for another protocol, on a connection of its own, and gives the stream when the other side
+    /// agrees. It is bounded by whoever keeps it.
+    ///
+    /// # Errors
+    /// [`TransportError`]; what the other side says against it is in [`TransportError::Broken`].
+    pub async fn upgrade(
+        &self,
+        request: Request<Bytes>,
+        time: Duration,
+    ) -> Result<TokioIo<Upgraded>, TransportError> {
+        let (target, request) = prepared(request)?;
+        let admits = |address| self.admits(address);
+        let times = (CONNECT_TIMEOUT.min(time), time);
+        let upgrading = async {
+            let sent = self.network.send_alone(&Owner::HOST, &target, admits, request, times).await;
+            let response = sent.map_err(|error| failed(error, &target))?;
+            let status = response.status();
+            if status != StatusCode::SWITCHING_PROTOCOLS {
+                let said = whole(response.into_body(), None, REFUSAL_MAX_BYTES).await?;
+                let said = serde_json::from_slice::<serde_json::Value>(&said).unwrap_or_default();
+                let said = said["message"].as_str().unwrap_or("it does not say why");
+                return Err(TransportError::Broken(format!("it answers with {status}: {said}")));
+            }
+            let upgraded = hyper::upgrade::on(response).await;
+            upgraded.map(TokioIo::new).map_err(|error| TransportError::Broken(error.to_string()))
+        };
+        let late = |_| TransportError::Broken("no answer in time".to_owned());
+        tokio::time::timeout(time, upgrading).await.map_err(late)?
+    }
+}
+
+/// A request as it is sent, and where to.
+fn prepared(request: Request<Bytes>) -> Result<(Target, Request<EgressBody>), TransportError> {
+    let refused = |reason: &dyn std::fmt::Display| TransportError::Refused(reason.to_string());
+    let target = Target::of(request.uri()).map_err(|reason| refused(&reason))?;
+    let path = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let path = Uri::try_from(path).map_err(|error| refused(&error))?;
+    let host = HeaderValue::try_from(target.host_header()).map_err(|error| refused(&error))?;
+    let mut request = request
+        .map(|body| -> EgressBody { Box::pin(Full::new(body).map_err(|never| match never {})) });
+    *request.uri_mut() = path;
+    request.headers_mut().insert(HOST, host);
+    Ok((target, request))
+}
+
+fn failed(error: NetworkError, target: &Target) -> TransportError {
+    match error {
+        NetworkError::Refused(_) => TransportError::Refused(format!(
+            "`{}` is not on the public internet: name its network in `[zone] private_networks` if it may be gone to",
+            target.host
+        )),
+        NetworkError::NoAddress(_)
+        | NetworkError::Connect { .. }
+        | NetworkError::ConnectTimeout(_) => TransportError::Unreachable(error.to_string()),
+        NetworkError::AnswerTimeout(_) | NetworkError::Http(_) => {
+            TransportError::Broken(error.to_string())
+        }
     }
 }
 

@@ -348,6 +348,7 @@ impl Cluster for Zone {
             capacity: 4,
             labels: [("site".to_owned(), "here".to_owned())].into(),
             holds_authority: true,
+            doubled: Vec::new(),
             lag_ms: 12,
             catalogue: Some(CatalogueStatus {
                 serial: 3,

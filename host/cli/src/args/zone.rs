@@ -108,13 +108,17 @@ pub(crate) struct PinArgs {
 #[command(after_help = "\
 Examples:
   aop zone delegate eu.acme.example --issue-token eu.token
-  aop zone delegate eu.acme.example --at http://10.1.0.7:8000 --key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
+  aop zone delegate eu.acme.example --at http://10.1.0.7:8000 --key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k
+  aop zone delegate lab.acme.example --attached --key kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k")]
 pub(crate) struct DelegateArgs {
     /// The zone below
     pub(crate) child: ZoneName,
     /// The URL at which it answers [default: https:// and its name]
     #[arg(long, value_name = "URL", value_parser = zone_url)]
     pub(crate) at: Option<String>,
+    /// The zone cannot be reached: it keeps a connection to this one (`reach = "parent"` in its `[zone]`)
+    #[arg(long, conflicts_with = "at", requires = "key")]
+    pub(crate) attached: bool,
     #[command(flatten)]
     pub(crate) pin: PinArgs,
 }

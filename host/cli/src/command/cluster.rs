@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aop_cluster::durable;
 use aop_cluster::membership::{IdentityDirectory, MembershipError};
+use aop_core::NodeId;
 use aop_core::cluster::{
     BreakerStatus, CatalogueStatus, ClusterStatus, EvictRequest, EvictedNode, JoinTokenRequest,
     MemberStatus, ReplicaStatus, RotateKeyRequest, ServerStatus,
@@ -162,17 +163,29 @@ fn facts(status: &ClusterStatus) -> String {
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// What there is to say of a member beside its numbers.
+fn marks(member: &MemberStatus, this: &NodeId) -> String {
+    let mut marks = Vec::new();
+    if member.node == *this {
+        marks.push("this".to_owned());
+    }
+    if member.holds_authority {
+        marks.push("authority".to_owned());
+    }
+    if !member.doubled.is_empty() {
+        let at: Vec<_> = member.doubled.iter().map(ToString::to_string).collect();
+        marks.push(format!(
+            "LIVES MORE THAN ONCE, at {}: its data directory was copied",
+            at.join(" ")
+        ));
+    }
+    let labels = member.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    marks.extend(labels.map(|label| output::printable(&label).into_owned()));
+    marks.join(" ")
+}
+
 fn members_table(status: &ClusterStatus) -> String {
     let row = |member: &MemberStatus| {
-        let mut marks = Vec::new();
-        if member.node == status.node {
-            marks.push("this".to_owned());
-        }
-        if member.holds_authority {
-            marks.push("authority".to_owned());
-        }
-        let labels = member.labels.iter().map(|(name, value)| format!("{name}={value}"));
-        marks.extend(labels.map(|label| output::printable(&label).into_owned()));
         [
             member.node.to_string(),
             member.state.as_str().to_owned(),
@@ -181,7 +194,7 @@ fn members_table(status: &ClusterStatus) -> String {
             member.capacity.to_string(),
             format!("{:.1} s", Duration::from_millis(member.lag_ms).as_secs_f64()),
             catalogue(member.catalogue.as_ref()),
-            marks.join(" "),
+            marks(member, &status.node),
         ]
     };
     output::table(

@@ -47,7 +47,7 @@ pub(crate) use services::Provider;
 pub(crate) use services::{ServicesConfig, StateDatabase};
 pub(crate) use supply::SupplySettings;
 use tenants::TenantsSettings;
-pub(crate) use zone::ZoneConfig;
+pub(crate) use zone::{Reach, ZoneConfig};
 
 /// The file that is read when nobody names one.
 const DEFAULT_FILE: &str = "aop.toml";
@@ -245,6 +245,7 @@ impl Config {
         config.apply_environment(variables, &mut mistakes);
         config.apply_flags(flags, &mut mistakes);
         mistakes.extend(config.zones_differ());
+        mistakes.extend(config.zone.elsewhere());
         if mistakes.is_empty() { Ok(config.consistent()) } else { Err(Mistakes(mistakes)) }
     }
 

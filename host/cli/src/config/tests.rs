@@ -267,3 +267,23 @@ fn issuers_that_would_open_the_host_to_others_are_mistakes() {
         mistakes(&text, &[], &Flags::default());
     }
 }
+
+#[test]
+fn a_zone_that_is_reached_through_its_parent_is_nowhere_else() {
+    let zone =
+        |more: &str| format!("[zone]\nname = \"eu.acme.example\"\nreach = \"parent\"\n{more}");
+    let through = "https://acme.example/zone/v1/below/eu.acme.example";
+    for good in ["", &format!("endpoints = [\"{through}\", \"{through}/\"]")] {
+        let config = Config::combine(Some(&file(&zone(good))), &[], &Flags::default()).unwrap();
+        assert_eq!(config.zone.reach, Reach::Parent);
+    }
+    for bad in ["https://eu.acme.example", "https://acme.example/zone/v1/below/us.acme.example"] {
+        let said = mistakes(&zone(&format!("endpoints = [\"{bad}\"]")), &[], &Flags::default());
+        assert!(
+            said.contains(bad) && said.contains("https://PARENT/zone/v1/below/eu.acme"),
+            "{said}"
+        );
+    }
+    let direct = "[zone]\nname = \"eu.acme.example\"\nendpoints = [\"https://eu.acme.example\"]\n";
+    Config::combine(Some(&file(direct)), &[], &Flags::default()).unwrap();
+}

@@ -19,6 +19,15 @@ const IMPORTS_MAX: usize = 256;
 /// Longest zone name.
 const NAME_CHARS_MAX: usize = 253;
 
+/// How other zones reach this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// At its endpoints.
+    Direct,
+    /// Through its parent, to which it keeps a connection.
+    Parent,
+}
+
 /// How this host presents itself to other zones.
 #[derive(Debug, Clone)]
 pub(crate) struct ZoneConfig {
@@ -26,6 +35,7 @@ pub(crate) struct ZoneConfig {
     pub(crate) name: Option<ZoneName>,
     /// Where others reach it; empty is where it listens.
     pub(crate) endpoints: Vec<String>,
+    pub(crate) reach: Reach,
     pub(crate) ttl: Duration,
     pub(crate) negative_ttl: Duration,
     pub(crate) private_networks: Vec<IpNet>,
@@ -37,12 +47,27 @@ impl Default for ZoneConfig {
         Self {
             name: None,
             endpoints: Vec::new(),
+            reach: Reach::Direct,
             // As long as the second cache level keeps anything.
             ttl: Duration::from_secs(300),
             negative_ttl: Duration::from_secs(30),
             private_networks: Vec::new(),
             imports: Vec::new(),
         }
+    }
+}
+
+impl ZoneConfig {
+    /// Endpoints that contradict how the zone is reached.
+    pub(super) fn elsewhere(&self) -> Option<String> {
+        let through = format!("/zone/v1/below/{}", self.name.as_ref()?);
+        let ends = |url: &String| url.trim_end_matches('/').ends_with(&through);
+        let wrong = self.endpoints.iter().find(|url| !ends(url))?;
+        (self.reach == Reach::Parent).then(|| {
+            format!(
+                "`reach` of [zone] is \"parent\" and its `endpoints` have {wrong}, which does not lead through the parent: leave `endpoints` out, or write them like `https://PARENT{through}` if others reach the parent elsewhere than this host does"
+            )
+        })
     }
 }
 
@@ -88,6 +113,22 @@ pub(super) static ZONE_KEYS: &[Key<Config>] = &[
                 }
                 config.zone.endpoints = texts;
                 Ok(())
+            },
+        },
+    },
+    Key {
+        name: "reach",
+        meaning: "How other zones reach this one. `parent`: they cannot (it is behind NAT or a firewall), so it keeps a connection to its parent, which passes on what they ask; there, `aop zone delegate … --attached`. `direct`: at its `endpoints`.",
+        form: Form::Choice {
+            choices: &["direct", "parent"],
+            get: |config| {
+                Some(match config.zone.reach {
+                    Reach::Direct => "direct",
+                    Reach::Parent => "parent",
+                })
+            },
+            set: |config, word| {
+                config.zone.reach = if word == "parent" { Reach::Parent } else { Reach::Direct };
             },
         },
     },

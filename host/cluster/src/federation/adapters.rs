@@ -63,7 +63,7 @@ impl World<'_> {
     /// Where others reach this zone: the first of its endpoints, which are all alike.
     fn url(&self) -> String {
         let first = |endpoint: &Endpoint| endpoint.url.trim_end_matches('/').to_owned();
-        self.0.presence().endpoints.first().map(first).unwrap_or_default()
+        self.0.endpoints().first().map(first).unwrap_or_default()
     }
 
     /// The AI catalog.

@@ -11,14 +11,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quick_cache::Weighter;
 use quick_cache::sync::Cache as Storage;
+use uuid::Uuid;
 
+use super::below;
 use super::book::{Book, BookError, Peer};
 use super::export::{Asker, Exported, Exports, Table};
 use super::key::{KeyError, ZoneKey};
 use super::name::{FullName, ZoneName};
 use super::record::{
-    self, ABSENT_MAX_S, Absent, Agent, Apex, Delegation, Endpoint, Record, RecordError,
-    SIGNED_AGE_MAX_S, TAGS_MAX,
+    self, ABSENT_MAX_S, ATTACH_LIFE_S, Absent, Agent, Apex, Attach, Delegation, Endpoint, Record,
+    RecordError, SIGNED_AGE_MAX_S, TAGS_MAX,
 };
 pub use files::ZoneFiles;
 use files::{Fingerprint, read};
@@ -56,7 +58,7 @@ pub fn system_clock() -> Clock {
 pub struct Presence {
     /// Its name.
     pub zone: ZoneName,
-    /// Where others reach it.
+    /// Where others reach it. None: through its parent, to which it keeps a connection.
     pub endpoints: Vec<Endpoint>,
     /// How long its records are fresh.
     pub ttl: Duration,
@@ -86,12 +88,24 @@ struct State {
     /// The oldest first, at least one.
     keys: Vec<ZoneKey>,
     book: Arc<Book>,
+    /// Where others reach this zone.
+    endpoints: Vec<Endpoint>,
     serial: u64,
     /// How often what this zone believes of others changed; see [`Authority::epoch`].
     epoch: u64,
 }
 
 impl State {
+    fn new(presence: &Presence, keys: Vec<ZoneKey>, book: Book, serial: u64) -> Self {
+        let endpoints = match book.parent() {
+            Some((_, parent)) if presence.endpoints.is_empty() => {
+                below::through(&parent.endpoints, &presence.zone)
+            }
+            _ => presence.endpoints.clone(),
+        };
+        Self { keys, book: Arc::new(book), endpoints, serial, epoch: 0 }
+    }
+
     /// Whether another state leads to the same answers about other zones: words that exports are found by do not.
     fn believes_like(&self, other: &Self) -> bool {
         let keys = |state: &Self| -> Vec<_> {
@@ -152,12 +166,8 @@ impl Authority {
         keys: Vec<ZoneKey>,
         book: Book,
     ) -> Self {
-        Self::with(
-            presence,
-            clock,
-            exports,
-            State { keys, book: Arc::new(book), serial: 1, epoch: 0 },
-        )
+        let state = State::new(&presence, keys, book, 1);
+        Self::with(presence, clock, exports, state)
     }
 
     fn with(presence: Presence, clock: Clock, exports: Exports, state: State) -> Self {
@@ -198,7 +208,7 @@ impl Authority {
     pub(super) fn replace_book(&self, book: Book) {
         let old = self.state();
         let keys = old.keys.iter().map(ZoneKey::twin).collect();
-        self.become_(State { keys, book: Arc::new(book), serial: old.serial, epoch: 0 });
+        self.become_(State::new(&self.presence, keys, book, old.serial));
     }
 
     /// A later word, as if its files had changed; for models.
@@ -206,7 +216,7 @@ impl Authority {
     pub(super) fn set_serial(&self, serial: u64) {
         let old = self.state();
         let keys = old.keys.iter().map(ZoneKey::twin).collect();
-        self.become_(State { keys, book: Arc::clone(&old.book), serial, epoch: 0 });
+        self.become_(State::new(&self.presence, keys, Book::clone(&old.book), serial));
     }
 
     /// Changes the book, in its file; a zone without one keeps it as it is.
@@ -257,6 +267,42 @@ impl Authority {
         &self.presence
     }
 
+    /// Where others reach this zone.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.state().endpoints.clone()
+    }
+
+    /// Where a zone of the book is reached: one without endpoints through this one, to which it keeps a connection.
+    pub fn endpoints_of(&self, zone: &ZoneName, peer: &Peer) -> Vec<Endpoint> {
+        if peer.endpoints.is_empty() {
+            below::through(&self.state().endpoints, zone)
+        } else {
+            peer.endpoints.clone()
+        }
+    }
+
+    /// Who this zone is, for its parent: the same word signed by each of its keys, since the parent may not have learnt the
+    /// newest. It is good once and for a short time. `node` is the same for all words of this process.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn attach(&self, parent: &ZoneName, node: Uuid) -> Result<Vec<Arc<str>>, RecordError> {
+        let (state, now, id) = (self.state(), self.now_s(), Uuid::new_v4());
+        let sign = |key: &ZoneKey| {
+            let attach = Attach {
+                zone: self.zone().clone(),
+                to: parent.clone(),
+                node,
+                id,
+                key: key.public().clone(),
+                iat: now,
+                exp: now + ATTACH_LIFE_S,
+            };
+            record::sign(&attach, key)
+        };
+        state.keys.iter().rev().map(sign).collect()
+    }
+
     /// The other zones that it knows by itself.
     pub fn book(&self) -> Arc<Book> {
         Arc::clone(&self.state().book)
@@ -283,10 +329,14 @@ impl Authority {
     /// [`RecordError`] when its configuration cannot be said.
     pub fn apex(&self) -> Result<Vec<Arc<str>>, RecordError> {
         let state = self.state();
+        if state.endpoints.is_empty() {
+            return Err(RecordError::Malformed(
+                "the zone is reached through its parent and has none yet: `aop zone peer --parent URL`"
+                    .to_owned(),
+            ));
+        }
         let sign = |(number, key): (usize, &ZoneKey)| {
-            self.signed(&format!("apex {number}"), key, |now| {
-                apex(&self.presence, &state.keys, state.serial, now)
-            })
+            self.signed(&format!("apex {number}"), key, |now| apex(&self.presence, &state, now))
         };
         state.keys.iter().enumerate().map(sign).collect()
     }
@@ -295,7 +345,7 @@ impl Authority {
     #[must_use]
     pub fn apex_body(&self) -> Apex {
         let state = self.state();
-        apex(&self.presence, &state.keys, state.serial, self.now_s())
+        apex(&self.presence, &state, self.now_s())
     }
 
     /// Who a child is.
@@ -313,7 +363,7 @@ impl Authority {
             zone: self.zone().clone(),
             child: child.clone(),
             key_thumbprint: thumbprint,
-            endpoints: peer.endpoints.clone(),
+            endpoints: self.endpoints_of(child, peer),
             exports: peer.exports.clone(),
             ttl: seconds(self.presence.ttl),
             iat: now,
@@ -332,7 +382,7 @@ impl Authority {
             name: exported.name.clone(),
             version: exported.version,
             descriptor_sha256: exported.digest,
-            endpoints: self.presence.endpoints.clone(),
+            endpoints: state.endpoints.clone(),
             ttl: seconds(self.presence.ttl),
             iat: now,
             exp: now + LIFE_S,
@@ -388,14 +438,14 @@ fn newest(state: &State) -> Result<&ZoneKey, RecordError> {
     state.newest().ok_or_else(|| RecordError::Malformed("the zone has no key".to_owned()))
 }
 
-fn apex(presence: &Presence, keys: &[ZoneKey], serial: u64, now: u64) -> Apex {
+fn apex(presence: &Presence, state: &State, now: u64) -> Apex {
     Apex {
         zone: presence.zone.clone(),
-        serial,
+        serial: state.serial,
         ttl: seconds(presence.ttl),
         neg_ttl: seconds(presence.negative_ttl).min(ABSENT_MAX_S),
-        keys: keys.iter().map(|key| key.public().clone()).collect(),
-        endpoints: presence.endpoints.clone(),
+        keys: state.keys.iter().map(|key| key.public().clone()).collect(),
+        endpoints: state.endpoints.clone(),
         iat: now,
         exp: now + LIFE_S,
     }

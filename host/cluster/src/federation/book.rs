@@ -100,7 +100,7 @@ impl fmt::Debug for Token {
 pub struct Peer {
     /// What it is to this one.
     pub relation: Relation,
-    /// Where it answers.
+    /// Where it answers; none for a child that cannot be reached and keeps a connection to this zone.
     pub endpoints: Vec<Endpoint>,
     /// Keys that are its own, the newest last: pinned by the operator, and learnt from an apex that such a key signed.
     pub keys: Vec<Thumbprint>,
@@ -212,6 +212,13 @@ impl Book {
     #[must_use]
     pub fn anchor_of(&self, name: &FullName) -> Option<(&ZoneName, &Peer)> {
         longest(self.peers.iter(), name)
+    }
+
+    /// The child that keeps a connection to this zone and is, or is above, another zone.
+    #[must_use]
+    pub fn attaching(&self, zone: &ZoneName) -> Option<(&ZoneName, &Peer)> {
+        let attaching = self.children().filter(|(_, peer)| peer.endpoints.is_empty());
+        attaching.filter(|(child, _)| zone.is_within(child)).max_by_key(|(child, _)| child.depth())
     }
 
     /// Whom a token was given to.

@@ -33,9 +33,9 @@ use super::wire;
 /// The largest arguments that are sent, as large as a host accepts by default.
 const ARGUMENTS_MAX_BYTES: usize = 4 << 20;
 /// The largest answer: a result of 8 MiB, once as text and once as structured content, with room for escapes.
-const ANSWER_MAX_BYTES: usize = 32 << 20;
+pub(super) const ANSWER_MAX_BYTES: usize = 32 << 20;
 /// The longest that a call may take there, whatever the other zone promises.
-const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
+pub(super) const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 /// The shortest that makes sense over a network.
 const TIMEOUT_MIN: Duration = Duration::from_secs(1);
 /// Longest label of an agent's name.
@@ -255,7 +255,7 @@ impl Remote {
             wire::describe(request.headers_mut(), tool);
             let time = context.deadline.saturating_duration_since(Instant::now());
             let limits = ExchangeLimits { time, answer_max_bytes: ANSWER_MAX_BYTES };
-            match zone.parts.transport.exchange(request, limits).await {
+            match zone.ways().exchange(&self.name.zone(), request, limits).await {
                 // Only where nothing was sent is another endpoint safe for every tool.
                 Err(TransportError::Unreachable(reason) | TransportError::Refused(reason)) => {
                     zone.counters().unreachable.add();

@@ -8,6 +8,7 @@
 //! | `GET /zone/v1/descriptors/{sha256}` | the tools of an exported agent |
 //! | `POST /zone/v1/mcp` | `tools/call` of an exported tool; `server/discover` and `tools/list` for clients that are no zone |
 //! | `GET /.well-known/aop-zone.json` | who this zone is: its apex and keys |
+//! | `/zone/v1/below/{zone}` | the way to a zone below that cannot be reached, see [`relay`] |
 //!
 //! A token that this zone gave out says which zone asks; without one it is a stranger. A token that is none is refused
 //! rather than taken for a stranger's, so that a mistake shows. Strangers have places of their own, few ones, so that
@@ -26,7 +27,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::Zone;
 use super::adapters::{Page, World};
@@ -37,6 +38,7 @@ use super::message::{
     SearchRequest, patience,
 };
 use super::name::ZoneName;
+use super::relay;
 use super::zone::as_asker;
 
 /// Questions that are looked at together, of known zones and of strangers. Each is a few signatures at most.
@@ -48,7 +50,12 @@ const CALLS_MAX: Places = Places { known: 512, strangers: 64 };
 /// KiB of all calls together, from when they are read until they are answered: a few dozen of the largest.
 const CALLS_MAX_KIB: Places = Places { known: 256 << 10, strangers: 32 << 10 };
 /// The largest call: the arguments that a host accepts by default, and what is around them.
-const CALL_MAX_BYTES: usize = 5 << 20;
+pub(super) const CALL_MAX_BYTES: usize = 5 << 20;
+/// Requests on their way to zones below that cannot be reached, from when they are read until they are answered: each has a
+/// window of a quarter MiB.
+const RELAYS_MAX: Places = Places { known: 512, strangers: 128 };
+/// KiB of those together, while they are read and sent.
+const RELAYED_MAX_KIB: Places = Places { known: 64 << 10, strangers: 16 << 10 };
 /// Looks at the files at one time for tokens that are not known.
 const LOOKS_MAX: usize = 2;
 /// How long a body may take to arrive.
@@ -62,7 +69,7 @@ struct Places {
 }
 
 /// The same, as they are taken.
-struct Pool {
+pub(super) struct Pool {
     known: Semaphore,
     strangers: Semaphore,
 }
@@ -75,52 +82,77 @@ impl Pool {
         }
     }
 
-    const fn of(&self, who: &Who) -> &Semaphore {
-        if who.is_some() { &self.known } else { &self.strangers }
+    const fn of(&self, is_known: bool) -> &Semaphore {
+        if is_known { &self.known } else { &self.strangers }
     }
 }
 
-struct Door {
-    zone: Arc<Zone>,
-    questions: Pool,
+pub(super) struct Door {
+    pub(super) zone: Arc<Zone>,
+    pub(super) questions: Pool,
     searches: Pool,
     calls: Pool,
     calls_kib: Pool,
+    pub(super) relayed_kib: Pool,
+    /// Of those that show a token, and of those that do not.
+    relays: [Arc<Semaphore>; 2],
     looks: Semaphore,
 }
 
 /// The routes of a zone.
 pub fn router(zone: Arc<Zone>) -> Router {
-    let door = Door {
-        zone,
-        questions: Pool::new(QUESTIONS_MAX),
-        searches: Pool::new(SEARCHES_MAX),
-        calls: Pool::new(CALLS_MAX),
-        calls_kib: Pool::new(CALLS_MAX_KIB),
-        looks: Semaphore::new(LOOKS_MAX),
-    };
+    let door = Arc::new(Door::new(zone));
+    Router::new()
+        .route("/.well-known/ai-catalog.json", get(catalog))
+        .route("/.well-known/agent-card.json", get(card))
+        .route("/v0.1/servers", get(servers))
+        .route("/v0.1/servers/{name}/versions", get(versions))
+        .route("/v0.1/servers/{name}/versions/{version}", get(version))
+        .route("/zone/v1/below/{zone}", get(relay::attach))
+        .with_state(Arc::clone(&door))
+        .merge(of_protocol(door))
+}
+
+/// What zones ask each other, without the rest; for a connection that carries nothing else.
+pub(super) fn protocol(zone: Arc<Zone>) -> Router {
+    of_protocol(Arc::new(Door::new(zone)))
+}
+
+fn of_protocol(door: Arc<Door>) -> Router {
     Router::new()
         .route("/zone/v1/resolve", post(resolve))
         .route("/zone/v1/search", post(search))
         .route("/zone/v1/descriptors/{digest}", get(descriptor))
         .route("/zone/v1/mcp", post(call))
         .route("/.well-known/aop-zone.json", get(well_known))
-        .route("/.well-known/ai-catalog.json", get(catalog))
-        .route("/.well-known/agent-card.json", get(card))
-        .route("/v0.1/servers", get(servers))
-        .route("/v0.1/servers/{name}/versions", get(versions))
-        .route("/v0.1/servers/{name}/versions/{version}", get(version))
-        .with_state(Arc::new(door))
+        .route("/zone/v1/below/{zone}/{*rest}", get(relay::relay).post(relay::relay))
+        .with_state(door)
+}
+
+impl Door {
+    fn new(zone: Arc<Zone>) -> Self {
+        let relays = [RELAYS_MAX.known, RELAYS_MAX.strangers];
+        Self {
+            zone,
+            questions: Pool::new(QUESTIONS_MAX),
+            searches: Pool::new(SEARCHES_MAX),
+            calls: Pool::new(CALLS_MAX),
+            calls_kib: Pool::new(CALLS_MAX_KIB),
+            relayed_kib: Pool::new(RELAYED_MAX_KIB),
+            relays: relays.map(|places| Arc::new(Semaphore::new(places))),
+            looks: Semaphore::new(LOOKS_MAX),
+        }
+    }
 }
 
 /// A request that is not answered.
-struct Refusal(StatusCode, &'static str);
+pub(super) struct Refusal(pub(super) StatusCode, pub(super) &'static str);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self(status, message) = self;
         let code = match status {
-            StatusCode::UNAUTHORIZED => "permission_denied",
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "permission_denied",
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => "resource_exhausted",
             StatusCode::NOT_FOUND => "not_found",
             _ => "invalid_arguments",
@@ -141,26 +173,43 @@ impl IntoResponse for Refusal {
 type Who = Option<(ZoneName, Relation)>;
 
 impl Door {
-    fn enter<'a>(&self, pool: &'a Pool, who: &Who) -> Result<SemaphorePermit<'a>, Refusal> {
-        pool.of(who).try_acquire().map_err(|_| self.busy())
+    pub(super) fn enter<'a>(
+        &self,
+        pool: &'a Pool,
+        is_known: bool,
+    ) -> Result<SemaphorePermit<'a>, Refusal> {
+        pool.of(is_known).try_acquire().map_err(|_| self.busy())
     }
 
-    /// Room for the body of a call, by its length; for the largest one when it does not say it.
-    fn room(&self, who: &Who, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Refusal> {
+    /// A place for what is passed on, until it is answered.
+    pub(super) fn relay_place(&self, shows_token: bool) -> Result<OwnedSemaphorePermit, Refusal> {
+        let [known, strangers] = &self.relays;
+        let places = if shows_token { known } else { strangers };
+        Arc::clone(places).try_acquire_owned().map_err(|_| self.busy())
+    }
+
+    /// Room for a body, by its length; for the largest one when it does not say it.
+    pub(super) fn room<'a>(
+        &self,
+        pool: &'a Pool,
+        is_known: bool,
+        headers: &HeaderMap,
+        max_bytes: usize,
+    ) -> Result<SemaphorePermit<'a>, Refusal> {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        let length = length.and_then(|value| value.parse().ok()).unwrap_or(CALL_MAX_BYTES);
-        if length > CALL_MAX_BYTES {
+        let length = length.and_then(|value| value.parse().ok()).unwrap_or(max_bytes);
+        if length > max_bytes {
             return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
         }
         let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
-        self.calls_kib.of(who).try_acquire_many(kib).map_err(|_| self.busy())
+        pool.of(is_known).try_acquire_many(kib).map_err(|_| self.busy())
     }
 
-    fn busy(&self) -> Refusal {
+    pub(super) fn busy(&self) -> Refusal {
         self.refuse(StatusCode::SERVICE_UNAVAILABLE, "the zone is busy: ask again shortly")
     }
 
-    fn refuse(&self, status: StatusCode, message: &'static str) -> Refusal {
+    pub(super) fn refuse(&self, status: StatusCode, message: &'static str) -> Refusal {
         self.zone.counters().turned_away.add();
         Refusal(status, message)
     }
@@ -186,7 +235,7 @@ impl Door {
         Ok(who)
     }
 
-    async fn body(&self, body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+    pub(super) async fn body(&self, body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
         let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_bytes));
         match reading.await {
             Ok(Ok(bytes)) => Ok(bytes),
@@ -213,7 +262,7 @@ async fn resolve(
 ) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     let who = door.who(&head.headers).await?;
-    let _place = door.enter(&door.questions, &who)?;
+    let _place = door.enter(&door.questions, who.is_some())?;
     let request: ResolveRequest = door.read(body).await?;
     let is_sound = (1..=NAMES_MAX).contains(&request.names.len())
         && request.hops <= HOPS_MAX
@@ -234,7 +283,7 @@ async fn search(
 ) -> Result<Response, Refusal> {
     let (head, body) = request.into_parts();
     let who = door.who(&head.headers).await?;
-    let _place = door.enter(&door.searches, &who)?;
+    let _place = door.enter(&door.searches, who.is_some())?;
     let request: SearchRequest = door.read(body).await?;
     let is_sound = request.query.chars().count() <= QUERY_CHARS_MAX
         && request.hops <= HOPS_MAX
@@ -256,7 +305,7 @@ async fn descriptor(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let who = door.who(&headers).await?;
-    let _place = door.enter(&door.questions, &who)?;
+    let _place = door.enter(&door.questions, who.is_some())?;
     let table = door.zone.authority().exported();
     let asker = as_asker(who.as_ref());
     let found = table
@@ -275,7 +324,7 @@ async fn call(State(door): State<Arc<Door>>, request: Request<Body>) -> Result<R
     let who = door.who(&head.headers).await?;
     let kind = HeaderValue::from_static("application/json");
     if let Some(question) = listing::Question::of(&head.headers) {
-        let _place = door.enter(&door.questions, &who)?;
+        let _place = door.enter(&door.questions, who.is_some())?;
         let body = door.body(body, REQUEST_MAX_BYTES).await?;
         let authority = door.zone.authority();
         let answer = listing::answer(question, &body, authority, as_asker(who.as_ref()));
@@ -285,8 +334,8 @@ async fn call(State(door): State<Arc<Door>>, request: Request<Body>) -> Result<R
     if let Err(refused) = door.zone.may_call(&head.headers, as_asker(who.as_ref())) {
         return Ok(([(header::CONTENT_TYPE, kind)], refused).into_response());
     }
-    let _place = door.enter(&door.calls, &who)?;
-    let _room = door.room(&who, &head.headers)?;
+    let _place = door.enter(&door.calls, who.is_some())?;
+    let _room = door.room(&door.calls_kib, who.is_some(), &head.headers, CALL_MAX_BYTES)?;
     let body = door.body(body, CALL_MAX_BYTES).await?;
     let answer = door.zone.receive(&body, &head.headers, as_asker(who.as_ref())).await;
     Ok(([(header::CONTENT_TYPE, kind)], answer).into_response())
@@ -297,7 +346,7 @@ async fn well_known(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let who = door.who(&headers).await?;
-    let _place = door.enter(&door.questions, &who)?;
+    let _place = door.enter(&door.questions, who.is_some())?;
     let document = super::well_known::write(door.zone.authority(), as_asker(who.as_ref()));
     document.map(|document| json_of(&document)).map_err(|_| {
         door.refuse(StatusCode::INTERNAL_SERVER_ERROR, "the zone cannot say who it is")
@@ -306,7 +355,7 @@ async fn well_known(
 
 /// Whoever asks for what is for the world is a stranger, whatever it shows.
 fn look(door: &Door) -> Result<SemaphorePermit<'_>, Refusal> {
-    door.enter(&door.questions, &None)
+    door.enter(&door.questions, false)
 }
 
 async fn catalog(State(door): State<Arc<Door>>) -> Result<Response, Refusal> {

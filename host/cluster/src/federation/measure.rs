@@ -46,6 +46,12 @@ pub struct Counters {
     pub calls_out: Counter,
     /// Calls that came from other zones.
     pub calls_in: Counter,
+    /// Connections that zones below turned around, to be reached by.
+    pub attachments: Counter,
+    /// Those that were refused.
+    pub attachments_refused: Counter,
+    /// Requests passed on over them.
+    pub relayed: Counter,
     /// Searches that came from other zones.
     pub searches_in: Counter,
     /// Answers that are not JSON, too large, or break the rules of a record.
@@ -100,8 +106,41 @@ impl Measure for Zone {
         }
         let help = "Names of other zones kept over all cache levels";
         samples.push(Sample::gauge("zone_cache_entries", help, self.cache_entries() as u64));
+        samples.extend(self.attachments());
         samples.extend(self.counters().exchanges());
         samples.extend(self.counters().refusals());
+        samples
+    }
+}
+
+impl Zone {
+    fn attachments(&self) -> Vec<Sample> {
+        let counters = self.counters();
+        let help = "Zones below that keep a connection to this one, because they cannot be reached";
+        let children = self.ways().attached.zones() as u64;
+        let mut samples = vec![
+            Sample::gauge("zone_children_attached", help, children),
+            Sample::counter(
+                "zone_attachments",
+                "Connections that zones below made to be reached by",
+                counters.attachments.get(),
+            ),
+            Sample::counter(
+                "zone_attachments_refused",
+                "Connections refused that were said to be those of zones below",
+                counters.attachments_refused.get(),
+            ),
+            Sample::counter(
+                "zone_requests_relayed",
+                "Requests of other zones passed on to zones below",
+                counters.relayed.get(),
+            ),
+        ];
+        if let Some(is_up) = self.is_uplink_up() {
+            let help =
+                "Whether this zone is connected to its parent, through which others reach it";
+            samples.push(Sample::gauge("zone_parent_connected", help, u64::from(is_up)));
+        }
         samples
     }
 }

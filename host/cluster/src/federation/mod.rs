@@ -7,7 +7,9 @@
 
 mod adapters;
 mod answer;
+mod attached;
 pub mod authority;
+mod below;
 pub mod book;
 pub mod cache;
 mod call;
@@ -22,6 +24,7 @@ pub mod message;
 pub mod name;
 mod receive;
 pub mod record;
+mod relay;
 pub mod resolver;
 mod search;
 mod status;
@@ -30,6 +33,8 @@ mod tend;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod uplink;
+mod ways;
 pub mod well_known;
 mod wire;
 mod zone;
@@ -39,4 +44,5 @@ pub use http::router;
 pub use import::Imports;
 pub use name::{FullName, NameError, ZoneName};
 pub use tend::Tending;
+pub use uplink::{OpenUplink, Uplink, UplinkStream};
 pub use zone::{Zone, ZoneHandle, ZoneParts};

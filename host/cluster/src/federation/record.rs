@@ -6,6 +6,7 @@
 //! | `aop-delegation-1` | [`Delegation`]: who a child is | the parent |
 //! | `aop-agent-1` | [`Agent`]: an exported agent | its zone |
 //! | `aop-nx-1` | [`Absent`]: there is no such name, for you | the zone that would have it |
+//! | `aop-attach-1` | [`Attach`]: whose a connection to a parent is | the child |
 //!
 //! There is no choice in the header: exactly these members, one algorithm, one version. What says anything else
 //! (another version, `crit`, an embedded key) is refused before its signature is looked at. That is also why this is
@@ -24,6 +25,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::key::{KEYS_MAX, PublicKey, Thumbprint, ZoneKey};
 use super::name::{FullName, ZoneName};
@@ -46,6 +48,8 @@ pub const LIFE_MAX_S: u64 = 3 * 24 * 60 * 60;
 /// How long a signed record is handed out before it is signed anew, in seconds: a crowd that asks for one name costs
 /// one signature, and a copy is never older when it leaves its zone.
 pub const SIGNED_AGE_MAX_S: u64 = 60;
+/// How long a zone's word to its parent may be used, in seconds: clocks may be a minute apart.
+pub const ATTACH_LIFE_S: u64 = 120;
 /// The longest that a name counts as absent, in seconds.
 pub const ABSENT_MAX_S: u32 = 30;
 
@@ -205,6 +209,26 @@ pub struct Absent {
     pub exp: u64,
 }
 
+/// A zone asks its parent to reach it through the connection that this comes over. Good once, and for that parent only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// The zone.
+    pub zone: ZoneName,
+    /// Its parent.
+    pub to: ZoneName,
+    /// Which process of the zone: a later connection of one stands in for its earlier one.
+    pub node: Uuid,
+    /// No other word has it.
+    pub id: Uuid,
+    /// The key that signs this.
+    pub key: PublicKey,
+    /// When it was signed, in Unix seconds.
+    pub iat: u64,
+    /// Until when it may be used, in Unix seconds.
+    pub exp: u64,
+}
+
 /// A body that can be signed.
 pub trait Record: Serialize + DeserializeOwned {
     /// Names it and its version.
@@ -257,6 +281,14 @@ record!(Absent, "aop-nx-1", |absent| absent.zone.clone(), |absent| {
         return Ok(());
     }
     Err(RecordError::Bailiwick(format!("{} is not within {}", absent.name, absent.zone)))
+});
+
+record!(Attach, "aop-attach-1", |attach| attach.zone.clone(), |attach| {
+    must(attach.exp.saturating_sub(attach.iat) <= ATTACH_LIFE_S, "it could be used for too long")?;
+    if attach.zone.is_below(&attach.to) {
+        return Ok(());
+    }
+    Err(RecordError::Bailiwick(format!("{} is not below {}", attach.zone, attach.to)))
 });
 
 fn must(holds: bool, rule: &str) -> Result<(), RecordError> {
@@ -361,6 +393,23 @@ pub fn verify_apex(
     let find = |kid: &Thumbprint, apex: &Apex| {
         let own = apex.keys.iter().find(|key| key.thumbprint() == kid);
         own.filter(|_| is_trusted(kid)).cloned()
+    };
+    let (body, kid) = open(jws, find, zone)?;
+    checked(body, jws, kid, zone, now_s)
+}
+
+/// Reads whose a connection is, when a key that is trusted signed it, which comes along.
+///
+/// # Errors
+/// [`RecordError`].
+pub fn verify_attach(
+    jws: &str,
+    zone: &ZoneName,
+    is_trusted: impl Fn(&Thumbprint) -> bool,
+    now_s: u64,
+) -> Result<Verified<Attach>, RecordError> {
+    let find = |kid: &Thumbprint, attach: &Attach| {
+        (attach.key.thumbprint() == kid && is_trusted(kid)).then(|| attach.key.clone())
     };
     let (body, kid) = open(jws, find, zone)?;
     checked(body, jws, kid, zone, now_s)

@@ -16,7 +16,6 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aop_core::federation::ZoneTransport;
 use aop_core::{BoxFuture, ErrorCode, Failure, TenantName};
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -32,6 +31,7 @@ use super::measure::Counters;
 use super::message::{FailureKind, HOPS_MAX};
 use super::name::{FullName, ZoneName};
 use super::record::{Agent, RecordError, Verified};
+use super::ways::Ways;
 
 use proof::Seen;
 pub use proof::{Cut, Until};
@@ -190,8 +190,8 @@ type Flight = Shared<BoxFuture<'static, Walked>>;
 pub struct ResolverParts {
     /// This zone.
     pub authority: Arc<Authority>,
-    /// The way to others.
-    pub transport: Arc<dyn ZoneTransport>,
+    /// The ways to others.
+    pub ways: Arc<Ways>,
     /// Who has the second level.
     pub owners: Arc<dyn Owners>,
     /// What is counted.

@@ -192,7 +192,8 @@ impl Zone {
         let children = book.children().filter(|(zone, peer)| is_due(zone, peer)).take(CHILDREN_MAX);
         let deadline = deadline - RESERVE;
         let asking = children.map(|(zone, peer)| async move {
-            let answer = self.ask_search(zone, &peer.endpoints, request, deadline).await;
+            let endpoints = self.authority().endpoints_of(zone, peer);
+            let answer = self.ask_search(zone, &endpoints, request, deadline).await;
             (zone.clone(), answer)
         });
         for (zone, answer) in join_all(asking).await {

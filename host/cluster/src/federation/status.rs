@@ -12,10 +12,13 @@ pub(super) fn of(zone: &Zone) -> Value {
     let book = authority.book();
     let table = authority.exported();
     let peers = book.peers.iter().map(|(name, peer)| {
+        // Of a child that cannot be reached otherwise.
+        let connections = peer.endpoints.is_empty().then(|| zone.ways().attached.count(name));
         json!({
             "zone": name,
             "relation": peer.relation,
-            "endpoints": peer.endpoints,
+            "endpoints": authority.endpoints_of(name, peer),
+            "connections": connections,
             "keys": peer.keys,
             "exports": peer.exports,
             "shows_token": peer.token.is_some(),
@@ -46,6 +49,7 @@ pub(super) fn of(zone: &Zone) -> Value {
         "ttl_s": apex.ttl,
         "keys": apex.keys.iter().map(|key| key.thumbprint()).collect::<Vec<_>>(),
         "endpoints": apex.endpoints,
+        "uplink": zone.uplink_status(),
         "peers": peers.collect::<Vec<_>>(),
         "exports": exports.collect::<Vec<_>>(),
         "refused_exports": refused.collect::<Vec<_>>(),

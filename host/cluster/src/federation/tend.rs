@@ -63,7 +63,9 @@ async fn look(zone: Weak<Zone>, changed: Arc<Notify>) {
     loop {
         ticks.tick().await;
         let Some(zone) = zone.upgrade() else { return };
-        let looked = tokio::task::spawn_blocking(move || zone.authority().reload()).await;
+        let looking = Arc::clone(&zone);
+        let looked = tokio::task::spawn_blocking(move || looking.authority().reload()).await;
+        zone.ways().attached.review(&zone.authority().book());
         match looked {
             Ok(Ok(true)) => {
                 tracing::info!("read the zone's keys and peers again");
@@ -93,11 +95,11 @@ async fn ask(zone: Weak<Zone>, imports: Imports, changed: Arc<Notify>) {
 }
 
 /// What a peer says of itself, if that is new.
-struct Learnt {
+pub(super) struct Learnt {
     zone: ZoneName,
     /// The keys by which it was believed.
     known: Vec<Thumbprint>,
-    introduction: Introduction,
+    pub(super) introduction: Introduction,
 }
 
 impl Learnt {
@@ -121,6 +123,14 @@ impl Zone {
     /// Asks every peer for its keys, and for what a child exports.
     pub(super) async fn ask_peers(self: &Arc<Self>) {
         let peers = self.authority().book().peers.clone();
+        self.learn(peers).await;
+    }
+
+    /// Asks some peers, and writes down what is new.
+    pub(super) async fn learn(
+        self: &Arc<Self>,
+        peers: impl IntoIterator<Item = (ZoneName, Peer), IntoIter: Send> + Send,
+    ) {
         let asking = futures::stream::iter(peers).map(|(name, peer)| {
             let zone = Arc::clone(self);
             async move { zone.ask_peer(&name, &peer).await }
@@ -141,7 +151,7 @@ impl Zone {
         }
     }
 
-    async fn ask_peer(&self, name: &ZoneName, peer: &Peer) -> Option<Learnt> {
+    pub(super) async fn ask_peer(&self, name: &ZoneName, peer: &Peer) -> Option<Learnt> {
         let asked = tokio::time::timeout(ASK_TIMEOUT, self.introduction(name, peer)).await;
         let introduction = match asked.unwrap_or_else(|_| Err("it takes too long".to_owned())) {
             Ok(introduction) => introduction,
@@ -157,8 +167,9 @@ impl Zone {
 
     async fn introduction(&self, name: &ZoneName, peer: &Peer) -> Result<Introduction, String> {
         let mut reason = "it has no endpoint".to_owned();
-        let tried = peer.endpoints.len().clamp(1, TRIED_MAX);
-        for endpoint in peer.endpoints.iter().take(TRIED_MAX) {
+        let endpoints = self.authority().endpoints_of(name, peer);
+        let tried = endpoints.len().clamp(1, TRIED_MAX);
+        for endpoint in endpoints.iter().take(TRIED_MAX) {
             let url = format!("{}/.well-known/aop-zone.json", endpoint.url.trim_end_matches('/'));
             // As a stranger: what a child's exports are found by goes into its delegation, which everybody sees.
             let request = Request::builder().method(Method::GET).uri(&url);
@@ -167,7 +178,7 @@ impl Zone {
                 time: ASK_TIMEOUT / u32::try_from(tried).unwrap_or(1),
                 answer_max_bytes: DOCUMENT_MAX_BYTES,
             };
-            match self.parts.transport.exchange(request, limits).await {
+            match self.ways().exchange(name, request, limits).await {
                 Ok(response) if response.status() == StatusCode::OK => {
                     let now_s = self.authority().now_s();
                     let read = well_known::read(response.body(), Some(&peer.keys), now_s);

@@ -1,7 +1,7 @@
 //! Zones in one process, connected by a transport that tests can break.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::AtomicU32;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -82,6 +82,12 @@ impl Wires {
         self.faults.lock().unwrap().remove(zone);
     }
 
+    /// What a zone serves, if anybody reaches it.
+    pub(super) fn router(&self, host: &str) -> Option<Router> {
+        let is_down = matches!(self.faults.lock().unwrap().get(host), Some(Fault::Down));
+        self.routers.lock().unwrap().get(host).filter(|_| !is_down).cloned()
+    }
+
     pub(super) fn count(&self, zone: &str) -> u64 {
         self.requests.lock().unwrap().get(zone).copied().unwrap_or_default()
     }
@@ -134,8 +140,19 @@ impl ZoneTransport for Wires {
     }
 }
 
-/// Answers with its arguments, or calls another tool.
-struct Echo;
+/// Answers with its arguments, unless these are those of a call that hangs; counts such calls that were stopped.
+struct Echo(Arc<AtomicU32>);
+
+/// The arguments of a call that hangs.
+pub(super) const HANG: &str = r#"{"hang":true}"#;
+
+struct Stopped<'a>(&'a AtomicU32);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
 
 impl Executable for Echo {
     fn validate(&self, _: usize, arguments: &str) -> Result<Arguments, Vec<Violation>> {
@@ -150,7 +167,13 @@ impl Executable for Echo {
     ) -> BoxFuture<'a, Result<Output, Failure>> {
         let text: &String = arguments.0.downcast_ref().unwrap();
         let json: Box<RawValue> = serde_json::from_str(text).unwrap();
-        Box::pin(async move { Ok(Output { json, shown: Shown::Json }) })
+        Box::pin(async move {
+            if json.get() == HANG {
+                let _stopped = Stopped(&self.0);
+                std::future::pending::<()>().await;
+            }
+            Ok(Output { json, shown: Shown::Json })
+        })
     }
 }
 
@@ -161,6 +184,8 @@ pub(super) struct Agents {
     list: Mutex<Arc<ToolList>>,
     /// Calls that ran, with their lineages' depth.
     pub(super) ran: Mutex<Vec<(String, TenantName, usize)>>,
+    /// Calls that hung and were stopped.
+    pub(super) stopped: Arc<AtomicU32>,
 }
 
 pub(super) fn tenant() -> TenantName {
@@ -211,7 +236,7 @@ impl Agents {
             settings: Arc::new(Settings { export, ..Settings::default() }),
             tools: tools.clone(),
             features: BTreeMap::new(),
-            executable: Arc::new(Echo),
+            executable: Arc::new(Echo(Arc::clone(&self.stopped))),
             payer: aop_core::quota::Payer::nobody(),
             in_flight: AtomicU32::new(0),
         });
@@ -329,6 +354,8 @@ pub(super) struct World {
     pub(super) nodes: BTreeMap<String, Node>,
     clock: Clock,
     ttl: Duration,
+    /// Zones that nobody reaches but through a connection that they keep to their parent.
+    hidden: BTreeSet<String>,
 }
 
 pub(super) fn zone_name(text: &str) -> ZoneName {
@@ -339,8 +366,13 @@ impl World {
     /// Zones, each with the nearest zone above it among them as its parent, and with tokens both ways. `ttl` is
     /// what all of them say.
     pub(super) fn of(zones: &[&str], ttl: Duration) -> Self {
-        let clock = model_clock();
-        let mut world = Self { wires: Arc::default(), nodes: BTreeMap::new(), clock, ttl };
+        Self::hiding(zones, &[], ttl)
+    }
+
+    /// The same, where some zones cannot be reached.
+    pub(super) fn hiding(zones: &[&str], hidden: &[&str], ttl: Duration) -> Self {
+        let (clock, hidden) = (model_clock(), hidden.iter().map(ToString::to_string).collect());
+        let mut world = Self { wires: Arc::default(), nodes: BTreeMap::new(), clock, ttl, hidden };
         let keys: BTreeMap<String, ZoneKey> =
             zones.iter().map(|zone| ((*zone).to_owned(), ZoneKey::fleeting().unwrap())).collect();
         let mut books: BTreeMap<String, Book> = BTreeMap::new();
@@ -359,7 +391,15 @@ impl World {
             if let Some(parent) = parent {
                 let (down, up) = (Token::generate().unwrap(), Token::generate().unwrap());
                 let child_says = peer(parent, Relation::Parent, Some(&up), Some(&down));
-                let parent_says = peer(zone, Relation::Child, Some(&down), Some(&up));
+                let mut child_says = child_says;
+                let mut parent_says = peer(zone, Relation::Child, Some(&down), Some(&up));
+                if world.hidden.contains(*zone) {
+                    parent_says.endpoints.clear();
+                }
+                if world.hidden.contains(*parent) {
+                    // It is next to it.
+                    child_says.endpoints = vec![endpoint(&format!("next-to-{parent}"))];
+                }
                 let book = books.entry((*zone).to_owned()).or_default();
                 book.peers.insert(zone_name(parent), child_says);
                 let book = books.entry((*parent).to_owned()).or_default();
@@ -382,9 +422,10 @@ impl World {
 
     pub(super) fn add(&mut self, name: &str, keys: Vec<ZoneKey>, book: Book) {
         let agents: Arc<Agents> = Arc::default();
+        let is_hidden = self.hidden.contains(name);
         let presence = Presence {
             zone: zone_name(name),
-            endpoints: vec![endpoint(name)],
+            endpoints: if is_hidden { vec![] } else { vec![endpoint(name)] },
             ttl: self.ttl,
             negative_ttl: Duration::from_secs(30),
         };
@@ -406,7 +447,8 @@ impl World {
             library: Library::new(agents.clone(), agents.clone()),
         });
         gate.federate(ZoneHandle(Arc::clone(&zone)));
-        self.wires.routers.lock().unwrap().insert(name.to_owned(), router(Arc::clone(&zone)));
+        let host = if is_hidden { format!("next-to-{name}") } else { name.to_owned() };
+        self.wires.routers.lock().unwrap().insert(host, router(Arc::clone(&zone)));
         self.nodes.insert(name.to_owned(), Node { zone, agents, gate });
     }
 

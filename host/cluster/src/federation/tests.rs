@@ -1,5 +1,6 @@
 //! Zones together, in one process and in virtual time.
 
+mod attached;
 mod calls;
 mod faults;
 mod owners;

@@ -24,6 +24,8 @@ use super::export::{Asker, DESCRIPTOR_MAX_BYTES, Descriptor};
 use super::measure::Counters;
 use super::name::{FullName, ZoneName};
 use super::resolver::{Answer, Found, Owners, Resolver, ResolverParts, TRIED_MAX, Trace};
+use super::uplink::Standing;
+use super::ways::Ways;
 use crate::routing::AnswerNames;
 
 /// What the agents of other zones whose tools are kept may take. Their documents never change, so they are kept while
@@ -68,6 +70,9 @@ pub struct ZoneParts {
 pub struct Zone {
     pub(super) parts: ZoneParts,
     resolver: Arc<Resolver>,
+    ways: Arc<Ways>,
+    /// None for a zone that keeps no connection to its parent.
+    pub(super) uplink: Mutex<Option<Standing>>,
     counters: Arc<Counters>,
     behind: Arc<Behind>,
     /// By who calls them, their names, and the digests of what describes them.
@@ -81,15 +86,18 @@ impl Zone {
     #[must_use]
     pub fn new(parts: ZoneParts) -> Arc<Self> {
         let counters = Arc::new(Counters::default());
+        let ways = Ways::new(Arc::clone(&parts.authority), Arc::clone(&parts.transport));
         let resolver = Resolver::new(ResolverParts {
             authority: Arc::clone(&parts.authority),
-            transport: Arc::clone(&parts.transport),
+            ways: Arc::clone(&ways),
             owners: Arc::clone(&parts.owners),
             counters: Arc::clone(&counters),
         });
         Arc::new(Self {
             parts,
             resolver,
+            ways,
+            uplink: Mutex::default(),
             counters,
             behind: Arc::default(),
             foreign: Storage::with_weighter(FOREIGN_LIKELY, FOREIGN_MAX_BYTES, ForeignScales),
@@ -112,6 +120,10 @@ impl Zone {
     #[must_use]
     pub const fn resolver(&self) -> &Arc<Resolver> {
         &self.resolver
+    }
+
+    pub(super) const fn ways(&self) -> &Arc<Ways> {
+        &self.ways
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -220,7 +232,7 @@ impl Zone {
             }
             let Ok(request) = request.body(Bytes::new()) else { continue };
             let limits = ExchangeLimits { time: share, answer_max_bytes: DESCRIPTOR_MAX_BYTES };
-            match self.parts.transport.exchange(request, limits).await {
+            match self.ways().exchange(&agent.name.zone(), request, limits).await {
                 Ok(response) if response.status() == StatusCode::OK => {
                     return Descriptor::read(response.body(), digest, &agent.name)
                         .map_err(|reason| self.bad_descriptor(&agent.name, &reason));

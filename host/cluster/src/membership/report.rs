@@ -16,7 +16,15 @@ pub(super) fn status(membership: &Membership) -> ClusterStatus {
     let now = Instant::now();
     let view = membership.gossip.view().borrow().clone();
     let (members, partition) = membership.gossip.with_roster(|roster| {
-        let members = roster.nodes().map(|known| member(membership, known, now)).collect();
+        let mut doubled = roster.doubled();
+        let mut member = |known: &Known| {
+            let doubled = doubled.remove(&known.life.node).unwrap_or_default();
+            MemberStatus {
+                doubled: doubled.into_iter().collect(),
+                ..member(membership, known, now)
+            }
+        };
+        let members = roster.nodes().map(&mut member).collect();
         (members, roster.partition(now))
     });
     let version = |member: &Member| {
@@ -66,6 +74,7 @@ fn member(membership: &Membership, known: &Known, now: Instant) -> MemberStatus 
         generation: known.life.generation,
         state: known.state,
         endpoint: known.life.endpoint,
+        doubled: Vec::new(),
         load_percent: said.load.percent(),
         capacity: said.capacity,
         labels: said.labels.clone(),
@@ -108,7 +117,7 @@ impl Membership {
 
     fn measure_members(&self, now: Instant) -> Vec<Sample> {
         let (mut states, mut lag) = ([0; MemberState::ALL.len()], Duration::ZERO);
-        let suspected = self.gossip.with_roster(|roster| {
+        let (suspected, doubled) = self.gossip.with_roster(|roster| {
             for known in roster.nodes() {
                 for (count, state) in states.iter_mut().zip(MemberState::ALL) {
                     *count += u64::from(known.state == state);
@@ -117,7 +126,7 @@ impl Membership {
                     lag = lag.max(now.duration_since(known.heard));
                 }
             }
-            roster.partition(now).is_some()
+            (roster.partition(now).is_some(), roster.doubled().len())
         });
         let [alive, draining, left, silent] = states;
         let (_, partitions) = self.gossip.counts();
@@ -134,6 +143,11 @@ impl Membership {
             ),
             Sample::gauge("cluster_members_left", "Nodes that said goodbye lately.", left),
             Sample::gauge("cluster_members_silent", "Nodes that fell silent lately.", silent),
+            Sample::gauge(
+                "cluster_members_doubled",
+                "Nodes that live more than once: somebody runs a copy of a data directory.",
+                doubled as u64,
+            ),
             Sample::gauge(
                 "cluster_gossip_lag_milliseconds",
                 "Age of the oldest news of a live node.",

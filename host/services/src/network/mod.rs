@@ -222,6 +222,28 @@ impl Network {
         waiting.await.map_err(late)?
     }
 
+    /// Sends a request on a connection of its own, which may become something else than HTTP: the response says whether it
+    /// does. Otherwise like [`Network::send`].
+    pub(crate) async fn send_alone(
+        &self,
+        owner: &Owner,
+        target: &Target,
+        admits: impl Fn(IpAddr) -> bool,
+        request: Request<EgressBody>,
+        (connect, answer): (Duration, Duration),
+    ) -> Result<Response<Incoming>, NetworkError> {
+        let timeout = |_| NetworkError::ConnectTimeout(target.host.clone());
+        let connecting = async {
+            let servers = self.servers(owner, target, &admits).await?;
+            self.open_first(servers, target, connect, Use::Once).await
+        };
+        let connecting = tokio::time::timeout(connect, connecting).await;
+        let mut connection = connecting.map_err(timeout)??;
+        let late = |_| NetworkError::AnswerTimeout(target.host.clone());
+        let sending = tokio::time::timeout(answer, connection.sender.send_request(request));
+        Ok(sending.await.map_err(late)??)
+    }
+
     async fn exchange(
         &self,
         mut connection: Connection,
@@ -235,8 +257,10 @@ impl Network {
                 Some(request) if connection.is_reused => {
                     let timeout =
                         |_| NetworkError::ConnectTimeout(connection.server.target.host.clone());
-                    let connecting =
-                        tokio::time::timeout(connect, self.open(connection.server.clone()));
+                    let connecting = tokio::time::timeout(
+                        connect,
+                        self.open(connection.server.clone(), Use::Pooled),
+                    );
                     connection = connecting.await.map_err(timeout)??;
                     connection.sender.send_request(request).await?
                 }
@@ -265,6 +289,22 @@ impl Network {
         admits: &impl Fn(IpAddr) -> bool,
         limit: Duration,
     ) -> Result<Connection, NetworkError> {
+        let servers = self.servers(owner, target, admits).await?;
+        if let Some((server, sender)) =
+            servers.iter().find_map(|server| Some((server, self.inner.pool.take(server)?)))
+        {
+            return Ok(Connection { sender, server: server.clone(), is_reused: true });
+        }
+        self.open_first(servers, target, limit, Use::Pooled).await
+    }
+
+    /// The addresses of a target that may be gone to, the first few.
+    async fn servers(
+        &self,
+        owner: &Owner,
+        target: &Target,
+        admits: &impl Fn(IpAddr) -> bool,
+    ) -> Result<Vec<Server>, NetworkError> {
         let addresses = match target.literal() {
             Some(address) => vec![address],
             None => self.inner.look_up(owner, &target.host).await,
@@ -272,7 +312,7 @@ impl Network {
         if addresses.is_empty() {
             return Err(NetworkError::NoAddress(target.host.clone()));
         }
-        let servers: Vec<_> = addresses
+        let servers = addresses
             .into_iter()
             .filter(|address| admits(*address))
             .take(ADDRESSES_TRIED_MAX)
@@ -282,17 +322,22 @@ impl Network {
                 address: SocketAddr::new(address, target.port),
             })
             .collect();
-        if let Some((server, sender)) =
-            servers.iter().find_map(|server| Some((server, self.inner.pool.take(server)?)))
-        {
-            return Ok(Connection { sender, server: server.clone(), is_reused: true });
-        }
+        Ok(servers)
+    }
+
+    async fn open_first(
+        &self,
+        servers: Vec<Server>,
+        target: &Target,
+        limit: Duration,
+        purpose: Use,
+    ) -> Result<Connection, NetworkError> {
         // An address that swallows packets must leave time for the next one.
         let share = limit / u32::try_from(servers.len().max(1)).unwrap_or(u32::MAX);
         let mut outcome = Err(NetworkError::Refused(target.host.clone()));
         for server in servers {
             let late = |_| NetworkError::ConnectTimeout(target.host.clone());
-            let opening = tokio::time::timeout(share, self.open(server));
+            let opening = tokio::time::timeout(share, self.open(server, purpose));
             outcome = opening.await.map_err(late).flatten();
             if outcome.is_ok() {
                 break;
@@ -301,7 +346,7 @@ impl Network {
         outcome
     }
 
-    async fn open(&self, server: Server) -> Result<Connection, NetworkError> {
+    async fn open(&self, server: Server, purpose: Use) -> Result<Connection, NetworkError> {
         let failed = |error: &dyn std::fmt::Display| NetworkError::Connect {
             host: server.target.host.clone(),
             reason: error.to_string(),
@@ -314,9 +359,9 @@ impl Network {
                 ServerName::try_from(server.target.host.clone()).map_err(|error| failed(&error))?;
             let tls = self.tls().await.map_err(|reason| failed(&reason))?;
             let stream = tls.connect(name, stream).await.map_err(|error| failed(&error))?;
-            handshake(stream).await?
+            handshake(stream, purpose).await?
         } else {
-            handshake(stream).await?
+            handshake(stream, purpose).await?
         };
         self.inner.opened.fetch_add(1, Ordering::Relaxed);
         Ok(Connection { sender, server, is_reused: false })
@@ -352,8 +397,18 @@ struct Connection {
     is_reused: bool,
 }
 
+/// What a connection is opened for.
+#[derive(Clone, Copy)]
+enum Use {
+    /// One request after the other.
+    Pooled,
+    /// One request, after which it may be something else than HTTP.
+    Once,
+}
+
 async fn handshake(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    purpose: Use,
 ) -> Result<SendRequest<EgressBody>, NetworkError> {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_MAX_BYTES)
@@ -361,6 +416,11 @@ async fn handshake(
         .handshake(TokioIo::new(stream))
         .await?;
     // What goes wrong is told to whoever waits for the response or its body.
-    tokio::spawn(async move { drop(connection.await) });
+    tokio::spawn(async move {
+        match purpose {
+            Use::Pooled => drop(connection.await),
+            Use::Once => drop(connection.with_upgrades().await),
+        }
+    });
     Ok(sender)
 }

@@ -94,3 +94,31 @@ async fn what_was_not_sent_and_what_was_lost_are_told_apart() {
     let late = zones.exchange(get(&format!("http://{}/", hung.address)), brief).await;
     assert!(matches!(late, Err(TransportError::Broken(_))), "{late:?}");
 }
+
+#[tokio::test]
+async fn a_connection_becomes_a_stream_when_the_other_side_agrees() {
+    use tokio::io::AsyncReadExt as _;
+    let request = |stub: &Stub| {
+        let request = Request::get(format!("http://{}/zone/v1/below/b.a", stub.address));
+        request.header("upgrade", "aop-zone-1").header("connection", "upgrade").body(Bytes::new())
+    };
+    let agrees = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: aop-zone-1\r\nConnection: upgrade\r\n\r\nmore";
+    let stub = Stub::start(|_| vec![Step::Send(agrees.to_vec()), Step::Close]).await;
+    let reached = zones(Names::default(), loopback());
+    let mut stream = reached.upgrade(request(&stub).unwrap(), LIMITS.time).await.unwrap();
+    let mut more = String::new();
+    stream.read_to_string(&mut more).await.unwrap();
+    assert_eq!((more.as_str(), reached.network.idle()), ("more", 0));
+    // It says why not; something in between need not.
+    for (body, said) in
+        [(r#"{"message":"no such zone"}"#, "no such zone"), ("<html>", "not say why")]
+    {
+        let answer = ok(body);
+        let stub = Stub::start(move |_| vec![Step::Send(answer.clone())]).await;
+        let refused = reached.upgrade(request(&stub).unwrap(), LIMITS.time).await.unwrap_err();
+        assert!(refused.to_string().contains(said), "{refused}");
+    }
+    let nowhere = zones(Names::default(), Vec::new());
+    let refused = nowhere.upgrade(request(&stub).unwrap(), LIMITS.time).await;
+    assert!(matches!(refused, Err(TransportError::Refused(_))), "it may not go there");
+}

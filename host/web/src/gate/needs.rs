@@ -55,6 +55,7 @@ pub(crate) const ROUTES: &[(&[Method], &str, Need)] = &[
     (&[Method::POST], "/zone/v1/search", Need::Nothing),
     (&[Method::GET], "/zone/v1/descriptors/{}", Need::Nothing),
     (&[Method::POST], "/zone/v1/mcp", Need::Nothing),
+    (&[Method::GET, Method::POST], "/zone/v1/below/*", Need::Nothing),
     (&[Method::GET], "/.well-known/aop-zone.json", Need::Nothing),
     (&[Method::GET], "/.well-known/ai-catalog.json", Need::Nothing),
     (&[Method::GET], "/.well-known/agent-card.json", Need::Nothing),

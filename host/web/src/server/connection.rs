@@ -49,7 +49,8 @@ where
         + 'static,
     S::Future: Send,
 {
-    /// Serves requests until the client leaves, breaks a bound, or the server drains.
+    /// Serves requests until the client leaves, breaks a bound, or the server drains, or until an answer turns the connection
+    /// into something else than HTTP, which is then bounded by whoever keeps it.
     pub(super) async fn drive<Io>(self, io: Io)
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -68,7 +69,7 @@ where
             peer,
             unread: Arc::default(),
         };
-        let connection = http.serve_connection(TokioIo::new(wire), service);
+        let connection = http.serve_connection(TokioIo::new(wire), service).with_upgrades();
         let mut connection = pin!(Repoll::new(connection));
         let mut tick = interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -53,6 +53,20 @@ fn app(gate: &Gate) -> Router {
         .route("/refuse", post(|| async { (StatusCode::PAYLOAD_TOO_LARGE, "too large") }))
         .route("/flood", get(|| async { Body::from(vec![0; 8 << 20]) }))
         .route("/gate", get(wait))
+        .route("/stream", get(stream))
+}
+
+/// Turns the connection into one that says everything again.
+async fn stream(mut request: http::Request<Body>) -> http::Response<Body> {
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let stream = hyper_util::rt::TokioIo::new(upgraded.await.unwrap());
+        let (mut read, mut write) = tokio::io::split(stream);
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    });
+    let answer = http::Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    let answer = answer.header("connection", "upgrade").header("upgrade", "echo");
+    answer.body(Body::empty()).unwrap()
 }
 
 /// A server on a real socket.
@@ -142,6 +156,28 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
 fn count(server: &Server, name: &str) -> u64 {
     let sample = server.measure().into_iter().find(|sample| sample.name == name).unwrap();
     format!("{}", sample.value).parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_became_a_stream_lives_on_and_takes_no_place() {
+    let pipes = start_piped_with(ServerConfig { connections_max: 1, ..ServerConfig::default() });
+    let mut client = pipes.connect();
+    let asks = b"GET /stream HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nfirst";
+    client.write_all(asks).await.unwrap();
+    let mut said = Vec::new();
+    while !said.ends_with(b"first") {
+        client.read_buf(&mut said).await.unwrap();
+    }
+    assert!(said.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&said));
+    // Longer than any request may take.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    client.write_all(b"second").await.unwrap();
+    let mut again = [0; 6];
+    client.read_exact(&mut again).await.unwrap();
+    assert_eq!(&again, b"second");
+    let mut other = pipes.connect();
+    other.write_all(GET).await.unwrap();
+    assert!(read_all(other).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]

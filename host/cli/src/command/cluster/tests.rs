@@ -36,6 +36,22 @@ async fn told(
     told.map_err(|error| error.conclusion().0.unwrap())
 }
 
+#[test]
+fn a_member_that_lives_twice_is_marked_with_where() {
+    let node = NodeId::of_public_key(b"key");
+    let of = |doubled: &[&str]| -> MemberStatus {
+        serde_json::from_value(json!({
+            "node": node, "generation": 1, "state": "alive", "endpoint": "10.0.0.1:8100", "load_percent": 0,
+            "capacity": 1, "labels": { "site": "here" }, "holds_authority": true, "lag_ms": 0, "catalogue": null,
+            "doubled": doubled,
+        }))
+        .unwrap()
+    };
+    assert_eq!(marks(&of(&[]), &node), "this authority site=here");
+    let twice = marks(&of(&["10.0.0.1:8100", "10.0.0.2:8100"]), &node);
+    assert!(twice.contains("LIVES MORE THAN ONCE, at 10.0.0.1:8100 10.0.0.2:8100"), "{twice}");
+}
+
 fn problem(message: &str) -> Value {
     json!({ "code": "some", "message": message })
 }

@@ -28,6 +28,9 @@ pub(super) async fn delegate(args: &DelegateArgs) -> CommandResult {
             args.child
         )));
     }
+    if args.attached {
+        return pin(&args.child, None, Relation::Child, None, &args.pin);
+    }
     let url = args.at.clone().unwrap_or_else(|| format!("https://{}", args.child));
     let known = match &args.pin.key {
         // Whoever brings the key need not reach the zone, which may not run yet.
@@ -37,7 +40,7 @@ pub(super) async fn delegate(args: &DelegateArgs) -> CommandResult {
     if let Some(known) = known.as_ref().filter(|known| known.apex.zone != args.child) {
         return Err(failure(format!("{url} is the zone {}, not {}", known.apex.zone, args.child)));
     }
-    pin(&args.child, &url, Relation::Child, known, &args.pin)
+    pin(&args.child, Some(&url), Relation::Child, known, &args.pin)
 }
 
 pub(super) async fn peer(args: &PeerArgs) -> CommandResult {
@@ -53,7 +56,7 @@ pub(super) async fn peer(args: &PeerArgs) -> CommandResult {
     if config.zone.name.as_ref() == Some(&zone) {
         return Err(misuse(format!("{url} is this zone itself")));
     }
-    pin(&zone, url, relation, Some(known), &args.pin)
+    pin(&zone, Some(url), relation, Some(known), &args.pin)
 }
 
 async fn known_by_key(
@@ -85,7 +88,7 @@ async fn introduced(url: &str, args: &PinArgs) -> Result<Introduction, CommandEr
 
 fn pin(
     zone: &ZoneName,
-    url: &str,
+    url: Option<&str>,
     relation: Relation,
     known: Option<Introduction>,
     args: &PinArgs,
@@ -110,9 +113,13 @@ fn pin(
         let issued = args.issue_token.as_deref().map(issue_token).transpose()?;
         let peer = Peer {
             relation,
-            endpoints: vec![Endpoint { url: url.trim_end_matches('/').to_owned(), weight: 1 }],
+            endpoints: url.map(endpoint).into_iter().collect(),
             keys: keys.clone(),
-            exports: known.map(|known| known.exports).unwrap_or_default(),
+            exports: known
+                .map(|known| known.exports)
+                // Without endpoints it cannot be asked, and says it when it comes.
+                .or_else(|| old.as_ref().filter(|_| url.is_none()).map(|old| old.exports.clone()))
+                .unwrap_or_default(),
             token: token.or_else(|| old.as_ref().and_then(|old| old.token.clone())),
             accepts: issued
                 .map(|token| token.digest())
@@ -130,14 +137,28 @@ fn pin(
             "token_issued": args.issue_token,
         }));
     }
+    say_pinned(zone, url, &keys, args)
+}
+
+fn say_pinned(
+    zone: &ZoneName,
+    url: Option<&str>,
+    keys: &[Thumbprint],
+    args: &PinArgs,
+) -> CommandResult {
     output::line(zone)?;
-    for key in &keys {
+    for key in keys {
         output::line(format_args!("  pinned {key}"))?;
     }
     if args.key.is_none() {
         output::note(
             "compare the key with what the zone's operator says (`aop zone keys`), or name it with --key",
         );
+    }
+    if url.is_none() {
+        output::note(format_args!(
+            "{zone} is reached once it has `reach = \"parent\"` in its [zone] and knows this zone as its parent: `aop zone peer --parent URL`"
+        ));
     }
     if let Some(path) = &args.issue_token {
         output::note(format_args!(
@@ -146,6 +167,10 @@ fn pin(
         ));
     }
     Ok(())
+}
+
+fn endpoint(url: &str) -> Endpoint {
+    Endpoint { url: url.trim_end_matches('/').to_owned(), weight: 1 }
 }
 
 fn read_token(path: &Path) -> Result<Token, CommandError> {

@@ -21,6 +21,14 @@ pub(super) async fn status(args: &ZoneStatusArgs) -> CommandResult {
     output::line(format_args!("keys       {}", list(&status["keys"])))?;
     let urls = entries(&status["endpoints"]).map(|endpoint| text(&endpoint["url"]));
     output::line(format_args!("endpoints  {}\n", urls.collect::<Vec<_>>().join(" ")))?;
+    if !status["uplink"].is_null() {
+        let parent = text(&status["uplink"]["parent"]);
+        let stands = match status["uplink"]["connected"].as_bool() {
+            Some(true) => "connected".to_owned(),
+            _ => format!("not connected: {}", text(&status["uplink"]["reason"])),
+        };
+        output::line(format_args!("through    {parent}, {}\n", output::printable(&stands)))?;
+    }
     let tokens = |peer: &Value| match (&peer["shows_token"], &peer["accepts_token"]) {
         (Value::Bool(true), Value::Bool(true)) => "both ways",
         (Value::Bool(true), _) => "calls it",
@@ -29,7 +37,11 @@ pub(super) async fn status(args: &ZoneStatusArgs) -> CommandResult {
     };
     let peers = entries(&status["peers"]).map(|peer| {
         let urls = entries(&peer["endpoints"]).map(|endpoint| text(&endpoint["url"]));
-        let urls = urls.collect::<Vec<_>>().join(" ");
+        let urls = match peer["connections"].as_u64() {
+            None => urls.collect::<Vec<_>>().join(" "),
+            Some(0) => "not connected".to_owned(),
+            Some(count) => format!("its own connections: {count}"),
+        };
         [text(&peer["zone"]), text(&peer["relation"]), urls, tokens(peer).to_owned()]
     });
     output::line(output::table(["PEER", "RELATION", "AT", "TOKENS"], peers))?;

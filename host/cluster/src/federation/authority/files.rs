@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use aop_core::Digest;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{AuthorityError, Presence, State, apex};
 use crate::durable;
 use crate::federation::book::Book;
-use crate::federation::key::{self, ZoneKey};
+use crate::federation::key;
 use crate::federation::record::Apex;
 
 /// Names, sizes and times of files.
@@ -81,15 +80,15 @@ pub(super) fn read(
     if keys.is_empty() {
         return Err(AuthorityError::NoKey);
     }
-    let book = Arc::new(Book::read(&files.book())?);
-    let serial = serial(presence, &keys, files, now)?;
-    Ok(State { keys, book, serial, epoch: 0 })
+    let mut state = State::new(presence, keys, Book::read(&files.book())?, 0);
+    state.serial = serial(presence, &state, files, now)?;
+    Ok(state)
 }
 
 /// The serial of what the zone says now: the old one, or a higher one when it changed.
 fn serial(
     presence: &Presence,
-    keys: &[ZoneKey],
+    state: &State,
     files: &ZoneFiles,
     now: u64,
 ) -> Result<u64, AuthorityError> {
@@ -97,7 +96,7 @@ fn serial(
     let failed = |error: &dyn std::fmt::Display| {
         AuthorityError::Serial(format!("{}: {error}", path.display()))
     };
-    let said = Apex { iat: 0, exp: 0, ..apex(presence, keys, 0, 0) };
+    let said = Apex { iat: 0, exp: 0, ..apex(presence, state, 0) };
     let of = Digest::of(&serde_json::to_vec(&said).map_err(|error| failed(&error))?);
     let old: Option<Serial> = match fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).ok(),

@@ -58,7 +58,13 @@ impl Resolver {
             return None;
         }
         let now = Instant::now();
-        let answer = self.resolve_for_zone(&name, &Trace::off()).await.ok()?;
+        // It goes on when the node that asks gives up: a name that takes long is known when it is asked for again.
+        let (resolver, looked_for) = (Arc::clone(self), name.clone());
+        let looking =
+            tokio::spawn(
+                async move { resolver.resolve_for_zone(&looked_for, &Trace::off()).await },
+            );
+        let answer = looking.await.ok()?.ok()?;
         let Answer { resolved, is_stale } = answer;
         // What only one caller may see is nobody else's, whoever asks.
         if resolved.reach == Reach::Caller {

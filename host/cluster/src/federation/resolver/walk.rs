@@ -97,7 +97,7 @@ impl Resolver {
             .ok_or_else(|| ResolveError::NoAnchor(name.clone()))?;
         let mut place = Place {
             zone: anchor.clone(),
-            endpoints: peer.endpoints.clone(),
+            endpoints: self.parts.authority.endpoints_of(anchor, peer),
             trusted: peer.keys.clone(),
             delegation: None,
             above: None,
@@ -305,7 +305,7 @@ impl Resolver {
             let sent = match post(&url, token.as_ref(), body.into()) {
                 Ok(request) => {
                     let limits = ExchangeLimits { time: share, answer_max_bytes: ANSWER_MAX_BYTES };
-                    self.parts.transport.exchange(request, limits).await
+                    self.parts.ways.exchange(zone, request, limits).await
                 }
                 Err(error) => Err(TransportError::Refused(error)),
             };

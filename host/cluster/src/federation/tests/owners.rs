@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use aop_core::{BoxFuture, TenantName};
 use bytes::Bytes;
 
+use tokio::time::Instant;
+
+use super::super::cache::Scope;
 use super::super::resolver::{Owners, Resolver, ResolverParts};
 use super::super::zone::Zone;
 use super::*;
@@ -60,7 +63,7 @@ fn pair(how: How) -> (World, Arc<Owner>, Arc<Resolver>) {
         Arc::new(Owner { zone: Arc::clone(&zone), how: Mutex::new(how), asked: AtomicU32::new(0) });
     let resolver = Resolver::new(ResolverParts {
         authority: Arc::clone(&zone.parts.authority),
-        transport: world.wires.clone(),
+        ways: Arc::clone(zone.ways()),
         owners: owner.clone(),
         counters: Arc::default(),
     });
@@ -76,17 +79,25 @@ async fn name_of(resolver: &Arc<Resolver>, name: &str) -> String {
     }
 }
 
+/// Lets what other zones look up behind their referrals come to its end, before anything is counted: it goes on whenever
+/// this test waits for another task. Time moves only when nothing else does.
+async fn until_quiet() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_owner_knows_no_other_node_asks_for() {
     let (world, owner, resolver) = pair(How::Answers);
     for name in ["writer.us.globex.example", "writer.eu.acme.example", "zone us.globex.example"] {
         let asked_for = name.trim_start_matches("zone ");
         assert_eq!(found(world.at(ZONE), asked_for).await, name);
+        until_quiet().await;
         let before = world.wires.total();
         assert_eq!(name_of(&resolver, asked_for).await, name);
         assert_eq!(world.wires.total(), before, "no other zone was asked for {name}");
     }
     assert_eq!(found(world.at(ZONE), "hidden.us.globex.example").await, "absent");
+    until_quiet().await;
     let before = world.wires.total();
     assert_eq!(name_of(&resolver, "hidden.us.globex.example").await, "absent");
     assert_eq!(world.wires.total(), before);
@@ -119,6 +130,26 @@ async fn callers_who_ask_together_ask_the_owner_once() {
         result.unwrap();
     }
     assert_eq!(owner.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_takes_the_owner_long_is_known_to_it_the_next_time() {
+    let (world, owner, resolver) = pair(How::Answers);
+    let name = "writer.us.globex.example";
+    // Three questions of 800 ms each: longer than who asks the owner waits.
+    *world.wires.delay.lock().unwrap() = Duration::from_millis(400);
+    let asked = owner.zone.resolver().fresh(&Scope::Zone, &name.parse().unwrap(), Instant::now());
+    assert!(asked.is_none());
+    {
+        let (waits, name) = (Duration::from_secs(1), name.parse().unwrap());
+        let asking = owner.ask(&name).unwrap();
+        assert!(tokio::time::timeout(waits, asking).await.is_err(), "it takes longer");
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    *world.wires.delay.lock().unwrap() = Duration::ZERO;
+    let before = world.wires.total();
+    assert_eq!(name_of(&resolver, name).await, name);
+    assert_eq!(world.wires.total(), before, "the owner had it");
 }
 
 #[tokio::test(start_paused = true)]

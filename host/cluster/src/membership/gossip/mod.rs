@@ -318,8 +318,17 @@ impl Gossip {
             lives.iter().filter(|life| !life.said.left).map(|life| life.node.clone()).collect();
         let view = {
             let mut roster = self.roster.lock().unwrap_or_else(PoisonError::into_inner);
-            let before = roster.partition(now).is_some();
+            let (before, doubled) = (roster.partition(now).is_some(), roster.doubled());
             roster.update(lives, &self.config.node, now);
+            for (node, endpoints) in roster.doubled() {
+                if !doubled.contains_key(&node) {
+                    tracing::error!(
+                        %node,
+                        ?endpoints,
+                        "a node lives more than once: its data directory was copied. Stop the copy, remove the directory `cluster` of its data, and let it join with a token"
+                    );
+                }
+            }
             if let Some(suspected) = roster.partition(now).filter(|_| !before) {
                 self.partitions.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(

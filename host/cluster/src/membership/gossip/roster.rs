@@ -3,7 +3,7 @@
 //! chitchat knows lives of nodes; a node that restarted leaves its old life behind. The roster knows
 //! nodes, each by its newest life.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -19,6 +19,10 @@ use crate::membership::{Member, View};
 const TOGETHER: Duration = Duration::from_secs(10);
 /// How many must, for a partition to be suspected. One alone has more likely died.
 const PARTITION_MIN: usize = 2;
+
+/// For how long news of an old life may still arrive after a new one of the same node was seen: it ends, and is told on for a
+/// few rounds. What goes on for longer is no old life.
+const OVERLAP: Duration = Duration::from_secs(15);
 
 /// One life of a node, as gossip has it.
 #[derive(Debug, Clone)]
@@ -50,11 +54,23 @@ pub(crate) struct Known {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Roster {
     nodes: BTreeMap<NodeId, Known>,
+    /// Every life that is live, also where a node has several.
+    lives: BTreeMap<(NodeId, Generation, SocketAddr), Heard>,
+}
+
+/// What was heard of a life.
+#[derive(Debug, Clone, Copy)]
+struct Heard {
+    first: Instant,
+    heartbeat: u64,
+    /// When the heartbeat grew last.
+    news: Instant,
 }
 
 impl Roster {
     /// Takes in what gossip has now. Nodes that it forgot are gone.
     pub(crate) fn update(&mut self, lives: Vec<Life>, me: &NodeId, now: Instant) {
+        self.listen(&lives, now);
         let mut newest: BTreeMap<NodeId, Life> = BTreeMap::new();
         for life in lives {
             // A life that this node has not heard to be live yet does not hide one that is.
@@ -86,6 +102,39 @@ impl Roster {
                 .then(|| old.and_then(|old| old.silent_since).unwrap_or(now));
             self.nodes.insert(node, Known { life, state, heard, silent_since });
         }
+    }
+
+    fn listen(&mut self, lives: &[Life], now: Instant) {
+        let before = std::mem::take(&mut self.lives);
+        for life in lives.iter().filter(|life| life.live) {
+            let key = (life.node.clone(), life.generation, life.endpoint);
+            let heartbeat = life.heartbeat;
+            let heard = match before.get(&key) {
+                Some(heard) if heartbeat > heard.heartbeat => {
+                    Heard { heartbeat, news: now, ..*heard }
+                }
+                Some(heard) => *heard,
+                None => Heard { first: now, heartbeat, news: now },
+            };
+            self.lives.insert(key, heard);
+        }
+    }
+
+    /// Nodes that live more than once at the same time, and where: somebody runs a copy of a data directory. A node that
+    /// starts again has two lives for a moment, of which the old one is not heard of any more.
+    pub(crate) fn doubled(&self) -> BTreeMap<NodeId, BTreeSet<SocketAddr>> {
+        let mut doubled = BTreeMap::new();
+        let lives: Vec<_> = self.lives.iter().collect();
+        for of_node in lives.chunk_by(|((a, ..), _), ((b, ..), _)| a == b) {
+            let Some(newest) = of_node.iter().map(|(_, heard)| heard.first).max() else { continue };
+            let goes_on = of_node.iter().filter(|(_, heard)| heard.news > newest + OVERLAP);
+            let at: Vec<_> = goes_on.map(|((node, _, endpoint), _)| (node, *endpoint)).collect();
+            if let [(node, _), _, ..] = at.as_slice() {
+                let endpoints = at.iter().map(|(_, endpoint)| *endpoint).collect();
+                doubled.insert((*node).clone(), endpoints);
+            }
+        }
+        doubled
     }
 
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Known> {
@@ -193,6 +242,33 @@ mod tests {
         let known = roster.nodes().find(|known| known.life.node == node(1)).unwrap();
         assert_eq!((known.heard, known.silent_since), (at(10), None));
         assert_eq!(known.state, MemberState::Alive);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_lives_twice_is_noticed_and_one_that_starts_again_is_not() {
+        let (mut roster, me) = (Roster::default(), node(0));
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let beats = |generation, port, heartbeat| Life {
+            heartbeat,
+            endpoint: ([127, 0, 0, 1], port).into(),
+            ..life(1, generation, true)
+        };
+        // It starts again: its old life is heard of for a moment, and stays until it counts as dead.
+        for second in 0..40 {
+            let lives = vec![beats(1, 1, second.min(12)), beats(2, 2, second)];
+            roster.update(if second < 10 { lives[..1].to_vec() } else { lives }, &me, at(second));
+            assert!(roster.doubled().is_empty(), "after {second} s");
+        }
+        // A copy of it, of the same generation.
+        for second in 40..60 {
+            let lives = vec![beats(2, 2, second), beats(2, 3, second)];
+            roster.update(lives, &me, at(second));
+        }
+        let endpoints = [2, 3].map(|port| ([127, 0, 0, 1], port).into());
+        assert_eq!(roster.doubled(), [(node(1), endpoints.into())].into());
+        roster.update(vec![beats(2, 2, 60)], &me, at(60));
+        assert!(roster.doubled().is_empty(), "it was stopped");
     }
 
     #[tokio::test(start_paused = true)]

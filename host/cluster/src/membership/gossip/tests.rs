@@ -67,24 +67,26 @@ impl Zone {
         let network = Network::new(latency, loss);
         let mut zone = Self { network, nodes: Vec::new(), published: 0 };
         for number in 0..count {
-            let config = GossipConfig {
-                zone: "test.example".parse().unwrap(),
-                node: node_id(number),
-                endpoint: address(number),
-                interval: INTERVAL,
-            };
-            let contacts = Arc::new(Contacts::in_memory(address(number), vec![address(0)]));
-            let gossip = Arc::new(Gossip::new(config, Keys::new(), contacts));
-            let generation = Arc::new(AtomicU64::new(0));
-            zone.nodes.push(Node {
-                gossip,
-                stop: CancellationToken::new(),
-                generation,
-                running: false,
-            });
-            zone.start(number);
+            zone.add(node_id(number));
         }
         zone
+    }
+
+    /// One more that runs, with some id.
+    fn add(&mut self, node: NodeId) {
+        let number = self.nodes.len();
+        let config = GossipConfig {
+            zone: "test.example".parse().unwrap(),
+            node,
+            endpoint: address(number),
+            interval: INTERVAL,
+        };
+        let contacts = Arc::new(Contacts::in_memory(address(number), vec![address(0)]));
+        let gossip = Arc::new(Gossip::new(config, Keys::new(), contacts));
+        let generation = Arc::new(AtomicU64::new(0));
+        let stop = CancellationToken::new();
+        self.nodes.push(Node { gossip, stop, generation, running: false });
+        self.start(number);
     }
 
     fn start(&mut self, number: usize) {
@@ -392,4 +394,28 @@ async fn a_hundred_nodes_stay_together_notice_a_death_and_cost_little() {
         roster.nodes().filter(|known| known.state == MemberState::Silent).count()
     });
     assert_eq!(silent, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_a_node_that_runs_beside_it_is_noticed_by_everybody() {
+    let mut zone = Zone::new(4, Duration::from_millis(5), 0.02);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let doubled =
+        |zone: &Zone, who: usize| zone.nodes[who].gossip.with_roster(|roster| roster.doubled());
+    // Nobody takes a node that starts again for two.
+    zone.kill(2);
+    zone.network.plug(address(2));
+    zone.start(2);
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!((0..4).all(|who| doubled(&zone, who).is_empty()));
+    }
+    // Of the same generation as the one that it is a copy of.
+    zone.add(node_id(1));
+    let expected = BTreeMap::from([(node_id(1), BTreeSet::from([address(1), address(4)]))]);
+    let noticed = |zone: &Zone| (0..5).all(|who| doubled(zone, who) == expected);
+    zone.until(Duration::from_secs(40), "all of them know it", noticed).await;
+    zone.kill(4);
+    let over = |zone: &Zone| (0..4).all(|who| doubled(zone, who).is_empty());
+    zone.until(Duration::from_secs(20), "it is over", over).await;
 }
