@@ -93,7 +93,7 @@ async fn mistakes_in(config: &Config, path: &Path) -> Result<Vec<String>, Comman
     }
     // Only the component knows its functions, and to ask it takes compiling it.
     let args = LocalArgs { settings: Some(path.to_owned()), data: config.data.clone() };
-    let (component, ground) = (path.with_extension("wasm"), (config.compile, Arc::default()));
+    let (component, ground) = (path.with_extension("wasm"), (config, Arc::default()));
     match Local::prepare_to_run(&component, &args, ground, |_| ()).await {
         Ok(_) => Ok(Vec::new()),
         Err(CommandError::Usage(reason)) => Ok(vec![said(&format_args!("{reason:#}"))]),

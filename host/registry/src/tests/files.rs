@@ -352,6 +352,7 @@ async fn a_model_provider_that_does_not_exist_is_told_when_its_name_is_written()
         id: Some(aop_core::AgentId(uuid::Uuid::now_v7())),
         component: b"fn run".to_vec(),
         settings: settings("gateway"),
+        standing: None,
     };
     let placed = host.registry.load(&tenant(), placed).await.unwrap();
     assert!(placed.warnings[0].contains("no model provider `gateway`"), "{:?}", placed.warnings);
