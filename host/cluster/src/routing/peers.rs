@@ -42,6 +42,8 @@ struct Peer {
 
 struct Connection {
     http2: Http2,
+    /// Whether a stream can begin on it, as of the last look.
+    is_open: bool,
     idle_since: Instant,
 }
 
@@ -142,11 +144,14 @@ impl Peer {
 
     fn take(&self) -> Take {
         let mut connections = self.connections();
-        connections.retain_mut(|connection| connection.http2.is_open());
-        let count = connections.len();
-        let Some(quietest) =
-            connections.iter_mut().min_by_key(|connection| connection.http2.under_way())
-        else {
+        // Where the other side lets no more begin, what is under way comes to its end.
+        connections.retain_mut(|connection| {
+            connection.is_open = connection.http2.is_open();
+            connection.is_open || connection.http2.under_way() > 0
+        });
+        let count = connections.iter().filter(|connection| connection.is_open).count();
+        let open = connections.iter_mut().filter(|connection| connection.is_open);
+        let Some(quietest) = open.min_by_key(|connection| connection.http2.under_way()) else {
             return Take::Empty;
         };
         let streams = quietest.http2.under_way();
@@ -187,5 +192,5 @@ async fn open(connect: &dyn Connect, node: &NodeId) -> Result<Connection, String
     let stream = connect.connect(node).await.map_err(|error| error.to_string())?;
     let http2 = Http2::begin(stream, STREAMS_MAX, node.to_string()).await;
     let http2 = http2.map_err(|error| error.to_string())?;
-    Ok(Connection { http2, idle_since: Instant::now() })
+    Ok(Connection { http2, is_open: true, idle_since: Instant::now() })
 }

@@ -71,7 +71,9 @@ impl<F: Future> Future for Repoll<F> {
         let mut this = self.project();
         this.bell.task.register(cx.waker());
         for _ in 0..POLLS_MAX {
-            this.bell.state.store(POLLED, Ordering::Release);
+            // Not a plain store: whoever wakes it from now on has to be seen by the end of this poll, and whoever woke it before
+            // has to be seen by the poll itself.
+            this.bell.state.swap(POLLED, Ordering::AcqRel);
             let polled = this.future.as_mut().poll(&mut Context::from_waker(this.waker));
             if polled.is_ready() {
                 return polled;
@@ -167,15 +169,24 @@ mod tests {
     }
 
     #[test]
-    fn a_wake_from_another_thread_is_never_lost() {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    fn wakes_from_other_threads_are_never_lost() {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(3)
+            .enable_time()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             for _ in 0..2_000 {
-                let (sender, receiver) = tokio::sync::oneshot::channel();
-                let waiting = tokio::spawn(Repoll::new(receiver));
-                sender.send(()).unwrap();
-                waiting.await.unwrap().unwrap();
+                // Two sources: one that has woken it already must not hide the other.
+                let ((first, one), (second, two)) =
+                    (tokio::sync::oneshot::channel(), tokio::sync::oneshot::channel());
+                let both = futures::future::try_join(one, two);
+                let waiting = tokio::spawn(Repoll::new(both));
+                tokio::spawn(async move { first.send(()).unwrap() });
+                tokio::spawn(async move { second.send(()).unwrap() });
+                let waited = tokio::time::timeout(PATIENCE, waiting).await;
+                waited.unwrap().unwrap().unwrap();
             }
         });
     }
