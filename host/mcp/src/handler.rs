@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::exchange::Exchange;
 use crate::arrival::Arrival;
+use crate::complaint;
 use crate::edge::Edge;
 use crate::features::{completion, prompts, resources, skills};
 use crate::following::Following;
@@ -413,11 +414,12 @@ impl ServerHandler for Handler {
         let method = &*request.method;
         let is_removed = is_stateless(&context) && METHODS_OF_SESSIONS.contains(&method);
         if !is_removed && METHODS.contains(&method) {
-            let reason = format!("Invalid params for {}", request.method);
+            let reason = complaint::of_params(method, request.params.as_ref());
             return Err(ErrorData::invalid_params(reason, None));
         }
         let shown: String = request.method.chars().take(METHOD_SHOWN_MAX).collect();
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, shown, None))
+        let reason = format!("Method not found: {shown}");
+        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, reason, None))
     }
 }
 

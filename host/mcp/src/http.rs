@@ -28,6 +28,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::arrival::Arrival;
 use crate::bodies::Bodies;
+use crate::complaint;
 use crate::edge::Edge;
 use crate::fast;
 use crate::handler::Handler;
@@ -351,14 +352,34 @@ impl Http {
         // From here on, dropping this future or its response means that nobody waits.
         let hold = Hold { _gone: arrival.gone.clone().drop_guard(), _stream: stream };
         parts.extensions.insert(arrival);
-        let request = Request::from_parts(parts, Full::new(body.unwrap_or_default()));
+        let message = body.unwrap_or_default();
+        let request = Request::from_parts(parts, Full::new(message.clone()));
         let (parts, body) = self.service.handle(request).await.into_parts();
         if parts.status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
             // The door checked the media type: this is rmcp's word for a message of no known shape.
-            let reason = "Invalid Request: the message is not a JSON-RPC 2.0 request, notification or response";
-            return self.refuse(&Refusal::invalid(reason).with_id(id));
+            return self.refuse(&Refusal::invalid(complaint::of_shape(&message)).with_id(id));
+        }
+        if parts.status.is_client_error() && !is_json(&parts.headers) {
+            return self.reword(parts, body, id).await;
         }
         Response::from_parts(parts, Body::new(Held { body, _hold: hold }))
+    }
+
+    /// What rmcp refuses in plain words, as the error that clients of this protocol read.
+    async fn reword(
+        &self,
+        parts: http::response::Parts,
+        body: BoxBody<Bytes, Infallible>,
+        id: Option<RequestId>,
+    ) -> Response<Body> {
+        let Ok(words) = body.collect().await;
+        let words = String::from_utf8_lossy(&words.to_bytes()).into_owned();
+        let refusal = Refusal::new(parts.status, ErrorCode::INVALID_REQUEST, words).with_id(id);
+        let mut response = self.refuse(&refusal);
+        if let Some(allowed) = parts.headers.get(header::ALLOW) {
+            response.headers_mut().insert(header::ALLOW, allowed.clone());
+        }
+        response
     }
 
     async fn read(&self, of: &TenantName, parts: &Parts, body: Body) -> Result<Bytes, Refusal> {

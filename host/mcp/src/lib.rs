@@ -18,6 +18,7 @@ mod beside;
 mod bodies;
 mod builtin;
 mod changes;
+mod complaint;
 mod config;
 mod content;
 mod converse;

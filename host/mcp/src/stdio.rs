@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use self::lines::{Line, Lines};
 use self::output::{announce, write};
 use crate::arrival::Arrival;
+use crate::complaint;
 use crate::edge::Edge;
 use crate::error::McpError;
 use crate::fast;
@@ -253,7 +254,7 @@ impl Connection {
         let Ok(mut message) = serde_json::from_slice::<ClientJsonRpcMessage>(&line) else {
             // Other notifications than MCP's are none of ours, as JSON-RPC has it: no answer.
             if outline.id.is_some() || outline.method.is_none() {
-                let reason = "Invalid Request: the message is not a JSON-RPC 2.0 request, notification or response";
+                let reason = complaint::of_shape(&line);
                 self.complain(outline.id, &ErrorData::invalid_request(reason, None)).await;
             }
             return None;

@@ -111,8 +111,8 @@ async fn wrong_headers_are_refused() {
     for (name, value, status, code) in [
         ("content-type", None, StatusCode::UNSUPPORTED_MEDIA_TYPE, Some(-32600)),
         ("content-type", Some("text/plain"), StatusCode::UNSUPPORTED_MEDIA_TYPE, Some(-32600)),
-        ("accept", None, StatusCode::NOT_ACCEPTABLE, None),
-        ("accept", Some("application/json"), StatusCode::NOT_ACCEPTABLE, None),
+        ("accept", None, StatusCode::NOT_ACCEPTABLE, Some(-32600)),
+        ("accept", Some("application/json"), StatusCode::NOT_ACCEPTABLE, Some(-32600)),
         ("mcp-protocol-version", None, StatusCode::BAD_REQUEST, Some(-32020)),
         ("mcp-protocol-version", Some("2025-11-25"), StatusCode::BAD_REQUEST, Some(-32020)),
         ("mcp-method", None, StatusCode::BAD_REQUEST, Some(-32020)),
