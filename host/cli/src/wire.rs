@@ -238,10 +238,7 @@ impl Host {
         let others = async { tokio::join!(self.registry.drain(), self.federated.drain(grace)) };
         let (all_ended, _) = tokio::join!(self.dispatcher.drain(grace), others);
         if !all_ended {
-            tracing::warn!(
-                ?grace,
-                "stopped calls that did not finish in time: `drain_grace` gives them longer"
-            );
+            tracing::warn!(?grace, "stopped calls: a longer `drain_grace` lets them finish");
         }
         self.mounts.stop().await;
         self.audit.note(AuditEvent::of_host(Action::HostStop, ""));
