@@ -1,9 +1,9 @@
 //! Language models: the operator's providers, spoken to through `rig-core`, which knows their formats and
 //! leaves the network to us ([`transport`]).
 //!
-//! A completion passes through: its provider is found by name, and its key ([`key`]); the conversation is translated
-//! ([`translate`]); tokens are reserved against the budgets of the day ([`budget`]); it is sent, and again where
-//! that may help ([`retry`]); what it really took is settled. An error says what an agent can do about it
+//! A completion passes through: its provider is found by name; the conversation is translated ([`translate`]); tokens are
+//! reserved against the budgets of the day ([`budget`]); the key is found ([`key`]); it is sent, and again where that may
+//! help ([`retry`]); what it really took is settled. An error says what an agent can do about it
 //! ([`failure`]), and neither it nor the completion holds the key ([`cover`]).
 
 mod budget;
@@ -204,9 +204,10 @@ impl ModelProviders {
         let size = translate::estimate(&request);
         let name = request.model.clone();
         let request = translate::request(provider.config.kind, request)?;
+        // First, because it costs nothing: who has no tokens left makes the host read no secret.
+        let reservation = self.budgets.reserve(spender, binding, size)?;
         let key = self.keys.find(&provider.config, &spender.owner).await?;
         let model = provider.model(&name, &key);
-        let reservation = self.budgets.reserve(spender, binding, size)?;
         let (provider, clock) = (Arc::clone(provider), Arc::clone(&self.clock));
         Ok(Begun { provider, key, model, name, request, reservation, clock })
     }

@@ -1,5 +1,7 @@
 //! Keys that are secrets of tenants.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::servers::answer;
 use super::*;
 use crate::SystemResolver;
@@ -9,7 +11,10 @@ const OTHER_KEY: &str = "sk-of-a-tenant-9876543210";
 
 /// The secret `MODEL_KEY` of tenants.
 #[derive(Clone, Default)]
-pub(super) struct Kept(Arc<Mutex<HashMap<TenantName, Result<String, SecretError>>>>);
+pub(super) struct Kept(
+    Arc<Mutex<HashMap<TenantName, Result<String, SecretError>>>>,
+    Arc<AtomicUsize>,
+);
 
 impl Kept {
     fn set(&self, tenant: &str, key: Result<&str, SecretError>) {
@@ -24,6 +29,7 @@ impl Secrets for Kept {
         name: &'a SecretName,
     ) -> BoxFuture<'a, Result<Secret, SecretError>> {
         assert_eq!(name.as_str(), "MODEL_KEY");
+        self.1.fetch_add(1, Ordering::Relaxed);
         let found = self.0.lock().unwrap().get(tenant).cloned();
         let found = found.unwrap_or_else(|| Err(SecretError::Missing(name.clone())));
         Box::pin(std::future::ready(found.map(Secret::new)))
@@ -158,4 +164,18 @@ async fn what_is_done_for_the_hosts_key_is_done_for_a_tenants() {
     let (text, _) = read(&models(Reply::events(&stream)), "gateway").await.unwrap();
     assert_eq!(text, "You sent [key]");
     assert!(!written.text().contains(OTHER_KEY), "{}", written.text());
+}
+
+#[tokio::test]
+async fn who_has_no_tokens_left_makes_the_host_read_no_secret() {
+    let kept = Kept::default();
+    kept.set("acme", Ok("sk-of-acme"));
+    let config = ModelConfig {
+        tenant_tokens_per_day: 0,
+        ..of_tenants(Some(KEY), "https://gateway.test/v1")
+    };
+    let models = with(config, &kept, &Script::new([]));
+    let refusal = ask_as(&models, "acme").await.unwrap_err();
+    assert!(matches!(refusal, ModelError::Budget(_)), "{refusal:?}");
+    assert_eq!(kept.1.load(Ordering::Relaxed), 0);
 }
