@@ -12,10 +12,13 @@ fn names(providers: &[ModelProvider]) -> Vec<&str> {
 #[test]
 fn well_known_providers_exist_where_their_keys_do() {
     let config = ServicesConfig::default();
-    let mut bare = environment(&[("OPENAI_API_KEY", "")]);
+    let mut bare = environment(&[("OPENAI_API_KEY", ""), ("ANTHROPIC_API_KEY", " ")]);
     assert_eq!(names(&providers(&config, &mut bare).unwrap()), ["ollama"]);
-    let mut keys =
-        environment(&[("ANTHROPIC_API_KEY", "secret"), ("OPENAI_API_KEY", "k"), ("LANG", "C")]);
+    let mut keys = environment(&[
+        ("ANTHROPIC_API_KEY", " secret\r\n"),
+        ("OPENAI_API_KEY", "k"),
+        ("LANG", "C"),
+    ]);
     let found = providers(&config, &mut keys).unwrap();
     assert_eq!(names(&found), ["openai", "anthropic", "ollama"]);
     assert_eq!(found[1].url, "https://api.anthropic.com");

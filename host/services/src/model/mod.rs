@@ -54,6 +54,9 @@ use crate::share::{Place, Portions};
 /// A server that speaks OpenAI's format, whoever made it.
 const COMPATIBLE: Dialect = Dialect::gateway("openai", "", "");
 
+/// What is wrong with a text that is no key.
+const UNUSABLE: &str = "it is empty, or holds a blank or another character that no key has";
+
 type Model = DynModel<operation::Completion>;
 /// The time of day, so that a test can choose it.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -88,7 +91,7 @@ impl Provider {
             return Err(wrong(format!("`{}` holds a query: leave it out", config.url)));
         }
         if config.key.as_ref().is_some_and(|key| !key::is_key(key)) {
-            return Err(wrong("its key is empty, or holds characters that no key has".to_owned()));
+            return Err(wrong(format!("its key cannot be used: {UNUSABLE}")));
         }
         let has_key = config.key.is_some() || config.key_secret.is_some();
         if has_key && !target.is_tls && !is_near(&target) {

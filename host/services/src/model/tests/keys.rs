@@ -112,9 +112,15 @@ async fn a_tenant_without_a_key_is_refused_and_its_operator_told_how_to_set_it()
     kept.set("acme", Err(SecretError::Sealed("no key for its secrets in /etc".to_owned())));
     kept.set("zeta", Ok("line\nbreak"));
     kept.set("void", Ok(""));
-    for (tenant, why) in
-        [("acme", "no key for its secrets"), ("zeta", "characters"), ("void", "characters")]
-    {
+    kept.set("wide", Ok("sk-of-wide "));
+    kept.set("tabs", Ok("\tsk-of-tabs"));
+    for (tenant, why) in [
+        ("acme", "no key for its secrets"),
+        ("zeta", "character"),
+        ("void", "empty"),
+        ("wide", "a blank"),
+        ("tabs", "a blank"),
+    ] {
         let refusal = ask_as(&models, tenant).await.unwrap_err();
         let ModelError::Unavailable(text) = &refusal else { panic!("{refusal:?}") };
         assert!(
