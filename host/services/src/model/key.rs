@@ -17,15 +17,24 @@ use super::{ModelProvider, UNUSABLE};
 /// How often the operator is told that a tenant's key cannot be had: an agent may ask a thousand times a second.
 const TOLD_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN;
 
+/// The same for that the host's key is used instead, which an operator may well want.
+const INSTEAD_TOLD_PER_HOUR: NonZeroU32 = NonZeroU32::MIN;
+
 /// Where keys come from.
 pub(super) struct Keys {
     secrets: Arc<dyn Secrets>,
     told: DefaultKeyedRateLimiter<TenantName>,
+    /// Apart, so that one never keeps the other from being told.
+    instead_told: DefaultKeyedRateLimiter<TenantName>,
 }
 
 impl Keys {
     pub(super) fn of(secrets: Arc<dyn Secrets>) -> Self {
-        Self { secrets, told: RateLimiter::keyed(Quota::per_minute(TOLD_PER_MINUTE)) }
+        Self {
+            secrets,
+            told: RateLimiter::keyed(Quota::per_minute(TOLD_PER_MINUTE)),
+            instead_told: RateLimiter::keyed(Quota::per_hour(INSTEAD_TOLD_PER_HOUR)),
+        }
     }
 
     /// The key for what an agent of a tenant asks a provider.
@@ -52,7 +61,17 @@ impl Keys {
             Ok(value) if is_key(&value) => {
                 return Ok(Key { value: Some(value), of: Some((tenant.clone(), name.clone())) });
             }
-            Err(SecretError::Missing(_)) if provider.key.is_some() => return Ok(of_host()),
+            Err(SecretError::Missing(_)) if provider.key.is_some() => {
+                // It may also be on its way from another node.
+                if self.instead_told.check_key(tenant).is_ok() {
+                    let provider = &provider.name;
+                    tracing::info!(
+                        provider, %tenant, secret = %name,
+                        "the host's key is used, because the tenant has none on this node: set it with {set}"
+                    );
+                }
+                return Ok(of_host());
+            }
             Err(SecretError::Missing(_)) => {
                 let refusal = format!(
                     "the agent's tenant has no key for {of}: its operator sees in the host's log how to set one"
@@ -71,8 +90,10 @@ impl Keys {
 
     /// Forgets the tenants that nobody was told about lately.
     pub(super) fn tidy(&self) {
-        self.told.retain_recent();
-        self.told.shrink_to_fit();
+        for told in [&self.told, &self.instead_told] {
+            told.retain_recent();
+            told.shrink_to_fit();
+        }
     }
 }
 

@@ -185,3 +185,29 @@ async fn who_has_no_tokens_left_makes_the_host_read_no_secret() {
     assert!(matches!(refusal, ModelError::Budget(_)), "{refusal:?}");
     assert_eq!(kept.1.load(Ordering::Relaxed), 0);
 }
+
+#[tokio::test]
+async fn that_the_hosts_key_stands_in_for_a_tenants_is_told_once_for_each() {
+    let written = script::Written::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(written.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let kept = Kept::default();
+    let script = Script::new(std::iter::repeat_with(|| Reply::json(200, formats::OPENAI)).take(12));
+    let models = with(of_tenants(Some(KEY), "https://gateway.test/v1"), &kept, &script);
+    kept.set("rich", Ok("sk-of-rich"));
+    for tenant in ["acme", "zeta", "rich"].iter().cycle().take(12) {
+        ask_as(&models, tenant).await.unwrap();
+    }
+    let log = written.text();
+    for tenant in ["acme", "zeta"] {
+        let command = format!("`aop secret set MODEL_KEY --tenant {tenant}`");
+        assert_eq!(log.matches(&command).count(), 1, "{log}");
+    }
+    assert!(!log.contains("rich") && !log.contains(KEY), "{log}");
+    // What goes wrong is told of the same tenant all the same.
+    kept.set("acme", Ok(""));
+    ask_as(&models, "acme").await.unwrap_err();
+    let log = written.text();
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(log.lines().last().unwrap().contains("ERROR"), "{log}");
+}
