@@ -142,6 +142,18 @@ fn providers(
     Ok(found)
 }
 
+/// What agents' settings may name, among them well-known providers that are not there, each with the variable that it lacks.
+pub(crate) fn nameable<'n>(
+    present: impl Iterator<Item = &'n str>,
+) -> BTreeMap<String, Option<String>> {
+    let well_known = WELL_KNOWN
+        .iter()
+        .map(|(name, .., variable)| ((*name).to_owned(), variable.map(str::to_owned)));
+    let mut nameable: BTreeMap<_, _> = well_known.collect();
+    nameable.extend(present.map(|name| (name.to_owned(), None)));
+    nameable
+}
+
 /// Forgets conversations that nobody continues, until it is dropped.
 pub(crate) struct Forgetting(JoinHandle<()>);
 

@@ -18,6 +18,7 @@ use aop_core::{
 use crate::RegistryError;
 use crate::agents::{About, Begun, CEILING, report};
 use crate::components::Kept;
+use crate::providers::ProviderMistake;
 use crate::registry::OfTenant;
 use crate::source::{self, Found, Source, Written};
 use crate::turn::Turn;
@@ -234,14 +235,18 @@ impl OfTenant {
 
     /// Refuses a model provider that does not exist, where somebody just wrote its name. What served before is loaded with
     /// a warning instead: that the host lost a provider is no reason to take the agent's other tools away, and another node
-    /// of the zone may have others.
+    /// of the zone may have others. So is what names one that lacks its key only.
     fn check_provider(
         &self,
         settings: &Settings,
         origin: &Origin,
         written: Option<&Written>,
     ) -> Result<(), RegistryError> {
-        let Some(mistake) = self.common.unknown_provider(settings, origin) else { return Ok(()) };
+        let Some(ProviderMistake::Unknown(mistake)) =
+            self.common.provider_mistake(settings, origin)
+        else {
+            return Ok(());
+        };
         let place = written.and_then(|written| written.place("model.provider"));
         Err(RegistryError::Rejected(format!("{}{mistake}", place.unwrap_or_default())))
     }
@@ -347,7 +352,8 @@ impl OfTenant {
             self.agents.record(begun.name()).map(|record| record.published).unwrap_or_default();
         let mut set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
-        set.warnings.extend(self.common.unknown_provider(&settings, &origin));
+        let mistake = self.common.provider_mistake(&settings, &origin);
+        set.warnings.extend(mistake.map(ProviderMistake::into_text));
         begun.prepared(&digest);
         Ok(Draft {
             origin,

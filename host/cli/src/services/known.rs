@@ -21,7 +21,10 @@ impl KnownProviders {
             let words = match variable {
                 // The environment of the host that is meant may be another.
                 Some(name) if !is_set(name) => {
-                    format!("{}, which is not set here", key(None, Some(name)))
+                    format!(
+                        "{}, which is not set here: a host without it refuses every completion",
+                        key(None, Some(name))
+                    )
                 }
                 variable => key(None, *variable),
             };
@@ -91,7 +94,7 @@ mod tests {
             ("openai", "m-1 of openai, with the key in OPENAI_API_KEY of the host's environment"),
             (
                 "anthropic",
-                "m-1 of anthropic, with the key in ANTHROPIC_API_KEY of the host's environment, which is not set here",
+                "m-1 of anthropic, with the key in ANTHROPIC_API_KEY of the host's environment, which is not set here: a host without it refuses every completion",
             ),
             (
                 "gateway",

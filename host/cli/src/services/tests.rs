@@ -28,6 +28,18 @@ fn well_known_providers_exist_where_their_keys_do() {
 }
 
 #[test]
+fn well_known_providers_without_their_keys_can_be_named_with_what_they_lack() {
+    let lacks = |variable: &str| Some(variable.to_owned());
+    let expected = [
+        ("anthropic".to_owned(), lacks("ANTHROPIC_API_KEY")),
+        ("gateway".to_owned(), None),
+        ("ollama".to_owned(), None),
+        ("openai".to_owned(), None),
+    ];
+    assert_eq!(nameable(["gateway", "ollama", "openai"].into_iter()), expected.into());
+}
+
+#[test]
 fn a_declared_provider_takes_its_own_key_and_the_place_of_a_well_known_one() {
     let mut config = ServicesConfig::default();
     let declared = Provider {

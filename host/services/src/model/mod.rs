@@ -199,7 +199,7 @@ impl ModelProviders {
     ) -> Result<Begun, ModelError> {
         let provider = self.providers.get(&binding.provider).ok_or_else(|| {
             ModelError::Denied(format!(
-                "this host has no model provider `{}`: its operator adds one below `[model.providers]`",
+                "this host has no model provider `{}`: its operator adds one below `[model.providers]`, or sets the key that a well-known one lacks",
                 binding.provider
             ))
         })?;
