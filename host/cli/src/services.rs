@@ -92,6 +92,12 @@ fn hide(environment: &mut BTreeMap<String, String>, config: &Config) {
     });
 }
 
+/// The key in a variable, without blanks around it, which files of variables often have and no key does.
+fn key_in(environment: &BTreeMap<String, String>, variable: &str) -> Option<Secret> {
+    let key = environment.get(variable)?.trim();
+    (!key.is_empty()).then(|| Secret::new(key.to_owned()))
+}
+
 /// The providers with their keys, which are taken out of the environment.
 fn providers(
     config: &ServicesConfig,
@@ -100,8 +106,7 @@ fn providers(
     let mut found = Vec::new();
     for (name, declared) in &config.providers {
         let key = declared.key_env.as_ref().map(|variable| {
-            let key = environment.get(variable).filter(|key| !key.is_empty());
-            key.cloned().map(Secret::new).ok_or_else(|| {
+            key_in(environment, variable).ok_or_else(|| {
                 anyhow::anyhow!(
                     "the model provider `{name}` takes its key from {variable}, which the environment does not have: set it, or leave `key_env` out"
                 )
@@ -117,8 +122,7 @@ fn providers(
         });
     }
     for (name, kind, url, variable) in WELL_KNOWN {
-        let key =
-            variable.and_then(|variable| environment.get(variable)).filter(|key| !key.is_empty());
+        let key = variable.and_then(|variable| key_in(environment, variable));
         if config.providers.contains_key(name) || (variable.is_some() && key.is_none()) {
             continue;
         }
@@ -126,7 +130,7 @@ fn providers(
             name: name.to_owned(),
             kind,
             url: url.unwrap_or_else(|| kind.default_url()).to_owned(),
-            key: key.cloned().map(Secret::new),
+            key,
             key_secret: None,
         });
     }
@@ -136,6 +140,18 @@ fn providers(
         environment.remove(variable);
     }
     Ok(found)
+}
+
+/// What agents' settings may name, among them well-known providers that are not there, each with the variable that it lacks.
+pub(crate) fn nameable<'n>(
+    present: impl Iterator<Item = &'n str>,
+) -> BTreeMap<String, Option<String>> {
+    let well_known = WELL_KNOWN
+        .iter()
+        .map(|(name, .., variable)| ((*name).to_owned(), variable.map(str::to_owned)));
+    let mut nameable: BTreeMap<_, _> = well_known.collect();
+    nameable.extend(present.map(|name| (name.to_owned(), None)));
+    nameable
 }
 
 /// Forgets conversations that nobody continues, until it is dropped.

@@ -38,7 +38,7 @@ use crate::audit::KeptLog;
 use crate::cluster::{Routes, Zone};
 use crate::config::Config;
 use crate::mounts;
-use crate::services::{Forgetting, HostSecrets, Outside};
+use crate::services::{self, Forgetting, HostSecrets, Outside};
 use crate::state::{Remembering, Watching};
 use crate::supply;
 use crate::zone::OwnZone;
@@ -279,7 +279,7 @@ impl Agents {
         let registry = Registry::open(
             RegistryConfig {
                 data_dir: state.directory.clone(),
-                model_providers: Some(outside.models.names().map(str::to_owned).collect()),
+                model_providers: Some(services::nameable(outside.models.names())),
                 ..config.registry.clone()
             },
             Parts {

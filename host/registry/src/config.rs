@@ -1,6 +1,6 @@
 //! What the registry may use, and how patient it is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,8 +17,9 @@ pub struct RegistryConfig {
     pub agent_dirs: BTreeMap<TenantName, Vec<PathBuf>>,
     /// What agents may have at most.
     pub ceilings: Ceilings,
-    /// The model providers of the host. None where nobody knows them, and settings may name any.
-    pub model_providers: Option<BTreeSet<String>>,
+    /// The model providers of the host, each with the variable of the environment that it cannot be asked without, where
+    /// that is not set. None where nobody knows them, and settings may name any.
+    pub model_providers: Option<BTreeMap<String, Option<String>>>,
     /// The largest component that is read. Default 64 MiB: three times the largest that any
     /// language makes today (Python, 18 MB), and what one load may hold in memory.
     pub component_max_bytes: u64,

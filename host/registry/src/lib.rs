@@ -33,6 +33,7 @@ mod error;
 mod holdings;
 mod load;
 mod notes;
+mod providers;
 mod reconcile;
 mod registry;
 mod room;

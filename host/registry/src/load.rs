@@ -18,6 +18,7 @@ use aop_core::{
 use crate::RegistryError;
 use crate::agents::{About, Begun, CEILING, report};
 use crate::components::Kept;
+use crate::providers::ProviderMistake;
 use crate::registry::OfTenant;
 use crate::source::{self, Found, Source, Written};
 use crate::turn::Turn;
@@ -184,8 +185,8 @@ impl OfTenant {
         self.agents.set_file_digest(name, digest);
         let settings = settings.map_err(RegistryError::Rejected)?;
         self.check(&digest, &settings, written.as_ref())?;
-        self.check_provider(&settings, written.as_ref())?;
         let origin = Origin::File { path: found.path.clone() };
+        self.check_provider(&settings, &origin, written.as_ref())?;
         let Some(record) = self.agents.record(name) else {
             let component = Component { digest, settings, kept };
             return self.draft(begun, component, origin, Write::Append).await.map(Some);
@@ -234,13 +235,18 @@ impl OfTenant {
 
     /// Refuses a model provider that does not exist, where somebody just wrote its name. What served before is loaded with
     /// a warning instead: that the host lost a provider is no reason to take the agent's other tools away, and another node
-    /// of the zone may have others.
+    /// of the zone may have others. So is what names one that lacks its key only.
     fn check_provider(
         &self,
         settings: &Settings,
+        origin: &Origin,
         written: Option<&Written>,
     ) -> Result<(), RegistryError> {
-        let Some(mistake) = self.common.unknown_provider(settings) else { return Ok(()) };
+        let Some(ProviderMistake::Unknown(mistake)) =
+            self.common.provider_mistake(settings, origin)
+        else {
+            return Ok(());
+        };
         let place = written.and_then(|written| written.place("model.provider"));
         Err(RegistryError::Rejected(format!("{}{mistake}", place.unwrap_or_default())))
     }
@@ -271,7 +277,7 @@ impl OfTenant {
         if request.id.is_none() {
             let excesses = self.common.excesses_of_upload(&self.tenant, &request.settings);
             refuse_excesses(&excesses, None)?;
-            self.check_provider(&request.settings, None)?;
+            self.check_provider(&request.settings, &Origin::Api, None)?;
         }
         let kept = self.common.components.keep().await;
         let _permit = self.common.reads.acquire().await.map_err(|_| RegistryError::Draining)?;
@@ -346,7 +352,8 @@ impl OfTenant {
             self.agents.record(begun.name()).map(|record| record.published).unwrap_or_default();
         let mut set = ToolSet::new(&prepared.interface, begun.name(), &settings, &published)
             .map_err(|error| RegistryError::Rejected(error.to_string()))?;
-        set.warnings.extend(self.common.unknown_provider(&settings));
+        let mistake = self.common.provider_mistake(&settings, &origin);
+        set.warnings.extend(mistake.map(ProviderMistake::into_text));
         begun.prepared(&digest);
         Ok(Draft {
             origin,

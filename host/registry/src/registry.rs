@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aop_core::fair::Permits;
-use aop_core::model::ModelBinding;
 use aop_core::policy::Ceilings;
 use aop_core::policy::ceiling::Excess;
 use aop_core::quota::{Accounts, Payer};
-use aop_core::settings::keys::nearest;
 use aop_core::supply::Vouch;
 use aop_core::{
     AgentName, Audit, BoxFuture, Digest, Listen, Origin, Prepare, Search, Settings, Source, Store,
@@ -118,23 +116,6 @@ impl Common {
     pub(crate) fn excesses(&self, tenant: &TenantName, settings: &Settings) -> Vec<Excess> {
         let ceilings = self.ceilings.read().unwrap_or_else(PoisonError::into_inner);
         ceilings.excesses(tenant, settings)
-    }
-
-    /// What is wrong with the model provider that settings name: a mistake there would else show in the first call.
-    pub(crate) fn unknown_provider(&self, settings: &Settings) -> Option<String> {
-        let (model, known) = (settings.model.as_ref()?, self.config.model_providers.as_ref()?);
-        let wanted = &model.provider;
-        if wanted == ModelBinding::CLIENT || known.contains(wanted) {
-            return None;
-        }
-        let known = || known.iter().map(String::as_str).chain([ModelBinding::CLIENT]);
-        let meant = nearest(wanted, known()).map(|meant| format!(", did you mean `{meant}`?"));
-        let list: Vec<_> = known().map(|name| format!("`{name}`")).collect();
-        Some(format!(
-            "`model.provider`: this host has no model provider `{wanted}`{} It has {}; its operator adds one below `[model.providers]` in aop.toml",
-            meant.as_deref().unwrap_or("."),
-            list.join(", ")
-        ))
     }
 
     /// What of uploaded settings is over what uploads may say.

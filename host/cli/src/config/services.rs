@@ -179,7 +179,7 @@ static PROVIDER_KEYS: &[Key<Provider>] = &[
     },
     Key {
         name: "key_env",
-        meaning: "The variable of the host's environment that holds its key. Without it and `key_secret`, none is sent. No agent sees that variable.",
+        meaning: "The variable of the host's environment that holds its key; blanks around it are left out. Without it and `key_secret`, none is sent. No agent sees that variable.",
         form: Form::Text {
             chars_max: NAME_CHARS_MAX,
             get: |provider| provider.key_env.clone(),

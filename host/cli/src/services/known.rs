@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aop_core::model::ModelBinding;
 
-use super::{ServicesConfig, WELL_KNOWN};
+use super::{ServicesConfig, WELL_KNOWN, key_in};
 use crate::environment;
 
 /// The providers of a configuration, with the words for their keys.
@@ -17,11 +17,14 @@ impl KnownProviders {
 
     fn among(config: &ServicesConfig, environment: &BTreeMap<String, String>) -> Self {
         let well_known = WELL_KNOWN.iter().map(|(name, _, _, variable)| {
-            let is_set = |name: &&str| environment.get(*name).is_some_and(|key| !key.is_empty());
+            let is_set = |name: &&str| key_in(environment, name).is_some();
             let words = match variable {
                 // The environment of the host that is meant may be another.
                 Some(name) if !is_set(name) => {
-                    format!("{}, which is not set here", key(None, Some(name)))
+                    format!(
+                        "{}, which is not set here: a host without it refuses every completion",
+                        key(None, Some(name))
+                    )
                 }
                 variable => key(None, *variable),
             };
@@ -91,7 +94,7 @@ mod tests {
             ("openai", "m-1 of openai, with the key in OPENAI_API_KEY of the host's environment"),
             (
                 "anthropic",
-                "m-1 of anthropic, with the key in ANTHROPIC_API_KEY of the host's environment, which is not set here",
+                "m-1 of anthropic, with the key in ANTHROPIC_API_KEY of the host's environment, which is not set here: a host without it refuses every completion",
             ),
             (
                 "gateway",

@@ -12,16 +12,31 @@ fn names(providers: &[ModelProvider]) -> Vec<&str> {
 #[test]
 fn well_known_providers_exist_where_their_keys_do() {
     let config = ServicesConfig::default();
-    let mut bare = environment(&[("OPENAI_API_KEY", "")]);
+    let mut bare = environment(&[("OPENAI_API_KEY", ""), ("ANTHROPIC_API_KEY", " ")]);
     assert_eq!(names(&providers(&config, &mut bare).unwrap()), ["ollama"]);
-    let mut keys =
-        environment(&[("ANTHROPIC_API_KEY", "secret"), ("OPENAI_API_KEY", "k"), ("LANG", "C")]);
+    let mut keys = environment(&[
+        ("ANTHROPIC_API_KEY", " secret\r\n"),
+        ("OPENAI_API_KEY", "k"),
+        ("LANG", "C"),
+    ]);
     let found = providers(&config, &mut keys).unwrap();
     assert_eq!(names(&found), ["openai", "anthropic", "ollama"]);
     assert_eq!(found[1].url, "https://api.anthropic.com");
     assert_eq!(found[1].key, Some(Secret::new("secret".to_owned())));
     assert_eq!(found[2].key, None);
     assert_eq!(keys, environment(&[("LANG", "C")]), "no agent sees a key");
+}
+
+#[test]
+fn well_known_providers_without_their_keys_can_be_named_with_what_they_lack() {
+    let lacks = |variable: &str| Some(variable.to_owned());
+    let expected = [
+        ("anthropic".to_owned(), lacks("ANTHROPIC_API_KEY")),
+        ("gateway".to_owned(), None),
+        ("ollama".to_owned(), None),
+        ("openai".to_owned(), None),
+    ];
+    assert_eq!(nameable(["gateway", "ollama", "openai"].into_iter()), expected.into());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Agents from files, as the first scan finds them, and over restarts.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use aop_core::{Catalog, CatalogError, Measure, Origin, Resolve, RevisionNumber, Settings, State};
@@ -323,10 +324,8 @@ async fn what_is_not_a_regular_file_is_left_alone() {
 
 #[tokio::test]
 async fn a_model_provider_that_does_not_exist_is_told_when_its_name_is_written() {
-    let known = |names: &[&str]| {
-        Some(names.iter().map(|name| (*name).to_owned()).collect::<std::collections::BTreeSet<_>>())
-    };
-    let host = Host::with(|config| config.model_providers = known(&["ollama", "openai"]));
+    let host =
+        Host::with(|config| config.model_providers = known(&[("ollama", None), ("openai", None)]));
     let model = |provider: &str| format!("[model]\nname = \"m\"\nprovider = \"{provider}\"\n");
     for (name, provider) in [("typo", "opnai"), ("good", "openai"), ("asks", "client")] {
         host.write(&format!("agents/{name}.wasm"), "fn run");
@@ -341,11 +340,15 @@ async fn a_model_provider_that_does_not_exist_is_told_when_its_name_is_written()
     }
 
     let settings = |provider: &str| Settings::from_toml(&model(provider)).unwrap();
-    let refused = host.load_with("sent", "fn run", settings("gateway")).await.unwrap_err();
-    assert!(
-        matches!(&refused, CatalogError::Rejected(why) if why.contains("no model provider `gateway`")),
-        "{refused}"
-    );
+    let no_list = |text: &str| !text.contains("It has") && !text.contains("ollama");
+    for (provider, part) in [
+        ("gateway", "no model provider `gateway`. Its operator"),
+        ("opnai", "no model provider `opnai`, did you mean `openai`? Its operator"),
+    ] {
+        let refused = host.load_with("sent", "fn run", settings(provider)).await.unwrap_err();
+        let CatalogError::Rejected(why) = &refused else { panic!("{refused}") };
+        assert!(why.contains(part) && no_list(why), "{why}");
+    }
     // What another node of the zone has placed here may do more than ask its model.
     let placed = aop_core::LoadRequest {
         name: agent("placed"),
@@ -355,6 +358,38 @@ async fn a_model_provider_that_does_not_exist_is_told_when_its_name_is_written()
         standing: None,
     };
     let placed = host.registry.load(&tenant(), placed).await.unwrap();
-    assert!(placed.warnings[0].contains("no model provider `gateway`"), "{:?}", placed.warnings);
+    let warning = &placed.warnings[0];
+    assert!(warning.contains("no model provider `gateway`") && no_list(warning), "{warning}");
     assert!(host.status("good").warnings.is_empty());
+}
+
+#[tokio::test]
+async fn a_model_provider_that_lacks_its_key_only_is_a_warning() {
+    let host = Host::with(|config| {
+        config.model_providers = known(&[("ollama", None), ("openai", Some("OPENAI_API_KEY"))]);
+    });
+    let model = |provider: &str| format!("[model]\nname = \"m\"\nprovider = \"{provider}\"\n");
+    for (name, provider) in [("bare", "openai"), ("typo", "opnai")] {
+        host.write(&format!("agents/{name}.wasm"), "fn run");
+        host.write(&format!("agents/{name}.toml"), &model(provider));
+    }
+    host.registry.scan().await.unwrap();
+    assert_eq!(host.tools(), ["bare"]);
+    let settings = Settings::from_toml(&model("openai")).unwrap();
+    let sent = host.load_with("sent", "fn run", settings).await.unwrap();
+    for status in [host.status("bare"), sent] {
+        let [warning] = &status.warnings[..] else { panic!("{:?}", status.warnings) };
+        for part in ["no key for the model provider `openai`", "sets OPENAI_API_KEY"] {
+            assert!(warning.contains(part), "{part} in {warning}");
+        }
+    }
+    // It is what was meant, and nothing that there is.
+    let error = host.status("typo").error.unwrap();
+    assert!(error.contains("did you mean `openai`? It has `ollama`, `client`."), "{error}");
+}
+
+fn known(providers: &[(&str, Option<&str>)]) -> Option<BTreeMap<String, Option<String>>> {
+    let owned =
+        |(name, lacking): &(&str, Option<&str>)| ((*name).to_owned(), lacking.map(str::to_owned));
+    Some(providers.iter().map(owned).collect())
 }

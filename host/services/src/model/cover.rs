@@ -12,6 +12,12 @@ pub(super) const COVERED: &str = "[key]";
 /// which an answer may well have in it.
 const KEY_MIN_BYTES: usize = 8;
 
+/// A text as it is within a text of JSON.
+pub(super) fn in_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
 /// Covers the key of one provider.
 #[derive(Default)]
 pub(super) struct Cover {
@@ -25,8 +31,7 @@ impl Cover {
         if key.len() < KEY_MIN_BYTES {
             return Self::default();
         }
-        let escaped = serde_json::Value::from(key).to_string();
-        let escaped = escaped[1..escaped.len() - 1].to_owned();
+        let escaped = in_json(key);
         Self { key: Some(key.to_owned()), escaped: Some(escaped).filter(|escaped| escaped != key) }
     }
 

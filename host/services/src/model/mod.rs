@@ -1,9 +1,9 @@
 //! Language models: the operator's providers, spoken to through `rig-core`, which knows their formats and
 //! leaves the network to us ([`transport`]).
 //!
-//! A completion passes through: its provider is found by name, and its key ([`key`]); the conversation is translated
-//! ([`translate`]); tokens are reserved against the budgets of the day ([`budget`]); it is sent, and again where
-//! that may help ([`retry`]); what it really took is settled. An error says what an agent can do about it
+//! A completion passes through: its provider is found by name; the conversation is translated ([`translate`]); tokens are
+//! reserved against the budgets of the day ([`budget`]); the key is found ([`key`]); it is sent, and again where that may
+//! help ([`retry`]); what it really took is settled. An error says what an agent can do about it
 //! ([`failure`]), and neither it nor the completion holds the key ([`cover`]).
 
 mod budget;
@@ -54,6 +54,9 @@ use crate::share::{Place, Portions};
 /// A server that speaks OpenAI's format, whoever made it.
 const COMPATIBLE: Dialect = Dialect::gateway("openai", "", "");
 
+/// What is wrong with a text that is no key.
+const UNUSABLE: &str = "it is empty, or holds a blank or another character that no key has";
+
 type Model = DynModel<operation::Completion>;
 /// The time of day, so that a test can choose it.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -88,7 +91,7 @@ impl Provider {
             return Err(wrong(format!("`{}` holds a query: leave it out", config.url)));
         }
         if config.key.as_ref().is_some_and(|key| !key::is_key(key)) {
-            return Err(wrong("its key is empty, or holds characters that no key has".to_owned()));
+            return Err(wrong(format!("its key cannot be used: {UNUSABLE}")));
         }
         let has_key = config.key.is_some() || config.key_secret.is_some();
         if has_key && !target.is_tls && !is_near(&target) {
@@ -196,7 +199,7 @@ impl ModelProviders {
     ) -> Result<Begun, ModelError> {
         let provider = self.providers.get(&binding.provider).ok_or_else(|| {
             ModelError::Denied(format!(
-                "this host has no model provider `{}`: its operator adds one below `[model.providers]`",
+                "this host has no model provider `{}`: its operator adds one below `[model.providers]`, or sets the key that a well-known one lacks",
                 binding.provider
             ))
         })?;
@@ -204,9 +207,10 @@ impl ModelProviders {
         let size = translate::estimate(&request);
         let name = request.model.clone();
         let request = translate::request(provider.config.kind, request)?;
+        // First, because it costs nothing: who has no tokens left makes the host read no secret.
+        let reservation = self.budgets.reserve(spender, binding, size)?;
         let key = self.keys.find(&provider.config, &spender.owner).await?;
         let model = provider.model(&name, &key);
-        let reservation = self.budgets.reserve(spender, binding, size)?;
         let (provider, clock) = (Arc::clone(provider), Arc::clone(&self.clock));
         Ok(Begun { provider, key, model, name, request, reservation, clock })
     }

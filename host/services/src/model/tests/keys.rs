@@ -1,5 +1,7 @@
 //! Keys that are secrets of tenants.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::servers::answer;
 use super::*;
 use crate::SystemResolver;
@@ -9,7 +11,10 @@ const OTHER_KEY: &str = "sk-of-a-tenant-9876543210";
 
 /// The secret `MODEL_KEY` of tenants.
 #[derive(Clone, Default)]
-pub(super) struct Kept(Arc<Mutex<HashMap<TenantName, Result<String, SecretError>>>>);
+pub(super) struct Kept(
+    Arc<Mutex<HashMap<TenantName, Result<String, SecretError>>>>,
+    Arc<AtomicUsize>,
+);
 
 impl Kept {
     fn set(&self, tenant: &str, key: Result<&str, SecretError>) {
@@ -24,6 +29,7 @@ impl Secrets for Kept {
         name: &'a SecretName,
     ) -> BoxFuture<'a, Result<Secret, SecretError>> {
         assert_eq!(name.as_str(), "MODEL_KEY");
+        self.1.fetch_add(1, Ordering::Relaxed);
         let found = self.0.lock().unwrap().get(tenant).cloned();
         let found = found.unwrap_or_else(|| Err(SecretError::Missing(name.clone())));
         Box::pin(std::future::ready(found.map(Secret::new)))
@@ -106,9 +112,15 @@ async fn a_tenant_without_a_key_is_refused_and_its_operator_told_how_to_set_it()
     kept.set("acme", Err(SecretError::Sealed("no key for its secrets in /etc".to_owned())));
     kept.set("zeta", Ok("line\nbreak"));
     kept.set("void", Ok(""));
-    for (tenant, why) in
-        [("acme", "no key for its secrets"), ("zeta", "characters"), ("void", "characters")]
-    {
+    kept.set("wide", Ok("sk-of-wide "));
+    kept.set("tabs", Ok("\tsk-of-tabs"));
+    for (tenant, why) in [
+        ("acme", "no key for its secrets"),
+        ("zeta", "character"),
+        ("void", "empty"),
+        ("wide", "a blank"),
+        ("tabs", "a blank"),
+    ] {
         let refusal = ask_as(&models, tenant).await.unwrap_err();
         let ModelError::Unavailable(text) = &refusal else { panic!("{refusal:?}") };
         assert!(
@@ -158,4 +170,44 @@ async fn what_is_done_for_the_hosts_key_is_done_for_a_tenants() {
     let (text, _) = read(&models(Reply::events(&stream)), "gateway").await.unwrap();
     assert_eq!(text, "You sent [key]");
     assert!(!written.text().contains(OTHER_KEY), "{}", written.text());
+}
+
+#[tokio::test]
+async fn who_has_no_tokens_left_makes_the_host_read_no_secret() {
+    let kept = Kept::default();
+    kept.set("acme", Ok("sk-of-acme"));
+    let config = ModelConfig {
+        tenant_tokens_per_day: 0,
+        ..of_tenants(Some(KEY), "https://gateway.test/v1")
+    };
+    let models = with(config, &kept, &Script::new([]));
+    let refusal = ask_as(&models, "acme").await.unwrap_err();
+    assert!(matches!(refusal, ModelError::Budget(_)), "{refusal:?}");
+    assert_eq!(kept.1.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn that_the_hosts_key_stands_in_for_a_tenants_is_told_once_for_each() {
+    let written = script::Written::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(written.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let kept = Kept::default();
+    let script = Script::new(std::iter::repeat_with(|| Reply::json(200, formats::OPENAI)).take(12));
+    let models = with(of_tenants(Some(KEY), "https://gateway.test/v1"), &kept, &script);
+    kept.set("rich", Ok("sk-of-rich"));
+    for tenant in ["acme", "zeta", "rich"].iter().cycle().take(12) {
+        ask_as(&models, tenant).await.unwrap();
+    }
+    let log = written.text();
+    for tenant in ["acme", "zeta"] {
+        let command = format!("`aop secret set MODEL_KEY --tenant {tenant}`");
+        assert_eq!(log.matches(&command).count(), 1, "{log}");
+    }
+    assert!(!log.contains("rich") && !log.contains(KEY), "{log}");
+    // What goes wrong is told of the same tenant all the same.
+    kept.set("acme", Ok(""));
+    ask_as(&models, "acme").await.unwrap_err();
+    let log = written.text();
+    assert_eq!(log.lines().count(), 3, "{log}");
+    assert!(log.lines().last().unwrap().contains("ERROR"), "{log}");
 }
