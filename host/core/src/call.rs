@@ -191,6 +191,8 @@ pub struct CallContext {
     pub here: bool,
     /// What the agent can ask its host for; none where no host is around the call.
     pub services: Option<Arc<Services>>,
+    /// Whether its failure is told in the log, once that was asked.
+    pub told: OnceLock<bool>,
 }
 
 impl CallContext {
@@ -214,7 +216,21 @@ impl CallContext {
             lineage: None,
             here: false,
             services: None,
+            told: OnceLock::new(),
         }
+    }
+
+    /// Asks for lines of the host's log about a failure of the call, at the rate of its agent: how many were left out before
+    /// them, or none when they are left out. All lines about one call are told or none is.
+    #[must_use]
+    pub fn line(&self) -> Option<u64> {
+        let mut before = 0;
+        let told = self.told.get_or_init(|| {
+            let left_out = self.payer.agent.lines.take(Instant::now());
+            before = left_out.unwrap_or(0);
+            left_out.is_some()
+        });
+        told.then_some(before)
     }
 
     /// Whether the agent is another tenant's, which shares it with the caller's. Its policy is its owner's word, so it opens

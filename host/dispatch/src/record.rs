@@ -140,6 +140,7 @@ impl<'a> Record<'a> {
             lineage: call.lineage.clone(),
             here: call.here,
             services: services.cloned(),
+            told: OnceLock::new(),
         });
         self.context = Some(Arc::clone(&context));
         context
@@ -174,7 +175,7 @@ impl<'a> Record<'a> {
         }
         if !revision.settings.verbose {
             emit!(debug, None::<u64>);
-        } else if let Some(left_out) = line(revision) {
+        } else if let Some(left_out) = verbose_line(revision) {
             emit!(info, left_out);
         }
     }
@@ -219,7 +220,7 @@ impl<'a> Record<'a> {
         );
         if let Some(revision) =
             revision.filter(|revision| revision.settings.verbose && code.is_none())
-            && let Some(left_out) = line(revision)
+            && let Some(left_out) = verbose_line(revision)
         {
             tracing::info!(
                 correlation_id = %self.id,
@@ -232,16 +233,27 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Asks for a line about the failure: how many were left out before it.
+    fn line(&self, revision: &Revision) -> Option<u64> {
+        // Before it has a context, nothing else tells of the call.
+        self.context.as_ref().map_or_else(
+            || revision.payer.agent.lines.take(Instant::now()),
+            |context| context.line(),
+        )
+    }
+
     /// What broke is worth an operator's attention; what was refused or answered is the caller's.
     fn log_failure(&self, failure: &Failure) {
         let revision = self.work.as_ref().map(|work| &work.revision);
         let agent = revision.map_or("", |revision| revision.agent.as_str());
         let class = failure.code.class();
-        let is_told = matches!(class, FailureClass::HostFailed | FailureClass::GuestBroke);
-        let left_out = match revision.filter(|_| is_told).map(line) {
-            Some(None) => return,
-            Some(left_out) => left_out,
+        // An agent's own failures have a rate; those of the host are rare, and none is to be missed.
+        let left_out = match revision.filter(|_| class == FailureClass::GuestBroke) {
             None => None,
+            Some(revision) => match self.line(revision) {
+                None => return,
+                left_out => left_out,
+            },
         };
         macro_rules! emit {
             ($level:ident) => {
@@ -277,9 +289,9 @@ impl Drop for Record<'_> {
     }
 }
 
-/// Asks for a line about a call of an agent, at the rate at which its own lines are kept: how many were left out before it.
-fn line(revision: &Arc<Revision>) -> Option<u64> {
-    revision.payer.agent.lines.take(Instant::now())
+/// Asks for a line about a call of a verbose agent, at the rate at which its own lines are kept: how many were left out before it.
+fn verbose_line(revision: &Revision) -> Option<u64> {
+    revision.payer.agent.verbose_lines.take(Instant::now())
 }
 
 /// Hashes the arguments only if a log line is really written.

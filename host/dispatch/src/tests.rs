@@ -47,12 +47,17 @@ impl Executable for Script {
         &'a self,
         _: usize,
         _: &'a Arguments,
-        _: &'a Arc<CallContext>,
+        context: &'a Arc<CallContext>,
     ) -> BoxFuture<'a, Result<Output, Failure>> {
         self.executions.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
             self.gate.acquire().await.unwrap().forget();
-            self.failures.lock().unwrap().pop_front().map_or_else(|| Ok(answer()), Err)
+            let Some(failure) = self.failures.lock().unwrap().pop_front() else {
+                return Ok(answer());
+            };
+            // As for a traceback.
+            let _ = context.line();
+            Err(failure)
         })
     }
 }
@@ -179,7 +184,7 @@ async fn an_idempotent_tool_is_executed_three_times_in_total() {
     assert_eq!(*fixture.log.finished.lock().unwrap(), [(Some(ErrorCode::GuestTrapped), 3, true)]);
 }
 
-/// Counts lines at `WARN`.
+/// Counts lines at `WARN` and above.
 #[derive(Clone, Default)]
 struct Warnings(Arc<AtomicU32>);
 
@@ -197,7 +202,7 @@ impl tracing::Subscriber for Warnings {
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
 
     fn event(&self, event: &tracing::Event<'_>) {
-        let is_warning = *event.metadata().level() == tracing::Level::WARN;
+        let is_warning = *event.metadata().level() <= tracing::Level::WARN;
         self.0.fetch_add(u32::from(is_warning), Ordering::SeqCst);
     }
 
@@ -219,6 +224,36 @@ async fn what_breaks_again_and_again_is_told_at_the_agents_rate() {
     assert_eq!(fixture.script.executions.load(Ordering::SeqCst), 1000);
     let told = warnings.0.load(Ordering::SeqCst);
     assert!((1..500).contains(&told), "{told} lines of 1000");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_breaks_is_told_whatever_a_verbose_agent_says_of_itself() {
+    let mut settings = Settings { verbose: true, ..Settings::default() };
+    settings.limits.log_lines_per_second = 1;
+    let fixture = fixture(settings, false, vec![], 1000);
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    for _ in 0..100 {
+        fixture.dispatcher.invoke(call("agent", "{}")).await;
+    }
+    assert_eq!(warnings.0.load(Ordering::SeqCst), 0);
+    fixture.script.failures.lock().unwrap().push_back(trap());
+    fixture.dispatcher.invoke(call("agent", "{}")).await;
+    assert_eq!(warnings.0.load(Ordering::SeqCst), 1, "with its traceback, which asks before it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_failure_of_the_host_is_told() {
+    let mut settings = Settings::default();
+    settings.limits.log_lines_per_second = 1;
+    let internal = Failure::executed(ErrorCode::Internal, "broken");
+    let fixture = fixture(settings, false, vec![internal; 10], 1000);
+    let warnings = Warnings::default();
+    let _guard = tracing::subscriber::set_default(warnings.clone());
+    for _ in 0..10 {
+        fixture.dispatcher.invoke(call("agent", "{}")).await;
+    }
+    assert_eq!(warnings.0.load(Ordering::SeqCst), 10);
 }
 
 #[tokio::test(start_paused = true)]

@@ -36,7 +36,8 @@ pub(crate) struct Edge {
     bad_content_lines: Lines,
 }
 
-/// Lines of the log per second about answers that break a rule of MCP, of all agents together: a counter has them all.
+/// Lines of the log per second about answers that break a rule of MCP, of all agents together: whose account a reply went to
+/// is not known here any more, and a counter has them all.
 const BAD_CONTENT_LINES_PER_SECOND: u32 = 100;
 
 /// A `tools/call`, from whichever path.

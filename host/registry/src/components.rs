@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aop_core::{Digest, Store, TenantName};
+use aop_core::{AgentName, Digest, Store, TenantName};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use uuid::Uuid;
 
@@ -29,7 +29,15 @@ pub(crate) struct Components {
     // by collection: what a load is about to refer to cannot be collected under it.
     loading: Arc<RwLock<()>>,
     /// What tenants uploaded since the last collection, in bytes: it may be here although no revision refers to it.
-    uploads: Mutex<HashMap<TenantName, HashMap<Digest, u64>>>,
+    uploads: Mutex<HashMap<TenantName, HashMap<Digest, Upload>>>,
+}
+
+/// A component that was uploaded.
+#[derive(Clone, Default)]
+struct Upload {
+    bytes: u64,
+    /// For these agents.
+    agents: HashSet<AgentName>,
 }
 
 /// Keeps collection away while a load is under way.
@@ -119,44 +127,63 @@ impl Components {
         )))
     }
 
-    fn uploads(&self) -> MutexGuard<'_, HashMap<TenantName, HashMap<Digest, u64>>> {
+    fn uploads(&self) -> MutexGuard<'_, HashMap<TenantName, HashMap<Digest, Upload>>> {
         self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a component as the tenant's, from before it is kept until a collection finds whether anything refers to it.
-    /// Whether it was not counted yet.
-    pub(crate) fn count_upload(&self, tenant: &TenantName, digest: Digest, bytes: u64) -> bool {
-        self.uploads().entry(tenant.clone()).or_default().insert(digest, bytes).is_none()
+    /// Whether it was not counted for the agent yet.
+    pub(crate) fn count_upload(
+        &self,
+        (tenant, agent): (&TenantName, &AgentName),
+        digest: Digest,
+        bytes: u64,
+    ) -> bool {
+        let mut uploads = self.uploads();
+        let upload = uploads.entry(tenant.clone()).or_default().entry(digest).or_default();
+        upload.bytes = bytes;
+        upload.agents.insert(agent.clone())
     }
 
     /// Counts it no more: it was not kept.
-    pub(crate) fn discount_upload(&self, tenant: &TenantName, digest: &Digest) {
+    pub(crate) fn discount_upload(
+        &self,
+        (tenant, agent): (&TenantName, &AgentName),
+        digest: &Digest,
+    ) {
         let mut uploads = self.uploads();
         if let Some(of_tenant) = uploads.get_mut(tenant) {
-            of_tenant.remove(digest);
+            if let Some(upload) = of_tenant.get_mut(digest) {
+                upload.agents.remove(agent);
+            }
+            of_tenant.retain(|_, upload| !upload.agents.is_empty());
             if of_tenant.is_empty() {
                 uploads.remove(tenant);
             }
         }
     }
 
-    /// What a tenant's uploads take: those that the store refers to, and those that it may refer to yet, without those that it
-    /// will not refer to any more. Blocks on the disk.
+    /// What a tenant's uploads take: those that the store refers to, and those that it may refer to yet, without those of the
+    /// agent that it will not refer to any more. Blocks on the disk.
     pub(crate) fn uploaded_bytes(
         &self,
-        tenant: &TenantName,
+        (tenant, agent): (&TenantName, &AgentName),
         stored: &[Digest],
         forgotten: &[Digest],
     ) -> u64 {
         let mut counted = self.uploads().get(tenant).cloned().unwrap_or_default();
-        counted.retain(|digest, _| !forgotten.contains(digest));
+        // Another agent that has the same may be about to be loaded with it.
+        counted.retain(|digest, upload| {
+            !forgotten.contains(digest) || upload.agents.iter().any(|other| other != agent)
+        });
         for digest in stored {
             counted.entry(*digest).or_insert_with(|| {
                 // One that is lost takes nothing.
-                fs::metadata(self.path(digest)).map_or(0, |metadata| metadata.len())
+                let bytes = fs::metadata(self.path(digest)).map_or(0, |metadata| metadata.len());
+                Upload { bytes, ..Upload::default() }
             });
         }
-        counted.values().sum()
+        counted.values().map(|upload| upload.bytes).sum()
     }
 
     /// Removes what no revision in the store refers to, and says how many that were; none when a

@@ -5,7 +5,8 @@
 //!
 //! A revision that replaces another takes the place of what is forgotten because of it: of the one that would be the
 //! eleventh, and, where that is not enough, of as many more old ones of the same agent as it needs. Both lie on the disk until the
-//! next collection; counted they are together until the new one is written, and then only it is.
+//! next collection, so that the disk holds up to twice the quota until then: what is there, and what takes its place. It is no
+//! more, because what was replaced counts again for the next upload.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl OfTenant {
         let Some(most) = account.limit(Resource::Components) else { return Ok(all) };
         let components = Arc::clone(&self.common.components);
         // Before it is compared: of two that do not fit together, each sees the other.
-        let is_new = components.count_upload(&self.tenant, digest, bytes as u64);
+        let is_new = components.count_upload((&self.tenant, agent), digest, bytes as u64);
         let store = &self.common.parts.store;
         let others = store.uploaded(&self.tenant, agent).await?;
         let own: Vec<_> = store.revisions(&self.tenant, agent).await?;
@@ -43,7 +44,7 @@ impl OfTenant {
             // It takes nothing more.
             return Ok(all);
         }
-        let tenant = self.tenant.clone();
+        let (tenant, name) = (self.tenant.clone(), agent.clone());
         let fits = blocking(move || {
             let fits = |kept: &usize| {
                 let stays = others.iter().chain(own.iter().take(kept - 1));
@@ -51,7 +52,7 @@ impl OfTenant {
                 let goes: HashSet<_> = own.iter().skip(kept - 1).copied().collect();
                 let goes: Vec<_> = goes.difference(&stays).copied().collect();
                 let stays: Vec<_> = stays.into_iter().collect();
-                components.uploaded_bytes(&tenant, &stays, &goes) <= most
+                components.uploaded_bytes((&tenant, &name), &stays, &goes) <= most
             };
             Ok((1..=all).rev().find(fits))
         });
@@ -59,7 +60,7 @@ impl OfTenant {
             return Ok(kept);
         }
         if is_new {
-            self.common.components.discount_upload(&self.tenant, &digest);
+            self.common.components.discount_upload((&self.tenant, agent), &digest);
         }
         Err(RegistryError::OverQuota(account.refuse(Resource::Components, None).message))
     }

@@ -118,8 +118,8 @@ async fn what_runs_outside_the_pool_is_bounded_too() {
 async fn stacks_that_some_calls_take_leave_every_place_its_own() {
     let sandbox = Sandbox::new();
     // A stack for each of its parts and one for itself: more than a place has, and all that an instance may have.
-    let hog = sandbox.load(&wat::waits_in_parts(15), hurried(600_000)).await;
-    let fitting = sandbox.load(&wat::waits_in_parts(2), hurried(5000)).await;
+    let hog = sandbox.load(&wat::waits_in_parts(15, wat::PART), hurried(600_000)).await;
+    let fitting = sandbox.load(&wat::waits_in_parts(2, wat::PART), hurried(5000)).await;
     let other = sandbox.load(wat::ASYNC_NOTHING, super::patient()).await;
     let others = async {
         aop_tests::eventually("all of them wait", || async {
@@ -138,10 +138,12 @@ async fn stacks_that_some_calls_take_leave_every_place_its_own() {
         failed(result, aop_core::ErrorCode::DeadlineExceeded);
     }
     sandbox.is_empty().await;
-    let bytes = aop_tests::component(&wat::waits_in_parts(16));
-    let refused = sandbox.load_bytes(&bytes, hurried(1000)).await;
-    let reason = refused.map(drop).expect_err("it is refused").to_string();
-    assert!(reason.contains("17 counted"), "{reason}");
+    for part in [wat::PART, wat::PART_WITHOUT_MODULE] {
+        let bytes = aop_tests::component(&wat::waits_in_parts(16, part));
+        let refused = sandbox.load_bytes(&bytes, hurried(1000)).await;
+        let reason = refused.map(drop).expect_err("it is refused").to_string();
+        assert!(reason.contains("17 counted"), "{reason}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

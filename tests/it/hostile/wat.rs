@@ -52,20 +52,31 @@ pub(super) const ASYNC_NOTHING: &str = r#"(component
   (core instance $i (instantiate $m))
   (func (export "run") async (canon lift (core func $i "run"))))"#;
 
+/// Waits with code of its own.
+pub(super) const PART: &str = r#"(core module $m
+      (import "" "wait" (func $wait (param i64)))
+      (func (export "run") (param i64) (call $wait (local.get 0))))
+    (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait))))))
+    (func (export "run") async (param "how-long" u64) (canon lift (core func $i "run")))"#;
+
+/// Waits without any: what it lifts is what it imports.
+pub(super) const PART_WITHOUT_MODULE: &str = r#"(func (export "run") async (param "how-long" u64)
+      (canon lift (core func $wait)))"#;
+
 /// So many parts that wait in the host for an hour at one time, each on a stack of its own, and one that calls them.
-pub(super) fn waits_in_parts(count: usize) -> String {
+pub(super) fn waits_in_parts(count: usize, part: &str) -> String {
     let each =
         |line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<Vec<_>>().join("\n  ");
     let parts =
         each(&|n| format!(r#"(instance $p{n} (instantiate $part (with "wait" (func $wait))))"#));
     let imports = each(&|n| {
         format!(
-            r#"(import "r{n}" (func $f{n} async))
+            r#"(import "r{n}" (func $f{n} async (param "how-long" u64)))
   (core func $r{n} (canon lower (func $f{n}) async))"#
         )
     });
-    let wanted = each(&|n| format!(r#"(import "" "r{n}" (func $r{n} (result i32)))"#));
-    let calls = each(&|n| format!("(drop (call $r{n}))"));
+    let wanted = each(&|n| format!(r#"(import "" "r{n}" (func $r{n} (param i64) (result i32)))"#));
+    let calls = each(&|n| format!("(drop (call $r{n} (i64.const 3600000000000)))"));
     let given = each(&|n| format!(r#"(export "r{n}" (func $r{n}))"#));
     let with = each(&|n| format!(r#"(with "r{n}" (func $p{n} "run"))"#));
     format!(
@@ -76,11 +87,7 @@ pub(super) fn waits_in_parts(count: usize) -> String {
   (component $part
     (import "wait" (func $wait async (param "how-long" u64)))
     (core func $wait (canon lower (func $wait)))
-    (core module $m
-      (import "" "wait" (func $wait (param i64)))
-      (func (export "run") (call $wait (i64.const 3600000000000))))
-    (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait))))))
-    (func (export "run") async (canon lift (core func $i "run"))))
+    {part})
   (component $caller
   (import "wait" (func $wait async (param "how-long" u64)))
   (core func $wait (canon lower (func $wait)))

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use aop_core::Settings;
 use aop_core::settings::agent_reference;
 use aop_core::settings::keys::Row;
@@ -10,7 +11,7 @@ use aop_core::settings::keys::Row;
 use crate::access::key_among_secrets;
 use crate::args::{ConfigCommand, LocalArgs};
 use crate::config::{self, Config, File, Flags};
-use crate::exit::{CommandError, CommandResult, misuse};
+use crate::exit::{CommandError, CommandResult, failure, misuse};
 use crate::local::Local;
 use crate::{arguments, output};
 
@@ -50,7 +51,9 @@ fn is_of_names(key: &str) -> bool {
 
 /// The settings of every agent in the configured directories.
 async fn check_agents(config: &Config) -> CommandResult {
-    let (mut checked, mut mistakes) = (0, Vec::new());
+    let (mut checked, mut mistakes, mut failures) = (0, Vec::new(), Vec::new());
+    // What is compiled to check it is not kept: whoever checks may be another user than the host.
+    let place = tempfile::tempdir().context("cannot make a temporary directory")?;
     for directory in &config.agents {
         let entries = match std::fs::read_dir(directory) {
             Ok(entries) => entries,
@@ -63,16 +66,27 @@ async fn check_agents(config: &Config) -> CommandResult {
         paths.sort();
         for path in paths.iter().filter(|path| is_settings(path)) {
             checked += 1;
-            mistakes.extend(mistakes_in(config, path).await?);
+            match mistakes_in(config, path, place.path()).await {
+                Ok(found) => mistakes.extend(found),
+                Err(failed) => {
+                    let why = failed.conclusion().0.unwrap_or_default();
+                    failures.push(format!("{}: {why}", path.display()));
+                }
+            }
         }
     }
-    if mistakes.is_empty() {
-        if checked > 0 {
-            output::line(format_args!("settings of {checked} agents: no mistakes"))?;
+    let told = |heading: &str, lines: &[String]| format!("{heading}:\n  {}", lines.join("\n  "));
+    let unchecked = told("the settings of agents could not be checked", &failures);
+    let mistaken = told("the settings of agents have mistakes", &mistakes);
+    match (mistakes.is_empty(), failures.is_empty()) {
+        (true, true) if checked == 0 => Ok(()),
+        (true, true) => {
+            Ok(output::line(format_args!("settings of {checked} agents: no mistakes"))?)
         }
-        return Ok(());
+        (false, true) => Err(misuse(mistaken)),
+        (true, false) => Err(failure(unchecked)),
+        (false, false) => Err(misuse(format!("{mistaken}\n{unchecked}"))),
     }
-    Err(misuse(format!("the settings of agents have mistakes:\n  {}", mistakes.join("\n  "))))
 }
 
 /// Other TOML files may lie there too; settings have a component beside them.
@@ -81,7 +95,11 @@ fn is_settings(path: &Path) -> bool {
         && path.with_extension("wasm").is_file()
 }
 
-async fn mistakes_in(config: &Config, path: &Path) -> Result<Vec<String>, CommandError> {
+async fn mistakes_in(
+    config: &Config,
+    path: &Path,
+    place: &Path,
+) -> Result<Vec<String>, CommandError> {
     let text = arguments::read_file(path)?;
     let said = |mistake: &dyn std::fmt::Display| format!("{}: {mistake}", path.display());
     let settings = match Settings::from_toml(&text) {
@@ -92,7 +110,7 @@ async fn mistakes_in(config: &Config, path: &Path) -> Result<Vec<String>, Comman
         return Ok(Vec::new());
     }
     // Only the component knows its functions, and to ask it takes compiling it.
-    let args = LocalArgs { settings: Some(path.to_owned()), data: config.data.clone() };
+    let args = LocalArgs { settings: Some(path.to_owned()), data: Some(place.to_owned()) };
     let (component, ground) = (path.with_extension("wasm"), (config, Arc::default()));
     match Local::prepare_to_run(&component, &args, ground, |_| ()).await {
         Ok(_) => Ok(Vec::new()),
@@ -175,10 +193,30 @@ mod tests {
             |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
         write("a.wasm", "");
         write("a.toml", "timout = \"3s\"\n");
+        write("b.wasm", "");
+        std::fs::create_dir(directory.path().join("b.toml")).unwrap();
+        write("c.wasm", "");
+        write("c.toml", "memroy = \"3MiB\"\n");
         write("other.toml", "[package]\n");
         let config = Config { agents: vec![directory.path().to_owned()], ..Config::default() };
         let message = check_agents(&config).await.unwrap_err().conclusion().0.unwrap();
         assert!(message.contains("a.toml: line 1: unknown key \"timout\""), "{message}");
+        assert!(message.contains("could not be checked:\n"), "{message}");
+        assert!(message.contains("b.toml: "), "{message}");
+        assert!(message.contains("c.toml: line 1: unknown key \"memroy\""), "{message}");
         assert!(!message.contains("other.toml"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn to_check_settings_writes_nothing_into_the_data_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let (agents, data) = (directory.path().join("agents"), directory.path().join("data"));
+        std::fs::create_dir(&agents).unwrap();
+        std::fs::write(agents.join("a.wasm"), "no component").unwrap();
+        std::fs::write(agents.join("a.toml"), "[tools.run]\ndescription = \"Runs.\"\n").unwrap();
+        let config = Config { agents: vec![agents], data: Some(data.clone()), ..Config::default() };
+        let message = check_agents(&config).await.unwrap_err().conclusion().0.unwrap();
+        assert!(message.contains("a.toml: "), "{message}");
+        assert!(!data.exists());
     }
 }

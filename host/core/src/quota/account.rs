@@ -105,8 +105,10 @@ pub struct Account {
     courtesy: Rate,
     executions: AtomicU32,
     turn_wait_nanos: AtomicU64,
-    /// Of the host's log about single calls of it.
+    /// Of the host's log about single calls of it that fail.
     pub lines: Lines,
+    /// Of the host's log about its other calls: they leave no line about a failure out.
+    pub verbose_lines: Lines,
     refused: [AtomicU64; Resource::ALL.len()],
 }
 
@@ -159,6 +161,7 @@ impl Account {
             executions: AtomicU32::new(0),
             turn_wait_nanos: AtomicU64::new(0),
             lines: Lines::default(),
+            verbose_lines: Lines::default(),
             refused: Default::default(),
         }
     }

@@ -431,6 +431,7 @@ impl Payer {
     pub fn set_agent(&self, quota: &Quota, limits: &Limits) {
         self.agent.set(quota, limits.concurrency, Some(u64::from(limits.queue)));
         self.agent.lines.set(limits.log_lines_per_second);
+        self.agent.verbose_lines.set(limits.log_lines_per_second);
     }
 }
 

@@ -3,7 +3,9 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::fair::{Flow, Permits};
-use crate::{AgentName, ErrorCode, Limits, Tenancy as _, Tenant, TenantName};
+use crate::{
+    AgentName, CallContext, Caller, ErrorCode, Limits, Tenancy as _, Tenant, TenantName, ToolName,
+};
 
 fn tenant(name: &str) -> TenantName {
     TenantName::new(name).unwrap()
@@ -331,10 +333,33 @@ fn lines_about_calls_have_a_rate_and_those_that_are_left_out_are_counted() {
     let lines: Vec<_> = (0..10_000).map(|_| one.agent.lines.take(now)).collect();
     assert_eq!(lines[..3], [Some(0); 3]);
     assert!(lines[3..].iter().all(Option::is_none));
+    let verbose: Vec<_> = (0..4).map(|_| one.agent.verbose_lines.take(now)).collect();
+    assert_eq!(verbose, [Some(0), Some(0), Some(0), None], "a rate of its own");
     assert_eq!(one.agent.lines.take(now + Duration::from_secs(1)), Some(9_997));
     assert_eq!(one.agent.lines.take(now + Duration::from_secs(1)), Some(0));
     let other = accounts.payer(&tenant("acme"), &agent("two"));
     other.set_agent(&Quota::default(), &Limits { log_lines_per_second: 0, ..Limits::default() });
     assert_eq!(other.agent.lines.take(now), Some(0), "that it breaks is said all the same");
     assert_eq!(other.agent.lines.take(now), None);
+}
+
+#[test]
+fn all_lines_about_the_failure_of_a_call_are_told_or_none_is() {
+    let accounts = accounts(Quota::default(), Quota::default());
+    let one = payer(&accounts, &Quota::default());
+    one.set_agent(&Quota::default(), &Limits { log_lines_per_second: 1, ..Limits::default() });
+    let call = || {
+        let (caller, tool) = (Caller::local(tenant("acme")), ToolName::new("one_run").unwrap());
+        let alone = CallContext::alone(caller, agent("one"), tool, Instant::now());
+        CallContext { payer: Arc::clone(&one), ..alone }
+    };
+    let (told, left_out) = (call(), call());
+    assert_eq!(told.line(), Some(0));
+    // Nothing of the rate comes back while the test runs.
+    let far = Instant::now() + Duration::from_secs(3600);
+    while one.agent.lines.take(far).is_some() {}
+    assert_eq!(told.line(), Some(0), "it was told already");
+    assert_eq!([left_out.line(), left_out.line()], [None, None]);
+    let later = far + Duration::from_secs(1);
+    assert_eq!(one.agent.lines.take(later), Some(2), "one of the loop, one of the call");
 }

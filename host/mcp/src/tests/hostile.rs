@@ -1,7 +1,10 @@
 //! What clients should not send: every case has its clear answer, and none is a 500.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aop_core::CallId;
 use axum::body::Body;
 use futures::StreamExt as _;
 use http::{HeaderValue, Method, StatusCode};
@@ -10,6 +13,7 @@ use serde_json::json;
 use super::requests::{Client, call, call_message, stateless};
 use super::{World, post, send};
 use crate::McpConfig;
+use crate::edge::Edge;
 
 #[tokio::test]
 async fn bodies_that_are_no_message_are_refused() {
@@ -210,4 +214,43 @@ async fn a_client_that_leaves_while_it_opens_a_session_keeps_no_place() {
         tokio::task::yield_now().await;
     }
     Client::open(&server).await;
+}
+
+/// Counts lines of the log.
+#[derive(Clone, Default)]
+struct Told(Arc<AtomicU64>);
+
+impl tracing::Subscriber for Told {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn answers_against_the_rules_are_all_counted_and_told_at_a_rate() {
+    let edge = Edge::new(McpConfig::default(), World::new().parts());
+    let told = Told::default();
+    let _guard = tracing::subscriber::set_default(told.clone());
+    for _ in 0..10_000 {
+        edge.note_bad_content(CallId::begin(), "liar", "it lies");
+    }
+    assert_eq!(edge.counters.bad_content.get(), 10_000);
+    let told = told.0.load(Ordering::Relaxed);
+    assert!((100..5_000).contains(&told), "{told} lines of 10,000");
 }

@@ -28,3 +28,23 @@ fn a_whole_file_is_left_as_it_is() {
     components.put(bytes, &digest).unwrap();
     assert_eq!(inode(&components), before);
 }
+
+#[test]
+fn what_another_agent_uploads_too_is_counted_whoever_forgets_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let components = Components::open(directory.path()).unwrap();
+    let tenant = TenantName::default_tenant();
+    let [one, two] = ["one", "two"].map(|name| AgentName::new(name).unwrap());
+    let digest = Digest::of(b"component");
+    let left = || components.uploaded_bytes((&tenant, &one), &[], &[digest]);
+    assert!(components.count_upload((&tenant, &one), digest, 9));
+    assert_eq!(left(), 0);
+    assert!(components.count_upload((&tenant, &two), digest, 9));
+    assert!(!components.count_upload((&tenant, &two), digest, 9));
+    assert_eq!(left(), 9, "the other one may be about to have it");
+    components.discount_upload((&tenant, &two), &digest);
+    assert_eq!(left(), 0);
+    assert_eq!(components.uploaded_bytes((&tenant, &two), &[], &[digest]), 9);
+    components.discount_upload((&tenant, &one), &digest);
+    assert!(components.uploads().is_empty());
+}

@@ -366,7 +366,7 @@ async fn at_its_quota_a_tenant_can_replace_an_agent_and_old_revisions_make_room(
 }
 
 #[tokio::test]
-async fn replacements_that_come_faster_than_collection_take_no_more_than_one_beyond_the_quota() {
+async fn replacements_that_come_faster_than_collection_take_no_more_than_twice_the_quota() {
     let host = Arc::new(Host::scanned().await);
     limit_components(&host, 22);
     let loading = Arc::clone(&host);

@@ -3,9 +3,11 @@
 //! Where functions are asynchronous, each component that is instantiated within one, and has code, may be in a call that
 //! waits while the others go on, and every such call has a stack. That code never runs twice at one time in the same part is
 //! the component model's own rule. So the parts are counted, from the bytes, without running anything.
+//!
+//! A function that is lifted is code even where there is no core module: what is lifted may be an import, lowered.
 
 use wasmparser::{
-    BinaryReaderError, ComponentAlias, ComponentExternalKind, ComponentInstance,
+    BinaryReaderError, CanonicalFunction, ComponentAlias, ComponentExternalKind, ComponentInstance,
     ComponentOuterAliasKind, ComponentTypeRef, Encoding, Instance, Parser, Payload,
 };
 
@@ -32,6 +34,11 @@ impl Open {
             Payload::InstanceSection(section) => {
                 for instance in section {
                     self.has_code |= matches!(instance?, Instance::Instantiate { .. });
+                }
+            }
+            Payload::ComponentCanonicalSection(section) => {
+                for function in section {
+                    self.has_code |= matches!(function?, CanonicalFunction::Lift { .. });
                 }
             }
             Payload::ComponentInstanceSection(section) => {
@@ -132,6 +139,20 @@ mod tests {
         assert_eq!(of(&format!("(component {CODE} (core instance (instantiate $m)))")), 1);
         assert_eq!(count(b"no component"), MANY);
         assert_eq!(of("(module)"), MANY);
+    }
+
+    #[test]
+    fn what_lifts_an_import_is_a_part_without_a_module_of_its_own() {
+        let part = r#"(component $part
+            (import "wait" (func $wait async (param "d" u64)))
+            (core func $w (canon lower (func $wait)))
+            (func (export "run") async (param "d" u64) (canon lift (core func $w))))"#;
+        assert_eq!(of(part), 1);
+        let made = r#"(instance (instantiate $part (with "wait" (func $wait))))"#.repeat(15);
+        let wait = r#"(import "wait" (func $wait async (param "d" u64)))"#;
+        assert_eq!(of(&format!("(component {wait} {part} {made})")), 15);
+        let lowers = r#"(core func (canon lower (func $wait)))"#;
+        assert_eq!(of(&format!("(component {wait} {lowers})")), 0, "nobody can call it");
     }
 
     #[test]

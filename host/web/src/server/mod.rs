@@ -82,8 +82,6 @@ const TICK: Duration = Duration::from_secs(1);
 const REFUSALS_MAX: usize = 64;
 /// How long a refused connection may take to read its 503.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long requests that came while the host drained may take once all others are done: they are told that it drains.
-const LATE_GRACE: Duration = Duration::from_secs(1);
 /// The first and the longest pause after accepting failed, as it does when no file descriptor is
 /// free. Doubling: short enough not to be noticed once, long enough not to spin.
 const ACCEPT_PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -205,7 +203,8 @@ impl Server {
         }
         drop(source);
         close.send_replace(true);
-        self.drain(late, deadline.min(Instant::now() + LATE_GRACE)).await;
+        // Most were told that the host drains; a call that began before it refused any is one of those that may finish.
+        self.drain(late, deadline).await;
         Ok(())
     }
 

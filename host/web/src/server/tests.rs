@@ -350,6 +350,36 @@ async fn shutdown_finishes_what_runs_and_closes_what_is_idle() {
     assert_eq!(count(&running.server, "http_connections_open"), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_came_late_has_the_grace_period_too() {
+    let (clients, source) = mpsc::unbounded_channel();
+    let gate = Gate::new();
+    let (server, app) = (Server::new(ServerConfig::default()), app(&gate));
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(async move {
+        let stopped = async { drop(stopped.await) };
+        server.serve_from(Piped(source), app, stopped, GRACE).await
+    });
+    let pipes = Pipes { clients, task };
+    let asks = async || {
+        let mut client = pipes.connect();
+        client.write_all(b"GET /gate HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        gate.wait_for_a_request().await;
+        client
+    };
+    let early = asks().await;
+    stop.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let late = asks().await;
+    gate.open.add_permits(1);
+    assert!(read_all(early).await.ends_with("through"));
+    // Nobody else is left.
+    tokio::time::sleep(GRACE / 2).await;
+    gate.open.add_permits(1);
+    assert!(read_all(late).await.ends_with("through"));
+    pipes.task.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn requests_that_outlive_the_grace_period_are_cut_off() {
     let running = start(ServerConfig::default(), Duration::from_millis(1)).await;
