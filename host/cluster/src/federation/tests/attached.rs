@@ -159,6 +159,12 @@ async fn a_child_that_is_gone_is_unavailable_and_comes_back_by_itself() {
         assert_eq!((failure.code, failure.executed), (ErrorCode::Unavailable, false), "{failure}");
         assert!(failure.message.contains("keeps no connection"), "{failure}");
     }
+    // Something in front of another node that says that it cannot tell: the call may have run there.
+    let between = Fault::Between(StatusCode::SERVICE_UNAVAILABLE, "upstream lost");
+    world.wires.breaks("acme.example", between);
+    let failure = call(near, &name, "{}").await.unwrap_err();
+    assert!(failure.executed, "{failure}");
+    world.wires.heals("acme.example");
     until(|| connections(&world, "acme.example", EU) == 1).await;
     call(far, &name, "{}").await.unwrap();
     // While its parent does not answer, it tries again and says so.
@@ -362,6 +368,17 @@ async fn another_node_of_the_parent_asks_by_the_url() {
     };
     let answer = other.exchange(&zone_name(EU), ask(), limits).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
+    // Whatever is in between may have lost the answer: only the protocol's own refusal says that nothing was sent.
+    for (text, is_sent) in
+        [("upstream lost", true), (r#"{"code":"resource_exhausted","message":""}"#, false)]
+    {
+        let between = Fault::Between(StatusCode::SERVICE_UNAVAILABLE, text);
+        world.wires.breaks("acme.example", between);
+        match other.exchange(&zone_name(EU), ask(), limits).await {
+            Ok(answer) => assert!(is_sent && answer.body() == text.as_bytes(), "{text}"),
+            Err(failed) => assert!(!is_sent, "{text}: {failed}"),
+        }
+    }
     world.wires.breaks("acme.example", Fault::Down);
     let failed = other.exchange(&zone_name(EU), ask(), limits).await.unwrap_err();
     assert!(matches!(failed, TransportError::Unreachable(_)), "{failed}");
