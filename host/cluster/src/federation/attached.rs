@@ -39,7 +39,7 @@ const CONNECTIONS_MAX: usize = 8;
 const USED_MAX: usize = 64;
 /// How often at most the log says that a connection of one child is refused, in seconds.
 const WARN_EVERY_S: u64 = 60;
-/// Streams of one connection that this zone itself, zones that show a token, and strangers may have under way.
+/// Streams of one connection that this zone itself, zones that are known there, and strangers may have under way.
 const STREAMS_MAX: [usize; 3] = [128, 96, 32];
 /// Streams of one connection at most.
 pub(super) const STREAMS_ALL: usize = STREAMS_MAX[0] + STREAMS_MAX[1] + STREAMS_MAX[2];
@@ -75,9 +75,9 @@ where
 pub(super) enum From {
     /// This zone.
     This,
-    /// A zone that shows a token, whatever that is worth: only the child can tell.
+    /// A zone that shows a token that the child took before.
     Known,
-    /// Somebody without one.
+    /// Anybody else.
     Stranger,
 }
 

@@ -11,6 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_core::Digest;
+use aop_core::fair::Place;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -20,15 +22,19 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attached::{AttachError, From, Passing};
 use super::below::{self, Bounds};
-use super::http::{Door, Refusal};
+use super::http::{BODY_TIMEOUT, Door, Refusal};
 use super::name::ZoneName;
 use super::wire::{self, NoCall};
 use crate::http2::{SendError, Stream};
+
+mod places;
+
+pub(super) use places::Places;
+use places::Unread;
 
 /// What a connection is turned into.
 pub(super) const PROTOCOL: &str = "aop-zone-1";
@@ -116,19 +122,30 @@ pub(super) async fn relay(
     let book = door.zone.authority().book();
     let peer = book.attaching(&child).filter(|(zone, _)| **zone == child);
     let (_, peer) = peer.ok_or_else(unknown)?;
-    // Whose token it is only the zone below can tell, and it refuses what is none.
-    let shows_token = head.headers.contains_key(header::AUTHORIZATION);
-    let place = door.relay_place(shows_token)?;
+    let token = head.headers.get(header::AUTHORIZATION);
+    let token = token.map(|token| Digest::of(token.as_bytes()));
+    let is_known = token.is_some_and(|token| door.places.is_good(&child, &token));
+    let place = door.places.enter(&child, is_known).ok_or_else(|| door.busy())?;
     let max_bytes = bounds.request_max_bytes;
-    let _room = door.room(&door.relayed_kib, shows_token, &head.headers, max_bytes)?;
-    let body = door.body(body, max_bytes).await?;
+    let body = door.places.read((&child, is_known), body, max_bytes, BODY_TIMEOUT).await;
+    let body = body.map_err(|unread| match unread {
+        Unread::TooLarge => door.too_large(),
+        Unread::NoRoom => door.busy(),
+        Unread::Late => door.too_slow(),
+    })?;
     let deadline = Instant::now() + bounds.time;
     let request = onward(&child, rest, &head, body).ok_or_else(unknown)?;
-    let from = if shows_token { From::Known } else { From::Stranger };
+    let from = if is_known { From::Known } else { From::Stranger };
     door.zone.counters().relayed.add();
     let sending = door.zone.ways().attached.send(&child, peer, from, request);
     match timeout_at(deadline, sending).await {
-        Ok(Ok(passing)) => Ok(answer(passing, place, deadline, bounds)),
+        Ok(Ok(passing)) => {
+            let is_good = judged(passing.response.status(), rest, bounds);
+            if let (Some(token), Some(is_good)) = (token, is_good) {
+                door.places.judge(&child, token, is_good);
+            }
+            Ok(answer(passing, place, deadline, bounds))
+        }
         Ok(Err(SendError::Full)) => Err(door.busy()),
         Ok(Err(SendError::NotSent(reason))) if bounds.is_call => Ok(not_begun(&reason)),
         Ok(Err(SendError::NotSent(_))) => Err(door.refuse(
@@ -139,6 +156,16 @@ pub(super) async fn relay(
             Err(Refusal(StatusCode::BAD_GATEWAY, "the connection of the zone below broke"))
         }
         Err(_) => Err(Refusal(StatusCode::GATEWAY_TIMEOUT, "the zone below took too long")),
+    }
+}
+
+/// Whether an answer says that its token was good. Where it is the zone's below that one, a call that did not begin may be
+/// answered by those before it, who cannot tell.
+fn judged(status: StatusCode, rest: &str, bounds: Bounds) -> Option<bool> {
+    match status {
+        StatusCode::OK if !bounds.is_call || below::split(rest).is_none() => Some(true),
+        StatusCode::UNAUTHORIZED => Some(false),
+        _ => None,
     }
 }
 
@@ -162,15 +189,10 @@ fn not_begun(reason: &str) -> Response {
 }
 
 /// An answer that is passed on while it arrives, as far and as long as it may.
-fn answer(
-    passing: Passing,
-    place: OwnedSemaphorePermit,
-    deadline: Instant,
-    bounds: Bounds,
-) -> Response {
+fn answer(passing: Passing, place: Place, deadline: Instant, bounds: Bounds) -> Response {
     struct Arriving {
         body: Limited<Incoming>,
-        _held: (Stream, OwnedSemaphorePermit),
+        _held: (Stream, Place),
     }
     let Passing { response, stream } = passing;
     let (head, body) = response.into_parts();
