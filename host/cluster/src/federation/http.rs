@@ -43,6 +43,9 @@ use super::zone::as_asker;
 
 /// Questions that are looked at together, of known zones and of strangers. Each is a few signatures at most.
 const QUESTIONS_MAX: Places = Places { known: 64, strangers: 32 };
+/// Connections of zones below that are looked at together. None is waited for meanwhile, so that these are enough however many
+/// of them are a stranger's.
+const ATTACHING_MAX: usize = 16;
 /// Searches under way: each waits for zones below.
 const SEARCHES_MAX: Places = Places { known: 32, strangers: 8 };
 /// Calls under way; the agents' own limits say how many of them run.
@@ -84,7 +87,8 @@ impl Pool {
 
 pub(super) struct Door {
     pub(super) zone: Arc<Zone>,
-    pub(super) questions: Pool,
+    questions: Pool,
+    attaching: Semaphore,
     searches: Pool,
     calls: Pool,
     calls_kib: Pool,
@@ -127,6 +131,7 @@ impl Door {
         Self {
             zone,
             questions: Pool::new(QUESTIONS_MAX),
+            attaching: Semaphore::new(ATTACHING_MAX),
             searches: Pool::new(SEARCHES_MAX),
             calls: Pool::new(CALLS_MAX),
             calls_kib: Pool::new(CALLS_MAX_KIB),
@@ -164,12 +169,13 @@ impl IntoResponse for Refusal {
 type Who = Option<(ZoneName, Relation)>;
 
 impl Door {
-    pub(super) fn enter<'a>(
-        &self,
-        pool: &'a Pool,
-        is_known: bool,
-    ) -> Result<SemaphorePermit<'a>, Refusal> {
+    fn enter<'a>(&self, pool: &'a Pool, is_known: bool) -> Result<SemaphorePermit<'a>, Refusal> {
         pool.of(is_known).try_acquire().map_err(|_| self.busy())
+    }
+
+    /// A place for a connection of a zone below. Whoever holds it awaits nothing.
+    pub(super) fn attaching(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.attaching.try_acquire().map_err(|_| self.busy())
     }
 
     /// Room for a body, by its length; for the largest one when it does not say it.

@@ -60,7 +60,7 @@ pub(super) async fn attach(
     Path(child): Path<String>,
     mut request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.questions, false)?;
+    let _place = door.attaching()?;
     let wanted = request.headers().get(header::UPGRADE).is_some_and(|wanted| wanted == PROTOCOL);
     if !wanted || request.extensions().get::<OnUpgrade>().is_none() {
         let message = "a connection of a zone below becomes one by `Upgrade: aop-zone-1`, which what is between must let through";

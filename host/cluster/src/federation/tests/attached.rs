@@ -204,7 +204,7 @@ async fn who_goes_away_stops_what_runs_behind_the_parent() {
 }
 
 /// Asks a parent to take a connection, with what a zone says for it.
-async fn ask(world: &World, parent: &str, child: &str, proof: &str) -> StatusCode {
+pub(super) async fn ask(world: &World, parent: &str, child: &str, proof: &str) -> StatusCode {
     let request = Request::get(format!("http://{parent}/zone/v1/below/{child}"))
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, PROTOCOL)

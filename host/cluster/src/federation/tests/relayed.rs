@@ -8,10 +8,11 @@ use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode, header};
 use tower::ServiceExt as _;
+use uuid::Uuid;
 
 use super::super::testing::{HANG, zone_name};
 use super::super::wire;
-use super::attached::{EU, attach, connections, until, world_with_hidden};
+use super::attached::{EU, ask, attach, connections, until, world_with_hidden};
 use super::*;
 
 const US: &str = "us.acme.example";
@@ -149,4 +150,17 @@ async fn strangers_take_no_places_of_known_zones_on_a_connection() {
     assert_eq!(answer.status(), StatusCode::OK);
     let body = to_bytes(answer.into_body(), 10_000).await.unwrap();
     assert!(String::from_utf8_lossy(&body).contains("\"success\":true"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_who_send_slowly_keep_no_zone_below_from_its_connection() {
+    let world = world_with_hidden();
+    let router = world.wires.router("acme.example").unwrap();
+    let question = || Request::post("/zone/v1/resolve").body(slow()).unwrap();
+    let _sending = begun(&router, |_| question()).await;
+    let refused = router.clone().oneshot(question()).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let parent = world.at("acme.example").zone.authority().zone().clone();
+    let word = world.at(EU).zone.authority().attach(&parent, Uuid::new_v4()).unwrap();
+    assert_eq!(ask(&world, "acme.example", EU, &word[0]).await, StatusCode::SWITCHING_PROTOCOLS);
 }
