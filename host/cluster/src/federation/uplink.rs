@@ -206,6 +206,8 @@ async fn serve(
     let connection = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(u32::try_from(STREAMS_ALL).unwrap_or(u32::MAX))
+        // Who asks over the parent may go away at once, all of them together; that shall not end the connection.
+        .max_pending_accept_reset_streams(STREAMS_ALL)
         .max_header_list_size(HEADERS_MAX_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -263,3 +265,6 @@ impl Zone {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
