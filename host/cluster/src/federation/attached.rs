@@ -93,6 +93,9 @@ pub(super) enum AttachError {
     /// There are as many as there may be.
     #[error("{0} has {CONNECTIONS_MAX} connections, or made {USED_MAX} within minutes")]
     Crowded(ZoneName),
+    /// It broke before it could be used.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
 }
 
 /// Whose a connection is.
@@ -157,7 +160,7 @@ impl Attached {
         self: &Arc<Self>,
         admitted: Admitted,
         io: Io,
-    ) -> Result<(), hyper::Error>
+    ) -> Result<(), AttachError>
     where
         Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -174,10 +177,14 @@ impl Attached {
             .await?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let Admitted { zone, node, kid } = admitted;
-        tracing::info!(%zone, %node, key = %kid, "a zone below keeps a connection to this one");
         {
             let mut children = self.children();
             let connections = children.entry(zone.clone()).or_default();
+            // Others may have come since this one was admitted.
+            if is_crowded(connections, node) {
+                return Err(AttachError::Crowded(zone));
+            }
+            tracing::info!(%zone, %node, key = %kid, "a zone below keeps a connection to this one");
             connections.retain(|connection| connection.node != node);
             connections.push(Connection {
                 number,
@@ -308,6 +315,11 @@ impl Attached {
     }
 }
 
+/// Whether there is no room for one more: a connection of a node that has one stands in for that.
+fn is_crowded(connections: &[Connection], node: Uuid) -> bool {
+    connections.len() >= CONNECTIONS_MAX && connections.iter().all(|one| one.node != node)
+}
+
 /// Whether the other side says that it did not process the stream (RFC 9113, sections 6.8 and 8.7).
 fn was_refused(error: &hyper::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
@@ -357,10 +369,9 @@ impl Zone {
                 }
             };
             let node = attach.body.node;
-            let is_known = |one: &Connection| one.node == node;
-            let is_crowded = attached.children().get(child).is_some_and(|connections| {
-                connections.len() >= CONNECTIONS_MAX && !connections.iter().any(is_known)
-            });
+            let children = attached.children();
+            let is_crowded = children.get(child).is_some_and(|all| is_crowded(all, node));
+            drop(children);
             if is_crowded {
                 return Err(AttachError::Crowded(child.clone()));
             }

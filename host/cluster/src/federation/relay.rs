@@ -80,7 +80,7 @@ pub(super) async fn attach(
                 StatusCode::FORBIDDEN,
                 "the zone's word is not believed, its log says why: compare the key that it pinned with `aop zone keys`, and the clocks",
             ),
-            AttachError::Crowded(_) => {
+            AttachError::Crowded(_) | AttachError::Broken(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the zone keeps too many connections")
             }
         };
@@ -91,7 +91,7 @@ pub(super) async fn attach(
     tokio::spawn(async move {
         let kept = match timeout(UPGRADE_TIMEOUT, upgrade).await {
             Ok(Ok(stream)) => zone.ways().attached.keep(admitted, stream).await,
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => Err(AttachError::Broken(error)),
             Err(_) => return,
         };
         match kept {
@@ -99,7 +99,9 @@ pub(super) async fn attach(
                 zone.counters().attachments.add();
                 zone.greet(&child).await;
             }
-            Err(error) => tracing::debug!(zone = %child, %error, "a zone below went away"),
+            Err(error) => {
+                tracing::debug!(zone = %child, %error, "a connection of a zone below is not kept")
+            }
         }
     });
     let headers = [

@@ -7,6 +7,7 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
@@ -163,4 +164,26 @@ async fn strangers_who_send_slowly_keep_no_zone_below_from_its_connection() {
     let parent = world.at("acme.example").zone.authority().zone().clone();
     let word = world.at(EU).zone.authority().attach(&parent, Uuid::new_v4()).unwrap();
     assert_eq!(ask(&world, "acme.example", EU, &word[0]).await, StatusCode::SWITCHING_PROTOCOLS);
+}
+
+/// A connection for a zone below, admitted, and its far end.
+fn admitted(world: &World) -> (super::super::attached::Admitted, [tokio::io::DuplexStream; 2]) {
+    let parent = &world.at("acme.example").zone;
+    let words = world.at(EU).zone.authority().attach(parent.authority().zone(), Uuid::new_v4());
+    let admitted = parent.admit(&zone_name(EU), &words.unwrap().join(",")).unwrap();
+    let (near, far) = tokio::io::duplex(1 << 20);
+    (admitted, [near, far])
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_come_together_are_no_more_than_there_may_be() {
+    let world = world_with_hidden();
+    let attached = &world.at("acme.example").zone.ways().attached;
+    let coming: Vec<_> = (0..12).map(|_| admitted(&world)).collect();
+    let (mut kept, mut fars) = (0, Vec::new());
+    for (admitted, [near, far]) in coming {
+        kept += usize::from(attached.keep(admitted, TokioIo::new(near)).await.is_ok());
+        fars.push(far);
+    }
+    assert_eq!((kept, connections(&world, "acme.example", EU)), (8, 8));
 }
