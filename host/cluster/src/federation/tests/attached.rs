@@ -23,7 +23,7 @@ use super::super::uplink::{OpenUplink, Uplink, UplinkStream};
 use super::*;
 
 pub(super) const EU: &str = "eu.acme.example";
-const LAB: &str = "lab.eu.acme.example";
+pub(super) const LAB: &str = "lab.eu.acme.example";
 const ZONES: [&str; 6] =
     ["example", "acme.example", EU, LAB, "globex.example", "us.globex.example"];
 

@@ -7,13 +7,14 @@ use axum::body::{Body, to_bytes};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tower::ServiceExt as _;
 use uuid::Uuid;
 
 use super::super::testing::{HANG, zone_name};
 use super::super::wire;
-use super::attached::{EU, ask, attach, connections, until, world_with_hidden};
+use super::attached::{EU, LAB, ask, attach, connections, until, world_with_hidden};
 use super::*;
 
 const US: &str = "us.acme.example";
@@ -186,4 +187,84 @@ async fn connections_that_come_together_are_no_more_than_there_may_be() {
         fars.push(far);
     }
     assert_eq!((kept, connections(&world, "acme.example", EU)), (8, 8));
+}
+
+/// A parent of a zone below that answers with a body like that.
+async fn answered(
+    world: &World,
+    body: impl Fn() -> Body + Clone + Send + 'static,
+) -> Response<Body> {
+    let (admitted, [near, far]) = admitted(world);
+    let service = service_fn(move |_: Request<hyper::body::Incoming>| {
+        let answer = Response::builder()
+            .status(StatusCode::TOO_MANY_REQUESTS)
+            .header(header::RETRY_AFTER, "7")
+            .header(header::CONTENT_TYPE, "text/html")
+            .header(header::WWW_AUTHENTICATE, "Basic")
+            .header(header::SET_COOKIE, "a=b")
+            .header(header::LOCATION, "http://elsewhere.example/")
+            .body(body());
+        async { answer }
+    });
+    let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(far), service);
+    tokio::spawn(serving);
+    let attached = &world.at("acme.example").zone.ways().attached;
+    attached.keep(admitted, TokioIo::new(near)).await.unwrap();
+    let question = Request::get(format!("/zone/v1/below/{EU}/.well-known/aop-zone.json"));
+    let router = world.wires.router("acme.example").unwrap();
+    router.oneshot(question.body(Body::empty()).unwrap()).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_passed_on_without_its_headers_and_within_its_bounds() {
+    let world = world_with_hidden();
+    let answer = answered(&world, || Body::from("{}")).await;
+    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
+    let mut headers: Vec<_> =
+        answer.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    headers.sort_unstable();
+    let allowed: [(&str, &[u8]); 3] = [
+        ("content-type", b"application/json"),
+        ("retry-after", b"7"),
+        ("x-content-type-options", b"nosniff"),
+    ];
+    assert_eq!(headers, allowed);
+    assert_eq!(to_bytes(answer.into_body(), 100).await.unwrap(), "{}");
+
+    let world = world_with_hidden();
+    let max = super::super::well_known::DOCUMENT_MAX_BYTES;
+    let answer = answered(&world, move || Body::from(vec![b' '; max + 1])).await;
+    assert!(to_bytes(answer.into_body(), usize::MAX).await.is_err(), "too large");
+
+    let world = world_with_hidden();
+    let answer = answered(&world, slow).await;
+    let begun = tokio::time::Instant::now();
+    assert!(to_bytes(answer.into_body(), usize::MAX).await.is_err(), "too late");
+    assert!(begun.elapsed() <= MINUTE);
+}
+
+#[tokio::test]
+async fn over_its_connection_a_zone_serves_the_zone_protocol_and_nothing_else() {
+    let world = world_with_hidden();
+    let router = super::super::http::protocol(Arc::clone(&world.at(EU).zone));
+    let status = async |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path).body(Body::from("{}"));
+        router.clone().oneshot(request.unwrap()).await.unwrap().status()
+    };
+    assert_eq!(status("GET", "/.well-known/aop-zone.json").await, StatusCode::OK);
+    for path in [
+        "/",
+        "/mcp",
+        "/metrics",
+        "/api/v1/agents",
+        "/v0.1/servers",
+        "/.well-known/ai-catalog.json",
+        "/.well-known/agent-card.json",
+        &format!("/zone/v1/below/{LAB}"),
+    ] {
+        for method in ["GET", "POST"] {
+            assert_eq!(status(method, path).await, StatusCode::NOT_FOUND, "{method} {path}");
+        }
+    }
 }
