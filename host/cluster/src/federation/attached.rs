@@ -30,7 +30,7 @@ use super::Zone;
 use super::book::{Book, Peer};
 use super::key::{KEYS_MAX, Thumbprint};
 use super::name::ZoneName;
-use super::record::{self, RecordError};
+use super::record::{self, Attach, RecordError, SKEW_S};
 use crate::http2::{self, SendError, Stream};
 
 /// Connections of one child: one for each of its nodes that keeps one.
@@ -124,8 +124,9 @@ pub(super) struct Passing {
 }
 
 /// The connections of all children.
-#[derive(Default)]
 pub(super) struct Attached {
+    /// Words from before that, in Unix seconds, may have been used: who knew of it is gone.
+    began_s: u64,
     children: Mutex<BTreeMap<ZoneName, Vec<Connection>>>,
     /// Words that were used and might be again, and when that ends, in Unix seconds.
     used: Mutex<BTreeMap<ZoneName, Vec<(Uuid, u64)>>>,
@@ -135,6 +136,16 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    pub(super) fn new(now_s: u64) -> Self {
+        Self {
+            began_s: now_s,
+            children: Mutex::default(),
+            used: Mutex::default(),
+            warned: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
     fn children(&self) -> MutexGuard<'_, BTreeMap<ZoneName, Vec<Connection>>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -295,22 +306,21 @@ impl Attached {
     }
 
     /// Takes note of a word that is used.
-    fn use_once(
-        &self,
-        child: &ZoneName,
-        (id, until): (Uuid, u64),
-        now_s: u64,
-    ) -> Result<(), AttachError> {
+    fn use_once(&self, child: &ZoneName, word: &Attach, now_s: u64) -> Result<(), AttachError> {
+        let replayed = || AttachError::Untrusted(RecordError::Replayed(child.to_string()));
+        if word.iat + SKEW_S < self.began_s {
+            return Err(replayed());
+        }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used.entry(child.clone()).or_default();
         used.retain(|(_, until)| *until > now_s);
-        if used.iter().any(|(known, _)| *known == id) {
-            return Err(AttachError::Untrusted(RecordError::Replayed(child.to_string())));
+        if used.iter().any(|(known, _)| *known == word.id) {
+            return Err(replayed());
         }
         if used.len() >= USED_MAX {
             return Err(AttachError::Crowded(child.clone()));
         }
-        used.push((id, until));
+        used.push((word.id, word.exp));
         Ok(())
     }
 }
@@ -375,7 +385,7 @@ impl Zone {
             if is_crowded {
                 return Err(AttachError::Crowded(child.clone()));
             }
-            attached.use_once(child, (attach.body.id, attach.body.exp), now_s)?;
+            attached.use_once(child, &attach.body, now_s)?;
             return Ok(Admitted { zone: child.clone(), node, kid: attach.kid });
         }
         Err(AttachError::Untrusted(refused.unwrap_or(RecordError::Signature)))

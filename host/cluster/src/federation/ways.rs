@@ -23,7 +23,8 @@ pub struct Ways {
 
 impl Ways {
     pub(super) fn new(authority: Arc<Authority>, network: Arc<dyn ZoneTransport>) -> Arc<Self> {
-        Arc::new(Self { authority, network, attached: Arc::default() })
+        let attached = Arc::new(Attached::new(authority.now_s()));
+        Arc::new(Self { authority, network, attached })
     }
 
     /// Sends a request to a zone and reads its answer to the end; dropping the future ends what was begun there. The zone

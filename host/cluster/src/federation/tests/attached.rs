@@ -264,6 +264,22 @@ fn refused(world: &World, name: &str) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_word_from_before_its_parent_began_is_refused() {
+    let mut world = world_with_hidden();
+    let acme = zone_name("acme.example");
+    let words = world.at(EU).zone.authority().attach(&acme, Uuid::new_v4()).unwrap();
+    // Clocks may be apart by as much.
+    for (later_s, status) in
+        [(record::SKEW_S, StatusCode::SWITCHING_PROTOCOLS), (1, StatusCode::FORBIDDEN)]
+    {
+        tokio::time::advance(Duration::from_secs(later_s)).await;
+        let book = Book::clone(&world.at("acme.example").zone.authority().book());
+        world.add("acme.example", vec![ZoneKey::fleeting().unwrap()], book);
+        assert_eq!(ask(&world, "acme.example", EU, &words[0]).await, status, "{later_s}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_not_delegated_any_more_has_no_connection_any_more() {
     let world = world_with_hidden();
     let _uplink = attach(&world, EU);
