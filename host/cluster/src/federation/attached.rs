@@ -30,7 +30,7 @@ use super::Zone;
 use super::book::{Book, Peer};
 use super::key::{KEYS_MAX, Thumbprint};
 use super::name::ZoneName;
-use super::record::{self, RecordError};
+use super::record::{self, Attach, RecordError, SKEW_S};
 use crate::http2::{self, SendError, Stream};
 
 /// Connections of one child: one for each of its nodes that keeps one.
@@ -39,7 +39,7 @@ const CONNECTIONS_MAX: usize = 8;
 const USED_MAX: usize = 64;
 /// How often at most the log says that a connection of one child is refused, in seconds.
 const WARN_EVERY_S: u64 = 60;
-/// Streams of one connection that this zone itself, zones that show a token, and strangers may have under way.
+/// Streams of one connection that this zone itself, zones that are known there, and strangers may have under way.
 const STREAMS_MAX: [usize; 3] = [128, 96, 32];
 /// Streams of one connection at most.
 pub(super) const STREAMS_ALL: usize = STREAMS_MAX[0] + STREAMS_MAX[1] + STREAMS_MAX[2];
@@ -75,9 +75,9 @@ where
 pub(super) enum From {
     /// This zone.
     This,
-    /// A zone that shows a token, whatever that is worth: only the child can tell.
+    /// A zone that shows a token that the child took before.
     Known,
-    /// Somebody without one.
+    /// Anybody else.
     Stranger,
 }
 
@@ -93,6 +93,9 @@ pub(super) enum AttachError {
     /// There are as many as there may be.
     #[error("{0} has {CONNECTIONS_MAX} connections, or made {USED_MAX} within minutes")]
     Crowded(ZoneName),
+    /// It broke before it could be used.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
 }
 
 /// Whose a connection is.
@@ -121,8 +124,9 @@ pub(super) struct Passing {
 }
 
 /// The connections of all children.
-#[derive(Default)]
 pub(super) struct Attached {
+    /// Words from before that, in Unix seconds, may have been used: who knew of it is gone.
+    began_s: u64,
     children: Mutex<BTreeMap<ZoneName, Vec<Connection>>>,
     /// Words that were used and might be again, and when that ends, in Unix seconds.
     used: Mutex<BTreeMap<ZoneName, Vec<(Uuid, u64)>>>,
@@ -132,6 +136,16 @@ pub(super) struct Attached {
 }
 
 impl Attached {
+    pub(super) fn new(now_s: u64) -> Self {
+        Self {
+            began_s: now_s,
+            children: Mutex::default(),
+            used: Mutex::default(),
+            warned: Mutex::default(),
+            numbers: AtomicU64::new(0),
+        }
+    }
+
     fn children(&self) -> MutexGuard<'_, BTreeMap<ZoneName, Vec<Connection>>> {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,7 +171,7 @@ impl Attached {
         self: &Arc<Self>,
         admitted: Admitted,
         io: Io,
-    ) -> Result<(), hyper::Error>
+    ) -> Result<(), AttachError>
     where
         Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
@@ -174,10 +188,14 @@ impl Attached {
             .await?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let Admitted { zone, node, kid } = admitted;
-        tracing::info!(%zone, %node, key = %kid, "a zone below keeps a connection to this one");
         {
             let mut children = self.children();
             let connections = children.entry(zone.clone()).or_default();
+            // Others may have come since this one was admitted.
+            if is_crowded(connections, node) {
+                return Err(AttachError::Crowded(zone));
+            }
+            tracing::info!(%zone, %node, key = %kid, "a zone below keeps a connection to this one");
             connections.retain(|connection| connection.node != node);
             connections.push(Connection {
                 number,
@@ -288,24 +306,28 @@ impl Attached {
     }
 
     /// Takes note of a word that is used.
-    fn use_once(
-        &self,
-        child: &ZoneName,
-        (id, until): (Uuid, u64),
-        now_s: u64,
-    ) -> Result<(), AttachError> {
+    fn use_once(&self, child: &ZoneName, word: &Attach, now_s: u64) -> Result<(), AttachError> {
+        let replayed = || AttachError::Untrusted(RecordError::Replayed(child.to_string()));
+        if word.iat + SKEW_S < self.began_s {
+            return Err(replayed());
+        }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let used = used.entry(child.clone()).or_default();
         used.retain(|(_, until)| *until > now_s);
-        if used.iter().any(|(known, _)| *known == id) {
-            return Err(AttachError::Untrusted(RecordError::Replayed(child.to_string())));
+        if used.iter().any(|(known, _)| *known == word.id) {
+            return Err(replayed());
         }
         if used.len() >= USED_MAX {
             return Err(AttachError::Crowded(child.clone()));
         }
-        used.push((id, until));
+        used.push((word.id, word.exp));
         Ok(())
     }
+}
+
+/// Whether there is no room for one more: a connection of a node that has one stands in for that.
+fn is_crowded(connections: &[Connection], node: Uuid) -> bool {
+    connections.len() >= CONNECTIONS_MAX && connections.iter().all(|one| one.node != node)
 }
 
 /// Whether the other side says that it did not process the stream (RFC 9113, sections 6.8 and 8.7).
@@ -357,14 +379,13 @@ impl Zone {
                 }
             };
             let node = attach.body.node;
-            let is_known = |one: &Connection| one.node == node;
-            let is_crowded = attached.children().get(child).is_some_and(|connections| {
-                connections.len() >= CONNECTIONS_MAX && !connections.iter().any(is_known)
-            });
+            let children = attached.children();
+            let is_crowded = children.get(child).is_some_and(|all| is_crowded(all, node));
+            drop(children);
             if is_crowded {
                 return Err(AttachError::Crowded(child.clone()));
             }
-            attached.use_once(child, (attach.body.id, attach.body.exp), now_s)?;
+            attached.use_once(child, &attach.body, now_s)?;
             return Ok(Admitted { zone: child.clone(), node, kid: attach.kid });
         }
         Err(AttachError::Untrusted(refused.unwrap_or(RecordError::Signature)))

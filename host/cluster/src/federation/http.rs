@@ -27,7 +27,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Zone;
 use super::adapters::{Page, World};
@@ -43,6 +43,9 @@ use super::zone::as_asker;
 
 /// Questions that are looked at together, of known zones and of strangers. Each is a few signatures at most.
 const QUESTIONS_MAX: Places = Places { known: 64, strangers: 32 };
+/// Connections of zones below that are looked at together. None is waited for meanwhile, so that these are enough however many
+/// of them are a stranger's.
+const ATTACHING_MAX: usize = 16;
 /// Searches under way: each waits for zones below.
 const SEARCHES_MAX: Places = Places { known: 32, strangers: 8 };
 /// Calls under way; the agents' own limits say how many of them run.
@@ -51,15 +54,10 @@ const CALLS_MAX: Places = Places { known: 512, strangers: 64 };
 const CALLS_MAX_KIB: Places = Places { known: 256 << 10, strangers: 32 << 10 };
 /// The largest call: the arguments that a host accepts by default, and what is around them.
 pub(super) const CALL_MAX_BYTES: usize = 5 << 20;
-/// Requests on their way to zones below that cannot be reached, from when they are read until they are answered: each has a
-/// window of a quarter MiB.
-const RELAYS_MAX: Places = Places { known: 512, strangers: 128 };
-/// KiB of those together, while they are read and sent.
-const RELAYED_MAX_KIB: Places = Places { known: 64 << 10, strangers: 16 << 10 };
 /// Looks at the files at one time for tokens that are not known.
 const LOOKS_MAX: usize = 2;
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many there may be at one time.
 #[derive(Clone, Copy)]
@@ -89,13 +87,12 @@ impl Pool {
 
 pub(super) struct Door {
     pub(super) zone: Arc<Zone>,
-    pub(super) questions: Pool,
+    questions: Pool,
+    attaching: Semaphore,
     searches: Pool,
     calls: Pool,
     calls_kib: Pool,
-    pub(super) relayed_kib: Pool,
-    /// Of those that show a token, and of those that do not.
-    relays: [Arc<Semaphore>; 2],
+    pub(super) places: relay::Places,
     looks: Semaphore,
 }
 
@@ -131,15 +128,14 @@ fn of_protocol(door: Arc<Door>) -> Router {
 
 impl Door {
     fn new(zone: Arc<Zone>) -> Self {
-        let relays = [RELAYS_MAX.known, RELAYS_MAX.strangers];
         Self {
             zone,
             questions: Pool::new(QUESTIONS_MAX),
+            attaching: Semaphore::new(ATTACHING_MAX),
             searches: Pool::new(SEARCHES_MAX),
             calls: Pool::new(CALLS_MAX),
             calls_kib: Pool::new(CALLS_MAX_KIB),
-            relayed_kib: Pool::new(RELAYED_MAX_KIB),
-            relays: relays.map(|places| Arc::new(Semaphore::new(places))),
+            places: relay::Places::default(),
             looks: Semaphore::new(LOOKS_MAX),
         }
     }
@@ -173,23 +169,17 @@ impl IntoResponse for Refusal {
 type Who = Option<(ZoneName, Relation)>;
 
 impl Door {
-    pub(super) fn enter<'a>(
-        &self,
-        pool: &'a Pool,
-        is_known: bool,
-    ) -> Result<SemaphorePermit<'a>, Refusal> {
+    fn enter<'a>(&self, pool: &'a Pool, is_known: bool) -> Result<SemaphorePermit<'a>, Refusal> {
         pool.of(is_known).try_acquire().map_err(|_| self.busy())
     }
 
-    /// A place for what is passed on, until it is answered.
-    pub(super) fn relay_place(&self, shows_token: bool) -> Result<OwnedSemaphorePermit, Refusal> {
-        let [known, strangers] = &self.relays;
-        let places = if shows_token { known } else { strangers };
-        Arc::clone(places).try_acquire_owned().map_err(|_| self.busy())
+    /// A place for a connection of a zone below. Whoever holds it awaits nothing.
+    pub(super) fn attaching(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.attaching.try_acquire().map_err(|_| self.busy())
     }
 
     /// Room for a body, by its length; for the largest one when it does not say it.
-    pub(super) fn room<'a>(
+    fn room<'a>(
         &self,
         pool: &'a Pool,
         is_known: bool,
@@ -199,7 +189,7 @@ impl Door {
         let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         let length = length.and_then(|value| value.parse().ok()).unwrap_or(max_bytes);
         if length > max_bytes {
-            return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+            return Err(self.too_large());
         }
         let kib = u32::try_from(length / 1024 + 1).unwrap_or(u32::MAX);
         pool.of(is_known).try_acquire_many(kib).map_err(|_| self.busy())
@@ -207,6 +197,14 @@ impl Door {
 
     pub(super) fn busy(&self) -> Refusal {
         self.refuse(StatusCode::SERVICE_UNAVAILABLE, "the zone is busy: ask again shortly")
+    }
+
+    pub(super) fn too_large(&self) -> Refusal {
+        self.refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+    }
+
+    pub(super) fn too_slow(&self) -> Refusal {
+        self.refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive")
     }
 
     pub(super) fn refuse(&self, status: StatusCode, message: &'static str) -> Refusal {
@@ -235,12 +233,12 @@ impl Door {
         Ok(who)
     }
 
-    pub(super) async fn body(&self, body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+    async fn body(&self, body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
         let reading = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_bytes));
         match reading.await {
             Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(_)) => Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")),
-            Err(_) => Err(self.refuse(StatusCode::REQUEST_TIMEOUT, "the body did not arrive")),
+            Ok(Err(_)) => Err(self.too_large()),
+            Err(_) => Err(self.too_slow()),
         }
     }
 

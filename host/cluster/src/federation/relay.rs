@@ -11,6 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aop_core::Digest;
+use aop_core::fair::Place;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -20,15 +22,19 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::attached::{AttachError, From, Passing};
 use super::below::{self, Bounds};
-use super::http::{Door, Refusal};
+use super::http::{BODY_TIMEOUT, Door, Refusal};
 use super::name::ZoneName;
 use super::wire::{self, NoCall};
 use crate::http2::{SendError, Stream};
+
+mod places;
+
+pub(super) use places::Places;
+use places::Unread;
 
 /// What a connection is turned into.
 pub(super) const PROTOCOL: &str = "aop-zone-1";
@@ -54,7 +60,7 @@ pub(super) async fn attach(
     Path(child): Path<String>,
     mut request: Request<Body>,
 ) -> Result<Response, Refusal> {
-    let _place = door.enter(&door.questions, false)?;
+    let _place = door.attaching()?;
     let wanted = request.headers().get(header::UPGRADE).is_some_and(|wanted| wanted == PROTOCOL);
     if !wanted || request.extensions().get::<OnUpgrade>().is_none() {
         let message = "a connection of a zone below becomes one by `Upgrade: aop-zone-1`, which what is between must let through";
@@ -74,7 +80,7 @@ pub(super) async fn attach(
                 StatusCode::FORBIDDEN,
                 "the zone's word is not believed, its log says why: compare the key that it pinned with `aop zone keys`, and the clocks",
             ),
-            AttachError::Crowded(_) => {
+            AttachError::Crowded(_) | AttachError::Broken(_) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the zone keeps too many connections")
             }
         };
@@ -85,7 +91,7 @@ pub(super) async fn attach(
     tokio::spawn(async move {
         let kept = match timeout(UPGRADE_TIMEOUT, upgrade).await {
             Ok(Ok(stream)) => zone.ways().attached.keep(admitted, stream).await,
-            Ok(Err(error)) => Err(error),
+            Ok(Err(error)) => Err(AttachError::Broken(error)),
             Err(_) => return,
         };
         match kept {
@@ -93,7 +99,9 @@ pub(super) async fn attach(
                 zone.counters().attachments.add();
                 zone.greet(&child).await;
             }
-            Err(error) => tracing::debug!(zone = %child, %error, "a zone below went away"),
+            Err(error) => {
+                tracing::debug!(zone = %child, %error, "a connection of a zone below is not kept")
+            }
         }
     });
     let headers = [
@@ -116,19 +124,30 @@ pub(super) async fn relay(
     let book = door.zone.authority().book();
     let peer = book.attaching(&child).filter(|(zone, _)| **zone == child);
     let (_, peer) = peer.ok_or_else(unknown)?;
-    // Whose token it is only the zone below can tell, and it refuses what is none.
-    let shows_token = head.headers.contains_key(header::AUTHORIZATION);
-    let place = door.relay_place(shows_token)?;
+    let token = head.headers.get(header::AUTHORIZATION);
+    let token = token.map(|token| Digest::of(token.as_bytes()));
+    let is_known = token.is_some_and(|token| door.places.is_good(&child, &token));
+    let place = door.places.enter(&child, is_known).ok_or_else(|| door.busy())?;
     let max_bytes = bounds.request_max_bytes;
-    let _room = door.room(&door.relayed_kib, shows_token, &head.headers, max_bytes)?;
-    let body = door.body(body, max_bytes).await?;
+    let body = door.places.read((&child, is_known), body, max_bytes, BODY_TIMEOUT).await;
+    let body = body.map_err(|unread| match unread {
+        Unread::TooLarge => door.too_large(),
+        Unread::NoRoom => door.busy(),
+        Unread::Late => door.too_slow(),
+    })?;
     let deadline = Instant::now() + bounds.time;
     let request = onward(&child, rest, &head, body).ok_or_else(unknown)?;
-    let from = if shows_token { From::Known } else { From::Stranger };
+    let from = if is_known { From::Known } else { From::Stranger };
     door.zone.counters().relayed.add();
     let sending = door.zone.ways().attached.send(&child, peer, from, request);
     match timeout_at(deadline, sending).await {
-        Ok(Ok(passing)) => Ok(answer(passing, place, deadline, bounds)),
+        Ok(Ok(passing)) => {
+            let is_good = judged(passing.response.status(), rest, bounds);
+            if let (Some(token), Some(is_good)) = (token, is_good) {
+                door.places.judge(&child, token, is_good);
+            }
+            Ok(answer(passing, place, deadline, bounds))
+        }
         Ok(Err(SendError::Full)) => Err(door.busy()),
         Ok(Err(SendError::NotSent(reason))) if bounds.is_call => Ok(not_begun(&reason)),
         Ok(Err(SendError::NotSent(_))) => Err(door.refuse(
@@ -139,6 +158,16 @@ pub(super) async fn relay(
             Err(Refusal(StatusCode::BAD_GATEWAY, "the connection of the zone below broke"))
         }
         Err(_) => Err(Refusal(StatusCode::GATEWAY_TIMEOUT, "the zone below took too long")),
+    }
+}
+
+/// Whether an answer says that its token was good. Where it is the zone's below that one, a call that did not begin may be
+/// answered by those before it, who cannot tell.
+fn judged(status: StatusCode, rest: &str, bounds: Bounds) -> Option<bool> {
+    match status {
+        StatusCode::OK if !bounds.is_call || below::split(rest).is_none() => Some(true),
+        StatusCode::UNAUTHORIZED => Some(false),
+        _ => None,
     }
 }
 
@@ -162,15 +191,10 @@ fn not_begun(reason: &str) -> Response {
 }
 
 /// An answer that is passed on while it arrives, as far and as long as it may.
-fn answer(
-    passing: Passing,
-    place: OwnedSemaphorePermit,
-    deadline: Instant,
-    bounds: Bounds,
-) -> Response {
+fn answer(passing: Passing, place: Place, deadline: Instant, bounds: Bounds) -> Response {
     struct Arriving {
         body: Limited<Incoming>,
-        _held: (Stream, OwnedSemaphorePermit),
+        _held: (Stream, Place),
     }
     let Passing { response, stream } = passing;
     let (head, body) = response.into_parts();

@@ -4,6 +4,7 @@ mod attached;
 mod calls;
 mod faults;
 mod owners;
+mod relayed;
 mod scale;
 mod search;
 

@@ -13,14 +13,16 @@ use axum::Router;
 use axum::body::Body;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::sync::mpsc::{self, Sender};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
@@ -47,6 +49,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 const STEADY: Duration = Duration::from_secs(30);
 /// How often it is looked whether the operator named another parent.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the parent may take nothing more of an answer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an answer that are handed over together; a larger one waits until its turn, see [`in_pieces`].
+const PIECE_BYTES: usize = 64 << 10;
 /// Headers of one request.
 const HEADERS_MAX_BYTES: u32 = 16 << 10;
 
@@ -201,11 +207,16 @@ async fn serve(
     stop: &CancellationToken,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(move |request: Request<Incoming>| {
-        router.clone().oneshot(request.map(Body::new))
+        let bounds = below::bounds(request.method(), request.uri().path());
+        let until = Instant::now() + bounds.map_or(STALL_TIMEOUT, |bounds| bounds.time);
+        let answering = router.clone().oneshot(request.map(Body::new));
+        async move { answering.await.map(|answer| in_pieces(answer, until)) }
     });
     let connection = Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(u32::try_from(STREAMS_ALL).unwrap_or(u32::MAX))
+        // Who asks over the parent may go away at once, all of them together; that shall not end the connection.
+        .max_pending_accept_reset_streams(STREAMS_ALL)
         .max_header_list_size(HEADERS_MAX_BYTES)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -220,6 +231,40 @@ async fn serve(
             connection.await
         }
     }
+}
+
+/// An answer of which nothing stays but a piece when the parent does not take it in time. What HTTP/2 has taken cannot be taken
+/// back, and it takes a body's frames whole; so it gets copies of pieces, and the rest waits where it can be dropped.
+fn in_pieces(answer: Response<Body>, until: Instant) -> Response<Body> {
+    if answer.body().size_hint().upper().is_some_and(|bytes| bytes <= PIECE_BYTES as u64) {
+        return answer;
+    }
+    let (head, body) = answer.into_parts();
+    let (pieces, taken) = mpsc::channel(1);
+    let handing = AbortOnDropHandle::new(tokio::spawn(hand_over(body, pieces, until)));
+    let body = futures::stream::try_unfold((taken, handing), async |(mut taken, handing)| {
+        match taken.recv().await {
+            Some(Some(piece)) => Ok(Some((piece, (taken, handing)))),
+            Some(None) => Ok(None),
+            None => Err(axum::BoxError::from("the answer broke, or was not taken in time")),
+        }
+    });
+    Response::from_parts(head, Body::from_stream(body))
+}
+
+/// Hands over a body and then nothing, which says that it is whole. None when it does not come that far.
+async fn hand_over(mut body: Body, pieces: Sender<Option<Bytes>>, until: Instant) -> Option<()> {
+    let send = async |piece| {
+        let until = until.min(Instant::now() + STALL_TIMEOUT);
+        timeout_at(until, pieces.send(piece)).await.ok()?.ok()
+    };
+    while let Some(frame) = timeout_at(until, body.frame()).await.ok()? {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        for piece in data.chunks(PIECE_BYTES) {
+            send(Some(Bytes::copy_from_slice(piece))).await?;
+        }
+    }
+    send(None).await
 }
 
 /// Until the parent is another one, or reached elsewhere.
@@ -263,3 +308,6 @@ impl Zone {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use super::attached::{Attached, From};
 use super::authority::Authority;
 use super::below;
 use super::name::ZoneName;
+use super::wire;
 use crate::http2::SendError;
 
 /// See the module's documentation.
@@ -22,7 +23,8 @@ pub struct Ways {
 
 impl Ways {
     pub(super) fn new(authority: Arc<Authority>, network: Arc<dyn ZoneTransport>) -> Arc<Self> {
-        Arc::new(Self { authority, network, attached: Arc::default() })
+        let attached = Arc::new(Attached::new(authority.now_s()));
+        Arc::new(Self { authority, network, attached })
     }
 
     /// Sends a request to a zone and reads its answer to the end; dropping the future ends what was begun there. The zone
@@ -76,7 +78,8 @@ impl Ways {
         tokio::time::timeout(limits.time, exchanging).await.map_err(late)?
     }
 
-    /// A child has no connection to this node: another node of this zone may have one, where the URL leads.
+    /// A child has no connection to this node: another node of this zone may have one, where the URL leads. What is not
+    /// this protocol's own refusal may come from something in between, after the request went through.
     async fn by_another_node(
         &self,
         child: &ZoneName,
@@ -89,7 +92,10 @@ impl Ways {
             TransportError::Unreachable(message)
         };
         match self.network.exchange(request, limits).await {
-            Ok(answer) if answer.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            Ok(answer)
+                if answer.status() == StatusCode::SERVICE_UNAVAILABLE
+                    && wire::is_refusal(answer.body()) =>
+            {
                 Err(none(&answer.status()))
             }
             Err(TransportError::Unreachable(reason) | TransportError::Refused(reason)) => {

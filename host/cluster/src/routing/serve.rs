@@ -101,6 +101,8 @@ impl ServeHttp2 for PeerServer {
             let connection = Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(u32::try_from(STREAMS_MAX).unwrap_or(u32::MAX))
+                // Calls may be cancelled together before this node looked at them; that ends no connection.
+                .max_pending_accept_reset_streams(STREAMS_MAX)
                 .max_header_list_size(HEADERS_MAX_BYTES)
                 .initial_stream_window_size(STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
