@@ -223,10 +223,10 @@ impl CallContext {
     /// Asks for lines of the host's log about a failure of the call, at the rate of its agent: how many were left out before
     /// them, or none when they are left out. All lines about one call are told or none is.
     #[must_use]
-    pub fn line(&self) -> Option<u64> {
+    pub fn line(&self, now: Instant) -> Option<u64> {
         let mut before = 0;
         let told = self.told.get_or_init(|| {
-            let left_out = self.payer.agent.lines.take(Instant::now());
+            let left_out = self.payer.agent.lines.take(now);
             before = left_out.unwrap_or(0);
             left_out.is_some()
         });

@@ -238,7 +238,7 @@ impl<'a> Record<'a> {
         // Before it has a context, nothing else tells of the call.
         self.context.as_ref().map_or_else(
             || revision.payer.agent.lines.take(Instant::now()),
-            |context| context.line(),
+            |context| context.line(Instant::now()),
         )
     }
 

@@ -56,7 +56,7 @@ impl Executable for Script {
                 return Ok(answer());
             };
             // As for a traceback.
-            let _ = context.line();
+            let _ = context.line(Instant::now());
             Err(failure)
         })
     }

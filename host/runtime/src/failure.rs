@@ -1,5 +1,7 @@
 //! How an execution that went wrong is told to its caller: the four kinds of failure stay apart.
 
+use std::time::Instant;
+
 use aop_core::quota::Resource;
 use aop_core::{CallContext, ErrorCode, Failure, Limits, Settings};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -44,7 +46,7 @@ pub(crate) fn from_wasmtime(
         .with_retry_after(POOL_RETRY_AFTER);
     }
     if settings.traceback
-        && let Some(left_out) = context.line()
+        && let Some(left_out) = context.line(Instant::now())
     {
         log_traceback(error, context, left_out);
     }

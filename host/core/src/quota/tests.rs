@@ -353,13 +353,13 @@ fn all_lines_about_the_failure_of_a_call_are_told_or_none_is() {
         let alone = CallContext::alone(caller, agent("one"), tool, Instant::now());
         CallContext { payer: Arc::clone(&one), ..alone }
     };
-    let (told, left_out) = (call(), call());
-    assert_eq!(told.line(), Some(0));
+    let (told, left_out, now) = (call(), call(), Instant::now());
+    assert_eq!(told.line(now), Some(0));
     // Nothing of the rate comes back while the test runs.
-    let far = Instant::now() + Duration::from_secs(3600);
+    let far = now + Duration::from_secs(3600);
     while one.agent.lines.take(far).is_some() {}
-    assert_eq!(told.line(), Some(0), "it was told already");
-    assert_eq!([left_out.line(), left_out.line()], [None, None]);
+    assert_eq!(told.line(now), Some(0), "it was told already");
+    assert_eq!([left_out.line(now), left_out.line(now)], [None, None]);
     let later = far + Duration::from_secs(1);
     assert_eq!(one.agent.lines.take(later), Some(2), "one of the loop, one of the call");
 }
