@@ -191,7 +191,7 @@ static PROVIDER_KEYS: &[Key<Provider>] = &[
     },
     Key {
         name: "key_secret",
-        meaning: "The secret that holds the key for the agents of each tenant that has one of that name (`aop secret set`). It is read for every completion. An agent whose tenant has none uses the key in `key_env`, and where that is not there either, it is refused. No agent sees the secret.",
+        meaning: "The secret that holds the key for the agents of each tenant that has one of that name (`aop secret set`). It is read for every completion. An agent whose tenant has none uses the key in `key_env`, and is refused where there is no `key_env`. No agent sees the secret.",
         form: Form::Text {
             chars_max: NAME_CHARS_MAX,
             get: |provider| provider.key_secret.as_ref().map(ToString::to_string),

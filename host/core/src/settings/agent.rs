@@ -173,7 +173,7 @@ static KEYS: &[Key<Draft>] = &[
     },
     Key {
         name: "log_lines_per_second",
-        meaning: "How many lines of the agent's output and log are kept per second, and as many of the host's own about calls that fail, and as many again of those that `verbose` adds; the rest is counted.",
+        meaning: "How many lines of the agent's output and log are kept per second. As many of the host's own about calls that fail are kept, and as many again of those that `verbose` adds, at least one of each; the rest is counted.",
         form: Form::Count {
             bounds: Bounds {
                 min: 0,
