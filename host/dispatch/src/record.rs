@@ -247,13 +247,16 @@ impl<'a> Record<'a> {
         let revision = self.work.as_ref().map(|work| &work.revision);
         let agent = revision.map_or("", |revision| revision.agent.as_str());
         let class = failure.code.class();
-        // An agent's own failures have a rate; those of the host are rare, and none is to be missed.
-        let left_out = match revision.filter(|_| class == FailureClass::GuestBroke) {
+        // Whoever breaks thousands of times a second must not fill the operator's disk.
+        let line = revision.and_then(|revision| match class {
+            FailureClass::GuestBroke => Some(self.line(revision)),
+            FailureClass::HostFailed => Some(revision.payer.agent.host_lines.take(Instant::now())),
+            FailureClass::GuestReturned | FailureClass::HostRefused => None,
+        });
+        let left_out = match line {
+            Some(None) => return,
+            Some(left_out) => left_out,
             None => None,
-            Some(revision) => match self.line(revision) {
-                None => return,
-                left_out => left_out,
-            },
         };
         macro_rules! emit {
             ($level:ident) => {

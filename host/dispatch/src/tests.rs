@@ -243,17 +243,24 @@ async fn what_breaks_is_told_whatever_a_verbose_agent_says_of_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_failure_of_the_host_is_told() {
+async fn failures_of_the_host_are_told_whatever_the_agent_broke_at_a_rate_of_their_own() {
     let mut settings = Settings::default();
     settings.limits.log_lines_per_second = 1;
     let internal = Failure::executed(ErrorCode::Internal, "broken");
-    let fixture = fixture(settings, false, vec![internal; 10], 1000);
+    let failures = [vec![trap(); 20], vec![internal; 1000]].concat();
+    let fixture = fixture(settings, false, failures, 2000);
     let warnings = Warnings::default();
     let _guard = tracing::subscriber::set_default(warnings.clone());
-    for _ in 0..10 {
+    for _ in 0..30 {
         fixture.dispatcher.invoke(call("agent", "{}")).await;
     }
-    assert_eq!(warnings.0.load(Ordering::SeqCst), 10);
+    let told = warnings.0.load(Ordering::SeqCst);
+    assert!((11..30).contains(&told), "{told} lines, ten of them of the host's");
+    for _ in 0..990 {
+        fixture.dispatcher.invoke(call("agent", "{}")).await;
+    }
+    let told = warnings.0.load(Ordering::SeqCst);
+    assert!(told < 500, "{told} lines of 1020");
 }
 
 #[tokio::test(start_paused = true)]

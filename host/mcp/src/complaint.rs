@@ -4,42 +4,57 @@ use rmcp::model::{
     CallToolRequestParams, CompleteRequestParams, GetPromptRequestParams,
     ReadResourceRequestParams, SubscribeRequestParams,
 };
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Characters of a reason, which may repeat what was sent.
 const REASON_MAX: usize = 256;
 
+const NO_SHAPE: &str = "the message is not a JSON-RPC 2.0 request, notification or response";
+
+/// The members of a message, as text: whoever is refused has no tree of values built.
+#[derive(Default, Deserialize)]
+struct Members<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
 /// Why a JSON object is none of the shapes that JSON-RPC has for requests, notifications and responses.
 pub(crate) fn of_shape(message: &[u8]) -> String {
-    let message = serde_json::from_slice::<Value>(message).unwrap_or_default();
-    let reason = match &message["jsonrpc"] {
-        // Too deep for a tree of values.
-        _ if message.is_null() => NO_SHAPE,
-        Value::Null => "`jsonrpc` is missing: write \"jsonrpc\": \"2.0\"",
-        version if *version != "2.0" => "`jsonrpc` must be \"2.0\"",
-        _ => of_members(&message),
-    };
+    let reason = serde_json::from_slice::<Members<'_>>(message).map_or(NO_SHAPE, of_members);
     format!("Invalid Request: {reason}")
 }
 
-const NO_SHAPE: &str = "the message is not a JSON-RPC 2.0 request, notification or response";
-
-fn of_members(message: &Value) -> &'static str {
-    let has = |member: &str| message.get(member).is_some();
+fn of_members(members: Members<'_>) -> &'static str {
+    let Members { jsonrpc, id, method, params, result, error } = members;
+    let begins = |member: &RawValue, with: char| member.get().starts_with(with);
     match () {
-        () if has("id") && !is_id(&message["id"]) => "`id` must be a string or an integer",
-        () if has("method") && !message["method"].is_string() => "`method` must be a string",
-        () if has("params") && !message["params"].is_object() => "`params` must be an object",
-        () if !has("method") && !has("result") && !has("error") => {
+        () if jsonrpc.is_none() => "`jsonrpc` is missing: write \"jsonrpc\": \"2.0\"",
+        () if jsonrpc.is_some_and(|version| version.get() != "\"2.0\"") => {
+            "`jsonrpc` must be \"2.0\""
+        }
+        () if id.is_some_and(|id| !begins(id, '"') && id.get().parse::<i64>().is_err()) => {
+            "`id` must be a string or an integer"
+        }
+        () if method.is_some_and(|method| !begins(method, '"')) => "`method` must be a string",
+        () if params.is_some_and(|params| !begins(params, '{')) => "`params` must be an object",
+        () if method.or(result).or(error).is_none() => {
             "it has neither a `method` nor a `result` or an `error`"
         }
         () => NO_SHAPE,
     }
-}
-
-fn is_id(id: &Value) -> bool {
-    id.is_string() || id.is_i64() || id.is_u64()
 }
 
 /// Where the params of a method that this server knows do not fit it.

@@ -126,7 +126,7 @@ pub(super) struct Passing {
 /// The connections of all children.
 pub(super) struct Attached {
     /// Words from before that, in Unix seconds, may have been used: who knew of it is gone.
-    began_s: u64,
+    began_s: AtomicU64,
     children: Mutex<BTreeMap<ZoneName, Vec<Connection>>>,
     /// Words that were used and might be again, and when that ends, in Unix seconds.
     used: Mutex<BTreeMap<ZoneName, Vec<(Uuid, u64)>>>,
@@ -138,7 +138,7 @@ pub(super) struct Attached {
 impl Attached {
     pub(super) fn new(now_s: u64) -> Self {
         Self {
-            began_s: now_s,
+            began_s: AtomicU64::new(now_s),
             children: Mutex::default(),
             used: Mutex::default(),
             warned: Mutex::default(),
@@ -308,7 +308,9 @@ impl Attached {
     /// Takes note of a word that is used.
     fn use_once(&self, child: &ZoneName, word: &Attach, now_s: u64) -> Result<(), AttachError> {
         let replayed = || AttachError::Untrusted(RecordError::Replayed(child.to_string()));
-        if word.iat + SKEW_S < self.began_s {
+        // A clock that was ahead when this host began has been set since; what was used by then is remembered.
+        let began_s = self.began_s.fetch_min(now_s, Ordering::Relaxed).min(now_s);
+        if word.iat + SKEW_S < began_s {
             return Err(replayed());
         }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
@@ -396,5 +398,35 @@ impl Zone {
         let book = self.authority().book();
         let peer = book.peers.get(child).map(|peer| (child.clone(), peer.clone()));
         self.learn(peer).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::ZoneKey;
+    use super::super::testing::zone_name;
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_ahead_when_the_parent_began_keeps_nobody_out_once_it_is_set() {
+        const NOW_S: u64 = 1_000_000;
+        const AHEAD_S: u64 = 3600;
+        let child = zone_name("a.b");
+        let key = ZoneKey::fleeting().unwrap().public().clone();
+        let word = |iat: u64| Attach {
+            zone: child.clone(),
+            to: zone_name("b"),
+            node: Uuid::new_v4(),
+            id: Uuid::new_v4(),
+            key: key.clone(),
+            iat,
+            exp: iat + 120,
+        };
+        let attached = Attached::new(NOW_S + AHEAD_S);
+        assert!(attached.use_once(&child, &word(NOW_S), NOW_S + AHEAD_S).is_err());
+        let fresh = word(NOW_S);
+        assert!(attached.use_once(&child, &fresh, NOW_S).is_ok());
+        assert!(attached.use_once(&child, &fresh, NOW_S).is_err());
+        assert!(attached.use_once(&child, &word(NOW_S - SKEW_S - 1), NOW_S).is_err());
     }
 }

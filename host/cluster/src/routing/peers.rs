@@ -152,7 +152,9 @@ impl Peer {
         let count = connections.iter().filter(|connection| connection.is_open).count();
         let open = connections.iter_mut().filter(|connection| connection.is_open);
         let Some(quietest) = open.min_by_key(|connection| connection.http2.under_way()) else {
-            return Take::Empty;
+            // One that lets nothing begin and nothing end must not have more and more opened.
+            let is_full = connections.len() >= CONNECTIONS_MAX;
+            return if is_full { Take::Full } else { Take::Empty };
         };
         let streams = quietest.http2.under_way();
         if streams >= STREAMS_MAX {

@@ -23,6 +23,9 @@ const NONE: u64 = u64::MAX;
 const COURTESY_PER_SECOND: Duration = Duration::from_millis(500);
 const COURTESY_AT_ONCE: Duration = Duration::from_millis(20);
 
+/// Lines about calls of one agent in which the host failed: as many as an operator reads.
+const HOST_LINES_PER_SECOND: u32 = 10;
+
 /// Numbers the accounts of the process, for the order of turns.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
@@ -109,6 +112,8 @@ pub struct Account {
     pub lines: Lines,
     /// Of the host's log about its other calls: they leave no line about a failure out.
     pub verbose_lines: Lines,
+    /// Of the host's log about calls of it in which the host itself failed. An agent may have found out how to bring that about.
+    pub host_lines: Lines,
     refused: [AtomicU64; Resource::ALL.len()],
 }
 
@@ -162,6 +167,7 @@ impl Account {
             turn_wait_nanos: AtomicU64::new(0),
             lines: Lines::default(),
             verbose_lines: Lines::default(),
+            host_lines: Lines::per_second(HOST_LINES_PER_SECOND),
             refused: Default::default(),
         }
     }

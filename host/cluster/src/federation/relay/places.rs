@@ -96,6 +96,8 @@ impl Places {
                 while room.len() * PIECE_BYTES < body.len() + data.len() {
                     room.push(pieces.try_place(child).ok_or(Unread::NoRoom)?);
                 }
+                // As much as was taken: a vector that grows by itself takes twice that.
+                body.reserve_exact((room.len() * PIECE_BYTES).saturating_sub(body.len()));
                 body.extend_from_slice(&data);
             }
             Ok(Bytes::from_owner(Held { body, _room: room }))
