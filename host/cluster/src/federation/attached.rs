@@ -347,16 +347,40 @@ impl Zone {
     pub(super) fn admit(&self, child: &ZoneName, proofs: &str) -> Result<Admitted, AttachError> {
         let admitted = self.admitted(child, proofs);
         if let Err(error) = &admitted {
-            self.counters().attachments_refused.add();
-            if let AttachError::Untrusted(error) = error {
-                self.counters().refuse(error);
-            }
-            let is_expected = !matches!(error, AttachError::Unexpected(_));
-            if is_expected && self.ways().attached.may_warn(child, self.authority().now_s()) {
-                tracing::warn!(zone = %child, %error, "refused a connection that shall be a zone's below");
-            }
+            self.note_refused(child, error);
         }
         admitted
+    }
+
+    /// Keeps a connection of an admitted child that was turned around. Whether it stands.
+    pub(super) async fn keep<Io>(&self, child: &ZoneName, admitted: Admitted, io: Io) -> bool
+    where
+        Io: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        match self.ways().attached.keep(admitted, io).await {
+            Ok(()) => {
+                self.counters().attachments.add();
+                return true;
+            }
+            // Others of its nodes came while this one was turned around.
+            Err(error @ AttachError::Crowded(_)) => self.note_refused(child, &error),
+            Err(error) => {
+                tracing::debug!(zone = %child, %error, "a connection of a zone below is not kept");
+            }
+        }
+        false
+    }
+
+    /// Counts that a connection is not taken, and says so now and then.
+    fn note_refused(&self, child: &ZoneName, error: &AttachError) {
+        self.counters().attachments_refused.add();
+        if let AttachError::Untrusted(error) = error {
+            self.counters().refuse(error);
+        }
+        let is_expected = !matches!(error, AttachError::Unexpected(_));
+        if is_expected && self.ways().attached.may_warn(child, self.authority().now_s()) {
+            tracing::warn!(zone = %child, %error, "refused a connection that shall be a zone's below");
+        }
     }
 
     fn admitted(&self, child: &ZoneName, proofs: &str) -> Result<Admitted, AttachError> {

@@ -89,19 +89,16 @@ pub(super) async fn attach(
     let upgrade = hyper::upgrade::on(&mut request);
     let zone = Arc::clone(&door.zone);
     tokio::spawn(async move {
-        let kept = match timeout(UPGRADE_TIMEOUT, upgrade).await {
-            Ok(Ok(stream)) => zone.ways().attached.keep(admitted, stream).await,
-            Ok(Err(error)) => Err(AttachError::Broken(error)),
-            Err(_) => return,
-        };
-        match kept {
-            Ok(()) => {
-                zone.counters().attachments.add();
-                zone.greet(&child).await;
+        match timeout(UPGRADE_TIMEOUT, upgrade).await {
+            Ok(Ok(stream)) => {
+                if zone.keep(&child, admitted, stream).await {
+                    zone.greet(&child).await;
+                }
             }
-            Err(error) => {
-                tracing::debug!(zone = %child, %error, "a connection of a zone below is not kept")
+            Ok(Err(error)) => {
+                tracing::debug!(zone = %child, %error, "a connection of a zone below was not turned around");
             }
+            Err(_) => {}
         }
     });
     let headers = [

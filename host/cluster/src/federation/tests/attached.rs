@@ -258,7 +258,7 @@ async fn only_the_childs_own_and_new_word_gets_a_connection() {
     assert_eq!(refused(&world, "zone_attachments_refused"), 12.0);
 }
 
-fn refused(world: &World, name: &str) -> f64 {
+pub(super) fn refused(world: &World, name: &str) -> f64 {
     let samples = aop_core::Measure::measure(&*world.at("acme.example").zone);
     samples.iter().find(|sample| sample.name == name).unwrap().value
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::super::testing::{HANG, zone_name};
 use super::super::wire;
-use super::attached::{EU, LAB, ask, attach, connections, until, world_with_hidden};
+use super::attached::{EU, LAB, ask, attach, connections, refused, until, world_with_hidden};
 use super::*;
 
 const US: &str = "us.acme.example";
@@ -179,14 +179,15 @@ fn admitted(world: &World) -> (super::super::attached::Admitted, [tokio::io::Dup
 #[tokio::test(start_paused = true)]
 async fn connections_that_come_together_are_no_more_than_there_may_be() {
     let world = world_with_hidden();
-    let attached = &world.at("acme.example").zone.ways().attached;
+    let parent = &world.at("acme.example").zone;
     let coming: Vec<_> = (0..12).map(|_| admitted(&world)).collect();
     let (mut kept, mut fars) = (0, Vec::new());
     for (admitted, [near, far]) in coming {
-        kept += usize::from(attached.keep(admitted, TokioIo::new(near)).await.is_ok());
+        kept += usize::from(parent.keep(&zone_name(EU), admitted, TokioIo::new(near)).await);
         fars.push(far);
     }
     assert_eq!((kept, connections(&world, "acme.example", EU)), (8, 8));
+    assert_eq!(refused(&world, "zone_attachments_refused"), 4.0);
 }
 
 /// A parent of a zone below that answers with a body like that.
